@@ -1,0 +1,231 @@
+//! What can be asked of an application.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::hosts::{AllowedHost, ChainingTarget};
+use crate::model::{
+    Application, Component, ContentRef, Dependency, DependencySource, HttpExecutor, HttpRoute,
+    HttpTarget, HttpTrigger, Trigger, TriggerKind,
+};
+
+impl Application {
+    /// The application that a single WebAssembly file stands for: `component` on
+    /// every route, granted nothing. `file_stem` becomes its name.
+    pub fn single_component(file_stem: &str, source: ContentRef) -> Self {
+        let id = "http-trigger1-component";
+        let http = HttpTrigger {
+            route: HttpRoute::Path("/...".into()),
+            target: HttpTarget::Component(id.into()),
+            executor: HttpExecutor::Http,
+        };
+        Application {
+            name: file_stem.to_owned(),
+            version: String::new(),
+            description: String::new(),
+            authors: Vec::new(),
+            oci_image_digest: None,
+            variables: BTreeMap::new(),
+            trigger_settings: BTreeMap::new(),
+            triggers: vec![Trigger {
+                id: "http-trigger1".into(),
+                kind: TriggerKind::Http(http),
+            }],
+            components: vec![Component::new(id, source)],
+        }
+    }
+
+    /// The component of an id.
+    pub fn component(&self, id: &str) -> Option<&Component> {
+        self.components.iter().find(|component| component.id == id)
+    }
+
+    /// The types of its triggers.
+    pub fn trigger_types(&self) -> BTreeSet<&str> {
+        self.triggers.iter().map(Trigger::trigger_type).collect()
+    }
+
+    /// The triggers that a host which serves `known` types cannot serve.
+    pub fn unknown_triggers(&self, known: &[&str]) -> Vec<&Trigger> {
+        let unknown = |trigger: &&Trigger| !known.contains(&trigger.trigger_type());
+        self.triggers.iter().filter(unknown).collect()
+    }
+}
+
+impl Trigger {
+    /// Its type: `http`, `redis`, …
+    pub fn trigger_type(&self) -> &str {
+        match &self.kind {
+            TriggerKind::Http(_) => "http",
+            TriggerKind::Other { trigger_type, .. } => trigger_type,
+        }
+    }
+
+    /// The component it runs. A static response runs none.
+    pub fn component(&self) -> Option<&str> {
+        match &self.kind {
+            TriggerKind::Http(HttpTrigger {
+                target: HttpTarget::Component(id),
+                ..
+            }) => Some(id),
+            TriggerKind::Http(_) => None,
+            TriggerKind::Other { component, .. } => component.as_deref(),
+        }
+    }
+}
+
+impl Component {
+    /// A component that is granted nothing.
+    pub fn new(id: &str, source: ContentRef) -> Self {
+        Component {
+            id: id.to_owned(),
+            description: String::new(),
+            source,
+            environment: BTreeMap::new(),
+            files: Vec::new(),
+            exclude_files: Vec::new(),
+            variables: BTreeMap::new(),
+            allowed_outbound_hosts: Vec::new(),
+            key_value_stores: Vec::new(),
+            databases: Vec::new(),
+            ai_models: Vec::new(),
+            dependencies: BTreeMap::new(),
+            trigger_dependencies: BTreeMap::new(),
+        }
+    }
+
+    /// The entries of `allowed_outbound_hosts` that need no variable.
+    pub fn literal_hosts(&self) -> impl Iterator<Item = AllowedHost> {
+        let literal = self
+            .allowed_outbound_hosts
+            .iter()
+            .filter(|entry| entry.is_literal());
+        literal.filter_map(|entry| AllowedHost::parse(entry.text()).ok())
+    }
+
+    /// Whether it may call other components of the application in the process.
+    /// Entries with variables do not count: they are resolved too late to require it.
+    pub fn needs_service_chaining(&self) -> bool {
+        self.literal_hosts()
+            .any(|host| host.chaining_target().is_some())
+    }
+
+    /// The ids of components it is composed with.
+    pub(crate) fn composed_with(&self) -> impl Iterator<Item = &str> {
+        let around = self.trigger_dependencies.values().flatten();
+        self.dependencies
+            .values()
+            .chain(around)
+            .filter_map(Dependency::component)
+    }
+}
+
+impl Dependency {
+    /// The component of the application it names, if it does.
+    pub fn component(&self) -> Option<&str> {
+        match &self.source {
+            DependencySource::Component(id) => Some(id),
+            DependencySource::Content(_) => None,
+        }
+    }
+}
+
+/// Why an application cannot be cut down to some of its components.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RetainError {
+    /// A component that does not exist.
+    #[error("component `{id}` is to be retained but does not exist; there are {}", known.join(", "))]
+    Unknown {
+        /// The id that was asked for.
+        id: String,
+        /// The ids there are.
+        known: Vec<String>,
+    },
+    /// A component that calls one that would be gone.
+    #[error("component `{component}` may call `{target}`, which is not retained")]
+    Chains {
+        /// The component that calls.
+        component: String,
+        /// The component it calls.
+        target: String,
+    },
+    /// A component that may call any other.
+    #[error(
+        "component `{component}` may call every component (`*.spin.internal`), which excludes retaining some"
+    )]
+    ChainsToAll {
+        /// The component that calls.
+        component: String,
+    },
+}
+
+impl Application {
+    /// Keeps the components named, the triggers that run them and the components
+    /// they are composed with. Static responses go, as they belong to no component.
+    /// With no names nothing stays. On an error nothing is changed.
+    ///
+    /// # Errors
+    /// A name that is unknown, and a component that may call one that would be gone.
+    pub fn retain(&mut self, ids: &[&str]) -> Result<(), RetainError> {
+        for id in ids {
+            if self.component(id).is_none() {
+                let known = self
+                    .components
+                    .iter()
+                    .map(|c| format!("`{}`", c.id))
+                    .collect();
+                return Err(RetainError::Unknown {
+                    id: (*id).to_owned(),
+                    known,
+                });
+            }
+        }
+        for component in self
+            .components
+            .iter()
+            .filter(|c| ids.contains(&c.id.as_str()))
+        {
+            check_chaining(component, ids)?;
+        }
+        self.triggers
+            .retain(|trigger| trigger.component().is_some_and(|id| ids.contains(&id)));
+        let run: BTreeSet<&str> = self
+            .triggers
+            .iter()
+            .filter_map(Trigger::component)
+            .collect();
+        let composed = self
+            .components
+            .iter()
+            .filter(|c| run.contains(c.id.as_str()));
+        let composed = composed.flat_map(Component::composed_with);
+        let kept: BTreeSet<String> = run
+            .iter()
+            .copied()
+            .chain(composed)
+            .map(str::to_owned)
+            .collect();
+        self.components
+            .retain(|component| kept.contains(&component.id));
+        Ok(())
+    }
+}
+
+fn check_chaining(component: &Component, ids: &[&str]) -> Result<(), RetainError> {
+    for host in component.literal_hosts() {
+        match host.chaining_target() {
+            Some(ChainingTarget::All) => {
+                return Err(RetainError::ChainsToAll {
+                    component: component.id.clone(),
+                });
+            }
+            Some(ChainingTarget::Component(target)) if !ids.contains(&target) => {
+                return Err(RetainError::Chains {
+                    component: component.id.clone(),
+                    target: target.to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

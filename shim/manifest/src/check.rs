@@ -1,0 +1,108 @@
+//! The checks that manifests and locked applications share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use crate::fields::Ask;
+use crate::hosts::{AllowedHost, is_blank};
+use crate::model::Variable;
+use crate::names::{VariableName, check_digest};
+use crate::node::Spanned;
+use crate::template::Template;
+
+/// The application's variables, for templates to name.
+pub(crate) type Declared = BTreeMap<VariableName, Variable>;
+
+/// Reports what is wrong with a value, or gives it on.
+pub(crate) fn passed<T, E: Display>(result: Result<T, E>, at: usize, ask: &Ask<'_>) -> Option<T> {
+    result.map_err(|error| ask.fault(at, error)).ok()
+}
+
+/// The name of a variable, as the name of a field.
+pub(crate) fn variable_name(name: &Spanned<String>, ask: &Ask<'_>) -> Option<VariableName> {
+    passed(
+        VariableName::new(&name.value).map_err(|error| format!("is not a name: {error}")),
+        name.at,
+        &ask.field(&name.value),
+    )
+}
+
+/// A template that names only variables that are declared.
+pub(crate) fn template(
+    text: &Spanned<String>,
+    declared: &Declared,
+    ask: &Ask<'_>,
+) -> Option<Template> {
+    let template = passed(Template::parse(&text.value), text.at, ask)?;
+    let unknown: BTreeSet<_> = template
+        .variables()
+        .filter(|name| !declared.contains_key(*name))
+        .collect();
+    for name in &unknown {
+        ask.fault(
+            text.at,
+            format!("names the variable `{name}`, which is not declared"),
+        );
+    }
+    unknown.is_empty().then_some(template)
+}
+
+/// An entry of `allowed_outbound_hosts`. A template is checked with the defaults,
+/// if they suffice.
+pub(crate) fn allowed_host(
+    entry: &Spanned<String>,
+    declared: &Declared,
+    ask: &Ask<'_>,
+) -> Option<Template> {
+    let template = template(entry, declared, ask)?;
+    let default = |name: &str| {
+        declared
+            .get(name)
+            .and_then(|variable| variable.default.clone())
+    };
+    let Ok(resolved) = template.resolve(default) else {
+        return Some(template);
+    };
+    if !template.is_literal() && is_blank(&resolved) {
+        return Some(template);
+    }
+    let checked = AllowedHost::parse(&resolved).map_err(|error| match template.is_literal() {
+        true => format!("allows {:?}: {error}", entry.value),
+        false => format!("allows {:?}, by default {resolved:?}: {error}", entry.value),
+    });
+    passed(checked, entry.at, ask).map(|_| template)
+}
+
+/// A digest, in lower case.
+pub(crate) fn digest(digest: &Spanned<String>, ask: &Ask<'_>) -> Option<String> {
+    passed(check_digest(&digest.value), digest.at, ask)
+}
+
+/// Ids that may be used once each.
+#[derive(Default)]
+pub(crate) struct Ids(BTreeSet<String>);
+
+impl Ids {
+    /// Reports an id that was used before.
+    pub(crate) fn take(&mut self, id: &Spanned<String>, ask: &Ask<'_>) {
+        if !self.0.insert(id.value.clone()) {
+            ask.fault(id.at, "is there twice; ids must be unique");
+        }
+    }
+}
+
+/// Reports a reference to a component that does not exist.
+pub(crate) fn component_exists<'a>(
+    id: &Spanned<String>,
+    mut known: impl Iterator<Item = &'a str>,
+    ask: &Ask<'_>,
+) -> bool {
+    let exists = known.any(|known| known == id.value);
+    if !exists {
+        ask.fault(
+            id.at,
+            format!("names the component `{}`, which does not exist", id.value),
+        );
+    }
+    exists
+}

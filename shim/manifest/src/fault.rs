@@ -1,0 +1,182 @@
+//! Mistakes: what is wrong, and the file, line and column of each.
+
+use std::cell::RefCell;
+use std::fmt;
+
+/// After this many mistakes the rest are only counted. Whoever reads the list
+/// fixes a screenful at a time, and a file made to be wrong must not fill a log.
+const MAX_LISTED: usize = 100;
+
+/// One mistake and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file, by the name the caller gave.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )
+    }
+}
+
+/// Every mistake of one file, in the order of their places; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// The mistakes. Beyond a hundred, the last one says how many more there are.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Where the mistakes of one file gather while it is read. Shared by reference,
+/// so that a reader can report one and go on to the next.
+pub(crate) struct Sink<'a> {
+    file: &'a str,
+    text: &'a [u8],
+    table: &'static str,
+    found: RefCell<Vec<(usize, String)>>,
+}
+
+impl<'a> Sink<'a> {
+    /// For a text in TOML.
+    pub(crate) fn toml(file: &'a str, text: &'a [u8]) -> Self {
+        Sink {
+            file,
+            text,
+            table: "a table",
+            found: RefCell::default(),
+        }
+    }
+
+    /// For a text in JSON, where a table has another name.
+    pub(crate) fn json(file: &'a str, text: &'a [u8]) -> Self {
+        Sink {
+            table: "an object",
+            ..Sink::toml(file, text)
+        }
+    }
+
+    /// What the format calls a table.
+    pub(crate) fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// Notes a mistake at a byte offset of the text.
+    pub(crate) fn fault(&self, at: usize, message: impl Into<String>) {
+        self.found.borrow_mut().push((at, message.into()));
+    }
+
+    /// The offset of a line and a column (in bytes), both counted from 1.
+    pub(crate) fn offset(&self, line: usize, column: usize) -> usize {
+        let start: usize = self
+            .text
+            .split_inclusive(|byte| *byte == b'\n')
+            .take(line.saturating_sub(1))
+            .map(<[u8]>::len)
+            .sum();
+        (start + column.saturating_sub(1)).min(self.text.len())
+    }
+
+    /// The mistakes so far, or `value` if there are none.
+    pub(crate) fn into_result<T>(self, value: Option<T>) -> Result<T, Faults> {
+        let mut found = self.found.take();
+        match value {
+            Some(value) if found.is_empty() => return Ok(value),
+            Some(_) => {}
+            None if !found.is_empty() => {}
+            // A reader that gives nothing has said why; this is the net below it.
+            None => found.push((0, "cannot be read".into())),
+        }
+        found.sort();
+        found.dedup();
+        let more = found.len().saturating_sub(MAX_LISTED);
+        found.truncate(MAX_LISTED);
+        if more > 0 {
+            let last = found.last().map_or(0, |(at, _)| *at);
+            found.push((last, format!("{more} more mistakes are not listed")));
+        }
+        let faults = found
+            .into_iter()
+            .map(|(at, message)| self.place(at, message))
+            .collect();
+        Err(Faults { faults })
+    }
+
+    fn place(&self, at: usize, message: String) -> Fault {
+        let before = &self.text[..at.min(self.text.len())];
+        let line_start = before
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = String::from_utf8_lossy(&before[line_start..])
+            .chars()
+            .count()
+            + 1;
+        Fault {
+            file: self.file.to_owned(),
+            line,
+            column,
+            message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_in_lines_and_characters() {
+        let sink = Sink::toml("spin.toml", "é = 1\nöö x".as_bytes());
+        sink.fault(12, "second");
+        sink.fault(0, "first");
+        let faults = sink
+            .into_result::<()>(None)
+            .expect_err("there are mistakes");
+        assert_eq!(
+            faults.to_string(),
+            "spin.toml:1:1: first\nspin.toml:2:4: second"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_mistakes_is_counted() {
+        let sink = Sink::toml("a", b"x");
+        for n in 0..150 {
+            sink.fault(0, format!("{n:03}"));
+        }
+        let faults = sink
+            .into_result(Some(()))
+            .expect_err("there are mistakes")
+            .faults;
+        assert_eq!(faults.len(), MAX_LISTED + 1);
+        assert_eq!(
+            faults[MAX_LISTED].message,
+            "50 more mistakes are not listed"
+        );
+    }
+}

@@ -1,0 +1,334 @@
+//! `allowed_outbound_hosts`: the grammar of an entry and what it lets through.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use url::Host;
+
+mod legacy;
+mod network;
+
+pub(crate) use legacy::{Databases, convert as convert_legacy};
+pub use network::Network;
+
+/// Names that end so belong to components of the same application.
+const CHAINING_DOMAIN: &str = "spin.internal";
+
+/// One entry of `allowed_outbound_hosts`: `<scheme>://<host>[:<port>][/]`.
+///
+/// ```
+/// use skiff_manifest::hosts::AllowedHost;
+/// let entry = AllowedHost::parse("https://*.example.com").unwrap();
+/// assert!(entry.allows("https", "api.example.com", 443));
+/// assert!(!entry.allows("https", "example.com", 443));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHost {
+    /// Which schemes it lets through.
+    pub scheme: AllowedScheme,
+    /// Which hosts.
+    pub host: AllowedName,
+    /// Which ports.
+    pub port: AllowedPort,
+}
+
+/// The scheme of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedScheme {
+    /// `*`.
+    Any,
+    /// One, compared as text.
+    Named(String),
+}
+
+/// The host of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedName {
+    /// `*`.
+    Any,
+    /// `self` or `self.alt`: only requests to the application itself.
+    ToSelf,
+    /// `*.domain`: every name below it, not the domain itself.
+    Below(String),
+    /// A name or an address.
+    Literal(Host),
+    /// A range of addresses, `10.0.0.0/8`.
+    Network(Network),
+}
+
+/// The port of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedPort {
+    /// `*`.
+    Any,
+    /// One; also what the scheme implies where none is written.
+    One(u16),
+    /// `a..b`, without `b`.
+    Range(Range<u16>),
+}
+
+/// The components an entry lets one call without leaving the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainingTarget<'a> {
+    /// `*.spin.internal`.
+    All,
+    /// `<component id>.spin.internal`.
+    Component(&'a str),
+}
+
+impl AllowedHost {
+    /// Reads an entry. White space around it is trimmed.
+    ///
+    /// # Errors
+    /// Tells which part breaks the grammar, and what is allowed there.
+    pub fn parse(entry: &str) -> Result<Self, AllowedHostError> {
+        let entry = entry.trim();
+        if entry == "insecure:allow-all" {
+            return Err(AllowedHostError::AllowAll);
+        }
+        let (scheme, rest) = entry.split_once("://").ok_or(AllowedHostError::NoScheme)?;
+        let (host, port) = split_port(rest)?;
+        Ok(AllowedHost {
+            scheme: AllowedScheme::parse(scheme)?,
+            port: AllowedPort::parse(port, scheme)?,
+            host: AllowedName::parse(host)?,
+        })
+    }
+
+    /// Whether a connection may be made. `host` is a name or an address, the
+    /// latter of version 6 in brackets.
+    pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
+        self.scheme.allows(scheme) && self.host.allows(host) && self.port.allows(port)
+    }
+
+    /// Whether a request to the application itself may be made.
+    pub fn allows_self(&self, scheme: &str) -> bool {
+        self.scheme.allows(scheme) && matches!(self.host, AllowedName::Any | AllowedName::ToSelf)
+    }
+
+    /// The components it names for service chaining, if it is for that.
+    pub fn chaining_target(&self) -> Option<ChainingTarget<'_>> {
+        match &self.host {
+            AllowedName::Below(domain) if domain == CHAINING_DOMAIN => Some(ChainingTarget::All),
+            AllowedName::Literal(Host::Domain(name)) => name
+                .strip_suffix(CHAINING_DOMAIN)
+                .and_then(|id| id.strip_suffix('.'))
+                .map(ChainingTarget::Component),
+            _ => None,
+        }
+    }
+}
+
+/// Parts what follows the scheme. A colon may belong to an IPv6 network, whose
+/// text is tried whole first.
+fn split_port(rest: &str) -> Result<(&str, &str), AllowedHostError> {
+    let Some((host, port)) = rest.rsplit_once(':') else {
+        return Ok((rest, ""));
+    };
+    if !port.is_empty() && AllowedName::parse(rest).is_ok() {
+        return Ok((rest, ""));
+    }
+    match port.split_once('/') {
+        Some((port, "")) => Ok((host, port)),
+        Some(_) => Err(AllowedHostError::Path),
+        None => Ok((host, port)),
+    }
+}
+
+impl AllowedScheme {
+    fn parse(scheme: &str) -> Result<Self, AllowedHostError> {
+        match scheme {
+            "*" => Ok(AllowedScheme::Any),
+            _ if !scheme.is_empty() && scheme.chars().all(char::is_alphabetic) => {
+                Ok(AllowedScheme::Named(scheme.to_owned()))
+            }
+            _ => Err(AllowedHostError::Scheme {
+                scheme: scheme.to_owned(),
+            }),
+        }
+    }
+
+    fn allows(&self, scheme: &str) -> bool {
+        match self {
+            AllowedScheme::Any => true,
+            AllowedScheme::Named(name) => name == scheme,
+        }
+    }
+}
+
+impl AllowedName {
+    fn parse(host: &str) -> Result<Self, AllowedHostError> {
+        let host = host.trim();
+        match host.strip_suffix('/').unwrap_or(host) {
+            "*" => return Ok(AllowedName::Any),
+            "self" | "self.alt" => return Ok(AllowedName::ToSelf),
+            _ => {}
+        }
+        if let Some(network) = Network::parse(host) {
+            return Ok(AllowedName::Network(network));
+        }
+        let host = host.strip_suffix('/').unwrap_or(host);
+        if host.contains('/') {
+            return Err(AllowedHostError::Path);
+        }
+        let wrong = |reason: &str| AllowedHostError::Host {
+            host: host.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (below, name) = match host.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, host),
+        };
+        if name.contains('*') {
+            return Err(wrong(
+                "`*` stands alone or as the first part, `*.example.com`",
+            ));
+        }
+        if name.starts_with('{') {
+            return Err(wrong("lists are not supported; write one entry for each"));
+        }
+        match (
+            below,
+            Host::parse(name).map_err(|error| wrong(&error.to_string()))?,
+        ) {
+            (true, Host::Domain(domain)) => Ok(AllowedName::Below(domain)),
+            (true, _) => Err(wrong("an address has no names below it")),
+            (false, host) => Ok(AllowedName::Literal(host)),
+        }
+    }
+
+    fn allows(&self, host: &str) -> bool {
+        let Ok(host) = Host::parse(host) else {
+            return false;
+        };
+        match (self, &host) {
+            (AllowedName::Any, _) => true,
+            (AllowedName::ToSelf, _) => false,
+            (AllowedName::Literal(literal), _) => *literal == host,
+            (AllowedName::Below(domain), Host::Domain(name)) => name
+                .strip_suffix(domain.as_str())
+                .is_some_and(|below| below.ends_with('.')),
+            (AllowedName::Network(network), Host::Ipv4(ip)) => network.contains(IpAddr::V4(*ip)),
+            (AllowedName::Network(network), Host::Ipv6(ip)) => network.contains(IpAddr::V6(*ip)),
+            (AllowedName::Below(_) | AllowedName::Network(_), _) => false,
+        }
+    }
+}
+
+impl AllowedPort {
+    fn parse(port: &str, scheme: &str) -> Result<Self, AllowedHostError> {
+        let number = |text: &str| {
+            text.parse().map_err(|_| AllowedHostError::Port {
+                port: port.to_owned(),
+            })
+        };
+        if port.is_empty() {
+            return match default_port(scheme) {
+                Some(port) => Ok(AllowedPort::One(port)),
+                None => Err(AllowedHostError::NoPort {
+                    scheme: scheme.to_owned(),
+                }),
+            };
+        }
+        if port == "*" {
+            return Ok(AllowedPort::Any);
+        }
+        match port.split_once("..") {
+            Some((from, to)) => Ok(AllowedPort::Range(number(from)?..number(to)?)),
+            None => Ok(AllowedPort::One(number(port)?)),
+        }
+    }
+
+    fn allows(&self, port: u16) -> bool {
+        match self {
+            AllowedPort::Any => true,
+            AllowedPort::One(one) => *one == port,
+            AllowedPort::Range(range) => range.contains(&port),
+        }
+    }
+}
+
+/// The port a scheme implies.
+pub fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        "mqtt" => Some(1883),
+        "mysql" => Some(3306),
+        "postgres" => Some(5432),
+        "redis" => Some(6379),
+        _ => None,
+    }
+}
+
+/// Whether a resolved template names no host at all. Such entries are skipped, so
+/// that an optional host can be left blank.
+pub fn is_blank(entry: &str) -> bool {
+    matches!(entry, "" | "http://" | "https://")
+}
+
+/// Why a text is not an entry of `allowed_outbound_hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AllowedHostError {
+    /// The word of old manifests for everything.
+    #[error("`insecure:allow-all` is no longer allowed; `*://*:*` allows every host")]
+    AllowAll,
+    /// No `://`.
+    #[error("expected `<scheme>://<host>[:<port>]`; `*://*:*` allows every host")]
+    NoScheme,
+    /// Something else than letters before `://`.
+    #[error("the scheme is letters only or `*`, not {scheme:?}")]
+    Scheme {
+        /// What stands there.
+        scheme: String,
+    },
+    /// A host that is none.
+    #[error("{host:?} is not a host: {reason}")]
+    Host {
+        /// What stands there.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More than `/` after the host.
+    #[error("an allowed host has no path")]
+    Path,
+    /// No port, and the scheme implies none.
+    #[error("a port is needed, as `{scheme}` implies none; `:*` allows every port")]
+    NoPort {
+        /// The scheme.
+        scheme: String,
+    },
+    /// Something else than a port after the last colon.
+    #[error("the port is a number up to 65535, a range `a..b` or `*`, not {port:?}")]
+    Port {
+        /// What stands there.
+        port: String,
+    },
+}
+
+/// As it could be written in a manifest, with the port always told.
+impl fmt::Display for AllowedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scheme {
+            AllowedScheme::Any => f.write_str("*://")?,
+            AllowedScheme::Named(name) => write!(f, "{name}://")?,
+        }
+        match &self.host {
+            AllowedName::Any => f.write_str("*")?,
+            AllowedName::ToSelf => f.write_str("self")?,
+            AllowedName::Below(domain) => write!(f, "*.{domain}")?,
+            AllowedName::Literal(host) => write!(f, "{host}")?,
+            AllowedName::Network(network) => write!(f, "{network}")?,
+        }
+        match &self.port {
+            AllowedPort::Any => f.write_str(":*"),
+            AllowedPort::One(port) => write!(f, ":{port}"),
+            AllowedPort::Range(range) => write!(f, ":{}..{}", range.start, range.end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

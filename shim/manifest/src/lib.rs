@@ -1,0 +1,32 @@
+//! What a Spin application is: `spin.toml` (versions 1 and 2) and the locked
+//! application JSON of artifacts, read into checked types.
+//!
+//! This crate reads no file, no environment and no network: text goes in, an
+//! [`Application`] or the list of its [`Faults`] comes out, each mistake with file,
+//! line and column.
+//!
+//! ```
+//! let faults = skiff_manifest::toml::read("spin_manifest_version = 2\nnmae = 'x'", "spin.toml");
+//! assert!(faults.unwrap_err().to_string().contains("spin.toml:2:1: manifest: `nmae` is not"));
+//! ```
+
+mod application;
+mod check;
+mod dependency_name;
+mod fault;
+mod fields;
+pub mod hosts;
+mod http;
+pub mod lock;
+mod middleware;
+pub mod model;
+mod names;
+mod node;
+mod template;
+pub mod toml;
+
+pub use application::RetainError;
+pub use fault::{Fault, Faults};
+pub use model::*;
+pub use names::{VariableName, VariableNameError};
+pub use template::{Template, TemplateError, Unresolved};

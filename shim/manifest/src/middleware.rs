@@ -1,0 +1,72 @@
+//! Components that a trigger puts around the one it runs.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Application, Component, Dependency, HttpTarget, Trigger, TriggerKind};
+
+/// What a trigger asks for, by role.
+pub(crate) type ByRole = BTreeMap<String, Vec<Dependency>>;
+
+/// Moves what triggers ask for to the components they run, because composition
+/// goes by component. `asked` has an entry for each trigger. A component that other
+/// triggers run as well is copied first, so that they go on with the plain one.
+pub(crate) fn assign(application: &mut Application, asked: Vec<ByRole>) {
+    // Before any trigger is pointed elsewhere, so that all who shared a component
+    // leave the plain one alone.
+    let runs: Vec<Option<String>> = application
+        .triggers
+        .iter()
+        .map(|trigger| trigger.component().map(str::to_owned))
+        .collect();
+    for (index, roles) in asked.into_iter().enumerate() {
+        let Some(id) = runs[index].clone() else {
+            continue;
+        };
+        if roles.values().all(Vec::is_empty) {
+            continue;
+        }
+        let shared = runs.iter().flatten().filter(|other| **other == id).count() > 1;
+        let target = match shared {
+            true => copy(application, &id, index),
+            false => id,
+        };
+        if let Some(component) = application.components.iter_mut().find(|c| c.id == target) {
+            component.trigger_dependencies = roles;
+        }
+    }
+}
+
+/// Copies a component for one trigger, under a new id.
+fn copy(application: &mut Application, id: &str, trigger: usize) -> String {
+    let natural = format!("{id}-for-{}", application.triggers[trigger].id);
+    let taken = |id: &str| application.component(id).is_some();
+    let numbered = (1..).map(|n: u32| format!("{natural}-d{n}"));
+    let new = std::iter::once(natural.clone())
+        .chain(numbered)
+        .find(|id| !taken(id));
+    let new = new.unwrap_or(natural);
+    if let Some(original) = application.component(id) {
+        let copied = Component {
+            id: new.clone(),
+            ..original.clone()
+        };
+        application.components.push(copied);
+    }
+    application.triggers[trigger].run(&new);
+    new
+}
+
+impl Trigger {
+    /// Changes the component it runs.
+    fn run(&mut self, id: &str) {
+        match &mut self.kind {
+            TriggerKind::Http(http) => http.target = HttpTarget::Component(id.to_owned()),
+            TriggerKind::Other {
+                component, config, ..
+            } => {
+                *component = Some(id.to_owned());
+                config.insert("component".into(), id.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Reading `spin.toml`, versions 1 and 2.
+//!
+//! First what was written (`written`, `dependency`; `v1` turns the old version into
+//! the new), then what it means (`ids`, `meaning`). Each step goes on past mistakes,
+//! so that all of them are told at once.
+
+use crate::fault::{Faults, Sink};
+use crate::fields::{Ask, Fields};
+use crate::model::Application;
+use crate::node::{Node, Value};
+
+mod dependency;
+mod ids;
+mod meaning;
+mod profile;
+mod tree;
+mod v1;
+mod written;
+
+/// Reads a manifest. `file` is how messages name it.
+///
+/// A `{ component = … }` dependency stays a reference, and patterns of files stay
+/// patterns: nothing is looked up outside the text.
+///
+/// # Errors
+/// Every mistake with its line and column. Where the text is not TOML at all, only
+/// the mistakes of its syntax.
+pub fn read(text: &str, file: &str) -> Result<Application, Faults> {
+    let sink = Sink::toml(file, text.as_bytes());
+    let application = tree::parse(text, &sink).and_then(|root| application(root, &sink));
+    sink.into_result(application)
+}
+
+fn application(root: Node, sink: &Sink<'_>) -> Option<Application> {
+    let mut fields = Fields::of(root, &Ask::new(sink, "manifest"))?;
+    let manifest = match version(&mut fields)? {
+        Version::One => v1::read(fields),
+        Version::Two => written::Manifest::read(fields),
+    };
+    meaning::application(manifest, sink)
+}
+
+enum Version {
+    One,
+    Two,
+}
+
+/// Takes the version: the string `"1"` or the integer `2`, nothing else.
+fn version(fields: &mut Fields<'_>) -> Option<Version> {
+    // The name of long ago; only version 1 has it.
+    let old_name = !fields.has("spin_manifest_version") && fields.has("spin_version");
+    let name = if old_name {
+        "spin_version"
+    } else {
+        "spin_manifest_version"
+    };
+    fields.required(name, |node, ask| {
+        match &node.value {
+            Value::Text(text) if text == "1" => return Some(Version::One),
+            Value::Number(number) if number.as_i64() == Some(2) && !old_name => {
+                return Some(Version::Two);
+            }
+            _ => {}
+        }
+        ask.fault(
+            node.at,
+            match old_name {
+                true => "must be \"1\"; version 2 is called `spin_manifest_version`",
+                false => "must be 2, or \"1\" for the old version",
+            },
+        );
+        None
+    })
+}

@@ -1,0 +1,65 @@
+//! What a manifest says for building only. It is checked, so that a typing error
+//! in it is told, and then left aside.
+
+use crate::fields::{Ask, Fields, list, text};
+use crate::node::{Node, Value};
+
+use super::dependency::DependencyTable;
+use super::written::SourceTable;
+
+/// `build` of a component.
+pub(super) fn build(node: Node, ask: &Ask<'_>) -> Option<()> {
+    let mut fields = Fields::of(node, ask)?;
+    fields.required("command", command);
+    fields.optional("workdir", text);
+    fields.list("watch", text);
+    fields.done();
+    Some(())
+}
+
+/// `profile.<name>` of a component.
+pub(super) fn read(node: Node, ask: &Ask<'_>) -> Option<()> {
+    let mut fields = Fields::of(node, ask)?;
+    fields.optional("source", SourceTable::read);
+    fields.map("environment", text);
+    fields.map("dependencies", DependencyTable::read);
+    fields.optional("build", |node, ask| {
+        let mut fields = Fields::of(node, ask)?;
+        fields.required("command", command);
+        fields.done();
+        Some(())
+    });
+    fields.done();
+    Some(())
+}
+
+/// One entry of `targets`.
+pub(super) fn target(node: Node, ask: &Ask<'_>) -> Option<()> {
+    match node.value {
+        Value::Text(_) => Some(()),
+        Value::Table(_) => {
+            let mut fields = Fields::of(node, ask)?;
+            match fields.has("url") {
+                true => fields.required("url", text),
+                false => fields.required("path", text),
+            };
+            fields.done();
+            Some(())
+        }
+        _ => {
+            ask.mismatch(&node, "the name of a target, `{ url }` or `{ path }`");
+            None
+        }
+    }
+}
+
+fn command(node: Node, ask: &Ask<'_>) -> Option<()> {
+    match node.value {
+        Value::Text(_) => Some(()),
+        Value::List(_) => list(node, ask, text).map(|_| ()),
+        _ => {
+            ask.mismatch(&node, "a command or a list of commands");
+            None
+        }
+    }
+}
