@@ -1,0 +1,279 @@
+//! Blobs, and the reader that believes nothing about them.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use crate::digest::Hasher;
+use crate::{Descriptor, Digest};
+
+/// Where the blobs of an image are.
+pub trait Blobs {
+    /// Opens the blob of `descriptor.digest`, unchecked: [`Verified`] checks.
+    ///
+    /// # Errors
+    ///
+    /// [`BlobError::Missing`] where there is none, [`BlobError::Read`] otherwise.
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, BlobError>;
+}
+
+/// Why a blob cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such blob.
+    #[error("blob {digest} is missing")]
+    Missing {
+        /// The blob asked for.
+        digest: Digest,
+    },
+    /// It cannot be read.
+    #[error("cannot read blob {digest}")]
+    Read {
+        /// The blob asked for.
+        digest: Digest,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It ends early.
+    #[error("blob {digest} is truncated: it ends after {found} bytes of {expected}")]
+    Truncated {
+        /// The blob asked for.
+        digest: Digest,
+        /// The size in its descriptor.
+        expected: u64,
+        /// The bytes there were.
+        found: u64,
+    },
+    /// It goes on where it should end.
+    #[error("blob {digest} is longer than the {expected} bytes its descriptor says")]
+    Oversized {
+        /// The blob asked for.
+        digest: Digest,
+        /// The size in its descriptor.
+        expected: u64,
+    },
+    /// Its content is another.
+    #[error("blob {digest} has other content: its digest is {found}")]
+    Mismatch {
+        /// The blob asked for.
+        digest: Digest,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// It is larger than blobs of its kind may be.
+    #[error("blob {digest} holds {size} bytes, over the limit of {limit} bytes for {what}")]
+    TooLarge {
+        /// The blob asked for.
+        digest: Digest,
+        /// The size in its descriptor.
+        size: u64,
+        /// The limit.
+        limit: u64,
+        /// What it is, in words.
+        what: &'static str,
+    },
+}
+
+/// What went wrong inside of a reader, kept where the code around the reader finds it.
+///
+/// Decoders and archive readers wrap the errors of the reader beneath them in errors of
+/// their own, so the one thing worth telling would get lost in a text.
+pub(crate) struct Slot<E>(Rc<RefCell<Option<E>>>);
+
+impl<E> Default for Slot<E> {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(None)))
+    }
+}
+
+impl<E> Clone for Slot<E> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<E> Slot<E> {
+    /// Keeps the first error and returns what to hand to the code above.
+    pub(crate) fn put(&self, error: E) -> io::Error {
+        self.0.borrow_mut().get_or_insert(error);
+        io::Error::other("refused by the reader beneath")
+    }
+
+    pub(crate) fn take(&self) -> Option<E> {
+        self.0.borrow_mut().take()
+    }
+}
+
+/// A reader that checks size and digest of a blob.
+///
+/// Nothing read from it is known to be right before it has returned 0 (or
+/// [`Verified::finish`] has returned `Ok`): an error at the end takes everything back.
+pub struct Verified<R> {
+    inner: R,
+    digest: Digest,
+    expected: u64,
+    read: u64,
+    hasher: Hasher,
+    done: bool,
+    fault: Slot<BlobError>,
+}
+
+impl<'a> Verified<Box<dyn Read + 'a>> {
+    /// Opens a blob.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Blobs::open`].
+    pub fn open(blobs: &'a dyn Blobs, descriptor: &Descriptor) -> Result<Self, BlobError> {
+        Ok(Self::new(blobs.open(descriptor)?, descriptor))
+    }
+}
+
+impl<R: Read> Verified<R> {
+    /// Checks what `inner` returns against `descriptor`.
+    pub fn new(inner: R, descriptor: &Descriptor) -> Self {
+        Self {
+            inner,
+            digest: descriptor.digest,
+            expected: descriptor.size,
+            read: 0,
+            hasher: Hasher::default(),
+            done: false,
+            fault: Slot::default(),
+        }
+    }
+
+    /// Reads and drops the rest, so that the whole blob is checked.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the blob, also where a `read` reported it before.
+    pub fn finish(mut self) -> Result<(), BlobError> {
+        let result = io::copy(&mut self, &mut io::sink());
+        result.map(drop).map_err(|error| self.explain(error))
+    }
+
+    /// The error behind one that `read` returned.
+    pub fn explain(&self, error: io::Error) -> BlobError {
+        self.fault.take().unwrap_or(BlobError::Read {
+            digest: self.digest,
+            source: error,
+        })
+    }
+
+    /// Where the error behind one of `read` is found when a decoder owns the reader.
+    pub(crate) fn fault(&self) -> Slot<BlobError> {
+        self.fault.clone()
+    }
+
+    fn check_end(&self) -> Result<(), BlobError> {
+        let digest = self.digest;
+        if self.read < self.expected {
+            return Err(BlobError::Truncated {
+                digest,
+                expected: self.expected,
+                found: self.read,
+            });
+        }
+        let found = self.hasher.clone().finish();
+        if found != digest {
+            return Err(BlobError::Mismatch { digest, found });
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.done || buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = match self.inner.read(buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(source) => {
+                return Err(self.fault.put(BlobError::Read {
+                    digest: self.digest,
+                    source,
+                }));
+            }
+        };
+        if read == 0 {
+            self.check_end().map_err(|error| self.fault.put(error))?;
+            self.done = true;
+            return Ok(0);
+        }
+        self.read += read as u64;
+        if self.read > self.expected {
+            return Err(self.fault.put(BlobError::Oversized {
+                digest: self.digest,
+                expected: self.expected,
+            }));
+        }
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Reads a whole blob into memory. `what` names its kind in the error of the limit.
+///
+/// # Errors
+///
+/// [`BlobError::TooLarge`] before anything is read where the descriptor's size is over
+/// `limit`; otherwise what is wrong with the blob.
+pub fn read_whole(
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+    limit: u64,
+    what: &'static str,
+) -> Result<Vec<u8>, BlobError> {
+    if descriptor.size > limit {
+        return Err(BlobError::TooLarge {
+            digest: descriptor.digest,
+            size: descriptor.size,
+            limit,
+            what,
+        });
+    }
+    let mut reader = Verified::open(blobs, descriptor)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or(0));
+    match reader.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(reader.explain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content: &[u8], descriptor: &Descriptor) -> Result<(), BlobError> {
+        Verified::new(content, descriptor).finish()
+    }
+
+    #[test]
+    fn the_right_content_passes() {
+        let descriptor = Descriptor::of("text/plain", b"hello");
+        let mut text = String::new();
+        let mut reader = Verified::new(&b"hello"[..], &descriptor);
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        check(b"", &Descriptor::of("text/plain", b"")).unwrap();
+    }
+
+    #[test]
+    fn every_deviation_is_told_apart() {
+        let descriptor = Descriptor::of("text/plain", b"hello");
+        assert!(matches!(
+            check(b"hell", &descriptor),
+            Err(BlobError::Truncated { found: 4, expected: 5, .. })
+        ));
+        assert!(matches!(
+            check(b"hello!", &descriptor),
+            Err(BlobError::Oversized { expected: 5, .. })
+        ));
+        let error = check(b"hallo", &descriptor).unwrap_err();
+        assert!(matches!(&error, BlobError::Mismatch { found, .. } if *found == Digest::of(b"hallo")));
+        assert!(error.to_string().contains(&descriptor.digest.hex()), "{error}");
+    }
+}

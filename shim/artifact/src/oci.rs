@@ -1,0 +1,150 @@
+//! The parts of the OCI image format that artifacts use, as they are written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// Media types.
+pub mod media {
+    /// An image manifest.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// The same as Docker names it.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// A list of manifests.
+    pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// The same as Docker names it.
+    pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// The configuration of an image.
+    pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// The configuration `wkg` writes.
+    pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
+    /// A Spin application's locked JSON: a layer, and in artifacts of Spin 1 the config.
+    pub const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+    /// A component or core module of a Spin application.
+    pub const SPIN_WASM: &str = "application/vnd.wasm.content.layer.v1+wasm";
+    /// One file of a Spin application.
+    pub const SPIN_DATA: &str = "application/vnd.wasm.content.layer.v1+data";
+    /// A folder of files of a Spin application.
+    pub const SPIN_ARCHIVE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
+    /// A single component.
+    pub const WASM: &str = "application/wasm";
+}
+
+/// The only version of manifests and indexes there is.
+pub(crate) const SCHEMA_VERSION: u32 = 2;
+
+/// A reference to a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the blob is.
+    #[serde(default)]
+    pub media_type: String,
+    /// The blob's address.
+    pub digest: Digest,
+    /// Its exact length.
+    pub size: u64,
+    /// Which machine it is for, in an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// What else is said about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Describes `bytes`.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// A descriptor without platform and annotations.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// Which machine an image is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// `amd64`, `arm64`, `wasm`, …
+    pub architecture: String,
+    /// `linux`, `wasi`, …
+    pub os: String,
+}
+
+/// An image manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// Its own media type; some writers leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, the lowest first.
+    #[serde(default)]
+    pub layers: Vec<Descriptor>,
+    /// What else is said about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A list of manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// Its own media type; some writers leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The manifests, or indexes of them.
+    #[serde(default)]
+    pub manifests: Vec<Descriptor>,
+}
+
+/// The members of an image configuration that matter here. An artifact of another
+/// kind has other members, so all of them may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageConfig {
+    #[serde(default)]
+    pub(crate) architecture: String,
+    #[serde(default)]
+    pub(crate) os: String,
+    #[serde(default)]
+    pub(crate) config: Option<Execution>,
+}
+
+/// How an image asks to be run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Execution {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) entrypoint: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cmd: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+}
+
+impl ImageConfig {
+    /// The entrypoint with its arguments.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let Some(config) = &self.config else {
+            return Vec::new();
+        };
+        let parts = [&config.entrypoint, &config.cmd];
+        parts.into_iter().flatten().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! An application made into the artifact that `spin registry push` would push.
+
+mod application;
+mod layout;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Descriptor;
+use crate::prepared::files::FilesError;
+use crate::{BuildError, PrepareError};
+
+/// Registries accept at most 500 layers (the lowest known limit is that of Amazon's);
+/// one is for the application itself.
+pub(crate) const MAX_LAYERS: usize = 499;
+
+/// Content up to this size goes into the application itself: some registries refuse
+/// blobs of one byte or none, and the reference would be longer.
+pub(crate) const INLINE_LIMIT: usize = 128;
+
+/// How an artifact is to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A name for the image, such as `registry.example/shop:1.2`, for tools that import
+    /// the layout.
+    pub reference: Option<String>,
+    /// One archive layer for each component's files, also where a layer for each file
+    /// would do.
+    pub archive: bool,
+    /// Push binaries as they were built, and dependencies beside them. Such an artifact
+    /// with dependencies does not run on containerd-shim-spin.
+    pub as_built: bool,
+    /// Annotations of the manifest. Where there are any, none is made of the
+    /// application's name, version, description and authors.
+    pub annotations: BTreeMap<String, String>,
+    /// When the artifact was made, RFC 3339. Without it the same folder gives the same
+    /// digests.
+    pub created: Option<String>,
+}
+
+/// An artifact that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// Its manifest; the digest names the artifact.
+    pub manifest: Descriptor,
+    /// How many layers it has, with the one of the application.
+    pub layers: usize,
+    /// Whether files are in archive layers.
+    pub archive: bool,
+}
+
+/// Why an artifact cannot be made. Nothing of it is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The application has mistakes.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// Its files cannot be collected.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A component cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Something is where the layout should be.
+    #[error("`{}` exists already and is not empty", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of the layout cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Artifacts name files in UTF-8.
+    #[error("component `{component}`: the name of file `{}` is not UTF-8", path.display())]
+    FileName {
+        /// The component.
+        component: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that somebody writes at the same time.
+    #[error("`{}` changed while it was packed", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More layers than any registry takes.
+    #[error("the artifact would have {layers} layers, over the {MAX_LAYERS} that registries take")]
+    TooManyLayers {
+        /// Layers needed.
+        layers: usize,
+    },
+}
+
+/// Makes the artifact of the application at `source` (a manifest or its folder) and
+/// writes it as an OCI layout to the folder `layout`, which must not exist yet (or be
+/// empty). It appears at once and complete, or not at all.
+///
+/// Components are made self-contained: core modules become components, and dependencies
+/// are composed in. The same sources give the same digests.
+///
+/// # Errors
+///
+/// [`PackError`] names the component or file at fault.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use skiff_artifact::pack::{Options, to_layout};
+///
+/// let options = Options { reference: Some("example/shop:1".into()), ..Options::default() };
+/// let packed = to_layout(Path::new("shop"), Path::new("shop.oci"), &options)?;
+/// println!("{}", packed.manifest.digest);
+/// # Ok::<(), skiff_artifact::pack::PackError>(())
+/// ```
+pub fn to_layout(source: &Path, layout: &Path, options: &Options) -> Result<Packed, PackError> {
+    let writer = layout::Writer::beside(layout)?;
+    let artifact = application::assemble(source, options, &writer)?;
+    let layers = artifact.manifest.layers.len();
+    let manifest = writer.finish(&artifact.manifest, options.reference.as_deref())?;
+    Ok(Packed {
+        manifest,
+        layers,
+        archive: artifact.archive,
+    })
+}

@@ -1,0 +1,378 @@
+//! An application whose files are where the engine and the host take them from.
+
+mod error;
+pub(crate) mod files;
+mod folder;
+mod rootfs;
+mod unpacked;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use skiff_compose::{ComposeError, Dependency as Part, Inherit as PartInherit, compose};
+use skiff_manifest::{
+    Application, Component, ContentRef, Dependency, DependencySource, Inherit,
+};
+
+use crate::Digest;
+use crate::digest::Hasher;
+
+pub use error::{BuildError, PrepareError};
+
+/// An application, and where everything it is made of can be read.
+///
+/// Nothing in here has been compiled, and nothing has been trusted: the binaries are the
+/// bytes that were shipped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// What the application is.
+    pub application: Application,
+    /// Its components, in the application's order. Components that only others depend
+    /// on are among them.
+    pub components: Vec<PreparedComponent>,
+    /// The command line of a component that is run by name (a plain image whose
+    /// entrypoint names it, or a single file): its arguments as a `wasi:cli` program.
+    pub command: Option<Vec<String>>,
+}
+
+/// A component's binaries and folders.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedComponent {
+    /// The component's id in the application.
+    pub id: String,
+    /// Its binary: a component or a core module.
+    pub wasm: PathBuf,
+    /// The digest of that file.
+    pub digest: Digest,
+    /// What it is to be composed with.
+    pub dependencies: Vec<PreparedDependency>,
+    /// Folders its guest sees.
+    pub mounts: Vec<Mount>,
+}
+
+/// A component that satisfies imports of another one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedDependency {
+    /// The imports it satisfies.
+    pub name: String,
+    /// Its binary.
+    pub wasm: PathBuf,
+    /// The digest of that file.
+    pub digest: Digest,
+    /// The export to use, where it is not called as the import is.
+    pub export: Option<String>,
+    /// What it may use of the parent's grants.
+    pub inherit: Inherit,
+}
+
+/// A folder of the host and where a guest sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The folder.
+    pub host: PathBuf,
+    /// An absolute path in the guest.
+    pub guest: String,
+}
+
+impl PreparedComponent {
+    /// What names the component that [`PreparedComponent::build`] makes, without making
+    /// it: the digest of the binary, or of the binary and all that it is composed with.
+    pub fn key(&self) -> Digest {
+        if self.dependencies.is_empty() {
+            return self.digest;
+        }
+        let mut hasher = Hasher::default();
+        // Lengths go first, so that no two lists of texts look alike.
+        let mut field = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        field(&self.digest.to_string());
+        for dependency in &self.dependencies {
+            field(&dependency.name);
+            field(&dependency.digest.to_string());
+            field(dependency.export.as_deref().unwrap_or_default());
+            match &dependency.inherit {
+                Inherit::All => field("all"),
+                Inherit::Some(keys) => {
+                    field(&format!("some {}", keys.len()));
+                    keys.iter().for_each(|key| field(key));
+                }
+            }
+        }
+        hasher.finish()
+    }
+
+    /// Reads the binaries and makes one self-contained component of them.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] names the component and the file or dependency at fault.
+    pub fn build(&self) -> Result<Vec<u8>, BuildError> {
+        let read = |path: &Path| {
+            fs::read(path).map_err(|source| BuildError::Read {
+                component: self.id.clone(),
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let parent = read(&self.wasm)?;
+        let binaries: Vec<Vec<u8>> = self
+            .dependencies
+            .iter()
+            .map(|dependency| read(&dependency.wasm))
+            .collect::<Result<_, _>>()?;
+        let parts: Vec<Part<'_>> = self
+            .dependencies
+            .iter()
+            .zip(&binaries)
+            .map(|(dependency, bytes)| dependency.part(bytes))
+            .collect();
+        let whole = compose(&parent, &parts).map_err(|source| self.refused(source))?;
+        Ok(whole.into_owned())
+    }
+
+    fn refused(&self, source: ComposeError) -> BuildError {
+        BuildError::Compose {
+            component: self.id.clone(),
+            source,
+        }
+    }
+}
+
+impl PreparedDependency {
+    fn part<'a>(&'a self, bytes: &'a [u8]) -> Part<'a> {
+        Part {
+            name: &self.name,
+            bytes,
+            export: self.export.as_deref(),
+            inherit: match &self.inherit {
+                Inherit::All => PartInherit::All,
+                Inherit::Some(keys) => PartInherit::Keys(keys),
+            },
+        }
+    }
+}
+
+/// Finds what an application refers to; one for each form an application has.
+trait Source {
+    /// The file with some content, and its digest.
+    fn wasm(&self, place: &Place<'_>, content: &ContentRef) -> Result<(PathBuf, Digest), PrepareError>;
+
+    /// The folders of a component.
+    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError>;
+}
+
+/// What content is for, to tell in errors.
+struct Place<'a> {
+    component: &'a str,
+    what: String,
+}
+
+fn prepare(
+    application: Application,
+    source: &impl Source,
+    command: Option<Vec<String>>,
+) -> Result<Prepared, PrepareError> {
+    let mut components = Vec::with_capacity(application.components.len());
+    for component in &application.components {
+        if !component.trigger_dependencies.is_empty() {
+            return Err(PrepareError::Middleware {
+                component: component.id.clone(),
+            });
+        }
+        let (wasm, digest) = find(source, component, "source", &component.source)?;
+        let mut dependencies = Vec::with_capacity(component.dependencies.len());
+        for (name, dependency) in &component.dependencies {
+            let (wasm, digest) = locate(&application, source, component, name, dependency)?;
+            dependencies.push(PreparedDependency {
+                name: name.clone(),
+                wasm,
+                digest,
+                export: dependency.export.clone(),
+                inherit: dependency.inherit.clone(),
+            });
+        }
+        components.push(PreparedComponent {
+            id: component.id.clone(),
+            wasm,
+            digest,
+            dependencies,
+            mounts: source.mounts(component)?,
+        });
+    }
+    Ok(Prepared {
+        application,
+        components,
+        command,
+    })
+}
+
+fn locate(
+    application: &Application,
+    source: &impl Source,
+    component: &Component,
+    name: &str,
+    dependency: &Dependency,
+) -> Result<(PathBuf, Digest), PrepareError> {
+    let what = format!("dependency `{name}`");
+    let content = match &dependency.source {
+        DependencySource::Content(content) => content,
+        DependencySource::Component(id) => {
+            let other = application.component(id);
+            let other = other.ok_or_else(|| PrepareError::NoSuchComponent {
+                component: component.id.clone(),
+                what: what.clone(),
+                id: id.clone(),
+            })?;
+            &other.source
+        }
+    };
+    find(source, component, &what, content)
+}
+
+/// Finds a binary and looks at its first bytes, so that what is no WebAssembly is told
+/// before anything is compiled.
+fn find(
+    source: &impl Source,
+    component: &Component,
+    what: &str,
+    content: &ContentRef,
+) -> Result<(PathBuf, Digest), PrepareError> {
+    let place = Place {
+        component: &component.id,
+        what: what.to_owned(),
+    };
+    let (path, digest) = source.wasm(&place, content)?;
+    let mut header = [0; 16];
+    let mut length = 0;
+    let mut read = || {
+        let mut file = File::open(&path)?;
+        loop {
+            match file.read(&mut header[length..])? {
+                0 => return Ok(()),
+                read => length += read,
+            }
+        }
+    };
+    read().map_err(|source| PrepareError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let header = &header[..length];
+    if skiff_compose::is_precompiled(header) {
+        return Err(place.precompiled(path));
+    }
+    if skiff_compose::kind(header).is_none() {
+        return Err(place.not_wasm(path));
+    }
+    Ok((path, digest))
+}
+
+impl Place<'_> {
+    fn not_wasm(&self, path: PathBuf) -> PrepareError {
+        PrepareError::NotWasm {
+            component: self.component.to_owned(),
+            what: self.what.clone(),
+            path,
+        }
+    }
+
+    fn precompiled(&self, path: PathBuf) -> PrepareError {
+        PrepareError::Precompiled {
+            component: self.component.to_owned(),
+            what: self.what.clone(),
+            path,
+        }
+    }
+
+    fn remote(&self, reference: &str) -> PrepareError {
+        PrepareError::Remote {
+            component: self.component.to_owned(),
+            what: self.what.clone(),
+            reference: reference.to_owned(),
+        }
+    }
+
+    /// The path that a content reference of a manifest gives.
+    fn path<'c>(&self, content: &'c ContentRef) -> Result<&'c Path, PrepareError> {
+        if let Some(package) = &content.package {
+            return Err(self.remote(&format!("{}@{}", package.package, package.version)));
+        }
+        let source = content.source.as_deref().unwrap_or_default();
+        local_path(source).ok_or_else(|| self.remote(source))
+    }
+}
+
+/// A path or the path of a `file:` URL; `None` for other URLs and for nothing.
+pub(crate) fn local_path(source: &str) -> Option<&Path> {
+    match source.split_once("://") {
+        Some(("file", path)) => Some(Path::new(path)),
+        Some(_) => None,
+        None if source.is_empty() => None,
+        None => Some(Path::new(source)),
+    }
+}
+
+/// Reads a manifest, as far as manifests go.
+fn read_manifest(path: &Path) -> Result<Application, PrepareError> {
+    /// The longest manifest there is a use for; the longest in public have 30 KB.
+    const MANIFEST_LIMIT: u64 = 4 << 20;
+
+    let read = |source| PrepareError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(read)?;
+    if !file.metadata().map_err(read)?.is_file() {
+        return Err(PrepareError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let mut text = String::new();
+    file.take(MANIFEST_LIMIT + 1)
+        .read_to_string(&mut text)
+        .map_err(read)?;
+    if text.len() as u64 > MANIFEST_LIMIT {
+        return Err(PrepareError::ManifestSize {
+            path: path.to_owned(),
+            limit: MANIFEST_LIMIT,
+        });
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    skiff_manifest::toml::read(&text, &name.to_string_lossy())
+        .map_err(|source| PrepareError::Application { source })
+}
+
+/// A regular file's digest, where the digest the reference gives is checked.
+fn digest_file(
+    place: &Place<'_>,
+    path: PathBuf,
+    content: &ContentRef,
+) -> Result<(PathBuf, Digest), PrepareError> {
+    let read = |source| PrepareError::Read {
+        path: path.clone(),
+        source,
+    };
+    // Opening a pipe would wait for a writer.
+    if !path.metadata().map_err(read)?.is_file() {
+        return Err(PrepareError::NotAFile { path });
+    }
+    let digest = Digest::of_file(&path).map_err(read)?;
+    match &content.digest {
+        Some(expected) if *expected != digest.to_string() => Err(PrepareError::Mismatch {
+            component: place.component.to_owned(),
+            what: place.what.clone(),
+            path,
+            found: digest,
+        }),
+        _ => Ok((path, digest)),
+    }
+}
+
+/// The arguments of a program that is started by its file alone.
+fn command_of(path: &Path) -> Option<Vec<String>> {
+    let name = path.file_name()?;
+    Some(vec![name.to_string_lossy().into_owned()])
+}

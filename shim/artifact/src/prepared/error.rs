@@ -1,0 +1,159 @@
+//! Why an application cannot be prepared or built.
+
+use std::io;
+use std::path::PathBuf;
+
+use skiff_compose::ComposeError;
+use skiff_manifest::Faults;
+
+use super::files::FilesError;
+use crate::Digest;
+
+/// Why an application cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A folder is where a file should be, or a device, or a pipe.
+    #[error("`{}` is not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A manifest that is none.
+    #[error("`{}` is larger than the {limit} bytes a manifest may have", path.display())]
+    ManifestSize {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The application has mistakes.
+    #[error("the application is not valid:\n{source}")]
+    Application {
+        /// All of them, one a line.
+        source: Faults,
+    },
+    /// A container's root file system with nothing to run.
+    #[error("nothing to run: the image has no `/spin.toml`, and its entrypoint {entrypoint}")]
+    NothingToRun {
+        /// What the entrypoint is, in words.
+        entrypoint: String,
+    },
+    /// A directory that `unpack` did not make.
+    #[error("`{}` holds no unpacked image", path.display())]
+    NotUnpacked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Bytes that would have to be fetched first.
+    #[error("component `{component}`: {what} is `{reference}`, which has to be fetched: build or download it into the application's folder and refer to the file")]
+    Remote {
+        /// The component.
+        component: String,
+        /// Its source, or one of its dependencies.
+        what: String,
+        /// Where the bytes are.
+        reference: String,
+    },
+    /// A file that is not the one the manifest means.
+    #[error("component `{component}`: {what} `{}` has another digest, {found}", path.display())]
+    Mismatch {
+        /// The component.
+        component: String,
+        /// Its source, or one of its dependencies.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// The digest it has.
+        found: Digest,
+    },
+    /// A binary that is none.
+    #[error("component `{component}`: {what} `{}` is not a WebAssembly binary", path.display())]
+    NotWasm {
+        /// The component.
+        component: String,
+        /// Its source, or one of its dependencies.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A binary for a processor.
+    #[error("component `{component}`: {what} `{}` is precompiled native code, which is never trusted", path.display())]
+    Precompiled {
+        /// The component.
+        component: String,
+        /// Its source, or one of its dependencies.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A dependency on a component that does not exist.
+    #[error("component `{component}`: {what} is component `{id}`, which does not exist")]
+    NoSuchComponent {
+        /// The component.
+        component: String,
+        /// The dependency.
+        what: String,
+        /// The id it names.
+        id: String,
+    },
+    /// Middleware is composed by Spin's own trigger program.
+    #[error("component `{component}` has middleware, which is not supported yet: push the application with Spin, which composes it")]
+    Middleware {
+        /// The component.
+        component: String,
+    },
+    /// Files that an ordinary image cannot mount.
+    #[error("component `{component}`: `{mount}` {reason}")]
+    DirectMount {
+        /// The component.
+        component: String,
+        /// The entry of `files`.
+        mount: String,
+        /// What is wrong with it, in words.
+        reason: &'static str,
+    },
+    /// Files that cannot be collected.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A copy of a file cannot be made.
+    #[error("cannot copy `{}` to `{}`", from.display(), to.display())]
+    Copy {
+        /// The file.
+        from: PathBuf,
+        /// Where it should go.
+        to: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Why a component cannot be built of its binaries.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A binary cannot be read.
+    #[error("component `{component}`: cannot read `{}`", path.display())]
+    Read {
+        /// The component.
+        component: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The binaries make no component.
+    #[error("component `{component}` cannot be built")]
+    Compose {
+        /// The component.
+        component: String,
+        /// Which rule is broken.
+        source: ComposeError,
+    },
+}

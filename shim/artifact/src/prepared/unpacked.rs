@@ -1,0 +1,79 @@
+//! From a directory that `unpack` made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use skiff_manifest::{Component, ContentRef, lock};
+
+use super::{Mount, Place, PrepareError, Prepared, Source, prepare};
+use crate::Digest;
+use crate::oci::ImageConfig;
+use crate::unpack::{APPLICATION_FILE, CONFIG_FILE, ROOTFS_FOLDER, assets_path, wasm_path};
+
+impl Prepared {
+    /// The application in a directory that [`unpack`](crate::unpack()) made, of any kind.
+    ///
+    /// An ordinary image is taken as [`Prepared::from_rootfs`] takes it, with the
+    /// entrypoint and arguments of its configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`PrepareError`] where the directory is not as it was made, or an ordinary image
+    /// holds nothing to run.
+    pub fn from_unpacked(directory: &Path) -> Result<Self, PrepareError> {
+        let path = directory.join(APPLICATION_FILE);
+        let read = |path: &Path| {
+            fs::read(path).map_err(|source| PrepareError::Read {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        if path.is_file() {
+            let application = lock::read(&read(&path)?, APPLICATION_FILE)
+                .map_err(|source| PrepareError::Application { source })?;
+            return prepare(application, &Directory(directory), None);
+        }
+        let root = directory.join(ROOTFS_FOLDER);
+        if !root.is_dir() {
+            return Err(PrepareError::NotUnpacked {
+                path: directory.to_owned(),
+            });
+        }
+        let config = directory.join(CONFIG_FILE);
+        let config: ImageConfig =
+            serde_json::from_slice(&read(&config)?).map_err(|error| PrepareError::Read {
+                path: config.clone(),
+                source: error.into(),
+            })?;
+        Self::from_rootfs(&root, &config.command())
+    }
+}
+
+struct Directory<'a>(&'a Path);
+
+impl Source for Directory<'_> {
+    fn wasm(
+        &self,
+        place: &Place<'_>,
+        content: &ContentRef,
+    ) -> Result<(PathBuf, Digest), PrepareError> {
+        let digest = match (&content.digest, &content.inline) {
+            (Some(digest), _) => digest.parse().ok(),
+            (None, Some(bytes)) => Some(Digest::of(bytes)),
+            (None, None) => None,
+        };
+        let digest: Digest = digest
+            .ok_or_else(|| place.remote(content.source.as_deref().unwrap_or("no content")))?;
+        Ok((wasm_path(self.0, &digest), digest))
+    }
+
+    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError> {
+        if component.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Mount {
+            host: assets_path(self.0, &component.id),
+            guest: "/".to_owned(),
+        }])
+    }
+}

@@ -1,0 +1,312 @@
+//! Archives in layers, entry by entry, each checked before anybody sees it.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use super::{UnpackError, Unpacker};
+use crate::blobs::Slot;
+use crate::meter::{HeaderGauge, Meter};
+use crate::paths::{leads_out, relative, relative_file};
+use crate::{BlobError, Descriptor, Digest, PathError, Verified};
+
+/// How much is copied at a time.
+const COPY_BUFFER: usize = 64 * 1024;
+
+/// Bits of a mode that make a file run as its owner or group.
+const SET_ID: u32 = 0o6000;
+
+/// An entry whose name, kind, mode and target are harmless.
+pub(super) struct Entry {
+    /// Relative and without dots; empty for the folder itself.
+    pub(super) path: PathBuf,
+    pub(super) kind: EntryKind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    Folder,
+    File { executable: bool },
+    /// The target as it is written; it does not lead out.
+    Symlink { target: PathBuf },
+    /// The target relative to the archive, without dots.
+    HardLink { target: PathBuf },
+}
+
+/// How a layer is packed, and what its links may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) gzip: bool,
+    /// A root file system has a `/` that absolute links mean.
+    pub(super) rooted: bool,
+}
+
+/// An error while an entry is handled, by the side it came from.
+pub(super) enum EntryError {
+    /// Reading the archive failed; the reason is found beneath.
+    Read(io::Error),
+    /// Everything else.
+    Other(UnpackError),
+}
+
+impl<E: Into<UnpackError>> From<E> for EntryError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl Unpacker<'_> {
+    /// Calls `handle` for every entry of a layer, in order.
+    ///
+    /// The whole layer is checked against its digest, but only at the end: what `handle`
+    /// wrote is good when this has returned `Ok`.
+    pub(super) fn for_each_entry(
+        &self,
+        layer: &Descriptor,
+        format: Format,
+        mut handle: impl FnMut(&Entry, &mut dyn Read) -> Result<(), EntryError>,
+    ) -> Result<(), UnpackError> {
+        let blob = Verified::open(self.blobs, layer)?;
+        let fault = blob.fault();
+        let decoder = if format.gzip {
+            Decoder::Gzip(Box::new(MultiGzDecoder::new(blob)))
+        } else {
+            Decoder::Plain(blob)
+        };
+        let meter = Meter::new(decoder, &self.budget, layer.digest, layer.size);
+        let (excess, header) = (meter.excess(), meter.header());
+        let mut archive = tar::Archive::new(meter);
+        let result = self.entries(&mut archive, (layer.digest, format), &header, &mut handle);
+        let mut meter = archive.into_inner();
+        // The end of the archive is not the end of the layer.
+        let result = result.and_then(|()| {
+            let rest = io::copy(&mut meter, &mut io::sink());
+            rest.map(drop).map_err(EntryError::Read)
+        });
+        let blob = meter.into_inner().into_inner();
+        match result {
+            Ok(()) => Ok(blob.finish()?),
+            Err(EntryError::Other(error)) => Err(error),
+            Err(EntryError::Read(error)) => {
+                if let Some(limit) = excess.take() {
+                    return Err(limit.into());
+                }
+                Err(explain(layer.digest, error, &fault, blob))
+            }
+        }
+    }
+
+    fn entries<R: Read>(
+        &self,
+        archive: &mut tar::Archive<R>,
+        layer: (Digest, Format),
+        header: &HeaderGauge,
+        handle: &mut impl FnMut(&Entry, &mut dyn Read) -> Result<(), EntryError>,
+    ) -> Result<(), EntryError> {
+        let (layer, format) = layer;
+        let mut entries = archive.entries().map_err(EntryError::Read)?;
+        loop {
+            header.start();
+            let next = entries.next();
+            header.stop();
+            let Some(entry) = next else {
+                return Ok(());
+            };
+            let mut raw = entry.map_err(EntryError::Read)?;
+            self.budget.file()?;
+            let checked = check(&raw, layer, format)?;
+            let size = raw.size();
+            let mut content = Counted {
+                inner: &mut raw,
+                read: 0,
+            };
+            if let Some(entry) = checked {
+                handle(&entry, &mut content)?;
+            }
+            // What is left is read here, where it does not count as a header, and where
+            // a file that ends early is found out.
+            io::copy(&mut content, &mut io::sink()).map_err(EntryError::Read)?;
+            if content.read < size {
+                return Err(UnpackError::Truncated { layer }.into());
+            }
+        }
+    }
+}
+
+/// The reason why a layer could not be read: a blob that is damaged has other errors as
+/// its consequence.
+fn explain<R: Read>(
+    layer: Digest,
+    error: io::Error,
+    fault: &Slot<BlobError>,
+    blob: Verified<R>,
+) -> UnpackError {
+    if let Some(fault) = fault.take() {
+        return fault.into();
+    }
+    if let Err(fault) = blob.finish() {
+        return fault.into();
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => UnpackError::Truncated { layer },
+        _ => UnpackError::Archive {
+            layer,
+            source: error,
+        },
+    }
+}
+
+/// Judges an entry by its header. `None` for what only describes the archive.
+fn check<R: Read>(
+    raw: &tar::Entry<'_, R>,
+    layer: Digest,
+    format: Format,
+) -> Result<Option<Entry>, UnpackError> {
+    let header = raw.header();
+    let name = PathBuf::from(OsStr::from_bytes(&raw.path_bytes()).to_owned());
+    let refuse = |kind| UnpackError::EntryKind {
+        layer,
+        path: name.clone(),
+        kind,
+    };
+    let entry_type = header.entry_type();
+    match entry_type {
+        EntryType::XGlobalHeader => return Ok(None),
+        EntryType::Char => return Err(refuse("character device")),
+        EntryType::Block => return Err(refuse("block device")),
+        EntryType::Fifo => return Err(refuse("named pipe")),
+        EntryType::Regular
+        | EntryType::Continuous
+        | EntryType::Directory
+        | EntryType::Symlink
+        | EntryType::Link => {}
+        _ => return Err(refuse("special file")),
+    }
+    let path = relative(&name).map_err(|source| UnpackError::EntryPath {
+        layer,
+        path: name.clone(),
+        source,
+    })?;
+    let mode = header.mode().unwrap_or(0);
+    if mode & SET_ID != 0 {
+        return Err(UnpackError::SetId { layer, path });
+    }
+    let kind = match entry_type {
+        EntryType::Directory => EntryKind::Folder,
+        EntryType::Symlink | EntryType::Link => {
+            let target = raw.link_name_bytes().unwrap_or_default();
+            let target = PathBuf::from(OsStr::from_bytes(&target).to_owned());
+            link(entry_type, &path, target, format).map_err(|target| UnpackError::LinkOut {
+                layer,
+                path: path.clone(),
+                target,
+            })?
+        }
+        _ => EntryKind::File {
+            executable: mode & 0o111 != 0,
+        },
+    };
+    if path.as_os_str().is_empty() && kind != EntryKind::Folder {
+        return Err(UnpackError::EntryPath {
+            layer,
+            path: name,
+            source: PathError::Empty,
+        });
+    }
+    Ok(Some(Entry { path, kind }))
+}
+
+/// A link that stays inside, or its target.
+fn link(
+    entry_type: EntryType,
+    path: &Path,
+    target: PathBuf,
+    format: Format,
+) -> Result<EntryKind, PathBuf> {
+    if entry_type == EntryType::Link {
+        return match relative_file(&target) {
+            Ok(target) => Ok(EntryKind::HardLink { target }),
+            Err(_) => Err(target),
+        };
+    }
+    let absolute = target.is_absolute() && !format.rooted;
+    if absolute || target.as_os_str().is_empty() || leads_out(path, &target) {
+        return Err(target);
+    }
+    Ok(EntryKind::Symlink { target })
+}
+
+/// Copies the content of an entry into a file.
+pub(super) fn copy(
+    content: &mut dyn Read,
+    path: &Path,
+    file: &mut impl Write,
+) -> Result<(), EntryError> {
+    copy_with(content, path, file, |_| {})
+}
+
+/// The same, and shows every piece to `see`.
+pub(super) fn copy_with(
+    content: &mut dyn Read,
+    path: &Path,
+    file: &mut impl Write,
+    mut see: impl FnMut(&[u8]),
+) -> Result<(), EntryError> {
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        let read = match content.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(EntryError::Read(error)),
+        };
+        see(&buffer[..read]);
+        file.write_all(&buffer[..read])
+            .map_err(|source| UnpackError::Write {
+                path: path.to_owned(),
+                source,
+            })?;
+    }
+}
+
+/// A reader that knows how much it gave.
+struct Counted<R> {
+    inner: R,
+    read: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
+/// A layer's bytes unpacked.
+enum Decoder<R: Read> {
+    Plain(R),
+    Gzip(Box<MultiGzDecoder<R>>),
+}
+
+impl<R: Read> Decoder<R> {
+    fn into_inner(self) -> R {
+        match self {
+            Self::Plain(inner) => inner,
+            Self::Gzip(decoder) => decoder.into_inner(),
+        }
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(inner) => inner.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! WebAssembly binaries in layers.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::archive::{EntryError, copy_with};
+use super::{UnpackError, Unpacker, wasm_path};
+use crate::blobs::BlobError;
+use crate::{Descriptor, Digest, Verified};
+
+/// The bytes that tell WebAssembly from other things, and other things apart.
+const HEADER: usize = 16;
+
+impl Unpacker<'_> {
+    /// Writes one layer to where WebAssembly is kept, and checks that it is some.
+    pub(super) fn wasm_layer(&self, layer: &Descriptor) -> Result<(), UnpackError> {
+        self.budget.wasm(layer.digest, layer.size)?;
+        let path = wasm_path(self.directory, &layer.digest);
+        let mut header = Vec::with_capacity(HEADER);
+        self.write_blob(layer, &path, |bytes| {
+            let missing = HEADER - header.len();
+            header.extend_from_slice(&bytes[..missing.min(bytes.len())]);
+        })?;
+        check_wasm(&header, layer.digest)
+    }
+
+    /// The same for a binary that is inside of the locked application.
+    pub(super) fn wasm_inline(&self, bytes: &[u8]) -> Result<Digest, UnpackError> {
+        let digest = Digest::of(bytes);
+        self.budget.wasm(digest, bytes.len() as u64)?;
+        check_wasm(bytes, digest)?;
+        let path = wasm_path(self.directory, &digest);
+        std::fs::write(&path, bytes).map_err(|source| UnpackError::Write { path, source })?;
+        Ok(digest)
+    }
+
+    /// Writes a blob as it is, and shows every piece to `see`.
+    pub(super) fn write_blob(
+        &self,
+        layer: &Descriptor,
+        path: &Path,
+        see: impl FnMut(&[u8]),
+    ) -> Result<(), UnpackError> {
+        self.budget.file()?;
+        let mut blob = Verified::open(self.blobs, layer)?;
+        let write = |source| UnpackError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = File::create_new(path).map_err(write)?;
+        match copy_with(&mut blob, path, &mut file, see) {
+            Ok(()) => file.flush().map_err(write),
+            Err(EntryError::Other(error)) => Err(error),
+            Err(EntryError::Read(error)) => Err(blob.explain(error).into()),
+        }
+    }
+
+    pub(super) fn read(
+        &self,
+        blob: &Descriptor,
+        limit: u64,
+        what: &'static str,
+    ) -> Result<Vec<u8>, BlobError> {
+        crate::read_whole(self.blobs, blob, limit, what)
+    }
+}
+
+fn check_wasm(bytes: &[u8], layer: Digest) -> Result<(), UnpackError> {
+    if skiff_compose::kind(bytes).is_some() {
+        return Ok(());
+    }
+    if skiff_compose::is_precompiled(bytes) {
+        return Err(UnpackError::Precompiled { layer });
+    }
+    let text = bytes.trim_ascii_start();
+    let hint = if text.starts_with(b"(module") || text.starts_with(b"(component") {
+        ", but its text form: push the binary"
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        ", but a gzip file"
+    } else {
+        ""
+    };
+    Err(UnpackError::NotWasm { layer, hint })
+}
+
+/// Makes a second name for a file, or a copy where the file system has no room for
+/// another name.
+pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+            std::fs::copy(from, to).map(drop)
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,29 @@
+//! WebAssembly binaries in, one self-contained component out.
+//!
+//! What an application ships may be a core module from before components, or a
+//! component that leaves some of its imports to other components. This crate turns
+//! both into what the engine compiles:
+//!
+//! - [`kind`] and [`is_precompiled`] look at the first bytes only.
+//! - [`componentize`] makes a core module into a component.
+//! - [`compose`] does that for a component and its dependencies and joins them.
+//!
+//! There is no I/O here and no engine: bytes go in, bytes come out, and the same
+//! bytes in give the same bytes out.
+
+mod boundary;
+mod componentize;
+mod compose;
+mod interfaces;
+mod isolate;
+mod kind;
+mod module;
+
+pub use boundary::{Boundary, BoundaryError, boundary};
+pub use componentize::{ComponentizeError, componentize};
+pub use compose::{ComposeError, Dependency, Inherit, compose};
+pub use isolate::IsolateError;
+pub use kind::{WasmKind, is_precompiled, kind};
+
+/// The cause of an error of the tools beneath, whose own types say nothing to a caller.
+type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,194 @@
+//! Core modules of every generation, and what is made of them.
+
+use std::borrow::Cow;
+use std::error::Error as _;
+
+use skiff_compose::{ComponentizeError, WasmKind, componentize, kind};
+use wasm_encoder::{CustomSection, Encode, ProducersField, ProducersSection, Section};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine};
+use wit_component::StringEncoding;
+use wit_parser::Resolve;
+
+fn module(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("the module is written well")
+}
+
+/// A module as wit-bindgen leaves it: its world, and who wrote that, in a section.
+fn bound_module(world: &str, body: &str, bindgen: Option<(&str, &str)>) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("test.wit", world).expect("WIT");
+    let world = resolve.select_world(&[package], None).expect("one world");
+    let mut section =
+        wit_component::metadata::encode(&resolve, world, StringEncoding::UTF8, None).unwrap();
+    if let Some((tool, version)) = bindgen {
+        append(&mut section, &producers(tool, version));
+    }
+    let mut bytes = module(body);
+    append(
+        &mut bytes,
+        &CustomSection {
+            name: "component-type:test".into(),
+            data: Cow::Borrowed(&section),
+        },
+    );
+    bytes
+}
+
+fn producers(tool: &str, version: &str) -> ProducersSection {
+    let mut field = ProducersField::new();
+    field.value(tool, version);
+    let mut section = ProducersSection::new();
+    section.field("processed-by", &field);
+    section
+}
+
+fn append(bytes: &mut Vec<u8>, section: &impl Section) {
+    bytes.push(section.id());
+    section.encode(bytes);
+}
+
+/// The names a component imports and exports, after the engine has validated it.
+fn surface(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
+    let engine = Engine::new(&Config::new()).unwrap();
+    let component = Component::new(&engine, bytes).expect("a valid component");
+    let ty = component.component_type();
+    let imports = ty.imports(&engine).map(|(name, _)| name.to_owned());
+    let exports = ty.exports(&engine).map(|(name, _)| name.to_owned());
+    (imports.collect(), exports.collect())
+}
+
+const COMMAND: &str = r#"(module
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (call $exit (i32.const 0))))"#;
+
+const WORLD: &str = "package acme:shop;
+world shop { export price: func() -> u32; }";
+
+const PRICE: &str = r#"(module (func (export "price") (result i32) (i32.const 7)))"#;
+
+#[test]
+fn a_component_stays_as_it_is() {
+    let bytes = module("(component)");
+    assert!(matches!(componentize(&bytes), Ok(Cow::Borrowed(same)) if same == bytes));
+}
+
+#[test]
+fn a_command_exports_wasi_cli_run() {
+    let component = componentize(&module(COMMAND)).unwrap().into_owned();
+    assert_eq!(kind(&component), Some(WasmKind::Component));
+    let (imports, exports) = surface(&component);
+    assert!(exports[0].starts_with("wasi:cli/run@0.2."), "{exports:?}");
+    let preview1 = imports.iter().find(|name| !name.starts_with("wasi:"));
+    assert_eq!(preview1, None);
+}
+
+#[test]
+fn the_same_module_gives_the_same_component() {
+    let bytes = module(COMMAND);
+    assert_eq!(componentize(&bytes).unwrap(), componentize(&bytes).unwrap());
+}
+
+#[test]
+fn new_bindings_go_through_the_reactor() {
+    for tool in ["wit-bindgen-rust", "wit-bindgen-c"] {
+        let bytes = bound_module(WORLD, PRICE, Some((tool, "0.24.0")));
+        let (imports, exports) = surface(&componentize(&bytes).unwrap());
+        assert_eq!((imports, exports), (vec![], vec!["price".to_owned()]));
+    }
+}
+
+#[test]
+fn start_beside_new_bindings_does_not_make_a_command() {
+    let body = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start"))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "price") (result i32) (call $exit (i32.const 1)) (i32.const 7)))"#;
+    let bytes = bound_module(WORLD, body, Some(("wit-bindgen-rust", "0.8.0")));
+    let (_, exports) = surface(&componentize(&bytes).unwrap());
+    assert_eq!(exports, ["price"]);
+}
+
+#[test]
+fn bindings_of_another_generation_are_named() {
+    for version in ["0.3.0", "1.0.0", "v0.6.2 (sum: h1)"] {
+        let bytes = bound_module(WORLD, PRICE, Some(("wit-bindgen-go", version)));
+        let error = componentize(&bytes).unwrap_err();
+        assert!(
+            matches!(&error, ComponentizeError::WitBindgen { version: found } if found == version),
+            "{error}"
+        );
+        assert!(error.to_string().contains(version), "{error}");
+    }
+}
+
+#[test]
+fn the_legacy_spin_abi_is_refused_by_name() {
+    let bytes = module(
+        r#"(module
+            (func (export "_start"))
+            (func (export "canonical_abi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "handle-http-request") unreachable))"#,
+    );
+    let error = componentize(&bytes).unwrap_err();
+    assert!(
+        matches!(&error, ComponentizeError::LegacySpin { export } if export == "handle-http-request"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("not supported yet"), "{error}");
+}
+
+#[test]
+fn a_module_nobody_can_call_is_refused() {
+    let error = componentize(&module("(module)")).unwrap_err();
+    assert!(matches!(error, ComponentizeError::NoEntryPoint), "{error}");
+    let bound = bound_module(WORLD, PRICE, None);
+    let error = componentize(&bound).unwrap_err();
+    assert!(matches!(error, ComponentizeError::NoEntryPoint), "{error}");
+}
+
+#[test]
+fn a_command_of_an_unsound_clang_is_refused() {
+    let mut bytes = module(COMMAND);
+    append(&mut bytes, &producers("clang", "14.0.4 (https://llvm.org x)"));
+    let error = componentize(&bytes).unwrap_err();
+    assert!(matches!(&error, ComponentizeError::Clang { version } if version.starts_with("14.0.4")));
+
+    let mut bytes = module(COMMAND);
+    append(&mut bytes, &producers("clang", "15.0.7"));
+    componentize(&bytes).unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_wasm_are_refused() {
+    for bytes in [&b"hello"[..], b"(module)", b"", b"\0asm"] {
+        let error = componentize(bytes).unwrap_err();
+        assert!(matches!(error, ComponentizeError::NotWasm), "{error}");
+    }
+    let error = componentize(b"\x7fELF\x02\x01\x01\0").unwrap_err();
+    assert!(matches!(error, ComponentizeError::Precompiled), "{error}");
+}
+
+#[test]
+fn a_module_that_breaks_off_is_damaged() {
+    let whole = module(COMMAND);
+    let error = componentize(&whole[..whole.len() - 3]).unwrap_err();
+    assert!(matches!(error, ComponentizeError::Damaged { .. }), "{error}");
+    assert!(error.source().is_some());
+}
+
+#[test]
+fn an_import_no_adapter_has_is_told() {
+    let bytes = module(
+        r#"(module (import "env" "secret" (func)) (memory (export "memory") 1) (func (export "_start")))"#,
+    );
+    let error = componentize(&bytes).unwrap_err();
+    let ComponentizeError::Encode { source } = error else {
+        panic!("{error}");
+    };
+    let whole = format!("{source:#}");
+    assert!(whole.contains("env") || source.source().is_some(), "{whole}");
+}
