@@ -1,0 +1,327 @@
+//! The node's cache of compiled code: a folder of files that only its owner writes.
+//!
+//! `<key>.native` is what wasmtime serialized, `<key>.seal` what it must look
+//! like, `<key>.lock` is held while it is made. A file that is damaged, or that
+//! somebody else could have written, is as good as none.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
+
+use crate::seal::{Identity, Seal, digest_of};
+use crate::{CodeKey, CompileError, Compiler, Native, Portable};
+
+/// How much compiled code a node keeps. The JavaScript sample takes 33 MB, so
+/// this is the code of a hundred large components; what was used least recently
+/// goes first, and code that a pod has mapped stays until the pod ends.
+const KEEP: u64 = 4 << 30;
+
+/// The cache's folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// What can go wrong with the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The folder cannot be made or looked at.
+    #[error("cannot use the code cache `{}`", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else may write to the folder.
+    #[error("the code cache `{}` belongs to user {owner} with mode {mode:o}; it must belong to root or the user that runs Skiff, and be writable by nobody else", path.display())]
+    Untrusted {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file of the cache cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the cache cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The component does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
+/// Whether only root or ourselves could have written what has this metadata.
+fn trusted(metadata: &fs::Metadata) -> bool {
+    let owner = metadata.uid();
+    (owner == 0 || owner == geteuid().as_raw()) && metadata.mode() & 0o022 == 0
+}
+
+impl Cache {
+    /// Opens the folder, making it where it is missing.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or where others may write to it.
+    pub fn open(folder: &Path) -> Result<Self, CacheError> {
+        let failed = |source| CacheError::Folder {
+            path: folder.to_owned(),
+            source,
+        };
+        if !folder.exists() {
+            fs::create_dir_all(folder).map_err(failed)?;
+            // The umask of containerd or of a user may be anything.
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        }
+        let metadata = fs::metadata(folder).map_err(failed)?;
+        if !metadata.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        if !trusted(&metadata) {
+            return Err(CacheError::Untrusted {
+                path: folder.to_owned(),
+                owner: metadata.uid(),
+                mode: metadata.mode() & 0o7777,
+            });
+        }
+        Ok(Cache {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn file(&self, key: &CodeKey, ending: &str) -> PathBuf {
+        self.folder.join(format!("{key}.{ending}"))
+    }
+
+    /// Code that is there, whole, and written by nobody but root or ourselves.
+    ///
+    /// # Errors
+    /// Where a file is there and cannot be read. Damage is no error: the answer
+    /// is none, and the log says what was found.
+    pub fn find(&self, key: &CodeKey) -> Result<Option<Native>, CacheError> {
+        let path = self.file(key, "native");
+        let Some(file) = open_trusted(&path)? else {
+            return Ok(None);
+        };
+        let seal_path = self.file(key, "seal");
+        let Some(mut seal_file) = open_trusted(&seal_path)? else {
+            return Ok(None);
+        };
+        let read = |source| CacheError::Read {
+            path: path.clone(),
+            source,
+        };
+        let mut text = String::new();
+        if let Err(error) = seal_file.read_to_string(&mut text) {
+            tracing::warn!(%key, %error, "The seal of compiled code cannot be read; it will be made again");
+            return Ok(None);
+        }
+        let Some(mut seal) = Seal::parse(&text) else {
+            tracing::warn!(%key, "The seal of compiled code is damaged; it will be made again");
+            return Ok(None);
+        };
+        let (matches, was_read) = seal.matches(&file).map_err(read)?;
+        if !matches {
+            tracing::warn!(%key, "Compiled code is damaged; it will be made again");
+            return Ok(None);
+        }
+        if was_read {
+            seal.identity = Identity::of(&file).map_err(read)?;
+            if let Err(error) = self.write(&seal_path, seal.to_text().as_bytes()) {
+                tracing::debug!(%key, %error, "A checked seal could not be renewed");
+            }
+        }
+        Ok(Some(Native {
+            file,
+            path,
+            key: key.clone(),
+            resources: seal.resources,
+        }))
+    }
+
+    /// Code that is there, or else compiled now. Of several that ask at once,
+    /// one compiles and the others wait for it.
+    ///
+    /// # Errors
+    /// Where the component does not compile or the cache cannot be written.
+    pub fn compile(
+        &self,
+        compiler: &Compiler,
+        portable: &Portable,
+    ) -> Result<Native, CacheError> {
+        let key = compiler.key(portable.digest());
+        if let Some(native) = self.find(&key)? {
+            return Ok(native);
+        }
+        let lock_path = self.file(&key, "lock");
+        let locked = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o644)
+            .open(&lock_path)
+            .and_then(|lock| {
+                flock(&lock, FlockOperation::LockExclusive)?;
+                Ok(lock)
+            });
+        let _lock = locked.map_err(|source| CacheError::Write {
+            path: lock_path,
+            source,
+        })?;
+        if let Some(native) = self.find(&key)? {
+            return Ok(native);
+        }
+        let (code, resources) = compiler.compile(portable)?;
+        self.trim(KEEP.saturating_sub(code.len() as u64));
+        let path = self.file(&key, "native");
+        let file = self.write(&path, &code)?;
+        let identity = Identity::of(&file).map_err(|source| CacheError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let seal = Seal {
+            identity,
+            digest: digest_of(&code),
+            resources,
+        };
+        self.write(&self.file(&key, "seal"), seal.to_text().as_bytes())?;
+        Ok(Native {
+            file,
+            path,
+            key,
+            resources,
+        })
+    }
+
+    /// A small text that was kept beside the code, under the same trust.
+    ///
+    /// # Errors
+    /// Where it is there and cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<String>, CacheError> {
+        let path = self.folder.join(name);
+        let Some(mut file) = open_trusted(&path)? else {
+            return Ok(None);
+        };
+        let mut text = String::new();
+        match file.read_to_string(&mut text) {
+            Ok(_) => Ok(Some(text)),
+            Err(source) => Err(CacheError::Read { path, source }),
+        }
+    }
+
+    /// Keeps bytes under a name.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn keep(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, CacheError> {
+        let path = self.folder.join(name);
+        self.write(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Writes beside, then renames: readers see the whole file or none.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
+        let failed = |source| CacheError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(&self.folder)
+            .map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        // tempfile honours the umask, which could hide the file from a pod's user.
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))
+            .map_err(failed)?;
+        file.persist(path).map_err(|error| failed(error.error))?;
+        // Opened again for reading only: a file that is open for writing cannot
+        // be what a container maps.
+        File::open(path).map_err(failed)
+    }
+
+    /// Removes what was sealed longest ago until no more than `keep` bytes are left.
+    fn trim(&self, keep: u64) {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        let mut files: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "native"))
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+            })
+            .collect();
+        files.sort();
+        let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, bytes, path) in files {
+            if size <= keep {
+                return;
+            }
+            tracing::info!(path = %path.display(), bytes, "Removing old compiled code");
+            for ending in ["seal", "lock", "native"] {
+                let path = path.with_extension(ending);
+                if let Err(error) = fs::remove_file(&path)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::warn!(path = %path.display(), %error, "Old compiled code cannot be removed");
+                }
+            }
+            size -= bytes;
+        }
+    }
+}
+
+/// Opens a file unless it is missing, a link, or somebody else's to write.
+fn open_trusted(path: &Path) -> Result<Option<File>, CacheError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK).bits() as i32)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            tracing::warn!(path = %path.display(), "Compiled code is a link; it will be made again");
+            return Ok(None);
+        }
+        Err(source) => {
+            return Err(CacheError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let metadata = file.metadata().map_err(|source| CacheError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !metadata.is_file() || !trusted(&metadata) {
+        tracing::warn!(path = %path.display(), owner = metadata.uid(), "Compiled code could have been written by somebody else; it will be made again");
+        return Ok(None);
+    }
+    Ok(Some(file))
+}

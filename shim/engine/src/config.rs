@@ -1,0 +1,326 @@
+//! The engine's configuration: one function makes it, to compile and to run.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::AsRawFd;
+
+use wasmtime::component::Component;
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    Strategy,
+};
+
+use crate::{CodeKey, Native, Portable, Resources};
+
+/// Linear memory that stays resident in a free slot. A hello touches some 20
+/// pages and the JavaScript sample some 200; zeroing 1 MiB where PAGEMAP_SCAN
+/// tells which pages are dirty costs less than giving them back.
+const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
+
+/// The same for tables, which are small and mostly written at start.
+const TABLE_KEEP_RESIDENT: usize = 1 << 16;
+
+/// The same for stacks; guests seldom go deeper than this.
+const STACK_KEEP_RESIDENT: usize = 1 << 16;
+
+/// Stack that host functions need on top of what a guest may use. wasmtime's
+/// own default leaves 1.5 MiB; host calls nest shallowly here.
+const HOST_STACK: usize = 512 << 10;
+
+/// The most core instances, memories and tables one component may be made of.
+/// Composed Python applications reach a few dozen.
+const MAX_PER_COMPONENT: u32 = 200;
+
+/// Elements a pooled table has room for. Interpreters reach 20,000.
+const TABLE_ELEMENTS: usize = 100_000;
+
+/// Which compiler made the code. Part of the cache's key: code of one tier does
+/// not load in an engine of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Winch: quick to compile, nearly as quick to run.
+    Baseline,
+    /// Cranelift.
+    Optimized,
+}
+
+impl Tier {
+    /// As it appears in file names and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Baseline => "baseline",
+            Tier::Optimized => "optimized",
+        }
+    }
+}
+
+/// How many instances a pool has room for, and how large they may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Instances that exist at once.
+    pub instances: u32,
+    /// What the largest component of the application needs.
+    pub resources: Resources,
+}
+
+/// Why an engine could not be made or code could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused the configuration.
+    #[error("cannot set up the WebAssembly engine")]
+    Configure(#[source] wasmtime::Error),
+    /// Code in the cache that does not fit this engine.
+    #[error("cannot load compiled code {key}")]
+    Load {
+        /// Its key.
+        key: CodeKey,
+        /// What wasmtime said.
+        source: wasmtime::Error,
+    },
+}
+
+/// A component that the compiler refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot compile with the {} compiler", tier.name())]
+pub struct CompileError {
+    /// The tier it was compiled for.
+    pub tier: Tier,
+    /// What wasmtime said.
+    #[source]
+    pub source: wasmtime::Error,
+}
+
+/// The configuration of a tier. `concurrency` is on where a component of the
+/// application needs WASI 0.3: it costs the others a tenth of their speed.
+fn config(tier: Tier, concurrency: bool, stack: usize) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(match tier {
+            Tier::Baseline => Strategy::Winch,
+            Tier::Optimized => Strategy::Cranelift,
+        })
+        .concurrency_support(concurrency)
+        .epoch_interruption(true)
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + HOST_STACK)
+        // An address map doubles the size of the code; traps name functions without it.
+        .generate_address_map(false)
+        .native_unwind_info(false)
+        .memory_init_cow(true);
+    if tier == Tier::Optimized {
+        config.cranelift_opt_level(OptLevel::Speed);
+    }
+    if concurrency {
+        config.wasm_component_model_async(true);
+    }
+    config
+}
+
+fn pooling(pool: &Pool) -> PoolingAllocationConfig {
+    let instances = pool.instances.max(1);
+    let Resources {
+        memories,
+        tables,
+        table_elements,
+    } = pool.resources;
+    let mut pooling = PoolingAllocationConfig::default();
+    pooling
+        .total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(MAX_PER_COMPONENT))
+        .max_core_instances_per_component(MAX_PER_COMPONENT)
+        .total_memories(instances.saturating_mul(memories.max(1)))
+        .max_memories_per_component(MAX_PER_COMPONENT)
+        .total_tables(instances.saturating_mul(tables.max(1)))
+        .max_tables_per_component(MAX_PER_COMPONENT)
+        .table_elements(TABLE_ELEMENTS.max(usize::try_from(table_elements).unwrap_or(0)))
+        .total_stacks(instances)
+        .max_core_instance_size(10 << 20)
+        .max_component_instance_size(10 << 20)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
+        .pagemap_scan(Enabled::Auto);
+    pooling
+}
+
+/// wasmtime's version, as `--version` and the cache's key have it.
+pub fn version() -> &'static str {
+    env!("SKIFF_WASMTIME_VERSION")
+}
+
+/// Compiles for a tier.
+pub struct Compiler {
+    engine: Engine,
+    tier: Tier,
+    configuration: u64,
+}
+
+impl Compiler {
+    /// A compiler of `tier`; `concurrency` and `stack` (bytes a guest may use)
+    /// must be those of the [`Runner`] that loads the code.
+    ///
+    /// # Errors
+    /// Where wasmtime refuses the configuration on this processor.
+    pub fn new(tier: Tier, concurrency: bool, stack: usize) -> Result<Self, EngineError> {
+        let engine =
+            Engine::new(&config(tier, concurrency, stack)).map_err(EngineError::Configure)?;
+        let configuration = configuration(&engine);
+        Ok(Compiler {
+            engine,
+            tier,
+            configuration,
+        })
+    }
+
+    /// The key of a component's code.
+    pub fn key(&self, digest: &str) -> CodeKey {
+        CodeKey::new(digest, self.tier, self.configuration)
+    }
+
+    /// Compiles with all cores that this process may use.
+    pub(crate) fn compile(
+        &self,
+        portable: &Portable,
+    ) -> Result<(Vec<u8>, Resources), CompileError> {
+        let failed = |source| CompileError {
+            tier: self.tier,
+            source,
+        };
+        let component = Component::new(&self.engine, portable.bytes()).map_err(failed)?;
+        let required = component.resources_required();
+        let resources = Resources {
+            memories: required.as_ref().map_or(1, |r| r.num_memories),
+            tables: required.as_ref().map_or(1, |r| r.num_tables),
+            table_elements: required
+                .and_then(|r| r.max_initial_table_size)
+                .unwrap_or_default(),
+        };
+        Ok((component.serialize().map_err(failed)?, resources))
+    }
+}
+
+/// An engine that runs what a [`Compiler`] of the same tier made.
+pub struct Runner {
+    engine: Engine,
+    tier: Tier,
+    concurrency: bool,
+    _tick: crate::clock::Ticking,
+}
+
+impl Runner {
+    /// An engine with a pool. Where the address space has no room for the pool
+    /// (39-bit systems, small limits) instances are allocated one by one.
+    ///
+    /// # Errors
+    /// Where wasmtime refuses the configuration on this processor.
+    pub fn new(
+        tier: Tier,
+        concurrency: bool,
+        stack: usize,
+        pool: &Pool,
+    ) -> Result<Self, EngineError> {
+        let mut config = config(tier, concurrency, stack);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
+        let engine = match Engine::new(&config) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(%error, instances = pool.instances, "No room for an instance pool; instances are allocated one by one");
+                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+                Engine::new(&config).map_err(EngineError::Configure)?
+            }
+        };
+        let tick = crate::clock::register(&engine);
+        Ok(Runner {
+            engine,
+            tier,
+            concurrency,
+            _tick: tick,
+        })
+    }
+
+    /// The engine, for linkers and stores.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Which tier it runs.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Whether components may be called concurrently (WASI 0.3).
+    pub fn concurrency(&self) -> bool {
+        self.concurrency
+    }
+
+    /// Maps compiled code; nothing is read before it is run.
+    ///
+    /// # Errors
+    /// Where the code was made for another configuration.
+    pub fn load(&self, native: &Native) -> Result<Component, EngineError> {
+        // By descriptor and not by name: what was checked is what is mapped.
+        let path = format!("/proc/self/fd/{}", native.file.as_raw_fd());
+        let path = if std::path::Path::new(&path).exists() {
+            path.into()
+        } else {
+            native.path.clone()
+        };
+        // SAFETY: a `Native` was written by `Cache::compile` with our own engine,
+        // into a file that only root or this very user can write (`Cache::find`
+        // checked owner, mode and seal of the open file), so its contents are
+        // what wasmtime serialized; its header is checked against this engine.
+        let component = unsafe { Component::deserialize_file(&self.engine, path) };
+        component.map_err(|source| EngineError::Load {
+            key: native.key.clone(),
+            source,
+        })
+    }
+}
+
+/// Everything that decides whether code fits an engine, as one number.
+fn configuration(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    version().hash(&mut hasher);
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_does_not_change_what_code_fits() {
+        let pool = Pool {
+            instances: 2,
+            resources: Resources {
+                memories: 1,
+                tables: 1,
+                table_elements: 10,
+            },
+        };
+        for tier in [Tier::Baseline, Tier::Optimized] {
+            let compiler = Compiler::new(tier, false, 1 << 20).unwrap();
+            let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
+            assert_eq!(compiler.configuration, configuration(runner.engine()));
+        }
+    }
+
+    #[test]
+    fn tiers_and_concurrency_have_keys_of_their_own() {
+        let keys: std::collections::BTreeSet<_> = [
+            (Tier::Baseline, false),
+            (Tier::Baseline, true),
+            (Tier::Optimized, false),
+            (Tier::Optimized, true),
+        ]
+        .into_iter()
+        .map(|(tier, concurrency)| {
+            Compiler::new(tier, concurrency, 1 << 20)
+                .unwrap()
+                .key("d")
+                .to_string()
+        })
+        .collect();
+        assert_eq!(keys.len(), 4);
+    }
+}

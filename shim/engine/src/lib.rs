@@ -1,0 +1,22 @@
+//! The one wasmtime configuration, and everything that follows from it: compiling,
+//! the cache of compiled code and who may be trusted with it, the clock that lets
+//! a computing guest be interrupted, and how many instances run at once.
+//!
+//! What is absent: this crate cannot tell where a component came from, what its
+//! imports mean, or that HTTP exists.
+
+mod cache;
+mod clock;
+mod code;
+mod config;
+mod limits;
+mod seal;
+
+pub use cache::{Cache, CacheError};
+pub use clock::Clock;
+pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
+pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
+pub use limits::{Busy, Limits, MemoryLimit, Permit, Permits};
+
+/// Loaded code, as linkers take it.
+pub use wasmtime::component::Component;
