@@ -1,0 +1,198 @@
+//! Bodies of requests.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::watch::{STALLED, Watch};
+use crate::{BoxError, Counters};
+
+/// Why a request body has no end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// There is more of it than [`Settings::max_body_bytes`](crate::Settings::max_body_bytes).
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The most bytes allowed.
+        limit: u64,
+    },
+    /// The client sent nothing for [`Settings::body_timeout`](crate::Settings::body_timeout).
+    #[error("the client stopped sending the body")]
+    TimedOut,
+    /// The client left, reset the stream, or broke the framing.
+    #[error("the body broke off")]
+    Cut(#[source] BoxError),
+}
+
+/// The body of a request. It takes from the socket what it is polled for.
+pub struct RequestBody {
+    kind: Kind,
+    peer: SocketAddr,
+}
+
+enum Kind {
+    Empty,
+    Wire(Wire),
+    Made(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+}
+
+/// A body that comes from a connection.
+struct Wire {
+    incoming: Incoming,
+    watch: Arc<Watch>,
+    left: u64,
+    waits: bool,
+    failed: bool,
+    /// HTTP/2 only, where the connection goes on when one body does not. Made when
+    /// a body is first waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    /// A body that another part of the process made, for a request that came from it.
+    pub fn new<B>(body: B, peer: SocketAddr) -> Self
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        let kind = if body.is_end_stream() { Kind::Empty } else { Kind::Made(Box::pin(body)) };
+        RequestBody { kind, peer }
+    }
+
+    /// No body.
+    pub fn empty(peer: SocketAddr) -> Self {
+        RequestBody { kind: Kind::Empty, peer }
+    }
+
+    pub(crate) fn incoming(incoming: Incoming, watch: &Arc<Watch>) -> Self {
+        let peer = watch.peer;
+        if incoming.is_end_stream() {
+            return RequestBody::empty(peer);
+        }
+        watch.body_began();
+        let left = watch.limits.max_body_bytes;
+        let wire = Wire { incoming, watch: watch.clone(), left, waits: false, failed: false, timer: None };
+        RequestBody { kind: Kind::Wire(wire), peer }
+    }
+
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+    }
+
+    /// Who sent the request.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl Wire {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let result = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => match self.poll_patience(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => {
+                    Counters::add(&self.watch.limits.counters.body_timeouts);
+                    Some(Err(BodyError::TimedOut))
+                }
+            },
+            Poll::Ready(Some(Err(_))) if self.watch.orders() & STALLED != 0 => Some(Err(BodyError::TimedOut)),
+            Poll::Ready(frame) => frame.map(|frame| frame.map_err(|error| BodyError::Cut(error.into()))),
+        };
+        if self.waits {
+            self.waits = false;
+            self.watch.body_goes_on();
+        }
+        let result = result.map(|frame| frame.and_then(|frame| self.count(frame)));
+        match &result {
+            None => self.watch.body_was_read(),
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.watch.body_was_read(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.failed = true,
+        }
+        Poll::Ready(result)
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                Ok(frame)
+            }
+            None => Err(BodyError::TooLarge { limit: self.watch.limits.max_body_bytes }),
+        }
+    }
+
+    /// Ready when the body has been waited for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let began = !self.waits;
+        self.waits = true;
+        if !self.watch.is_http2() {
+            if began {
+                self.watch.body_waits();
+            }
+            return Poll::Pending;
+        }
+        let timeout = self.watch.limits.body_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if began {
+            timer.as_mut().reset(Instant::now() + timeout);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.watch.body_ended();
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Wire(wire) => wire.poll_frame(cx),
+            Kind::Made(body) => {
+                body.as_mut().poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Cut)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Wire(wire) => wire.failed || wire.incoming.is_end_stream(),
+            Kind::Made(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Wire(wire) => wire.incoming.size_hint(),
+            Kind::Made(body) => body.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody").field("peer", &self.peer).field("size", &self.size_hint()).finish()
+    }
+}

@@ -1,0 +1,125 @@
+//! One connection, from its first bytes to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpStream;
+
+use crate::io::Io;
+use crate::route::RouterHandle;
+use crate::service::Service;
+use crate::settings::{DEFAULT_MAX_HEADER_COUNT, MIN_BUFFER_BYTES, Settings};
+use crate::watch::{CLOSE, DRAIN, LATE_HEAD, Watch};
+use crate::Handler;
+
+/// More headers than this do not fit into a header map together with those that
+/// every guest is given.
+pub(crate) const MOST_HEADERS: usize = 24_000;
+
+/// What a client is told whose request head does not come to an end.
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Both protocols, configured once a server.
+#[derive(Debug)]
+pub(crate) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut http1 = http1::Builder::new();
+        // Timeouts are kept by the watch, which costs no timer a request.
+        http1.header_read_timeout(None);
+        http1.max_header_size(settings.max_header_bytes);
+        http1.max_buf_size(settings.max_buffer_bytes.max(MIN_BUFFER_BYTES));
+        if settings.max_header_count != DEFAULT_MAX_HEADER_COUNT {
+            http1.max_headers(settings.max_header_count.min(MOST_HEADERS));
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.max_header_list_size(settings.max_header_bytes.try_into().unwrap_or(u32::MAX));
+        http2.max_concurrent_streams(settings.max_streams);
+        http2.max_pending_accept_reset_streams(settings.max_resets);
+        Protocols { http1, http2 }
+    }
+
+    /// Serves one connection until it ends or is told to.
+    pub(crate) async fn serve<H: Handler>(
+        self: Arc<Self>,
+        stream: TcpStream,
+        routes: RouterHandle<H>,
+        watch: Arc<Watch>,
+    ) {
+        let service = Service::new(routes, watch.clone());
+        let service = service_fn(move |request: Request<Incoming>| service.call(request));
+        let io = Io::new(stream, watch.clone());
+        let mut http1 = self.http1.serve_connection(io, service);
+        let ended = run(Pin::new(&mut http1), |http1| http1.graceful_shutdown(), &watch).await;
+        let parts = match ended {
+            Ended::Itself if !watch.is_http2() => return,
+            Ended::Itself | Ended::Late => http1.into_parts(),
+            Ended::Closed => return,
+        };
+        if parts.io.is_http2() {
+            // Boxed, so that the common connection does not carry its size.
+            let mut http2 = Box::pin(self.http2.serve_connection(parts.io, parts.service));
+            run(http2.as_mut(), |http2| http2.graceful_shutdown(), &watch).await;
+        } else if !parts.read_buf.is_empty() {
+            parts.io.say(TOO_LATE);
+        }
+    }
+}
+
+/// How a connection came to its end.
+enum Ended {
+    /// By its protocol, or by an error, which the handler or the client has seen.
+    Itself,
+    /// By order.
+    Closed,
+    /// By order, because a request head took too long.
+    Late,
+}
+
+/// Drives a connection and does what the watch orders.
+async fn run<C>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>), watch: &Watch) -> Ended
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut attended = false;
+    let mut drains = false;
+    poll_fn(|cx| {
+        if !attended {
+            watch.attend(cx.waker());
+            attended = true;
+        }
+        loop {
+            let orders = watch.orders();
+            if orders & CLOSE != 0 {
+                return Poll::Ready(Ended::Closed);
+            }
+            // Before anything else, so that a request that has just come is not lost.
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                if let Err(error) = result {
+                    tracing::debug!(%error, peer = %watch.peer, "connection ended");
+                }
+                return Poll::Ready(Ended::Itself);
+            }
+            if orders & LATE_HEAD != 0 {
+                return Poll::Ready(Ended::Late);
+            }
+            if orders & DRAIN == 0 || drains {
+                return Poll::Pending;
+            }
+            shut_down(connection.as_mut());
+            drains = true;
+        }
+    })
+    .await
+}

@@ -1,0 +1,189 @@
+//! The socket as hyper sees it: tells HTTP/2 from HTTP/1 by the first bytes, notes
+//! what the timeouts need, and closes so that the client can read the last answer.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::watch::{STALLED, Watch};
+
+/// Begins every HTTP/2 connection and no HTTP/1 request. The `h2` crate checks the rest.
+const HTTP2_BEGINS: &[u8] = b"PRI ";
+
+/// Room for the first read: larger than most requests, and copied once a connection.
+const FIRST_READ: usize = 2048;
+
+/// Two short pieces, head and body of a small answer, are cheaper to copy together
+/// than to have the kernel gather.
+const GATHER: usize = 2048;
+
+/// How much of what a client still sends is read before it is cut off nevertheless.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the first bytes of a connection have shown.
+#[derive(Debug)]
+enum Sniffed {
+    /// Fewer bytes than it takes to tell.
+    Little { bytes: [u8; HTTP2_BEGINS.len()], length: usize },
+    Http1,
+    /// These bytes were read and are HTTP/2.
+    Http2 { read: Bytes },
+}
+
+#[derive(Debug)]
+pub(crate) struct Io {
+    stream: TokioIo<TcpStream>,
+    watch: Arc<Watch>,
+    sniffed: Sniffed,
+    write_waits: bool,
+    shut: bool,
+    lingered: usize,
+}
+
+impl Io {
+    pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
+        let sniffed = Sniffed::Little { bytes: Default::default(), length: 0 };
+        Io { stream: TokioIo::new(stream), watch, sniffed, write_waits: false, shut: false, lingered: 0 }
+    }
+
+    /// Whether the first bytes were HTTP/2. Then the read that saw them has failed,
+    /// and the next one gives them.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sniffed, Sniffed::Http2 { .. })
+    }
+
+    /// Writes what fits into the socket now: for a last word on a connection that
+    /// has nothing else to write.
+    pub(crate) fn say(&self, bytes: &'static [u8]) {
+        if let Err(error) = self.stream.inner().try_write(bytes) {
+            tracing::debug!(%error, "the client is gone already");
+        }
+    }
+
+    #[cold]
+    fn poll_sniff(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut room = [const { MaybeUninit::uninit() }; FIRST_READ];
+        let room = &mut room[..buf.remaining().min(FIRST_READ)];
+        loop {
+            let mut first = ReadBuf::uninit(room);
+            if let Sniffed::Little { bytes, length } = &self.sniffed {
+                first.put_slice(&bytes[..*length]);
+            }
+            let had = first.filled().len();
+            ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut first))?;
+            let read = first.filled();
+            if read.starts_with(HTTP2_BEGINS) {
+                self.watch.set_http2();
+                self.sniffed = Sniffed::Http2 { read: Bytes::copy_from_slice(read) };
+                return Poll::Ready(Err(io::Error::other("the connection is HTTP/2")));
+            }
+            if read.len() == had || !HTTP2_BEGINS.starts_with(read) {
+                self.sniffed = Sniffed::Http1;
+                buf.put_slice(read);
+                self.watch.bytes_came();
+                return Poll::Ready(Ok(()));
+            }
+            let mut bytes = [0; HTTP2_BEGINS.len()];
+            bytes[..read.len()].copy_from_slice(read);
+            self.sniffed = Sniffed::Little { bytes, length: read.len() };
+        }
+    }
+
+    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if result.is_pending() != self.write_waits {
+            self.write_waits = !self.write_waits;
+            if self.write_waits { self.watch.write_waits() } else { self.watch.write_goes_on() }
+        }
+        result
+    }
+}
+
+impl Read for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.watch.orders() & STALLED != 0 {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut this.sniffed {
+            Sniffed::Http1 => {
+                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                this.watch.bytes_came();
+                Poll::Ready(Ok(()))
+            }
+            Sniffed::Http2 { read } if read.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Sniffed::Http2 { read } => {
+                let length = read.len().min(buf.remaining());
+                buf.put_slice(&read[..length]);
+                read.advance(length);
+                Poll::Ready(Ok(()))
+            }
+            Sniffed::Little { .. } => this.poll_sniff(cx, buf),
+        }
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let result = if total <= GATHER {
+            let mut room = [const { MaybeUninit::uninit() }; GATHER];
+            let mut together = ReadBuf::uninit(&mut room);
+            bufs.iter().for_each(|buf| together.put_slice(buf));
+            Pin::new(&mut self.stream).poll_write(cx, together.filled())
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        };
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A TCP socket has no buffer of its own in this process.
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closes this direction. Where the client is still sending, what it sends is
+    /// thrown away for a while: a socket that is closed with bytes unread resets the
+    /// connection, and the client may never see the answer that it was given.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.shut {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.shut = true;
+        }
+        if !this.watch.has_unread() {
+            return Poll::Ready(Ok(()));
+        }
+        this.watch.lingers();
+        let mut room = [const { MaybeUninit::uninit() }; 16 * 1024];
+        while this.lingered < LINGER_BYTES {
+            let mut waste = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(this.stream.inner_mut()).poll_read(cx, &mut waste))?;
+            match waste.filled().len() {
+                0 => break,
+                length => this.lingered += length,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

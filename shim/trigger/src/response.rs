@@ -1,0 +1,176 @@
+//! Bodies of responses: as handlers give them, and as hyper takes them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::access::Exchange;
+use crate::failure::chain;
+use crate::{BoxError, Counters, Failure};
+
+/// The body of a response. Bodies of known bytes cost no allocation.
+#[derive(Default)]
+pub enum ResponseBody {
+    /// No body.
+    #[default]
+    Empty,
+    /// All bytes at once.
+    Full(Bytes),
+    /// Bytes as they come, with trailers perhaps. An error cuts the response off. It
+    /// is dropped as soon as nobody wants more of it, which may be before its end or
+    /// before it was polled (for `HEAD`).
+    Boxed(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+}
+
+impl ResponseBody {
+    /// Boxes a body.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        ResponseBody::Boxed(Box::pin(body))
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for ResponseBody {
+    fn from(bytes: B) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(bytes) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    #[inline]
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            ResponseBody::Empty => Poll::Ready(None),
+            ResponseBody::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = ResponseBody::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            ResponseBody::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Empty => true,
+            ResponseBody::Full(_) => false,
+            ResponseBody::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Empty => SizeHint::with_exact(0),
+            ResponseBody::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            ResponseBody::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ResponseBody::Empty => f.write_str("Empty"),
+            ResponseBody::Full(bytes) => f.debug_tuple("Full").field(&bytes.len()).finish(),
+            ResponseBody::Boxed(body) => f.debug_tuple("Boxed").field(&body.size_hint()).finish(),
+        }
+    }
+}
+
+/// A response's body on its way out. The request has ended when it is dropped.
+pub(crate) struct Outgoing {
+    body: ResponseBody,
+    /// Who to blame when the body fails. Bodies of known bytes do not.
+    component: Option<Arc<str>>,
+    exchange: Exchange,
+}
+
+impl Outgoing {
+    pub(crate) fn new(body: ResponseBody, exchange: Exchange) -> Self {
+        Outgoing { body, component: None, exchange }
+    }
+
+    pub(crate) fn of_component(body: ResponseBody, component: &Arc<str>, exchange: Exchange) -> Self {
+        let component = matches!(body, ResponseBody::Boxed(_)).then(|| component.clone());
+        Outgoing { body, component, exchange }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    #[inline]
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => self.exchange.sends(frame),
+            Some(Err(error)) => {
+                Counters::add(&self.exchange.watch().limits.counters.cut_responses);
+                let component_id = self.component.as_deref().unwrap_or_default();
+                tracing::error!(component_id, error = chain(&**error), "the response was cut off");
+            }
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Checks what would otherwise make hyper drop the connection without an answer, and
+/// leaves the framing to hyper.
+pub(crate) fn check(response: &mut Response<ResponseBody>, method: &Method) -> Result<(), Failure> {
+    if response.status().is_informational() {
+        return Err(Failure::Status(response.status()));
+    }
+    if response.headers().is_empty() {
+        return Ok(());
+    }
+    response.headers_mut().remove(TRANSFER_ENCODING);
+    let Some(declared) = content_length(response.headers())? else { return Ok(()) };
+    let bodiless = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
+    match response.body().size_hint().exact() {
+        Some(actual) if actual != declared && !(actual == 0 && bodiless) => {
+            Err(Failure::ContentLength)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The one length that all `content-length` headers agree on.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let mut agreed = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let text = value.as_bytes();
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let length = value.to_str().ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+        match (length, agreed) {
+            (Some(length), None) => agreed = Some(length),
+            (Some(length), Some(other)) if length == other => {}
+            _ => return Err(Failure::ContentLength),
+        }
+    }
+    Ok(agreed)
+}

@@ -1,0 +1,14 @@
+//! What an application answers to: routes, and what each of them leads to.
+
+mod pattern;
+mod router;
+mod table;
+mod target;
+
+pub use pattern::PatternError;
+pub use router::{AppInfo, Router, RouterHandle};
+pub use target::{Route, RouteError, RouteErrors, RoutePath, StaticAnswer, StaticAnswerError, Target};
+
+pub(crate) use pattern::Captures;
+pub(crate) use router::WELL_KNOWN;
+pub(crate) use target::{Callee, Destination, Matched, RouteHeaders};

@@ -1,0 +1,203 @@
+//! The routes of one application, and the cell in which they can be exchanged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::pattern::{Pattern, normalise};
+use super::table::Table;
+use super::target::{Callee, Destination, Matched, Route, RouteError, RouteErrors, RouteHeaders, RoutePath, Target};
+use super::Captures;
+use crate::chain::{self, ChainError};
+use crate::{Handler, RequestBody, ResponseBody};
+
+/// Paths under this prefix are the server's own.
+pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
+
+/// What `/.well-known/spin/info` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppInfo {
+    /// Name of the application.
+    pub name: String,
+    /// Its version, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Digest of the image it came from, where it came from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oci_image_digest: Option<String>,
+}
+
+/// The routes of one application. Everything a request needs of them is made here, once.
+#[derive(Debug)]
+pub struct Router<H> {
+    table: Table<Matched<H>>,
+    components: BTreeMap<Arc<str>, Arc<Callee<H>>>,
+    chained: RouteHeaders,
+    info: Bytes,
+    listing: Vec<(String, String)>,
+}
+
+impl<H> Router<H> {
+    /// Makes a router of an application's triggers, in the order they were declared.
+    ///
+    /// A route that is declared twice (the same characters) belongs to the later
+    /// trigger, at the place of the earlier one; routes under `/.well-known/spin/`
+    /// are never reached. Both are logged as errors and do not stop the application.
+    ///
+    /// # Errors
+    /// All routes that do not parse, not only the first.
+    pub fn new(info: &AppInfo, routes: Vec<Route<H>>) -> Result<Self, RouteErrors> {
+        let mut components = BTreeMap::new();
+        let mut declared: Vec<(String, String, Destination<H>)> = Vec::new();
+        for Route { trigger, path, target } in routes {
+            let destination = match target {
+                Target::Static(answer) => Destination::Static(answer),
+                Target::Handler { component, handler } => {
+                    let component: Arc<str> = component.into();
+                    let callee = Arc::new(Callee { component: component.clone(), handler });
+                    components.entry(component).or_insert_with(|| callee.clone());
+                    Destination::Handler(callee)
+                }
+            };
+            let RoutePath::Public(raw) = path else { continue };
+            if normalise(&raw).starts_with(WELL_KNOWN) {
+                tracing::error!(trigger, route = raw, "this route is the server's own and never reaches the trigger");
+            }
+            match declared.iter_mut().find(|(_, other, _)| *other == raw) {
+                Some(earlier) => {
+                    tracing::error!(route = raw, replaced = earlier.0, by = trigger, "two triggers have the same route");
+                    *earlier = (trigger, raw, destination);
+                }
+                None => declared.push((trigger, raw, destination)),
+            }
+        }
+        let (mut entries, mut listing, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for (trigger, raw, destination) in declared {
+            let target = match &destination {
+                Destination::Handler(callee) => callee.component.to_string(),
+                Destination::Static(_) => trigger.clone(),
+            };
+            match entry(trigger, &raw, destination) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => errors.push(error),
+            }
+            listing.push((raw, target));
+        }
+        if !errors.is_empty() {
+            return Err(RouteErrors(errors));
+        }
+        // A struct of strings always serialises.
+        let info = serde_json::to_vec_pretty(info).unwrap_or_default().into();
+        let chained = RouteHeaders::chained();
+        Ok(Router { table: Table::new(entries), components, chained, info, listing })
+    }
+
+    /// Public routes as declared, each with the id of its component (of its trigger,
+    /// for fixed answers).
+    pub fn routes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.listing.iter().map(|(route, target)| (&**route, &**target))
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Option<(&Matched<H>, Captures)> {
+        self.table.find(path)
+    }
+
+    /// Answers a path under [`WELL_KNOWN`], given without the prefix.
+    pub(crate) fn well_known(&self, name: &str) -> Response<ResponseBody> {
+        let mut response = match name {
+            "health" => Response::new(ResponseBody::from("OK")),
+            "info" => {
+                let mut response = Response::new(ResponseBody::from(self.info.clone()));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            _ => Response::new(ResponseBody::Empty),
+        };
+        if !matches!(name, "health" | "info") {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        response
+    }
+}
+
+impl<H: Handler> Router<H> {
+    /// Calls a component of the application from within, as service chaining does.
+    /// Private components are reached like public ones.
+    ///
+    /// The request is given the headers of one that matched `/...`, with the peer
+    /// `0.0.0.0:0`; its URI has to be absolute.
+    ///
+    /// # Errors
+    /// [`ChainError::Unknown`] where no trigger runs the component, else what the handler gave.
+    pub async fn chain(
+        &self,
+        component: &str,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, ChainError> {
+        let callee = self
+            .components
+            .get(component)
+            .ok_or_else(|| ChainError::Unknown { component: component.to_owned() })?;
+        let request = chain::prepare(request, &self.chained)?;
+        Ok(callee.handler.handle(request).await?)
+    }
+}
+
+fn entry<H>(trigger: String, raw: &str, destination: Destination<H>) -> Result<(Pattern, Matched<H>), RouteError> {
+    let route = raw.to_owned();
+    let pattern = match Pattern::parse(raw) {
+        Ok(pattern) => pattern,
+        Err(source) => return Err(RouteError::Pattern { trigger, route, source }),
+    };
+    match RouteHeaders::new(raw, &pattern) {
+        Some(headers) => Ok((pattern, Matched { destination, headers })),
+        None => Err(RouteError::Characters { trigger, route }),
+    }
+}
+
+/// Where a server finds its routes. Clones share one cell, so that an owner can
+/// exchange the routes of a running server: requests that have begun keep what they
+/// have, later ones get the new routes, and none waits.
+#[derive(Debug)]
+pub struct RouterHandle<H> {
+    cell: Arc<ArcSwap<Router<H>>>,
+}
+
+impl<H> RouterHandle<H> {
+    /// A cell with its first routes.
+    pub fn new(router: Router<H>) -> Self {
+        RouterHandle { cell: Arc::new(ArcSwap::from_pointee(router)) }
+    }
+
+    /// Puts new routes in. The old ones are dropped when the last request that uses
+    /// them has ended.
+    pub fn swap(&self, router: Router<H>) {
+        self.cell.store(Arc::new(router));
+    }
+
+    /// The routes of this moment.
+    pub fn current(&self) -> Arc<Router<H>> {
+        self.cell.load_full()
+    }
+
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Router<H>>> {
+        self.cell.load()
+    }
+}
+
+impl<H> Clone for RouterHandle<H> {
+    fn clone(&self) -> Self {
+        RouterHandle { cell: self.cell.clone() }
+    }
+}
+
+impl<H> From<Router<H>> for RouterHandle<H> {
+    fn from(router: Router<H>) -> Self {
+        RouterHandle::new(router)
+    }
+}

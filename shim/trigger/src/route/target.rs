@@ -1,0 +1,205 @@
+//! What a route leads to, as the owner declares it and as the router keeps it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
+
+use super::pattern::{Pattern, PatternError, normalise};
+use crate::ResponseBody;
+
+/// One trigger of an application.
+#[derive(Debug)]
+pub struct Route<H> {
+    /// Id of the trigger, for messages.
+    pub trigger: String,
+    /// Where it is reached.
+    pub path: RoutePath,
+    /// What answers.
+    pub target: Target<H>,
+}
+
+/// Where a trigger is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoutePath {
+    /// A route, exactly as the manifest has it.
+    Public(String),
+    /// Only other components of the application reach it, by [`Router::chain`](super::Router::chain).
+    Private,
+}
+
+/// What answers the requests of a route.
+#[derive(Debug)]
+pub enum Target<H> {
+    /// A handler, under the id of the component that it runs.
+    Handler {
+        /// Id of the component, for log lines and chained requests.
+        component: String,
+        /// What is called. Triggers of one component may share it.
+        handler: Arc<H>,
+    },
+    /// The same answer for everyone.
+    Static(StaticAnswer),
+}
+
+/// A fixed answer, checked and ready to be sent.
+#[derive(Debug, Clone)]
+pub struct StaticAnswer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Why something cannot be a fixed answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StaticAnswerError {
+    /// Statuses from 200 to 599 can answer a request.
+    #[error("{0} is no status that ends a request; use 200 to 599")]
+    Status(u16),
+    /// A name that HTTP does not allow.
+    #[error("`{0}` cannot be the name of a header")]
+    HeaderName(String),
+    /// A value that HTTP does not allow.
+    #[error("the value of the header `{0}` has bytes that a header cannot have")]
+    HeaderValue(String),
+}
+
+impl StaticAnswer {
+    /// Checks status and headers. `content-length`, `transfer-encoding` and
+    /// `connection` are left out, as the server writes them.
+    pub fn new<'a>(
+        status: u16,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        body: impl Into<Bytes>,
+    ) -> Result<Self, StaticAnswerError> {
+        let code = StatusCode::from_u16(status).ok().filter(|_| (200..600).contains(&status));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let key = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| StaticAnswerError::HeaderName(name.to_owned()))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| StaticAnswerError::HeaderValue(name.to_owned()))?;
+            if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&key) {
+                map.append(key, value);
+            }
+        }
+        let status = code.ok_or(StaticAnswerError::Status(status))?;
+        Ok(StaticAnswer { status, headers: map, body: body.into() })
+    }
+
+    pub(crate) fn response(&self) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::from(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
+}
+
+/// A route that the application cannot have.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The route does not parse.
+    #[error("trigger `{trigger}`: route `{route}`: {source}")]
+    Pattern {
+        /// Id of the trigger.
+        trigger: String,
+        /// The route as declared.
+        route: String,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+    /// The route cannot be told to the guest, which gets it as a header.
+    #[error("trigger `{trigger}`: route {route:?} has characters that a header cannot have")]
+    Characters {
+        /// Id of the trigger.
+        trigger: String,
+        /// The route as declared.
+        route: String,
+    },
+}
+
+/// Every route that is wrong, one a line.
+#[derive(Debug)]
+pub struct RouteErrors(pub Vec<RouteError>);
+
+impl std::fmt::Display for RouteErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if index > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RouteErrors {}
+
+/// A handler with the id of its component: what a request holds on to.
+#[derive(Debug)]
+pub(crate) struct Callee<H> {
+    pub(crate) component: Arc<str>,
+    pub(crate) handler: Arc<H>,
+}
+
+/// What a route leads to, inside the router.
+#[derive(Debug)]
+pub(crate) enum Destination<H> {
+    Handler(Arc<Callee<H>>),
+    Static(StaticAnswer),
+}
+
+/// A public route, ready for requests.
+#[derive(Debug)]
+pub(crate) struct Matched<H> {
+    pub(crate) destination: Destination<H>,
+    pub(crate) headers: RouteHeaders,
+}
+
+/// The header values that depend on the route alone.
+#[derive(Debug)]
+pub(crate) struct RouteHeaders {
+    /// `spin-matched-route`.
+    pub(crate) matched: HeaderValue,
+    /// `spin-raw-component-route`.
+    pub(crate) raw: HeaderValue,
+    /// `spin-component-route`.
+    pub(crate) component: HeaderValue,
+    /// `spin-path-match-<name>` for each parameter, in order.
+    pub(crate) parameters: Vec<HeaderName>,
+}
+
+impl RouteHeaders {
+    /// `None` when the route has characters that a header cannot have.
+    pub(crate) fn new(raw: &str, pattern: &Pattern) -> Option<Self> {
+        let name = |parameter: &str| {
+            let parameter = parameter.replace('_', "-");
+            HeaderName::from_bytes(format!("spin-path-match-{parameter}").as_bytes()).ok()
+        };
+        Some(RouteHeaders {
+            matched: value(&normalise(raw))?,
+            raw: value(raw)?,
+            component: value(raw.strip_suffix("/...").unwrap_or(raw))?,
+            parameters: pattern.parameters().map(name).collect::<Option<_>>()?,
+        })
+    }
+
+    /// What a chained request is told: as if it had matched `/...`.
+    pub(crate) fn chained() -> Self {
+        RouteHeaders {
+            matched: HeaderValue::from_static("/..."),
+            raw: HeaderValue::from_static("/..."),
+            component: HeaderValue::from_static(""),
+            parameters: Vec::new(),
+        }
+    }
+}
+
+/// Most applications have one route, `/...`: its values are static ones, which are
+/// cloned without touching a reference count.
+fn value(text: &str) -> Option<HeaderValue> {
+    match text {
+        "" => Some(HeaderValue::from_static("")),
+        "/..." => Some(HeaderValue::from_static("/...")),
+        _ => HeaderValue::from_str(text).ok(),
+    }
+}

@@ -1,0 +1,162 @@
+//! A request's way from hyper to its handler and back.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body, Incoming};
+
+use crate::access::Exchange;
+use crate::authority::{LastHost, Refused};
+use crate::headers::{self, Facts, Scan};
+use crate::response::{self, Outgoing};
+use crate::route::{Callee, Captures, Destination, Matched, RouterHandle, WELL_KNOWN};
+use crate::watch::Watch;
+use crate::{Counters, Failure, Handler, RequestBody, ResponseBody};
+
+/// One connection's view of the application.
+#[derive(Debug)]
+pub(crate) struct Service<H> {
+    routes: RouterHandle<H>,
+    watch: Arc<Watch>,
+    client: HeaderValue,
+    last_host: RefCell<LastHost>,
+}
+
+/// What becomes of a request.
+enum Plan<H> {
+    Refuse(Refused),
+    Answer(Response<ResponseBody>),
+    Call { callee: Arc<Callee<H>>, method: Method, request: Request<RequestBody> },
+}
+
+impl<H: Handler> Service<H> {
+    pub(crate) fn new(routes: RouterHandle<H>, watch: Arc<Watch>) -> Self {
+        let client = headers::client(watch.peer);
+        Service { routes, watch, client, last_host: RefCell::default() }
+    }
+
+    /// Plans at once, so that what the future holds is the handler's future and
+    /// little else; hyper moves it.
+    pub(crate) fn call(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Outgoing>, Refused>> + Send + use<H> {
+        let mut exchange = Exchange::begin(&self.watch, &request);
+        let plan = self.plan(request, &mut exchange);
+        async move {
+            match plan {
+                Plan::Refuse(refused) => {
+                    Counters::add(&exchange.watch().limits.counters.refused_hosts);
+                    tracing::debug!(error = %refused, peer = %exchange.watch().peer, "connection closed");
+                    Err(refused)
+                }
+                Plan::Answer(response) => {
+                    exchange.answers(response.status());
+                    Ok(response.map(|body| Outgoing::new(body, exchange)))
+                }
+                Plan::Call { callee, method, request } => {
+                    let Callee { component, handler } = &*callee;
+                    let result = handler.handle(request).await.and_then(|mut response| {
+                        response::check(&mut response, &method)?;
+                        Ok(response)
+                    });
+                    let response = result
+                        .unwrap_or_else(|failure| failure.answer(component, &exchange.watch().limits.counters));
+                    exchange.answers(response.status());
+                    Ok(response.map(|body| Outgoing::of_component(body, component, exchange)))
+                }
+            }
+        }
+    }
+
+    fn plan(&self, request: Request<Incoming>, exchange: &mut Exchange) -> Plan<H> {
+        let limits = &self.watch.limits;
+        // HTTP/1 was stopped at this number of headers already, HTTP/2 was not.
+        if request.headers().len() > limits.max_header_count {
+            return answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        // There are no tunnels here, and a guest that said yes would open one.
+        if request.method() == Method::CONNECT {
+            return answer(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let routes = self.routes.load();
+        let path = request.uri().path();
+        if let Some(name) = path.strip_prefix(WELL_KNOWN) {
+            return Plan::Answer(routes.well_known(name));
+        }
+        match routes.find(path) {
+            None => answer(StatusCode::NOT_FOUND),
+            Some((matched, captures)) => self.dispatch(matched, &captures, request, exchange),
+        }
+    }
+
+    fn dispatch(
+        &self,
+        matched: &Matched<H>,
+        captures: &Captures,
+        request: Request<Incoming>,
+        exchange: &mut Exchange,
+    ) -> Plan<H> {
+        let counters = &self.watch.limits.counters;
+        let (mut parts, incoming) = request.into_parts();
+        let scan = Scan::new(&parts.headers);
+        if scan.as_ref().is_ok_and(|scan| scan.has_many_hosts()) {
+            return Plan::Refuse(Refused::Differing);
+        }
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        let host = self.last_host.borrow_mut().resolve(uri.authority.as_ref(), &mut parts.headers);
+        let (authority, has_host) = match host {
+            Ok(found) => found,
+            Err(refused) => return Plan::Refuse(refused),
+        };
+        let callee = match &matched.destination {
+            Destination::Static(fixed) => return Plan::Answer(fixed.response()),
+            Destination::Handler(callee) => callee,
+        };
+        exchange.goes_to(&callee.component);
+        let fail = |failure: Failure| Plan::Answer(failure.answer(&callee.component, counters));
+        let scan = match scan {
+            Ok(scan) => scan,
+            Err(failure) => return fail(failure),
+        };
+        if incoming.size_hint().lower() > self.watch.limits.max_body_bytes {
+            Counters::add(&counters.refused_bodies);
+            return answer(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        scan.clean(&mut parts.headers);
+        let path = uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        let facts = Facts {
+            route: &matched.headers,
+            captures,
+            scheme: "http://",
+            host: has_host.then_some(&authority),
+            path,
+            client: &self.client,
+        };
+        if let Err(failure) = facts.add_to(&mut parts.headers) {
+            return fail(failure);
+        }
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(authority);
+        match Uri::from_parts(uri) {
+            Ok(uri) => parts.uri = uri,
+            Err(error) => return fail(Failure::Other(error.into())),
+        }
+        // Upgrades are not offered, and what hyper keeps for them would keep the
+        // connection.
+        parts.extensions.clear();
+        let method = parts.method.clone();
+        let body = RequestBody::incoming(incoming, &self.watch);
+        Plan::Call { callee: callee.clone(), method, request: Request::from_parts(parts, body) }
+    }
+}
+
+fn answer<H>(status: StatusCode) -> Plan<H> {
+    let mut response = Response::new(ResponseBody::Empty);
+    *response.status_mut() = status;
+    Plan::Answer(response)
+}

@@ -1,0 +1,245 @@
+//! What a connection is doing, written by the connection as it goes and read by the
+//! server's one timer, which then orders what has to be done.
+//!
+//! A connection and its bodies run in one task on one thread, so plain loads and
+//! stores are enough; they are atomic because a handler may move a body elsewhere.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, Mark};
+use crate::{Counters, Settings};
+
+/// Finish what runs, then close.
+pub(crate) const DRAIN: u8 = 1;
+/// The client sends no more of a body that is waited for: its read has to fail.
+pub(crate) const STALLED: u8 = 2;
+/// Close at once.
+pub(crate) const CLOSE: u8 = 4;
+/// Say that a request head took too long, then close.
+pub(crate) const LATE_HEAD: u8 = 8;
+
+/// How long a connection that was told to end may stay without a request, and how
+/// long a client that is still sending may take to notice that it was answered. A
+/// round trip is enough for both.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) clock: Clock,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) body_timeout: Duration,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) max_header_count: usize,
+    pub(crate) access_log: bool,
+    header_ticks: u64,
+    idle_ticks: u64,
+    body_ticks: u64,
+    write_ticks: u64,
+    parting_ticks: u64,
+}
+
+impl Limits {
+    pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
+        let times = [settings.header_timeout, settings.idle_timeout, settings.body_timeout, settings.write_timeout];
+        let clock = Clock::new(times.into_iter().min().unwrap_or(PARTING));
+        Limits {
+            counters,
+            body_timeout: settings.body_timeout,
+            max_body_bytes: settings.max_body_bytes.unwrap_or(u64::MAX),
+            max_header_count: settings.max_header_count,
+            access_log: settings.access_log,
+            header_ticks: clock.ticks(settings.header_timeout),
+            idle_ticks: clock.ticks(settings.idle_timeout),
+            body_ticks: clock.ticks(settings.body_timeout),
+            write_ticks: clock.ticks(settings.write_timeout),
+            parting_ticks: clock.ticks(PARTING),
+            clock,
+        }
+    }
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) peer: SocketAddr,
+    http2: AtomicBool,
+    orders: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+    /// Requests whose response is not finished.
+    serving: AtomicU32,
+    /// Request bodies that somebody holds.
+    bodies: AtomicU32,
+    /// Whether the last request body was left before its end.
+    unread: AtomicBool,
+    /// Since when there has been no request.
+    idle: Mark,
+    /// When the head that is being read began.
+    head: Mark,
+    /// Since when a body has been waited for.
+    body_wait: Mark,
+    /// Since when the client has read nothing.
+    write_wait: Mark,
+    /// Since when the connection has been told to end.
+    parting: Mark,
+    /// Since when the rest of what the client sends has been thrown away.
+    lingering: Mark,
+}
+
+impl Watch {
+    pub(crate) fn new(limits: Arc<Limits>, peer: SocketAddr) -> Self {
+        let watch = Watch {
+            limits,
+            peer,
+            http2: AtomicBool::new(false),
+            orders: AtomicU8::new(0),
+            waker: Mutex::new(None),
+            serving: AtomicU32::new(0),
+            bodies: AtomicU32::new(0),
+            unread: AtomicBool::new(false),
+            idle: Mark::default(),
+            head: Mark::default(),
+            body_wait: Mark::default(),
+            write_wait: Mark::default(),
+            parting: Mark::default(),
+            lingering: Mark::default(),
+        };
+        watch.idle.set(&watch.limits.clock);
+        watch.head.set(&watch.limits.clock);
+        watch
+    }
+
+    /// Heads of HTTP/2 cannot be told from its other frames here: only idleness counts.
+    pub(crate) fn set_http2(&self) {
+        self.http2.store(true, Relaxed);
+        self.head.clear();
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.load(Relaxed)
+    }
+
+    // What the connection tells.
+
+    pub(crate) fn bytes_came(&self) {
+        if self.serving.load(Relaxed) == 0 && !self.is_http2() {
+            self.head.set_once(&self.limits.clock);
+        }
+    }
+
+    pub(crate) fn request_began(&self) {
+        Counters::add(&self.limits.counters.requests);
+        self.serving.fetch_add(1, Relaxed);
+        self.head.clear();
+        self.unread.store(false, Relaxed);
+    }
+
+    pub(crate) fn response_ended(&self) {
+        if self.serving.fetch_sub(1, Relaxed) == 1 {
+            self.idle.set(&self.limits.clock);
+        }
+    }
+
+    pub(crate) fn body_began(&self) {
+        self.bodies.fetch_add(1, Relaxed);
+        self.unread.store(true, Relaxed);
+    }
+
+    pub(crate) fn body_was_read(&self) {
+        self.unread.store(false, Relaxed);
+    }
+
+    pub(crate) fn body_ended(&self) {
+        self.body_wait.clear();
+        if self.bodies.fetch_sub(1, Relaxed) == 1 {
+            self.idle.set(&self.limits.clock);
+        }
+    }
+
+    pub(crate) fn body_waits(&self) {
+        self.body_wait.set(&self.limits.clock);
+    }
+
+    pub(crate) fn body_goes_on(&self) {
+        self.body_wait.clear();
+    }
+
+    pub(crate) fn write_waits(&self) {
+        self.write_wait.set(&self.limits.clock);
+    }
+
+    pub(crate) fn write_goes_on(&self) {
+        self.write_wait.clear();
+    }
+
+    pub(crate) fn lingers(&self) {
+        self.lingering.set_once(&self.limits.clock);
+    }
+
+    /// Whether bytes of the client are still on their way: closing now would make
+    /// its kernel throw away what it was told.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.is_http2() && (self.unread.load(Relaxed) || self.head.is_set())
+    }
+
+    // What the server orders.
+
+    /// Keeps the connection's waker. The task of a connection never changes.
+    pub(crate) fn attend(&self, waker: &Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+    }
+
+    pub(crate) fn orders(&self) -> u8 {
+        self.orders.load(Relaxed)
+    }
+
+    pub(crate) fn order(&self, order: u8) {
+        if order & DRAIN != 0 {
+            self.parting.set_once(&self.limits.clock);
+        }
+        self.orders.fetch_or(order, Relaxed);
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Compares all marks with the clock and orders what follows.
+    pub(crate) fn sweep(&self) {
+        let Limits { clock, counters, .. } = &*self.limits;
+        let old = |mark: &Mark, ticks: u64| mark.is_older(ticks, clock);
+        if self.orders() & (CLOSE | LATE_HEAD) != 0 {
+            return;
+        }
+        if old(&self.lingering, self.limits.parting_ticks) {
+            return self.order(CLOSE);
+        }
+        if old(&self.write_wait, self.limits.write_ticks) {
+            Counters::add(&counters.write_timeouts);
+            return self.order(CLOSE);
+        }
+        if old(&self.body_wait, self.limits.body_ticks) && self.orders() & STALLED == 0 {
+            Counters::add(&counters.body_timeouts);
+            return self.order(STALLED);
+        }
+        if self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0 {
+            return;
+        }
+        let parting = self.parting.is_set();
+        if parting && old(&self.parting, self.limits.parting_ticks) && old(&self.idle, self.limits.parting_ticks) {
+            self.order(CLOSE);
+        } else if parting {
+            // Whoever is leaving gets no other reason to.
+        } else if old(&self.head, self.limits.header_ticks) {
+            Counters::add(&counters.header_timeouts);
+            self.order(LATE_HEAD);
+        } else if !self.head.is_set() && old(&self.idle, self.limits.idle_ticks) {
+            self.order(DRAIN);
+        }
+    }
+}
