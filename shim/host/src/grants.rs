@@ -1,0 +1,57 @@
+//! What one component was given, checked before the application starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::{Output, Variables};
+
+/// A folder that a guest sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is for us.
+    pub host: PathBuf,
+    /// Where the guest sees it.
+    pub guest: String,
+    /// Whether the guest may write to it.
+    pub writable: bool,
+}
+
+/// Everything a component may touch. What is not here it does not have.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    /// The component's id, for logs and errors.
+    pub component: Arc<str>,
+    /// Arguments; empty for HTTP.
+    pub arguments: Vec<String>,
+    /// The guest's environment: the manifest's, never ours.
+    pub environment: Vec<(String, String)>,
+    /// Folders.
+    pub mounts: Vec<Mount>,
+    /// The component's variables.
+    pub variables: Variables,
+    /// Where its standard output goes.
+    pub stdout: Output,
+    /// Where its standard error goes.
+    pub stderr: Output,
+    /// Whether it reads our standard input; commands do.
+    pub stdin: bool,
+    /// Bytes that each linear memory may grow to.
+    pub memory: Option<usize>,
+}
+
+impl Grants {
+    /// Nothing but a name and somewhere to print.
+    pub fn none(component: &str) -> Self {
+        Grants {
+            component: component.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            mounts: Vec::new(),
+            variables: Variables::default(),
+            stdout: Output::stdout(),
+            stderr: Output::stderr(),
+            stdin: false,
+            memory: None,
+        }
+    }
+}

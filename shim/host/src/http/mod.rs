@@ -1,0 +1,144 @@
+//! Calling a guest with an HTTP request.
+
+mod body;
+mod p2;
+mod p3;
+mod running;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_engine::{Busy, Limits};
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+pub use body::{GuestBody, Payload};
+pub(crate) use p2::P2;
+pub(crate) use p3::P3;
+pub use running::Guests as Guest;
+
+/// Why a guest did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// It trapped, or a host function failed.
+    #[error("the guest failed: {}", one_line(.0))]
+    Trap(wasmtime::Error),
+    /// It returned without an answer.
+    #[error("the guest returned without a response")]
+    NoResponse,
+    /// It answered with an error code instead of a response.
+    #[error("the guest answered with an error: {0}")]
+    Refused(String),
+    /// It took longer than a request may.
+    #[error("the guest took longer than {0:?}")]
+    Deadline(Duration),
+    /// No instance was free.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// It could not be instantiated.
+    #[error("the guest cannot be instantiated: {}", one_line(.0))]
+    Instantiate(wasmtime::Error),
+    /// The request cannot be given to a guest.
+    #[error("the request cannot be passed on: {}", one_line(.0))]
+    Request(wasmtime::Error),
+}
+
+/// A trap by its own words, without the list of frames, for one log line.
+pub(crate) fn one_line(error: &wasmtime::Error) -> String {
+    if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
+        return trap.to_string();
+    }
+    let text = format!("{:#}", error.root_cause());
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// How instances serve more than one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Whether WASI 0.2 instances are reused, one request after the other. WASI
+    /// 0.3 ones always are, by contract.
+    pub wasi_0_2: bool,
+    /// Requests an instance serves in its life.
+    pub requests: usize,
+    /// Requests a WASI 0.3 instance serves at once.
+    pub concurrent: usize,
+    /// How long an instance waits for its next request.
+    pub idle: Duration,
+}
+
+impl Default for Reuse {
+    /// The contract's own defaults.
+    fn default() -> Self {
+        Reuse {
+            wasi_0_2: false,
+            requests: 128,
+            concurrent: 16,
+            idle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A component that answers HTTP requests, ready to be instantiated.
+pub enum HttpGuest {
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(Arc<P2>),
+    /// `wasi:http/handler@0.3`.
+    P3(P3),
+}
+
+impl HttpGuest {
+    /// Gives a request to an instance and waits for the response head. The body
+    /// follows as the guest writes it; it holds the guest, which runs on, tracked
+    /// by [`Guest`], when the body is dropped.
+    ///
+    /// # Errors
+    /// [`GuestError`], one for each way a guest can fail before its head.
+    pub async fn handle<B>(
+        &self,
+        request: http::Request<B>,
+    ) -> Result<http::Response<Payload>, GuestError>
+    where
+        B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
+    {
+        match self {
+            HttpGuest::P2(guest) => guest.handle(request).await,
+            HttpGuest::P3(guest) => {
+                let boxed = |body: B| WasiBody::new(body.map_err(Error::from));
+                guest.handle(request.map(boxed)).await
+            }
+        }
+    }
+}
+
+/// Why a request's body has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// It is larger than so many bytes.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The client stopped sending.
+    #[error("the client stopped sending")]
+    TimedOut,
+    /// The connection broke.
+    #[error("the connection broke")]
+    Cut,
+}
+
+impl From<BodyFault> for Error {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge(limit) => Error::HttpRequestBodySize(Some(limit)),
+            BodyFault::TimedOut => Error::ConnectionReadTimeout,
+            BodyFault::Cut => Error::ConnectionTerminated,
+        }
+    }
+}
+
+/// What a guest is run under.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) reuse: Reuse,
+}

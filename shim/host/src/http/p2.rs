@@ -1,0 +1,253 @@
+//! WASI 0.2: an instance for each request, driven by the connection that waits
+//! for it. No task is spawned unless the guest outlives its response.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant as Time};
+
+use bytes::Bytes;
+use http_body::Body;
+use skiff_engine::{Permit, Permits};
+use wasmtime::Store;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
+
+use super::body::{GuestBody, Payload};
+use super::running::Guests;
+use super::{BodyFault, GuestError, Terms};
+use crate::Grants;
+use crate::state::State;
+
+/// A component of `wasi:http/proxy@0.2`.
+pub struct P2 {
+    pre: ProxyPre<State>,
+    grants: Arc<Grants>,
+    terms: Terms,
+    permits: Permits,
+    guests: Guests,
+    /// Instances that wait for their next request, where reuse was asked for.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    store: Store<State>,
+    proxy: Proxy,
+    served: usize,
+    since: Time,
+    permit: Permit,
+}
+
+/// The deadline passed while the guest ran.
+#[derive(Debug, thiserror::Error)]
+#[error("the request took longer than {0:?}")]
+struct Overdue(Duration);
+
+/// The guest could not be instantiated.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", super::one_line(.0))]
+struct NoInstance(wasmtime::Error);
+
+type Answer = Result<http::Response<WasiBody>, ErrorCode>;
+
+impl P2 {
+    pub(crate) fn new(
+        pre: ProxyPre<State>,
+        grants: Arc<Grants>,
+        terms: Terms,
+        guests: Guests,
+    ) -> Self {
+        let permits = Permits::new(&terms.limits);
+        P2 {
+            pre,
+            grants,
+            terms,
+            permits,
+            guests,
+            idle: Mutex::default(),
+        }
+    }
+
+    fn fresh(&self) -> Store<State> {
+        let mut store = Store::new(self.pre.engine(), State::new(&self.grants));
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+
+    /// An instance that is idle, dropping those that waited too long.
+    fn reusable(&self) -> Option<Idle> {
+        if !self.terms.reuse.wasi_0_2 {
+            return None;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let limit = self.terms.reuse.idle;
+        idle.retain(|instance| instance.since.elapsed() < limit);
+        idle.pop()
+    }
+
+    pub(crate) async fn handle<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+    ) -> Result<http::Response<Payload>, GuestError>
+    where
+        B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
+    {
+        let (mut store, proxy, served, permit) = match self.reusable() {
+            Some(idle) => (idle.store, Some(idle.proxy), idle.served, idle.permit),
+            None => {
+                let permit = match self.permits.try_acquire() {
+                    Some(permit) => permit,
+                    None => self.permits.acquire().await?,
+                };
+                (self.fresh(), None, 0, permit)
+            }
+        };
+        let answer: Arc<Mutex<Option<Answer>>> = Arc::default();
+        let request = store
+            .data_mut()
+            .http()
+            .new_incoming_request(Scheme::Http, request)
+            .map_err(GuestError::Request)?;
+        let out = {
+            let answer = Arc::clone(&answer);
+            store
+                .data_mut()
+                .http()
+                .new_response_outparam_from_callback(move |value| {
+                    *answer.lock().unwrap_or_else(|e| e.into_inner()) = Some(value);
+                })
+                .map_err(GuestError::Request)?
+        };
+        let this = Arc::clone(self);
+        let call = async move {
+            let proxy = match proxy {
+                Some(proxy) => proxy,
+                None => match this.pre.instantiate_async(&mut store).await {
+                    Ok(proxy) => proxy,
+                    Err(error) => return Err(wasmtime::Error::new(NoInstance(error))),
+                },
+            };
+            proxy
+                .wasi_http_incoming_handler()
+                .call_handle(&mut store, request, out)
+                .await?;
+            if this.terms.reuse.wasi_0_2 && served + 1 < this.terms.reuse.requests {
+                let idle = Idle {
+                    store,
+                    proxy,
+                    served: served + 1,
+                    since: Time::now(),
+                    permit,
+                };
+                this.idle
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push(idle);
+            }
+            Ok(())
+        };
+        let future: Running = match self.terms.limits.deadline {
+            None => Box::pin(call),
+            Some(limit) => Box::pin(async move {
+                match tokio::time::timeout(limit, call).await {
+                    Ok(result) => result,
+                    Err(_) => Err(wasmtime::Error::new(Overdue(limit))),
+                }
+            }),
+        };
+        let mut instance = Instance {
+            future: Some(future),
+            component: Arc::clone(&self.grants.component),
+            guests: self.guests.clone(),
+        };
+        std::future::poll_fn(|cx| {
+            let done = instance.poll(cx);
+            let answered = answer.lock().unwrap_or_else(|e| e.into_inner()).take();
+            match (answered, done) {
+                (None, Poll::Pending) => Poll::Pending,
+                (None, Poll::Ready(Ok(()))) => Poll::Ready(Err(GuestError::NoResponse)),
+                (None, Poll::Ready(Err(error))) => Poll::Ready(Err(failure(error))),
+                (Some(Err(code)), _) => Poll::Ready(Err(GuestError::Refused(format!("{code:?}")))),
+                (Some(Ok(response)), done) => {
+                    let guest = match done {
+                        Poll::Pending => instance.take(),
+                        Poll::Ready(Ok(())) => None,
+                        Poll::Ready(Err(error)) => {
+                            // The head was set and the guest has failed before
+                            // anything was sent: the client can still be told.
+                            return Poll::Ready(Err(failure(error)));
+                        }
+                    };
+                    let (head, body) = response.into_parts();
+                    let component = Arc::clone(&self.grants.component);
+                    let payload = GuestBody::new(component, body, guest).settle(cx);
+                    Poll::Ready(Ok(http::Response::from_parts(head, payload)))
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn failure(error: wasmtime::Error) -> GuestError {
+    match error.downcast::<Overdue>() {
+        Ok(Overdue(limit)) => GuestError::Deadline(limit),
+        Err(error) => match error.downcast::<NoInstance>() {
+            Ok(NoInstance(error)) => GuestError::Instantiate(error),
+            Err(error) => GuestError::Trap(error),
+        },
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+
+/// A guest at work. Dropped before it has finished, it goes on by itself: the
+/// contract lets guests work after their answer, and a client that leaves must
+/// not tear a guest out of what it does.
+pub(crate) struct Instance {
+    future: Option<Running>,
+    component: Arc<str>,
+    guests: Guests,
+}
+
+impl Instance {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<()>> {
+        let Some(future) = &mut self.future else {
+            return Poll::Ready(Ok(()));
+        };
+        let result = std::task::ready!(future.as_mut().poll(cx));
+        self.future = None;
+        Poll::Ready(result)
+    }
+
+    fn take(&mut self) -> Option<Instance> {
+        Some(Instance {
+            future: Some(self.future.take()?),
+            component: Arc::clone(&self.component),
+            guests: self.guests.clone(),
+        })
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let Some(future) = self.future.take() else {
+            return;
+        };
+        // Outside a runtime the process is on its way out.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let component = Arc::clone(&self.component);
+        let entered = self.guests.enter();
+        runtime.spawn(async move {
+            if let Err(error) = future.await {
+                tracing::error!(component_id = %component, error = %super::one_line(&error), "Guest failed after its response");
+            }
+            drop(entered);
+        });
+    }
+}

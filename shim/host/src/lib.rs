@@ -1,0 +1,20 @@
+//! The interfaces that guests call, what each grant allows, and how a guest is
+//! called: WASI 0.2 and 0.3 over HTTP, and commands.
+//!
+//! What is absent: this crate knows no routes, no containerd, no artifacts, and
+//! reads neither environment nor settings.
+
+mod command;
+mod grants;
+mod http;
+mod imports;
+mod output;
+mod state;
+mod variables;
+
+pub use command::{Command, CommandError};
+pub use grants::{Grants, Mount};
+pub use http::{BodyFault, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
+pub use imports::{ComponentKind, ImportError, LoadError, Loader, kind, needs_concurrency};
+pub use output::Output;
+pub use variables::{Variables, VariablesError};
