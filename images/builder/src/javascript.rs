@@ -1,0 +1,63 @@
+//! JavaScript becomes a component by `j2w`, which npm installs from the sample's lock file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::BuildError;
+use crate::inputs::Inputs;
+use crate::paths::{FileError, Paths};
+use crate::process;
+use crate::publish::{self, Stamp};
+
+/// What npm reads. `j2w` looks for the worlds to build against in `package.json`, too.
+const PACKAGE: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
+
+/// The version of the interpreter that the tools run on.
+pub(crate) fn version() -> Result<String, BuildError> {
+    Ok(process::run(Command::new("node").arg("--version"))?.stdout)
+}
+
+/// Builds the component of the sample `name` and says where it is.
+pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
+    let source = paths.sample(name);
+    let work = paths.work(name);
+    fs::create_dir_all(&work).map_err(FileError::at(&work))?;
+    let mut inputs = Inputs::new().text(&version()?);
+    for file in PACKAGE {
+        publish::copy(&source.join(file), &work.join(file))?;
+        let path = source.join(file);
+        inputs = inputs.text(&fs::read_to_string(&path).map_err(FileError::at(&path))?);
+    }
+
+    let installed = Stamp::new(paths, &format!("{name}.packages"), inputs.digest());
+    if !installed.holds(&work.join("node_modules")) {
+        installed.lift()?;
+        process::run(
+            Command::new("npm")
+                .args(["ci", "--no-audit", "--no-fund"])
+                .current_dir(&work),
+        )?;
+        installed.set()?;
+    }
+
+    // `j2w` leaves its notes beside the script, reuses what they describe, and ends well even when
+    // it failed: so it gets a folder of its own, and only a new file counts.
+    let component = work.join("app.wasm");
+    publish::remove(&component)?;
+    publish::remove(&work.join("app.js.buildData.json"))?;
+    publish::copy(&source.join("app.js"), &work.join("app.js"))?;
+    let mut command = Command::new("npx");
+    command
+        .args(["--no-install", "j2w", "-i", "app.js", "-o", "app.wasm"])
+        .current_dir(&work);
+    let ran = process::run(&mut command)?;
+    if !component.exists() {
+        return Err(BuildError::NoResult {
+            command: process::shown(&command),
+            missing: "app.wasm".to_owned(),
+            output: ran.said,
+        });
+    }
+    Ok(component)
+}

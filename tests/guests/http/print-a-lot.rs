@@ -1,0 +1,22 @@
+//! Prints `?lines=N` lines of `?length=N` bytes to stdout and to stderr in turn, then answers.
+//!
+//! A line is its stream, its number and a filling, so that a torn or mixed one shows.
+
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+
+struct PrintALot;
+wasip2::http::proxy::export!(PrintALot with_types_in wasip2);
+
+impl Guest for PrintALot {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let lines = guests::number(&request, "lines", 100);
+        let length = guests::number(&request, "length", 100_000) as usize;
+        for line in 0..lines {
+            let text = format!("{line:06} ");
+            println!("{:o<length$}", format!("out {text}"));
+            eprintln!("{:e<length$}", format!("err {text}"));
+        }
+        guests::answer(out, 200, format!("{lines} lines\n"));
+    }
+}
