@@ -1,0 +1,181 @@
+//! Everything that can be wrong with an application before it runs, found before
+//! it starts, and all of it at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skiff_artifact::Prepared;
+use skiff_host::{ComponentKind, LoadError};
+use skiff_manifest::{Application, HttpExecutor, HttpTarget, TriggerKind};
+
+use super::code::Facts;
+use crate::settings::Settings;
+
+/// Values of application variables: what was set, and defaults.
+pub type Values = BTreeMap<String, String>;
+
+/// Why an application cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// One or more mistakes.
+    #[error("{}", .0.join("\n"))]
+    Wrong(Vec<String>),
+    /// A component that cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Trigger types that Spin has and this version does not serve.
+const NOT_YET: [&str; 4] = ["redis", "mqtt", "sqs", "cron"];
+
+/// The application that will run: what is not retained is gone, and what is left
+/// is something we can serve.
+pub(super) fn application(
+    prepared: &Prepared,
+    settings: &Settings,
+    values: &Values,
+) -> Result<Application, AppError> {
+    let mut application = prepared.application.clone();
+    let mut wrong = Vec::new();
+    if let Some(retain) = &settings.retain {
+        let ids: Vec<&str> = retain.iter().map(String::as_str).collect();
+        if let Err(error) = application.retain(&ids) {
+            return Err(AppError::Wrong(vec![format!(
+                "SPIN_COMPONENTS_TO_RETAIN: {error}"
+            )]));
+        }
+    }
+    if application.triggers.is_empty() {
+        wrong.push(format!(
+            "application `{}` has no trigger, so nothing would ever run",
+            application.name
+        ));
+    }
+    for trigger in &application.triggers {
+        match &trigger.kind {
+            TriggerKind::Http(http) => {
+                if let HttpExecutor::Wagi { .. } = http.executor {
+                    wrong.push(format!(
+                        "trigger `{}` uses the executor `wagi`, which this version of Skiff does not offer yet",
+                        trigger.id
+                    ));
+                }
+            }
+            TriggerKind::Other { trigger_type, .. } if trigger_type == "command" => {}
+            TriggerKind::Other { trigger_type, .. } => {
+                let known = NOT_YET.contains(&trigger_type.as_str());
+                let reason = if known {
+                    "which this version of Skiff does not serve yet"
+                } else {
+                    "which nobody knows; `http` and `command` are served"
+                };
+                wrong.push(format!(
+                    "trigger `{}` is of type `{trigger_type}`, {reason}",
+                    trigger.id
+                ));
+            }
+        }
+    }
+    for (name, variable) in &application.variables {
+        if variable.default.is_none() && !values.contains_key(name.as_ref()) {
+            let upper = name.to_string().to_ascii_uppercase();
+            wrong.push(format!(
+                "variable `{name}` has no value: set SPIN_VARIABLE_{upper}, or give it a default in the manifest"
+            ));
+        }
+    }
+    let used = used(&application);
+    for component in &application.components {
+        if !used.contains(component.id.as_str()) {
+            continue;
+        }
+        let unknown = component.key_value_stores.iter().filter(|l| *l != "default");
+        for label in unknown {
+            wrong.push(format!(
+                "component `{}`: unknown key_value_stores label `{label}`",
+                component.id
+            ));
+        }
+        for label in component.databases.iter().filter(|l| *l != "default") {
+            wrong.push(format!(
+                "component `{}`: unknown sqlite_databases label `{label}`",
+                component.id
+            ));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(application)
+    } else {
+        Err(AppError::Wrong(wrong))
+    }
+}
+
+/// Ids of the components that a trigger refers to; others are never loaded.
+pub(super) fn used(application: &Application) -> BTreeSet<&str> {
+    application
+        .triggers
+        .iter()
+        .filter_map(|trigger| match &trigger.kind {
+            TriggerKind::Http(http) => match &http.target {
+                HttpTarget::Component(id) => Some(id.as_str()),
+                HttpTarget::Static(_) => None,
+            },
+            TriggerKind::Other { component, .. } => component.as_deref(),
+        })
+        .collect()
+}
+
+/// How an application runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Until it is told to stop.
+    Serve,
+    /// This component, to its end.
+    Run(String),
+}
+
+/// Tells how an application runs, from what its components export.
+pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -> Life {
+    let commands: Vec<&String> = facts
+        .iter()
+        .filter(|(_, facts)| {
+            matches!(
+                facts.kind(),
+                Ok(ComponentKind::CommandP2 | ComponentKind::CommandP3)
+            )
+        })
+        .map(|(id, _)| id)
+        .collect();
+    match (application.triggers.as_slice(), commands.as_slice()) {
+        ([_], [id]) => Life::Run((*id).clone()),
+        _ => Life::Serve,
+    }
+}
+
+/// What the components' own imports and exports tell.
+pub(super) fn facts(
+    application: &Application,
+    facts: &BTreeMap<String, Facts>,
+) -> Result<(), AppError> {
+    let mut wrong = Vec::new();
+    for (id, facts) in facts {
+        if let Err(error) = facts.kind() {
+            wrong.push(format!("component `{id}` cannot be called: {error}"));
+        }
+        let component = application.component(id);
+        let granted = component.is_some_and(|c| !c.allowed_outbound_hosts.is_empty());
+        let outbound = facts.imports.iter().any(|import| {
+            import.starts_with("wasi:http/outgoing-handler@")
+                || import.starts_with("wasi:http/client@")
+        });
+        if granted && outbound {
+            wrong.push(format!(
+                "component `{id}`: allowed_outbound_hosts grants outbound HTTP, which this version of Skiff does not offer yet"
+            ));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(AppError::Wrong(wrong))
+    }
+}

@@ -1,0 +1,345 @@
+//! From shipped bytes to compiled code: composed once, compiled once a node, in
+//! two tiers.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use skiff_artifact::{Digest, Prepared, PreparedComponent, PreparedDependency};
+use skiff_engine::{Cache, Compiler, Portable, Tier};
+use skiff_host::{ComponentKind, ImportError, kind, needs_concurrency};
+use skiff_manifest::{Application, Inherit};
+
+use super::check;
+use crate::settings::Settings;
+
+/// From this size on a component is compiled by the baseline compiler first.
+/// Below, the optimising compiler takes less than a tenth of a second, and a
+/// second compilation would be in the way of the first requests.
+const BASELINE_FROM: usize = 1 << 20;
+
+/// What is asked of a process that compiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileRequest {
+    /// The components that triggers use.
+    pub components: Vec<Parts>,
+    /// Bytes of stack a guest may use.
+    pub stack: usize,
+    /// The cache's folder.
+    pub cache: PathBuf,
+}
+
+/// What a process that compiles answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompileReply {
+    /// Digests of the composed components, by id.
+    Compiled(BTreeMap<String, String>),
+    /// Why there is no code.
+    Failed(String),
+}
+
+/// A component's bytes and what they are joined with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    id: String,
+    wasm: PathBuf,
+    digest: String,
+    dependencies: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Part {
+    name: String,
+    wasm: PathBuf,
+    digest: String,
+    export: Option<String>,
+    /// None stands for all grants.
+    inherit: Option<Vec<String>>,
+}
+
+/// What is known of a composed component without reading it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Facts {
+    /// SHA-256 of the composed component.
+    pub(super) digest: String,
+    /// Names of its imports.
+    pub(super) imports: Vec<String>,
+    /// Names of its exports.
+    pub(super) exports: Vec<String>,
+    /// Bytes of the composed component.
+    pub(super) size: usize,
+}
+
+impl Facts {
+    pub(super) fn kind(&self) -> Result<ComponentKind, ImportError> {
+        kind(self.exports.iter().map(String::as_str))
+    }
+
+    fn note(digest: &str) -> String {
+        format!("{digest}.facts")
+    }
+
+    /// Facts that were noted when the component was composed.
+    pub(super) fn find(cache: &Cache, digest: &str) -> anyhow::Result<Option<Facts>> {
+        let Some(text) = cache.note(&Facts::note(digest))? else {
+            return Ok(None);
+        };
+        // A note of another version is as good as none.
+        Ok(serde_json::from_str(&text).ok())
+    }
+}
+
+/// Whether any of these components needs an engine that calls concurrently.
+pub(super) fn concurrency<'a>(facts: impl IntoIterator<Item = &'a Facts>) -> bool {
+    facts.into_iter().any(|facts| {
+        let names = facts.imports.iter().chain(&facts.exports);
+        needs_concurrency(names.map(String::as_str))
+    })
+}
+
+impl CompileRequest {
+    pub(crate) fn new(
+        prepared: &Prepared,
+        application: &Application,
+        settings: &Settings,
+        cache: &Path,
+    ) -> Self {
+        let used = check::used(application);
+        let components = prepared
+            .components
+            .iter()
+            .filter(|component| used.contains(component.id.as_str()))
+            .map(|component| Parts {
+                id: component.id.clone(),
+                wasm: component.wasm.clone(),
+                digest: component.digest.to_string(),
+                dependencies: component
+                    .dependencies
+                    .iter()
+                    .map(|dependency| Part {
+                        name: dependency.name.clone(),
+                        wasm: dependency.wasm.clone(),
+                        digest: dependency.digest.to_string(),
+                        export: dependency.export.clone(),
+                        inherit: match &dependency.inherit {
+                            Inherit::All => None,
+                            Inherit::Some(keys) => Some(keys.clone()),
+                        },
+                    })
+                    .collect(),
+            })
+            .collect();
+        CompileRequest {
+            components,
+            stack: usize::try_from(settings.max_stack).unwrap_or(usize::MAX),
+            cache: cache.to_owned(),
+        }
+    }
+}
+
+impl Parts {
+    fn prepared(&self) -> anyhow::Result<PreparedComponent> {
+        let digest = |text: &str| text.parse::<Digest>().context("a digest of ours");
+        let mut dependencies = Vec::new();
+        for part in &self.dependencies {
+            dependencies.push(PreparedDependency {
+                name: part.name.clone(),
+                wasm: part.wasm.clone(),
+                digest: digest(&part.digest)?,
+                export: part.export.clone(),
+                inherit: part.inherit.clone().map_or(Inherit::All, Inherit::Some),
+            });
+        }
+        Ok(PreparedComponent {
+            id: self.id.clone(),
+            wasm: self.wasm.clone(),
+            digest: digest(&self.digest)?,
+            dependencies,
+            mounts: Vec::new(),
+        })
+    }
+
+    /// The composed component.
+    fn compose(&self) -> anyhow::Result<Portable> {
+        Ok(Portable::new(self.prepared()?.build()?)?)
+    }
+
+    /// What the component is, and the component itself where it had to be made.
+    fn facts(&self, cache: &Cache) -> anyhow::Result<(Facts, Option<Portable>)> {
+        let key = format!("{}.source", self.prepared()?.key().hex());
+        if let Some(digest) = cache.note(&key)?
+            && let Some(facts) = Facts::find(cache, &digest)?
+        {
+            return Ok((facts, None));
+        }
+        let portable = self.compose()?;
+        let boundary = skiff_compose::boundary(portable.bytes())?;
+        let facts = Facts {
+            digest: portable.digest().to_owned(),
+            imports: boundary.imports,
+            exports: boundary.exports,
+            size: portable.bytes().len(),
+        };
+        let text = serde_json::to_vec(&facts).context("cannot note what a component is")?;
+        cache.keep(&Facts::note(&facts.digest), &text)?;
+        cache.keep(&key, facts.digest.as_bytes())?;
+        Ok((facts, Some(portable)))
+    }
+
+    fn portable(&self, made: Option<Portable>) -> anyhow::Result<Portable> {
+        match made {
+            Some(portable) => Ok(portable),
+            None => self.compose(),
+        }
+    }
+}
+
+/// Makes sure that there is code for every component, in one tier or the other,
+/// and tells what the components are.
+pub(super) fn compile(
+    request: &CompileRequest,
+    cache: &Cache,
+) -> anyhow::Result<BTreeMap<String, Facts>> {
+    let mut all = Vec::new();
+    for parts in &request.components {
+        let found = parts
+            .facts(cache)
+            .with_context(|| format!("component `{}`", parts.id))?;
+        all.push((parts, found.0, found.1));
+    }
+    let concurrency = concurrency(all.iter().map(|(_, facts, _)| facts));
+    let optimizing = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
+    let mut missing = Vec::new();
+    let mut facts_of = BTreeMap::new();
+    for (parts, facts, portable) in all {
+        let there = cache.find(&optimizing.key(&facts.digest))?.is_some();
+        facts_of.insert(parts.id.clone(), facts.clone());
+        if !there {
+            missing.push((parts, facts, portable));
+        }
+    }
+    let large = missing.iter().any(|(_, facts, _)| facts.size >= BASELINE_FROM);
+    if large && baseline(request, cache, concurrency, &facts_of)? {
+        spawn_optimizer(request);
+        return Ok(facts_of);
+    }
+    for (parts, _, portable) in missing {
+        let compiled = parts
+            .portable(portable)
+            .and_then(|portable| Ok(cache.compile(&optimizing, &portable)?));
+        compiled.with_context(|| format!("component `{}`", parts.id))?;
+    }
+    Ok(facts_of)
+}
+
+/// Answers a [`CompileRequest`].
+pub fn answer(request: &CompileRequest) -> CompileReply {
+    let compiled = Cache::open(&request.cache)
+        .map_err(anyhow::Error::from)
+        .and_then(|cache| compile(request, &cache));
+    match compiled {
+        Ok(facts) => CompileReply::Compiled(
+            facts
+                .into_iter()
+                .map(|(id, facts)| (id, facts.digest))
+                .collect(),
+        ),
+        Err(error) => CompileReply::Failed(format!("{error:#}")),
+    }
+}
+
+/// Has a request answered by a process of its own, so that this one keeps
+/// neither the compilers' memory nor their threads.
+///
+/// # Errors
+/// What the process answered, or that it did not.
+pub fn compile_apart(request: &CompileRequest) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = serde_json::to_string(request).context("cannot write the request")?;
+    let output = Command::new("/proc/self/exe")
+        .arg0("skiff")
+        .args(["internal", "compile", &text])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start the compiler")?;
+    match serde_json::from_slice(&output.stdout) {
+        Ok(CompileReply::Compiled(codes)) => Ok(codes),
+        Ok(CompileReply::Failed(message)) => bail!(message),
+        Err(_) => bail!("the compiler ended without an answer ({})", output.status),
+    }
+}
+
+/// Code of the baseline tier for every component. False where the baseline
+/// compiler does not take one of them; then the optimising one has to.
+fn baseline(
+    request: &CompileRequest,
+    cache: &Cache,
+    concurrency: bool,
+    facts: &BTreeMap<String, Facts>,
+) -> anyhow::Result<bool> {
+    let compiler = Compiler::new(Tier::Baseline, concurrency, request.stack)?;
+    for parts in &request.components {
+        if cache.find(&compiler.key(&facts[&parts.id].digest))?.is_some() {
+            continue;
+        }
+        let portable = parts
+            .compose()
+            .with_context(|| format!("component `{}`", parts.id))?;
+        match cache.compile(&compiler, &portable) {
+            Ok(_) => {}
+            Err(skiff_engine::CacheError::Compile(error)) => {
+                tracing::info!(component_id = %parts.id, %error, "The baseline compiler does not take this component");
+                return Ok(false);
+            }
+            Err(error) => return Err(error).with_context(|| format!("component `{}`", parts.id)),
+        }
+    }
+    Ok(true)
+}
+
+/// Starts a process that compiles with the optimising compiler while the
+/// application already serves. Nobody waits for it; where it cannot be started,
+/// or fails, the code that is there goes on serving.
+fn spawn_optimizer(request: &CompileRequest) {
+    let spawned = serde_json::to_string(request)
+        .map_err(std::io::Error::other)
+        .and_then(|request| {
+            Command::new("/proc/self/exe")
+                .arg0("skiff")
+                .args(["internal", "optimize", &request])
+                .env_clear()
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .process_group(0)
+                .spawn()
+        });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "Cannot start the optimising compiler; baseline code stays in use");
+    }
+}
+
+/// The process that [`spawn_optimizer`] starts: below everything else that runs.
+///
+/// # Errors
+/// Where a component does not compile.
+pub fn optimize(request: &CompileRequest) -> anyhow::Result<()> {
+    rustix::process::nice(19).context("cannot lower the priority")?;
+    let cache = Cache::open(&request.cache)?;
+    // The sources may be gone as soon as their pod is.
+    let mut components = Vec::new();
+    let mut all = Vec::new();
+    for parts in &request.components {
+        let (facts, portable) = parts.facts(&cache)?;
+        components.push(parts.portable(portable)?);
+        all.push(facts);
+    }
+    let compiler = Compiler::new(Tier::Optimized, concurrency(&all), request.stack)?;
+    for portable in &components {
+        cache.compile(&compiler, portable)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! From code in the cache to components that can be called.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use skiff_artifact::Prepared;
+use skiff_engine::{Cache, Compiler, Component, Limits, Native, Pool, Resources, Runner, Tier};
+use skiff_host::{Command, Grants, Guest, Loader, Mount, Output, Reuse, Variables};
+use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
+use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
+
+use super::check::{self, Life, Values};
+use super::code::{Facts, concurrency};
+use super::handler::GuestHandler;
+use crate::settings::Settings;
+
+/// A checked application whose code is compiled and not yet loaded.
+pub struct App {
+    application: Application,
+    facts: BTreeMap<String, Facts>,
+    grants: BTreeMap<String, Grants>,
+    cache: Cache,
+    limits: Limits,
+    reuse: Reuse,
+    /// Guests that run without a connection that waits for them.
+    pub(super) guests: Guest,
+}
+
+/// What else an application is given.
+#[derive(Default)]
+pub struct Extras {
+    /// Values of application variables.
+    pub values: Values,
+    /// Environment of every guest, besides the manifest's.
+    pub environment: Vec<(String, String)>,
+    /// Folders of every guest, besides the manifest's.
+    pub volumes: Vec<Mount>,
+    /// Arguments of a component that is run to its end.
+    pub arguments: Vec<String>,
+    /// Whether guests print nothing.
+    pub quiet: bool,
+}
+
+/// An application in memory: an engine and its components.
+pub(super) struct Loaded {
+    pub(super) tier: Tier,
+    /// Bytes of compiled code.
+    pub(super) size: u64,
+    runner: Runner,
+    components: BTreeMap<String, Component>,
+}
+
+impl App {
+    /// Takes a prepared application; `codes` are what [`prepare`](super::prepare)
+    /// answered.
+    ///
+    /// # Errors
+    /// What is wrong with the application, all of it.
+    pub fn new(
+        prepared: &Prepared,
+        codes: &BTreeMap<String, String>,
+        cache: &Path,
+        settings: &Settings,
+        extras: Extras,
+    ) -> anyhow::Result<Self> {
+        let cache = Cache::open(cache)?;
+        let application = check::application(prepared, settings, &extras.values)?;
+        let mut facts = BTreeMap::new();
+        for (id, digest) in codes {
+            let found = Facts::find(&cache, digest)?;
+            let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
+            facts.insert(id.clone(), found);
+        }
+        check::facts(&application, &facts)?;
+        let grants = grants(&application, prepared, &facts, settings, extras)?;
+        Ok(App {
+            application,
+            facts,
+            grants,
+            cache,
+            limits: limits(settings),
+            reuse: reuse(settings),
+            guests: Guest::default(),
+        })
+    }
+
+    /// How it runs.
+    pub(super) fn life(&self) -> Life {
+        check::life(&self.application, &self.facts)
+    }
+
+    /// The application's name.
+    pub fn name(&self) -> &str {
+        &self.application.name
+    }
+
+    /// Code of every component in one tier, where all of it is there.
+    fn codes(&self, tier: Tier) -> anyhow::Result<Option<BTreeMap<&String, Native>>> {
+        let compiler = Compiler::new(tier, concurrency(self.facts.values()), self.limits.stack)?;
+        let mut codes = BTreeMap::new();
+        for (id, facts) in &self.facts {
+            match self.cache.find(&compiler.key(&facts.digest))? {
+                Some(native) => codes.insert(id, native),
+                None => return Ok(None),
+            };
+        }
+        Ok(Some(codes))
+    }
+
+    /// Loads the best code there is. `workers` share the engine.
+    pub(super) fn load(&self, workers: usize) -> anyhow::Result<Loaded> {
+        for tier in [Tier::Optimized, Tier::Baseline] {
+            if let Some(loaded) = self.load_tier(tier, workers)? {
+                return Ok(loaded);
+            }
+        }
+        bail!(
+            "the compiled code of application `{}` is not in `{}`",
+            self.application.name,
+            self.cache.folder().display()
+        )
+    }
+
+    /// Loads code of one tier where it is there.
+    pub(super) fn load_tier(&self, tier: Tier, workers: usize) -> anyhow::Result<Option<Loaded>> {
+        let Some(codes) = self.codes(tier)? else {
+            return Ok(None);
+        };
+        let largest = |of: fn(Resources) -> u64| {
+            let largest = codes.values().map(|native| of(native.resources())).max();
+            largest.unwrap_or_default()
+        };
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+        let pool = Pool {
+            instances: self.limits.instances.saturating_mul(workers),
+            resources: Resources {
+                memories: largest(|r| r.memories.into()) as u32,
+                tables: largest(|r| r.tables.into()) as u32,
+                table_elements: largest(|r| r.table_elements),
+            },
+        };
+        let runner = Runner::new(
+            tier,
+            concurrency(self.facts.values()),
+            self.limits.stack,
+            &pool,
+        )?;
+        let mut components = BTreeMap::new();
+        let mut size = 0;
+        for (id, native) in codes {
+            size += native.size();
+            components.insert(id.clone(), runner.load(&native)?);
+        }
+        Ok(Some(Loaded {
+            tier,
+            size,
+            runner,
+            components,
+        }))
+    }
+
+    fn loader<'a>(&self, loaded: &'a Loaded) -> anyhow::Result<Loader<'a>> {
+        let (limits, reuse, guests) = (self.limits.clone(), self.reuse, self.guests.clone());
+        Ok(Loader::new(&loaded.runner, limits, reuse, guests)?)
+    }
+
+    /// A router over components of their own instances: one for each worker.
+    pub(super) fn router(&self, loaded: &Loaded) -> anyhow::Result<Router<GuestHandler>> {
+        let loader = self.loader(loaded)?;
+        let mut handlers = BTreeMap::new();
+        let mut routes = Vec::new();
+        for trigger in &self.application.triggers {
+            let TriggerKind::Http(http) = &trigger.kind else {
+                bail!(
+                    "trigger `{}`: an application with HTTP triggers cannot have others in this version of Skiff",
+                    trigger.id
+                );
+            };
+            let target = match &http.target {
+                HttpTarget::Component(id) => {
+                    let handler = match handlers.get(id) {
+                        Some(handler) => Arc::clone(handler),
+                        None => {
+                            let guest = loader.http(&loaded.components[id], self.grants(id)?)?;
+                            let handler = Arc::new(GuestHandler(guest));
+                            handlers.insert(id.clone(), Arc::clone(&handler));
+                            handler
+                        }
+                    };
+                    Target::Handler {
+                        component: id.clone(),
+                        handler,
+                    }
+                }
+                HttpTarget::Static(answer) => {
+                    let headers = answer.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+                    let body = answer.body.clone().unwrap_or_default();
+                    let answer = StaticAnswer::new(answer.status_code, headers, body);
+                    let answer = answer
+                        .with_context(|| format!("trigger `{}`: static_response", trigger.id))?;
+                    Target::Static(answer)
+                }
+            };
+            routes.push(Route {
+                trigger: trigger.id.clone(),
+                path: match &http.route {
+                    HttpRoute::Path(path) => RoutePath::Public(path.clone()),
+                    HttpRoute::Private => RoutePath::Private,
+                },
+                target,
+            });
+        }
+        let version = Some(self.application.version.clone()).filter(|v| !v.is_empty());
+        let info = AppInfo {
+            name: self.application.name.clone(),
+            version,
+            oci_image_digest: None,
+        };
+        Ok(Router::new(&info, routes)?)
+    }
+
+    /// The component that is run to its end.
+    pub(super) fn command(&self, loaded: &Loaded, id: &str) -> anyhow::Result<Command> {
+        let loader = self.loader(loaded)?;
+        Ok(loader.command(&loaded.components[id], self.grants(id)?)?)
+    }
+
+    fn grants(&self, id: &str) -> anyhow::Result<Grants> {
+        let grants = self.grants.get(id).cloned();
+        grants.with_context(|| format!("component `{id}` was not prepared"))
+    }
+}
+
+/// What each component may touch: its manifest's grants and what the pod adds.
+fn grants(
+    application: &Application,
+    prepared: &Prepared,
+    facts: &BTreeMap<String, Facts>,
+    settings: &Settings,
+    extras: Extras,
+) -> anyhow::Result<BTreeMap<String, Grants>> {
+    let mut values = extras.values;
+    for (name, variable) in &application.variables {
+        if let Some(default) = &variable.default {
+            let value = values.entry(name.to_string());
+            value.or_insert_with(|| default.clone());
+        }
+    }
+    let values = Arc::new(values);
+    let runs = matches!(check::life(application, facts), Life::Run(_));
+    let mut all = BTreeMap::new();
+    for component in &application.components {
+        if !facts.contains_key(&component.id) {
+            continue;
+        }
+        let parts = prepared.components.iter().find(|c| c.id == component.id);
+        let own = parts.into_iter().flat_map(|parts| &parts.mounts);
+        let own = own.map(|mount| Mount {
+            host: mount.host.clone(),
+            guest: mount.guest.clone(),
+            writable: false,
+        });
+        let environment = component.environment.clone().into_iter();
+        let (stdout, stderr) = if extras.quiet {
+            (Output::nowhere(), Output::nowhere())
+        } else {
+            (Output::stdout(), Output::stderr())
+        };
+        let grants = Grants {
+            component: component.id.as_str().into(),
+            arguments: if runs { extras.arguments.clone() } else { Vec::new() },
+            environment: environment.chain(extras.environment.clone()).collect(),
+            mounts: own.chain(extras.volumes.clone()).collect(),
+            variables: Variables::new(
+                &component.id,
+                component.variables.clone(),
+                Arc::clone(&values),
+            )?,
+            stdout,
+            stderr,
+            stdin: runs,
+            memory: settings
+                .max_instance_memory
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
+        all.insert(component.id.clone(), grants);
+    }
+    Ok(all)
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        memory: settings.max_instance_memory.map(bytes),
+        deadline: settings.request_timeout,
+        instances: settings.max_instances.get(),
+        queue: settings.queue_timeout,
+        stack: bytes(settings.max_stack),
+    }
+}
+
+fn reuse(settings: &Settings) -> Reuse {
+    Reuse {
+        wasi_0_2: settings.instance_reuse,
+        requests: settings.max_instance_reuse_count.get() as usize,
+        concurrent: settings.max_instance_concurrent_reuse_count.get() as usize,
+        idle: settings.idle_instance_timeout,
+    }
+}

@@ -1,0 +1,93 @@
+//! How many run at once, and as what: threads that share memory, or processes
+//! that do not.
+
+use std::num::NonZero;
+use std::process;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+/// From this much compiled code on workers are processes. Threads of one address
+/// space make each other flush their address caches when instances of a large
+/// component are made and unmade, which halves what two of them do; a small
+/// component does not notice, and a second process costs half a megabyte.
+const PROCESSES_FROM: u64 = 8 << 20;
+
+/// Workers beyond the processor's cores only take turns.
+pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
+    // The standard library knows both the cores we may run on and the quota of
+    // our control groups.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    asked.map_or(cores, |asked| asked.get() as usize)
+}
+
+/// Whether workers of this much code are processes.
+pub(super) fn are_processes(workers: usize, code: u64) -> bool {
+    workers > 1 && code >= PROCESSES_FROM
+}
+
+/// Who a process is after [`fork`].
+pub(super) enum Worker {
+    /// The first, which has the others.
+    First(Vec<Pid>),
+    /// Another one, by its number from 1.
+    Other(usize),
+}
+
+/// Becomes `workers` processes. Must be called while the process has one thread.
+///
+/// # Errors
+/// Where the kernel has no room; those that exist already are ended.
+pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
+    let mut others = Vec::new();
+    for number in 1..workers {
+        // SAFETY: the process has one thread (the caller's promise), so the child
+        // finds every lock as its parent left it.
+        match unsafe { libc::fork() } {
+            0 => {
+                // Without the first worker nobody would end the others.
+                // SAFETY: no pointers are passed.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                return Ok(Worker::Other(number));
+            }
+            -1 => {
+                let error = std::io::Error::last_os_error();
+                end(&others, Signal::KILL);
+                return Err(error);
+            }
+            child => others.extend(Pid::from_raw(child)),
+        }
+    }
+    Ok(Worker::First(others))
+}
+
+/// Signals processes; one that is gone needs none.
+pub(super) fn end(workers: &[Pid], signal: Signal) {
+    for &worker in workers {
+        if let Err(error) = kill_process(worker, signal) {
+            tracing::debug!(%error, worker = worker.as_raw_nonzero(), "Cannot signal a worker");
+        }
+    }
+}
+
+/// The first of `workers` that has ended, where one has.
+pub(super) fn ended(workers: &[Pid]) -> Option<Pid> {
+    workers
+        .iter()
+        .copied()
+        .find(|&worker| !matches!(waitpid(Some(worker), WaitOptions::NOHANG), Ok(None)))
+}
+
+/// Waits until all have ended.
+pub(super) fn wait(workers: &[Pid]) {
+    for &worker in workers {
+        while matches!(
+            waitpid(Some(worker), WaitOptions::empty()),
+            Err(rustix::io::Errno::INTR)
+        ) {}
+    }
+}
+
+/// Ends this worker process.
+pub(super) fn exit(code: i32) -> ! {
+    process::exit(code)
+}

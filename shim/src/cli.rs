@@ -1,0 +1,80 @@
+//! The command line of `skiff`.
+
+mod inspect;
+mod internal;
+mod logging;
+mod push;
+mod run;
+
+use std::process::ExitCode as ProcessCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::ExitCode;
+
+pub use logging::start as start_logging;
+
+#[derive(Parser)]
+#[command(name = "skiff", disable_version_flag = true, about = "Runs WebAssembly applications")]
+struct Arguments {
+    /// Tell version, revision and wasmtime
+    #[arg(long, short = 'V')]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve an application, or run a command component to its end
+    Run(run::Run),
+    /// Make an artifact of an application
+    Push(push::Push),
+    /// Tell what an artifact holds
+    Inspect(inspect::Inspect),
+    /// Between processes of Skiff
+    #[command(hide = true)]
+    Internal {
+        #[command(subcommand)]
+        command: internal::Internal,
+    },
+}
+
+/// Runs what the command line asks for. Errors are printed here and nowhere else.
+pub fn main() -> ProcessCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Success
+            };
+            // Nobody can be told that the terminal is gone.
+            error.print().ok();
+            return code.into();
+        }
+    };
+    if arguments.version {
+        print!("{}", crate::task::version_text());
+        return ExitCode::Success.into();
+    }
+    let result = match arguments.command {
+        None => {
+            use clap::CommandFactory as _;
+            Arguments::command().print_help().ok();
+            return ExitCode::Usage.into();
+        }
+        Some(Verb::Internal { command }) => return command.run(),
+        Some(Verb::Run(run)) => run.run(),
+        Some(Verb::Push(push)) => push.run().map(|()| 0),
+        Some(Verb::Inspect(inspect)) => inspect.run().map(|()| 0),
+    };
+    match result {
+        Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Err(error) => {
+            eprintln!("skiff: {error:#}");
+            crate::exit::code_of(&error).into()
+        }
+    }
+}

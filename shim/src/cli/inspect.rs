@@ -1,0 +1,73 @@
+//! `skiff inspect`: what an artifact or application holds, without running it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use skiff_manifest::{HttpRoute, HttpTarget, TriggerKind};
+
+#[derive(Args)]
+pub(super) struct Inspect {
+    /// An OCI layout (folder or tar), a folder with a spin.toml, a manifest, or a .wasm file
+    #[arg(default_value = ".")]
+    application: PathBuf,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let scratch = tempfile::Builder::new()
+            .prefix("skiff-inspect-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let prepared = super::run::open(&self.application, scratch.path())?;
+        let application = &prepared.application;
+        println!("{} {}", application.name, application.version);
+        for (name, variable) in &application.variables {
+            let value = match &variable.default {
+                Some(_) if variable.secret => "has a default".to_owned(),
+                Some(default) => format!("default {default:?}"),
+                None => "required".to_owned(),
+            };
+            println!("variable {name}: {value}");
+        }
+        for trigger in &application.triggers {
+            match &trigger.kind {
+                TriggerKind::Http(http) => {
+                    let route = match &http.route {
+                        HttpRoute::Path(path) => path.as_str(),
+                        HttpRoute::Private => "(private)",
+                    };
+                    let target = match &http.target {
+                        HttpTarget::Component(id) => id.as_str(),
+                        HttpTarget::Static(_) => "a static response",
+                    };
+                    println!("trigger {}: http {route} -> {target}", trigger.id);
+                }
+                TriggerKind::Other {
+                    trigger_type,
+                    component,
+                    ..
+                } => {
+                    let component = component.as_deref().unwrap_or("nothing");
+                    println!("trigger {}: {trigger_type} -> {component}", trigger.id);
+                }
+            }
+        }
+        for component in &prepared.components {
+            println!("component {}: {}", component.id, component.digest);
+            let bytes = component.build()?;
+            let boundary = skiff_compose::boundary(&bytes)
+                .with_context(|| format!("component `{}`", component.id))?;
+            for import in boundary.imports {
+                println!("  imports {import}");
+            }
+            for export in boundary.exports {
+                println!("  exports {export}");
+            }
+            for mount in &component.mounts {
+                println!("  sees {}", mount.guest);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! `skiff push`: the artifact that `spin registry push` would push.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use skiff_artifact::pack::{Options, to_layout};
+
+#[derive(Args)]
+pub(super) struct Push {
+    /// A folder with a spin.toml, or a manifest
+    #[arg(default_value = ".")]
+    application: PathBuf,
+    /// Write an OCI layout to this folder, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    to_layout: PathBuf,
+    /// Name the image, for tools that import the layout
+    #[arg(long, value_name = "REFERENCE")]
+    name: Option<String>,
+    /// Put each component's files into one archive layer
+    #[arg(long)]
+    archive: bool,
+    /// Push binaries as they were built, and dependencies beside them
+    #[arg(long)]
+    as_built: bool,
+    /// Add an annotation to the manifest
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::run::pair)]
+    annotation: Vec<(String, String)>,
+    /// When the artifact was made (RFC 3339); left out, the same folder gives the same digest
+    #[arg(long, value_name = "TIME")]
+    created: Option<String>,
+}
+
+impl Push {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let options = Options {
+            reference: self.name,
+            archive: self.archive,
+            as_built: self.as_built,
+            annotations: self.annotation.into_iter().collect(),
+            created: self.created,
+        };
+        let packed = to_layout(&self.application, &self.to_layout, &options)?;
+        println!("{}", packed.manifest.digest);
+        Ok(())
+    }
+}

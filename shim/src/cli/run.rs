@@ -1,0 +1,171 @@
+//! `skiff run`: the same engine and trigger as in a pod, without containerd and
+//! without root.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use rustix::process::geteuid;
+use skiff_artifact::{Image, Layout, Limits, Prepared, unpack};
+
+use crate::app::{self, App, Extras, Serving};
+use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// A folder with a spin.toml, a manifest, a .wasm file, or an OCI layout
+    #[arg(default_value = ".")]
+    application: PathBuf,
+    /// Address and port to listen on [default: 127.0.0.1:3000]
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Set an environment variable of every guest
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Set a variable of the application
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    variable: Vec<(String, String)>,
+    /// Run only this component (may be given several times)
+    #[arg(long, value_name = "ID")]
+    component: Vec<String>,
+    /// Print neither routes nor what guests print
+    #[arg(long)]
+    quiet: bool,
+    /// Arguments of a component that is run to its end
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+impl Run {
+    pub(super) fn run(self) -> anyhow::Result<i32> {
+        let (mut settings, warnings) = Settings::from_environment()?;
+        super::start_logging(settings.log_level);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        if !self.component.is_empty() {
+            settings.retain = Some(BTreeSet::from_iter(self.component.iter().cloned()));
+        }
+        let scratch = tempfile::Builder::new()
+            .prefix("skiff-run-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let prepared = open(&self.application, scratch.path())?;
+        let mut values = settings::variable_values(
+            settings::environment,
+            prepared.application.variables.keys().map(AsRef::as_ref),
+        );
+        for (name, value) in self.variable {
+            if !prepared.application.variables.keys().any(|known| known.as_ref() == name) {
+                bail!("--variable {name}: the application has no variable of that name");
+            }
+            values.insert(name, value);
+        }
+        let cache = cache_folder()?;
+        let request = app::request(&prepared, &settings, &values, &cache)?;
+        let codes = app::compile_apart(&request)?;
+        let command = prepared.command.clone();
+        let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
+        let extras = Extras {
+            values,
+            environment: self.env,
+            arguments: command.into_iter().chain(self.arguments).collect(),
+            quiet: self.quiet,
+            ..Extras::default()
+        };
+        let app = App::new(&prepared, &codes, &cache, &settings, extras)?;
+        let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);
+        let quiet = self.quiet;
+        app::serve(app, &settings, listen, |serving| {
+            if !quiet {
+                print_routes(&serving);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn print_routes(serving: &Serving) {
+    let Some(address) = serving.address else {
+        return;
+    };
+    println!("Serving http://{address}");
+    for (route, by) in &serving.routes {
+        println!("  {by}: http://{address}{}", url_path(route));
+    }
+}
+
+/// A route as the path of a URL, with its wildcard told in words.
+fn url_path(route: &str) -> String {
+    match route.strip_suffix("/...").or_else(|| route.strip_suffix("/*")) {
+        Some(prefix) => format!("{prefix} (and everything below)"),
+        None => route.to_owned(),
+    }
+}
+
+/// Finds out what a path is, and prepares it. `scratch` lives as long as the
+/// application.
+pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Prepared> {
+    let named = || format!("`{}`", path.display());
+    let tar = path.extension().is_some_and(|extension| extension == "tar");
+    if tar || Layout::is_layout(path) {
+        let layout = Layout::open(path).with_context(named)?;
+        let descriptor = layout.manifest(None).with_context(named)?;
+        let image = Image::read(&layout, &descriptor).with_context(named)?;
+        let unpacked = unpack(&image, &layout, &scratch.join("app"), &Limits::default())
+            .with_context(named)?;
+        return Prepared::from_unpacked(&unpacked.directory).with_context(named);
+    }
+    if path.extension().is_some_and(|extension| extension == "wasm") {
+        return Prepared::from_wasm_file(path).with_context(named);
+    }
+    if !path.exists() {
+        bail!("`{}` does not exist", path.display());
+    }
+    Ok(Prepared::from_folder(path, &scratch.join("files"))?)
+}
+
+/// Where a person's compiled code is kept.
+pub(super) fn cache_folder() -> anyhow::Result<PathBuf> {
+    let var = settings::environment;
+    if let Some(folder) = var("SKIFF_CACHE_DIR") {
+        return Ok(PathBuf::from(folder));
+    }
+    if geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/skiff/cache"));
+    }
+    let base = match (var("XDG_CACHE_HOME"), var("HOME")) {
+        (Some(base), _) if base.starts_with('/') => PathBuf::from(base),
+        (_, Some(home)) => Path::new(&home).join(".cache"),
+        _ => bail!("there is no folder for compiled code: set SKIFF_CACHE_DIR, XDG_CACHE_HOME or HOME"),
+    };
+    Ok(base.join("skiff"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_needs_a_name_and_a_value_may_hold_anything() {
+        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(pair("a="), Ok(("a".into(), String::new())));
+        assert!(pair("=b").is_err());
+        assert!(pair("a").is_err());
+    }
+
+    #[test]
+    fn a_wildcard_is_told_in_words() {
+        assert_eq!(url_path("/a/..."), "/a (and everything below)");
+        assert_eq!(url_path("/a"), "/a");
+    }
+}

@@ -1,0 +1,295 @@
+//! Settings: read once from the environment, at the door, through a function that
+//! tests replace. Nothing below sees the environment, and nobody writes to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod names;
+mod parse;
+mod table;
+
+pub use names::is_service_link;
+pub use parse::{Kind, LogLevel};
+
+/// Where a pod listens: what Spin's shim does, so that the same Service fits.
+pub const LISTEN_IN_POD: SocketAddr = address(Ipv4Addr::UNSPECIFIED, 80);
+
+/// Where `skiff run` listens: what `spin up` does, and out of reach for others.
+pub const LISTEN_ON_LAPTOP: SocketAddr = address(Ipv4Addr::LOCALHOST, 3000);
+
+/// Below Kubernetes' default grace period of 30 s, with time left to exit.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Spin's default: rare enough that a leak in a guest stays small.
+pub const DEFAULT_REUSE_COUNT: NonZeroU32 = NonZeroU32::new(128).unwrap();
+
+/// Spin's default: guests that wait share an instance, guests that compute
+/// do not queue for long behind each other.
+pub const DEFAULT_CONCURRENT_REUSE_COUNT: NonZeroU32 = NonZeroU32::new(16).unwrap();
+
+/// Spin's default: outlives the gaps of a busy client, not a quiet minute.
+pub const DEFAULT_IDLE_INSTANCE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Large enough for cookies and tokens of several systems in one request; what
+/// Go's and nginx's servers allow at most is between a half and the double.
+pub const DEFAULT_HEADER_SIZE: u64 = 64 << 10;
+
+/// hyper's own default.
+pub const DEFAULT_HEADERS: NonZeroU32 = NonZeroU32::new(100).unwrap();
+
+/// A head fits into a few packets; who takes longer holds a connection on purpose.
+pub const DEFAULT_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longer than the 60 s after which common load balancers close on their side,
+/// so that they never send a request into a connection that is being closed.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A connection costs some 20 kB; this is below the usual limit of 1,024 open files.
+pub const DEFAULT_CONNECTIONS: NonZeroU32 = NonZeroU32::new(900).unwrap();
+
+const fn address(ip: Ipv4Addr, port: u16) -> SocketAddr {
+    SocketAddr::V4(std::net::SocketAddrV4::new(ip, port))
+}
+
+/// What a pod, or whoever calls `skiff run`, may set. The README's table tells
+/// the meaning of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table is the documentation, and a test compares it")]
+pub struct Settings {
+    pub listen: Option<SocketAddr>,
+    pub retain: Option<BTreeSet<String>>,
+    pub max_instance_memory: Option<u64>,
+    pub request_timeout: Option<Duration>,
+    pub drain_timeout: Duration,
+    pub max_instances: NonZeroU32,
+    pub queue_timeout: Duration,
+    pub max_stack: u64,
+    pub workers: Option<NonZeroU32>,
+    pub instance_reuse: bool,
+    pub max_instance_reuse_count: NonZeroU32,
+    pub max_instance_concurrent_reuse_count: NonZeroU32,
+    pub idle_instance_timeout: Duration,
+    pub max_header_size: u64,
+    pub max_headers: NonZeroU32,
+    pub header_read_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub max_connections: NonZeroU32,
+    pub max_request_body: Option<u64>,
+    pub access_log: bool,
+    pub log_level: LogLevel,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        use skiff_engine::Limits;
+        Settings {
+            listen: None,
+            retain: None,
+            max_instance_memory: None,
+            request_timeout: None,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            max_instances: const { NonZeroU32::new(Limits::DEFAULT_INSTANCES).unwrap() },
+            queue_timeout: Limits::DEFAULT_QUEUE,
+            max_stack: Limits::DEFAULT_STACK as u64,
+            workers: None,
+            instance_reuse: false,
+            max_instance_reuse_count: DEFAULT_REUSE_COUNT,
+            max_instance_concurrent_reuse_count: DEFAULT_CONCURRENT_REUSE_COUNT,
+            idle_instance_timeout: DEFAULT_IDLE_INSTANCE_TIMEOUT,
+            max_header_size: DEFAULT_HEADER_SIZE,
+            max_headers: DEFAULT_HEADERS,
+            header_read_timeout: DEFAULT_HEADER_READ_TIMEOUT,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            max_connections: DEFAULT_CONNECTIONS,
+            max_request_body: None,
+            access_log: false,
+            log_level: LogLevel::Info,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads every setting. `var` is the environment in production and a closure
+    /// in tests; `names` are the names of all variables there are, so that a
+    /// misspelt setting is noticed.
+    ///
+    /// # Errors
+    /// All values that do not parse, not only the first.
+    pub fn read(
+        var: impl Fn(&str) -> Option<String>,
+        names: impl Iterator<Item = String>,
+    ) -> Result<(Self, Vec<Warning>), SettingErrors> {
+        let mut settings = Settings::default();
+        let mut faults = Vec::new();
+        for row in table::TABLE {
+            let given = row.names().find_map(|name| Some((name, var(name)?)));
+            if let Some((name, value)) = given
+                && (row.set)(&mut settings, value.trim()).is_none()
+            {
+                let expected = row.kind.expected();
+                faults.push(SettingError {
+                    name: name.to_owned(),
+                    value,
+                    expected,
+                });
+            }
+        }
+        if faults.is_empty() {
+            Ok((settings, unknown(names)))
+        } else {
+            Err(SettingErrors { faults })
+        }
+    }
+
+    /// The same from the environment of this process.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn from_environment() -> Result<(Self, Vec<Warning>), SettingErrors> {
+        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        Settings::read(environment, names)
+    }
+}
+
+/// A variable of this process's environment. What is not Unicode reads as text
+/// that no setting accepts, so that it is reported and not taken for missing.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// All variables of this process's environment that are Unicode.
+pub fn whole_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A variable that looks like a setting and is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The variable.
+    pub name: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not a setting of Skiff and has no effect", self.name)
+    }
+}
+
+/// A value that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is `{value}`, expected {expected}")]
+pub struct SettingError {
+    /// The variable.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// What it should look like.
+    pub expected: &'static str,
+}
+
+/// Every value that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SettingErrors {
+    /// At least one.
+    pub faults: Vec<SettingError>,
+}
+
+fn unknown(variables: impl Iterator<Item = String>) -> Vec<Warning> {
+    let known: BTreeSet<&str> = table::TABLE.iter().flat_map(|row| row.names()).collect();
+    let mut warnings: Vec<_> = variables
+        .filter(|name| name.starts_with(names::PREFIX))
+        .filter(|name| !known.contains(name.as_str()) && !is_service_link(name))
+        .map(|name| Warning { name })
+        .collect();
+    warnings.sort_by(|a, b| a.name.cmp(&b.name));
+    warnings
+}
+
+/// Values of application variables from the environment: `SPIN_VARIABLE_<NAME>`,
+/// or a plain variable of the same name in upper case, which wins.
+pub fn variable_values<'a>(
+    var: impl Fn(&str) -> Option<String>,
+    variables: impl Iterator<Item = &'a str>,
+) -> BTreeMap<String, String> {
+    variables
+        .filter_map(|name| {
+            let upper = name.to_ascii_uppercase();
+            let value = var(&upper).or_else(|| var(&format!("SPIN_VARIABLE_{upper}")))?;
+            Some((name.to_owned(), value))
+        })
+        .collect()
+}
+
+/// The settings as the README shows them.
+pub fn markdown_table() -> String {
+    let defaults = Settings::default();
+    let mut text = String::from("| variable | type | default | meaning |\n|---|---|---|---|\n");
+    for row in table::TABLE {
+        let names: Vec<_> = row.names().map(|name| format!("`{name}`")).collect();
+        text += &format!(
+            "| {} | {} | {} | {} |\n",
+            names.join(", "),
+            row.kind.name(),
+            (row.show)(&defaults),
+            row.meaning
+        );
+    }
+    text
+}
+
+/// Where the node keeps what outlives pods, unless told otherwise.
+const DEFAULT_STATE_FOLDER: &str = "/var/lib/skiff";
+
+/// What the node's administrator may set, in containerd's own environment. No
+/// pod sees or changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// Unpacked applications and compiled code; only root may write there.
+    pub state: PathBuf,
+}
+
+impl NodeSettings {
+    /// The variable that names the state folder.
+    pub const STATE: &'static str = "SKIFF_STATE_DIR";
+
+    /// Reads them; `var` is the environment in production and a closure in tests.
+    ///
+    /// # Errors
+    /// A path that is not absolute, which would depend on who starts the shim.
+    pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
+        let state = var(Self::STATE).unwrap_or_else(|| DEFAULT_STATE_FOLDER.to_owned());
+        if !state.starts_with('/') {
+            return Err(SettingErrors {
+                faults: vec![SettingError {
+                    name: Self::STATE.to_owned(),
+                    value: state,
+                    expected: "an absolute path",
+                }],
+            });
+        }
+        Ok(NodeSettings {
+            state: PathBuf::from(state),
+        })
+    }
+
+    /// Where unpacked applications are.
+    pub fn apps(&self) -> PathBuf {
+        self.state.join("apps")
+    }
+
+    /// Where compiled code is.
+    pub fn cache(&self) -> PathBuf {
+        self.state.join("cache")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! The values of settings as text: reading them, and showing defaults.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// What a setting's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// IP address and port.
+    Address,
+    /// A list of component ids.
+    Components,
+    /// A length of time.
+    Duration,
+    /// A number of bytes.
+    Size,
+    /// How many of something.
+    Count,
+    /// `true` or `false`.
+    Switch,
+    /// How much is logged.
+    LogLevel,
+}
+
+impl Kind {
+    /// The type's name in the README.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Address => "address",
+            Kind::Components => "component ids",
+            Kind::Duration => "duration",
+            Kind::Size => "size",
+            Kind::Count => "count",
+            Kind::Switch => "switch",
+            Kind::LogLevel => "log level",
+        }
+    }
+
+    /// What a value that does not parse should have been.
+    pub fn expected(self) -> &'static str {
+        match self {
+            Kind::Address => "an IP address and port such as 0.0.0.0:80 or [::]:8080",
+            Kind::Components => "component ids separated by commas",
+            Kind::Duration => "a duration such as 500ms, 1s, 2m or 1h",
+            Kind::Size => "a number of bytes such as 65536, 64Ki or 128Mi, at least 1",
+            Kind::Count => "a whole number of at least 1",
+            Kind::Switch => "true or false",
+            Kind::LogLevel => "one of error, warn, info, debug, trace",
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what stops something from working.
+    Error,
+    /// Also what may soon.
+    Warn,
+    /// Also start, stop and other rare events.
+    Info,
+    /// Also what helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
+}
+
+pub(super) fn components(text: &str) -> Option<BTreeSet<String>> {
+    let ids = text.split(',').map(str::trim);
+    ids.map(|id| (!id.is_empty()).then(|| id.to_owned()))
+        .collect()
+}
+
+/// Whole numbers with a unit. A bare number is refused: nobody remembers
+/// whether it would be seconds or milliseconds.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let unit = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// Bytes, alone or with Kubernetes' suffixes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let unit: u64 = match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+pub(super) fn count(text: &str) -> Option<NonZeroU32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Option<LogLevel> {
+    let levels = [
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+    levels.into_iter().find(|level| level.name() == text)
+}
+
+/// Splits `64Mi` into 64 and `Mi`.
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    Some((digits.parse().ok()?, unit))
+}
+
+/// As [`duration`] reads it.
+pub(super) fn show_duration(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (seconds, 0) if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (seconds, 0) if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
+/// As [`size`] reads it.
+pub(super) fn show_size(bytes: u64) -> String {
+    let units = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+    let fits = units.iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+    match fits {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "1 s", "1S", "99999999999999999999s"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+        assert_eq!(duration("18446744073709551615h"), None);
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_suffix() {
+        assert_eq!(size("65536"), Some(65536));
+        assert_eq!(size("64Mi"), Some(64 << 20));
+        assert_eq!(size("1k"), Some(1000));
+        for wrong in ["", "0", "0Mi", "Mi", "64MB", "-1", "1.5Gi", "18446744073709551615Gi"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn counts_start_at_one() {
+        assert_eq!(count("7").map(NonZeroU32::get), Some(7));
+        for wrong in ["", "0", "+7", "-1", "4294967296", "many"] {
+            assert_eq!(count(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_empty_component_id_is_a_mistake() {
+        let ids = components("a, b").unwrap();
+        assert_eq!(ids.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(components(""), None);
+        assert_eq!(components("a,,b"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(millis in 0u64..100_000_000, bytes in 1u64..) {
+            let time = Duration::from_millis(millis);
+            prop_assert_eq!(duration(&show_duration(time)), Some(time));
+            prop_assert_eq!(size(&show_size(bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_read_without_a_panic(text in ".{0,20}") {
+            let read = (duration(&text), size(&text), count(&text), components(&text));
+            prop_assert!(read.0.is_none() || text.ends_with(['s', 'm', 'h']));
+        }
+    }
+}

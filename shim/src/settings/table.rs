@@ -1,0 +1,209 @@
+//! Every setting of a pod, once: reading, the README's table and the list of
+//! known names all come from here.
+
+use super::Settings;
+use super::parse::{self, Kind};
+
+/// One setting.
+pub(super) struct Row {
+    /// The variable.
+    pub(super) name: &'static str,
+    /// Spin's name for the same, which gives way where both are set.
+    pub(super) alias: Option<&'static str>,
+    /// What its value looks like.
+    pub(super) kind: Kind,
+    /// What it does, for the README.
+    pub(super) meaning: &'static str,
+    /// Takes a value over; none where it does not parse.
+    pub(super) set: fn(&mut Settings, &str) -> Option<()>,
+    /// The value in words.
+    pub(super) show: fn(&Settings) -> String,
+}
+
+impl Row {
+    /// The names it goes by, the one that wins first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.alias)
+    }
+}
+
+pub(super) const TABLE: &[Row] = &[
+    Row {
+        name: "SKIFF_HTTP_LISTEN_ADDR",
+        alias: Some("SPIN_HTTP_LISTEN_ADDR"),
+        kind: Kind::Address,
+        meaning: "Where requests come in. Containers of one pod share its network: give each another port.",
+        set: |s, v| parse::address(v).map(|v| s.listen = Some(v)),
+        show: |s| match s.listen {
+            Some(address) => address.to_string(),
+            None => format!("{} in a pod, {} with `skiff run`", super::LISTEN_IN_POD, super::LISTEN_ON_LAPTOP),
+        },
+    },
+    Row {
+        name: "SKIFF_COMPONENTS_TO_RETAIN",
+        alias: Some("SPIN_COMPONENTS_TO_RETAIN"),
+        kind: Kind::Components,
+        meaning: "The components to run; the others and their triggers are left out.",
+        set: |s, v| parse::components(v).map(|v| s.retain = Some(v)),
+        show: |s| s.retain.as_ref().map_or_else(
+            || "all".to_owned(),
+            |ids| ids.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+        ),
+    },
+    Row {
+        name: "SKIFF_MAX_INSTANCE_MEMORY",
+        alias: Some("SPIN_MAX_INSTANCE_MEMORY"),
+        kind: Kind::Size,
+        meaning: "How far each linear memory of a guest may grow; the guest sees a refused growth.",
+        set: |s, v| parse::size(v).map(|v| s.max_instance_memory = Some(v)),
+        show: |s| optional(s.max_instance_memory, parse::show_size),
+    },
+    Row {
+        name: "SKIFF_REQUEST_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a request may take, also while the guest computes; then 504.",
+        set: |s, v| parse::duration(v).map(|v| s.request_timeout = Some(v)),
+        show: |s| optional(s.request_timeout, parse::show_duration),
+    },
+    Row {
+        name: "SKIFF_DRAIN_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long requests that run at SIGTERM may go on. Keep it below the pod's terminationGracePeriodSeconds.",
+        set: |s, v| parse::duration(v).map(|v| s.drain_timeout = v),
+        show: |s| parse::show_duration(s.drain_timeout),
+    },
+    Row {
+        name: "SKIFF_MAX_INSTANCES",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Instances at once in each worker; more requests wait.",
+        set: |s, v| parse::count(v).map(|v| s.max_instances = v),
+        show: |s| s.max_instances.to_string(),
+    },
+    Row {
+        name: "SKIFF_QUEUE_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a request waits for an instance; then 503 with Retry-After.",
+        set: |s, v| parse::duration(v).map(|v| s.queue_timeout = v),
+        show: |s| parse::show_duration(s.queue_timeout),
+    },
+    Row {
+        name: "SKIFF_MAX_STACK",
+        alias: None,
+        kind: Kind::Size,
+        meaning: "Stack of a guest; deeper recursion is a trap.",
+        set: |s, v| parse::size(v).map(|v| s.max_stack = v),
+        show: |s| parse::show_size(s.max_stack),
+    },
+    Row {
+        name: "SKIFF_WORKERS",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Workers that serve side by side.",
+        set: |s, v| parse::count(v).map(|v| s.workers = Some(v)),
+        show: |s| s.workers.map_or_else(|| "as the pod's CPUs allow".to_owned(), |v| v.to_string()),
+    },
+    Row {
+        name: "SKIFF_INSTANCE_REUSE",
+        alias: None,
+        kind: Kind::Switch,
+        meaning: "Whether WASI 0.2 instances answer several requests, one after the other. WASI 0.3 instances always may.",
+        set: |s, v| parse::switch(v).map(|v| s.instance_reuse = v),
+        show: |s| s.instance_reuse.to_string(),
+    },
+    Row {
+        name: "SKIFF_MAX_INSTANCE_REUSE_COUNT",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Requests an instance answers before it is replaced, where instances are reused.",
+        set: |s, v| parse::count(v).map(|v| s.max_instance_reuse_count = v),
+        show: |s| s.max_instance_reuse_count.to_string(),
+    },
+    Row {
+        name: "SKIFF_MAX_INSTANCE_CONCURRENT_REUSE_COUNT",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Requests a WASI 0.3 instance answers at the same time.",
+        set: |s, v| parse::count(v).map(|v| s.max_instance_concurrent_reuse_count = v),
+        show: |s| s.max_instance_concurrent_reuse_count.to_string(),
+    },
+    Row {
+        name: "SKIFF_IDLE_INSTANCE_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long an instance that could be reused is kept without a request.",
+        set: |s, v| parse::duration(v).map(|v| s.idle_instance_timeout = v),
+        show: |s| parse::show_duration(s.idle_instance_timeout),
+    },
+    Row {
+        name: "SKIFF_MAX_HEADER_SIZE",
+        alias: None,
+        kind: Kind::Size,
+        meaning: "Bytes of a request's head, all headers together; more is answered with 431.",
+        set: |s, v| parse::size(v).map(|v| s.max_header_size = v),
+        show: |s| parse::show_size(s.max_header_size),
+    },
+    Row {
+        name: "SKIFF_MAX_HEADERS",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Headers of a request; more is answered with 431.",
+        set: |s, v| parse::count(v).map(|v| s.max_headers = v),
+        show: |s| s.max_headers.to_string(),
+    },
+    Row {
+        name: "SKIFF_HEADER_READ_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a client may take to send a request's head.",
+        set: |s, v| parse::duration(v).map(|v| s.header_read_timeout = v),
+        show: |s| parse::show_duration(s.header_read_timeout),
+    },
+    Row {
+        name: "SKIFF_IDLE_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a connection is kept while nothing moves on it.",
+        set: |s, v| parse::duration(v).map(|v| s.idle_timeout = v),
+        show: |s| parse::show_duration(s.idle_timeout),
+    },
+    Row {
+        name: "SKIFF_MAX_CONNECTIONS",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Connections at once in each worker; more wait to be accepted.",
+        set: |s, v| parse::count(v).map(|v| s.max_connections = v),
+        show: |s| s.max_connections.to_string(),
+    },
+    Row {
+        name: "SKIFF_MAX_REQUEST_BODY",
+        alias: None,
+        kind: Kind::Size,
+        meaning: "Bytes of a request's body; more is answered with 413.",
+        set: |s, v| parse::size(v).map(|v| s.max_request_body = Some(v)),
+        show: |s| optional(s.max_request_body, parse::show_size),
+    },
+    Row {
+        name: "SKIFF_ACCESS_LOG",
+        alias: None,
+        kind: Kind::Switch,
+        meaning: "Whether each request is a line of the log.",
+        set: |s, v| parse::switch(v).map(|v| s.access_log = v),
+        show: |s| s.access_log.to_string(),
+    },
+    Row {
+        name: "SKIFF_LOG_LEVEL",
+        alias: None,
+        kind: Kind::LogLevel,
+        meaning: "How much Skiff itself logs, on stderr.",
+        set: |s, v| parse::log_level(v).map(|v| s.log_level = v),
+        show: |s| s.log_level.name().to_owned(),
+    },
+];
+
+fn optional<T>(value: Option<T>, show: fn(T) -> String) -> String {
+    value.map_or_else(|| "none".to_owned(), show)
+}

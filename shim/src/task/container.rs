@@ -1,0 +1,284 @@
+//! A container as libcontainer makes it, each step in a process of its own.
+//!
+//! libcontainer forks without executing, changes its folder and its limits, and
+//! a hook it runs may hang: none of that may happen in the shim, which has threads
+//! and must go on. The processes are forked from one that was set aside at start
+//! and end with the step, so a running container has no helper beside it.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use containerd_shimkit::zygote::{WireFd, Zygote};
+use libcontainer::container::Container as Libcontainer;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::builder::InitContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use serde::{Deserialize, Serialize};
+
+use super::executor;
+use super::handover::{Handover, open_read_only};
+
+/// How long a step may take before its process is killed. Namespaces, mounts and
+/// cgroups take milliseconds; this leaves room for hooks on a busy node.
+const STEP_SECONDS: u32 = 60;
+
+/// Where libcontainer keeps a container's state: in its bundle, so that whatever
+/// is left when everything went wrong goes away with the bundle.
+const STATE: &str = "skiff";
+
+/// The file of the plan, in the bundle.
+pub(super) const PLAN: &str = "skiff-plan.json";
+
+/// What a container becomes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Workload {
+    /// The program that its arguments name.
+    Linux {
+        /// Why the image is no Wasm application, where that was looked into.
+        not_wasm: Option<String>,
+    },
+    /// The serving process; the plan lies in the bundle.
+    Wasm {
+        /// The node's folder of compiled code.
+        cache: PathBuf,
+        /// The node's folder of the unpacked application.
+        app: Option<PathBuf>,
+    },
+}
+
+/// What is needed to make a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Make {
+    pub(super) id: String,
+    pub(super) bundle: PathBuf,
+    pub(super) stdin: PathBuf,
+    pub(super) stdout: PathBuf,
+    pub(super) stderr: PathBuf,
+    pub(super) systemd_cgroup: bool,
+    pub(super) workload: Workload,
+}
+
+/// A container that libcontainer knows.
+#[derive(Debug)]
+pub(super) struct Container {
+    folder: PathBuf,
+}
+
+impl Container {
+    /// Makes the container's first process, which waits inside until it is
+    /// started. `status` is closed when that process has become what it is to be,
+    /// or is told why not. Returns the process's number on the node.
+    ///
+    /// # Errors
+    /// What libcontainer says, with every cause.
+    pub(super) fn make(make: Make, status: OwnedFd) -> anyhow::Result<(Self, i32)> {
+        let folder = folder(&make.bundle, &make.id);
+        let pid = step(in_zygote_make, (make, WireFd::new(status)))?;
+        Ok((Container { folder }, pid))
+    }
+
+    /// Lets the first process become what it is to be.
+    ///
+    /// # Errors
+    /// What libcontainer says, with every cause.
+    pub(super) fn start(&self) -> anyhow::Result<()> {
+        step(in_zygote_start, self.folder.clone())
+    }
+
+    /// Kills everything in the container's cgroup.
+    ///
+    /// # Errors
+    /// What libcontainer says, with every cause.
+    pub(super) fn kill_all(&self) -> anyhow::Result<()> {
+        step(in_zygote_kill_all, self.folder.clone())
+    }
+
+    /// Removes what is left: cgroup, state. A container that is gone is fine.
+    ///
+    /// # Errors
+    /// What libcontainer says, with every cause.
+    pub(super) fn delete(&self) -> anyhow::Result<()> {
+        step(in_zygote_delete, self.folder.clone())
+    }
+}
+
+fn folder(bundle: &Path, id: &str) -> PathBuf {
+    bundle.join(STATE).join(id)
+}
+
+/// Removes a container of a shim that is no more. For a process of one thread.
+///
+/// # Errors
+/// What libcontainer says, with every cause.
+pub(super) fn clean_up(bundle: &Path, id: &str) -> anyhow::Result<()> {
+    delete(&folder(bundle, id))
+}
+
+/// Runs a step in a new process. What it answers crosses as text.
+fn step<Args, Answer>(
+    step: fn(Args) -> Result<Answer, String>,
+    args: Args,
+) -> anyhow::Result<Answer>
+where
+    Args: Serialize + for<'a> Deserialize<'a> + 'static,
+    Answer: Serialize + for<'a> Deserialize<'a> + 'static,
+{
+    let zygote = Zygote::global().spawn();
+    let answer = zygote.try_run(step, args);
+    answer
+        .map_err(|error| anyhow!("the process that sets up the container ended: {error}"))?
+        .map_err(|error| anyhow!(error))
+}
+
+fn in_zygote_make((make, status): (Make, WireFd<OwnedFd>)) -> Result<i32, String> {
+    limit_time();
+    build(&make, status.into_inner()).map_err(|error| format!("{error:#}"))
+}
+
+fn in_zygote_start(folder: PathBuf) -> Result<(), String> {
+    limit_time();
+    let start = || Libcontainer::load(folder)?.start();
+    start().map_err(|error| chain(&error))
+}
+
+fn in_zygote_kill_all(folder: PathBuf) -> Result<(), String> {
+    limit_time();
+    let signal = libcontainer::signal::Signal::try_from(libc::SIGKILL)
+        .map_err(|error| error.to_string())?;
+    let kill = || Libcontainer::load(folder)?.kill(signal, true);
+    kill().map_err(|error| chain(&error))
+}
+
+fn in_zygote_delete(folder: PathBuf) -> Result<(), String> {
+    limit_time();
+    delete(&folder).map_err(|error| format!("{error:#}"))
+}
+
+/// A step that hangs is killed, which ends the wait for its answer.
+fn limit_time() {
+    // SAFETY: no handler is involved; the default action ends the process.
+    unsafe {
+        libc::signal(libc::SIGALRM, libc::SIG_DFL);
+        libc::alarm(STEP_SECONDS);
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // libcontainer repeats a cause in the text of what it caused.
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
+    let state = make.bundle.join(STATE);
+    let mut builder = ContainerBuilder::new(make.id.clone(), SyscallType::Linux)
+        .validate_id()
+        .and_then(|builder| builder.with_root_path(&state))
+        .map_err(|error| anyhow!(chain(&error)))?;
+    builder = match &make.workload {
+        Workload::Linux { not_wasm } => builder.with_executor(executor::Linux {
+            status: Arc::new(File::from(status)),
+            not_wasm: not_wasm.clone(),
+        }),
+        Workload::Wasm { cache, app } => {
+            let handover = Arc::new(hand_over(make, status, cache, app.as_deref())?);
+            builder.with_executor(executor::Wasm { handover })
+        }
+    };
+    if let Some(file) = open_stdio(&make.stdin)? {
+        builder = builder.with_stdin(file);
+    }
+    if let Some(file) = open_stdio(&make.stdout)? {
+        builder = builder.with_stdout(file);
+    }
+    if let Some(file) = open_stdio(&make.stderr)? {
+        builder = builder.with_stderr(file);
+    }
+    let init: InitContainerBuilder = builder
+        .as_init(&make.bundle)
+        .as_sibling(true)
+        .with_systemd(make.systemd_cgroup);
+    let container = init.build().map_err(|error| anyhow!(chain(&error)))?;
+    let pid = container.pid().context("the container has no process")?;
+    Ok(pid.as_raw())
+}
+
+fn hand_over(
+    make: &Make,
+    status: OwnedFd,
+    cache: &Path,
+    app: Option<&Path>,
+) -> anyhow::Result<Handover> {
+    let open = |path: &Path| {
+        open_read_only(path).with_context(|| format!("cannot open `{}`", path.display()))
+    };
+    Ok(Handover {
+        program: open(Path::new("/proc/self/exe"))?,
+        status,
+        plan: open(&make.bundle.join(PLAN))?,
+        cache: open(cache)?,
+        app: app.map(open).transpose()?,
+    })
+}
+
+/// Opens a FIFO for both directions, which neither waits for the other end nor
+/// loses it when containerd restarts. None where containerd gave none, or gave a
+/// URI, which only its own runtime knows.
+fn open_stdio(path: &Path) -> anyhow::Result<Option<File>> {
+    if !path.is_absolute() {
+        return Ok(None);
+    }
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    opened
+        .map(Some)
+        .with_context(|| format!("cannot open `{}`", path.display()))
+}
+
+fn delete(folder: &Path) -> anyhow::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let delete = || Libcontainer::load(folder.to_owned())?.delete(true);
+    delete().map_err(|error| anyhow!(chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_repeated_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: inner")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("inner")]
+        struct Inner(#[source] std::io::Error);
+        let error = Outer(Inner(std::io::Error::other("cause")));
+        assert_eq!(chain(&error), "outer: inner: cause");
+    }
+
+    #[test]
+    fn standard_streams_may_be_absent() {
+        assert!(open_stdio(Path::new("")).unwrap().is_none());
+        assert!(open_stdio(Path::new("binary:///bin/log")).unwrap().is_none());
+        let error = open_stdio(Path::new("/does/not/exist")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open `/does/not/exist`");
+    }
+
+    #[test]
+    fn deleting_what_is_gone_is_fine() {
+        delete(Path::new("/does/not/exist")).unwrap();
+    }
+}

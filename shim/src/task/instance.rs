@@ -1,0 +1,374 @@
+//! One container's life, as containerd's calls drive it.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use chrono::{DateTime, Utc};
+use containerd_shimkit::sandbox::{Error, Instance as ShimInstance, InstanceConfig};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::container::{self, Container, Make, Workload};
+use super::mounts;
+use super::plan::Plan;
+use super::prepare::{self, Reply, Request};
+use super::reaper::{Ended, Exit, Reaper};
+use super::report::report;
+use crate::settings::{NodeSettings, environment};
+use crate::task::native::is_linux;
+
+/// How long an application whose code is at hand may take until it listens.
+/// Milliseconds are usual; kubelet gives up after two minutes.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a process that was killed may take to be gone. Longer means that it
+/// hangs in the kernel, where nothing reaches it.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is read of a failed start's message.
+const MAX_STATUS: u64 = 16 << 10;
+
+/// What CRI says of the container that holds a pod's namespaces.
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+
+/// A container, from its creation on.
+pub(super) struct Instance {
+    id: String,
+    container: Container,
+    pid: i32,
+    process: OwnedFd,
+    exit: Exit,
+    /// The other end is with the container's process until it has started.
+    status: Mutex<Option<OwnedFd>>,
+    is_wasm: bool,
+    /// Whether other processes of the container outlive the first.
+    shares_processes: bool,
+    swept: OnceCell<()>,
+    owner: Owner,
+}
+
+/// Where the owner of a container looks for what went wrong.
+#[derive(Debug, Clone)]
+struct Owner {
+    stderr: PathBuf,
+    termination_message: Option<PathBuf>,
+}
+
+impl Owner {
+    /// Tells the owner, and makes it the error of the call.
+    fn told(&self, error: &anyhow::Error) -> Error {
+        let message = format!("{error:#}");
+        report(&message, &self.stderr, self.termination_message.as_deref());
+        Error::Any(anyhow!(message))
+    }
+}
+
+impl ShimInstance for Instance {
+    async fn new(id: String, config: &InstanceConfig) -> Result<Self, Error> {
+        let mut owner = Owner {
+            stderr: config.stderr.clone(),
+            termination_message: None,
+        };
+        let created = create(id, config, &mut owner).await;
+        give_back_memory();
+        created.map_err(|error| owner.told(&error))
+    }
+
+    async fn start(&self) -> Result<u32, Error> {
+        let started = self.begin().await;
+        give_back_memory();
+        match started {
+            Ok(()) => Ok(self.pid as u32),
+            Err(error) => {
+                if let Err(error) = self.send(libc::SIGKILL) {
+                    log::warn!("cannot kill container {}: {error}", self.id);
+                }
+                Err(self.owner.told(&error))
+            }
+        }
+    }
+
+    /// Never waits: a process that hangs must not make its pod impossible to stop.
+    async fn kill(&self, signal: u32) -> Result<(), Error> {
+        let number = i32::try_from(signal)
+            .map_err(|_| Error::InvalidArgument(format!("signal {signal}")))?;
+        self.send(number).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
+            _ => Error::Stdio(error),
+        })
+    }
+
+    async fn delete(&self) -> Result<(), Error> {
+        if self.exit.now().is_none() {
+            self.send(libc::SIGKILL)?;
+            if timeout(KILL_DEADLINE, self.exit.wait()).await.is_err() {
+                let message = format!("process {} does not end when killed", self.pid);
+                return Err(Error::FailedPrecondition(message));
+            }
+        }
+        let deleted = self.container.delete();
+        give_back_memory();
+        deleted.map_err(|error| Error::Any(anyhow!("{error:#}")))
+    }
+
+    async fn wait(&self) -> (u32, DateTime<Utc>) {
+        let Ended { code, at } = self.exit.wait().await;
+        if self.shares_processes {
+            self.swept.get_or_init(async || self.sweep()).await;
+        }
+        (code, at)
+    }
+}
+
+impl Instance {
+    async fn begin(&self) -> anyhow::Result<()> {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let status = status.context("the container was started before")?;
+        self.container.start()?;
+        let told = match timeout(START_DEADLINE, read_status(status)).await {
+            Ok(told) => told.context("cannot learn how the start went")?,
+            Err(_) => bail!("did not start within {START_DEADLINE:?}"),
+        };
+        match (self.is_wasm, told.trim_end()) {
+            (true, READY) | (false, "") => Ok(()),
+            (true, "") => match timeout(KILL_DEADLINE, self.exit.wait()).await {
+                Ok(ended) => Err(ended_early(ended.code)),
+                Err(_) => bail!("the container's process does not say how its start went"),
+            },
+            (_, message) => bail!("{message}"),
+        }
+    }
+
+    /// Sends a signal to the container's process. That it is gone is fine.
+    fn send(&self, signal: i32) -> io::Result<()> {
+        if self.exit.now().is_some() {
+            return Ok(());
+        }
+        // rustix has no name for real-time signals, which containers may use.
+        // SAFETY: the descriptor is open as long as `self`, and no information
+        // is passed along.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.process.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        match io::Error::last_os_error() {
+            _ if result == 0 => Ok(()),
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// A container without processes of its own (the pod's, or the node's) may
+    /// leave some behind, which the kernel does not end with the first.
+    fn sweep(&self) {
+        if let Err(error) = self.container.kill_all() {
+            log::warn!("cannot end what container {} left behind: {error:#}", self.id);
+        }
+    }
+}
+
+/// What a serving process says when it listens.
+pub(super) const READY: &str = "ready";
+
+async fn create(
+    id: String,
+    config: &InstanceConfig,
+    owner: &mut Owner,
+) -> anyhow::Result<Instance> {
+    let spec = load_spec(&config.bundle)?;
+    let termination_log = mounts::termination_log(&spec);
+    owner.termination_message = termination_log.as_ref().map(|log| log.host.clone());
+    let hold = Reaper::global().hold();
+    let workload = decide(&id, config, &spec, termination_log.map(|log| log.inside)).await?;
+    let is_wasm = matches!(workload, Workload::Wasm { .. });
+    let (status, status_writer) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    let make = Make {
+        id: id.clone(),
+        bundle: config.bundle.clone(),
+        stdin: config.stdin.clone(),
+        stdout: config.stdout.clone(),
+        stderr: config.stderr.clone(),
+        systemd_cgroup: config.config.systemd_cgroup,
+        workload,
+    };
+    let (container, pid) = Container::make(make, status_writer)?;
+    let exit = hold.watch(pid);
+    let process = Pid::from_raw(pid).context("the container has no process")?;
+    // The hold does not keep the process from being reaped, but a number is not
+    // given out again before thousands of others were.
+    let process = match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(error) => {
+            container.delete()?;
+            return Err(error).context("the container's process ended at once");
+        }
+    };
+    Ok(Instance {
+        id,
+        container,
+        pid,
+        process,
+        exit,
+        status: Mutex::new(Some(status)),
+        is_wasm,
+        shares_processes: !has_own_processes(&spec),
+        swept: OnceCell::new(),
+        owner: owner.clone(),
+    })
+}
+
+fn load_spec(bundle: &Path) -> anyhow::Result<Spec> {
+    let path = bundle.join("config.json");
+    let mut spec = Spec::load(&path)
+        .with_context(|| format!("cannot read the container's specification `{}`", path.display()))?;
+    spec.canonicalize_rootfs(bundle)
+        .context("cannot find the container's root file system")?;
+    Ok(spec)
+}
+
+/// Whether this is a Linux container or one of ours, which is then prepared.
+async fn decide(
+    id: &str,
+    config: &InstanceConfig,
+    spec: &Spec,
+    termination_message: Option<PathBuf>,
+) -> anyhow::Result<Workload> {
+    let root = spec.root().as_ref().context("the container has no root file system")?;
+    let annotations = spec.annotations().as_ref();
+    let kind = annotations.and_then(|all| all.get(CONTAINER_TYPE));
+    if kind.is_some_and(|kind| kind == "sandbox") || is_linux(spec, root.path()) {
+        return Ok(Workload::Linux { not_wasm: None });
+    }
+    let node = NodeSettings::read(environment)?;
+    let process = spec.process().as_ref().context("the container has no process")?;
+    let args = process.args().clone().unwrap_or_default();
+    let request = Request {
+        container: id.to_owned(),
+        namespace: config.namespace.clone(),
+        containerd: PathBuf::from(&config.containerd_address),
+        rootfs: root.path().clone(),
+        args: args.clone(),
+        environment: process.env().clone().unwrap_or_default(),
+        apps: node.apps(),
+        cache: node.cache(),
+    };
+    let (source, codes, app) = match prepare::prepare(&request).await? {
+        Reply::Wasm { source, codes, app } => (source, codes, app),
+        Reply::NotWasm { reason } => {
+            let not_wasm = Some(reason);
+            return Ok(Workload::Linux { not_wasm });
+        }
+        Reply::Failed { message } => bail!("{message}"),
+    };
+    let plan = Plan {
+        source,
+        codes,
+        mounts: mounts::volumes(spec),
+        args,
+        termination_message,
+    };
+    let path = config.bundle.join(container::PLAN);
+    let json = serde_json::to_vec(&plan).context("cannot write the plan")?;
+    std::fs::write(&path, json).with_context(|| format!("cannot write `{}`", path.display()))?;
+    let cache = node.cache();
+    Ok(Workload::Wasm { cache, app })
+}
+
+/// Whether the container has a process namespace of its own, which ends with its
+/// first process.
+fn has_own_processes(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_deref());
+    namespaces.unwrap_or_default().iter().any(|namespace| {
+        namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
+    })
+}
+
+/// What the container's process says until it closes its end, or is ready: its
+/// workers, which are processes, may keep the end open.
+async fn read_status(status: OwnedFd) -> io::Result<String> {
+    rustix::io::ioctl_fionbio(&status, true)?;
+    let mut receiver = Receiver::from_owned_fd(status)?.take(MAX_STATUS);
+    let mut told = Vec::new();
+    while told != format!("{READY}\n").as_bytes() && receiver.read_buf(&mut told).await? > 0 {}
+    Ok(String::from_utf8_lossy(&told).into_owned())
+}
+
+fn ended_early(code: u32) -> anyhow::Error {
+    match code.checked_sub(128).filter(|signal| (1..=64).contains(signal)) {
+        Some(signal) => anyhow!("the serving process was killed by signal {signal} before it was ready"),
+        None => anyhow!("the serving process ended with exit code {code} before it was ready"),
+    }
+}
+
+/// A shim is idle nearly always; what a call needed goes back at once.
+fn give_back_memory() {
+    // SAFETY: the allocator locks what it trims.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{LinuxBuilder, LinuxNamespaceBuilder, SpecBuilder};
+
+    #[test]
+    fn only_a_process_namespace_of_its_own_ends_with_the_first_process() {
+        let spec = |path: Option<&str>, typ| {
+            let mut namespace = LinuxNamespaceBuilder::default().typ(typ);
+            if let Some(path) = path {
+                namespace = namespace.path(path);
+            }
+            let linux = LinuxBuilder::default()
+                .namespaces(vec![namespace.build().unwrap()])
+                .build()
+                .unwrap();
+            SpecBuilder::default().linux(linux).build().unwrap()
+        };
+        assert!(has_own_processes(&spec(None, LinuxNamespaceType::Pid)));
+        assert!(!has_own_processes(&spec(Some("/proc/1/ns/pid"), LinuxNamespaceType::Pid)));
+        assert!(!has_own_processes(&spec(None, LinuxNamespaceType::Network)));
+    }
+
+    #[test]
+    fn an_early_end_is_told_with_signal_or_code() {
+        assert_eq!(
+            ended_early(137).to_string(),
+            "the serving process was killed by signal 9 before it was ready"
+        );
+        assert_eq!(
+            ended_early(78).to_string(),
+            "the serving process ended with exit code 78 before it was ready"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_is_read_to_its_end_and_readiness_at_once() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, b"ready\n").unwrap();
+        assert_eq!(read_status(reader).await.unwrap(), "ready\n");
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&writer, b"no").unwrap();
+        let read = tokio::spawn(read_status(reader));
+        rustix::io::write(&writer, b" way").unwrap();
+        drop(writer);
+        assert_eq!(read.await.unwrap().unwrap(), "no way");
+    }
+}

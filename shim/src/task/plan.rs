@@ -1,0 +1,75 @@
+//! What the shim tells the process that serves a container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How a Wasm container runs: made when the container is created, outside of it,
+/// and read by the serving process inside. It holds nothing that parses foreign
+/// bytes again, except where the application lies in the container's own files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Where the application is.
+    pub source: Source,
+    /// Keys of compiled code in the node's cache, by component id.
+    pub codes: BTreeMap<String, String>,
+    /// Volumes of the pod that guests may see.
+    pub mounts: Vec<Mount>,
+    /// The container's arguments.
+    pub args: Vec<String>,
+    /// Where the termination message goes, as the container sees it.
+    pub termination_message: Option<PathBuf>,
+}
+
+/// Where the application is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// In the node's folder, unpacked from an artifact.
+    Unpacked,
+    /// In the container's root file system.
+    RootFs {
+        /// What the image, or the pod, wants to be run.
+        entrypoint: Vec<String>,
+    },
+}
+
+/// A volume of the pod, seen by guests under the path where the pod mounts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path, the same for the container and its guests.
+    pub path: PathBuf,
+    /// Whether the pod mounts it for writing.
+    pub writable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_back_as_it_was_written() {
+        let plan = Plan {
+            source: Source::RootFs {
+                entrypoint: vec!["/app.wasm".to_owned(), "arg".to_owned()],
+            },
+            codes: BTreeMap::from([("web".to_owned(), "0123".to_owned())]),
+            mounts: vec![Mount {
+                path: PathBuf::from("/data"),
+                writable: true,
+            }],
+            args: vec!["/app.wasm".to_owned(), "arg".to_owned()],
+            termination_message: Some(PathBuf::from("/dev/termination-log")),
+        };
+        let json = serde_json::to_vec(&plan).unwrap();
+        assert_eq!(serde_json::from_slice::<Plan>(&json).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_plan_of_another_version_is_refused() {
+        let json = r#"{"source":"Unpacked","codes":{},"mounts":[],"args":[],"termination_message":null,"more":1}"#;
+        let error = serde_json::from_str::<Plan>(json).unwrap_err();
+        assert!(error.to_string().contains("unknown field `more`"), "{error}");
+    }
+}

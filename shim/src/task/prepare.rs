@@ -1,0 +1,240 @@
+//! Preparing a Wasm container, in a short-lived process of its own: it reads what
+//! anyone may have sent, and compiling takes memory that the shim must not keep.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::time::timeout;
+
+use super::plan::Source;
+use super::reaper::{Ended, Reaper};
+
+mod application;
+mod child;
+mod image;
+mod store;
+
+pub(super) use child::main;
+
+/// How long it may take. kubelet waits two minutes for a container; this leaves
+/// time to say what happened.
+const DEADLINE: Duration = Duration::from_secs(110);
+
+/// How long the process may take to end once it has answered, or was killed.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is read of an answer: keys of code, a few hundred bytes a component.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// What is kept of what the process says on stderr: a panic's message.
+const MAX_STDERR: u64 = 8 << 10;
+
+/// What is to be prepared.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// The container's id in containerd.
+    pub(super) container: String,
+    /// containerd's namespace.
+    pub(super) namespace: String,
+    /// containerd's socket.
+    pub(super) containerd: PathBuf,
+    /// The container's root file system on the node.
+    pub(super) rootfs: PathBuf,
+    /// The container's arguments.
+    pub(super) args: Vec<String>,
+    /// The container's environment.
+    pub(super) environment: Vec<String>,
+    /// Where unpacked applications are kept.
+    pub(super) apps: PathBuf,
+    /// Where compiled code is kept.
+    pub(super) cache: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// An application that can run.
+    Wasm {
+        /// Where it is.
+        source: Source,
+        /// Keys of its compiled code.
+        codes: BTreeMap<String, String>,
+        /// Its folder on the node, where it was unpacked.
+        app: Option<PathBuf>,
+    },
+    /// An ordinary image without an application.
+    NotWasm {
+        /// What was looked for.
+        reason: String,
+    },
+    /// An application that cannot run.
+    Failed {
+        /// Why, with every cause.
+        message: String,
+    },
+}
+
+/// Has a container prepared.
+///
+/// # Errors
+/// Where the process cannot be started, takes too long, or ends without an answer.
+pub(super) async fn prepare(request: &Request) -> anyhow::Result<Reply> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("skiff").args(["internal", "prepare"]);
+    ask(command, request, DEADLINE).await
+}
+
+async fn ask(
+    mut command: Command,
+    request: &Request,
+    deadline: Duration,
+) -> anyhow::Result<Reply> {
+    let question = serde_json::to_vec(request).context("cannot write the request")?;
+    let hold = Reaper::global().hold();
+    let child = command
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start the process that prepares the application")?;
+    let pid = i32::try_from(child.id()).context("a process number is too large")?;
+    let exit = hold.watch(pid);
+    let process = Pid::from_raw(pid).context("a process has no number")?;
+    let process = pidfd_open(process, PidfdFlags::empty());
+    let Ok(spoken) = timeout(deadline, converse(child, &question)).await else {
+        if let Ok(process) = process {
+            // That it has just ended by itself changes nothing.
+            pidfd_send_signal(process, Signal::KILL).ok();
+        }
+        bail!("preparing the application took longer than {deadline:?}");
+    };
+    let (answer, stderr) = spoken.context("cannot talk to the process that prepares the application")?;
+    if let Ok(reply) = serde_json::from_slice(&answer) {
+        return Ok(reply);
+    }
+    let ended = timeout(END_DEADLINE, exit.wait()).await.ok();
+    bail!("{}", without_answer(ended, &String::from_utf8_lossy(&stderr)))
+}
+
+async fn converse(mut child: Child, question: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    let missing = || std::io::Error::other("a standard stream is missing");
+    let stdin = OwnedFd::from(child.stdin.take().ok_or_else(missing)?);
+    let stdout = OwnedFd::from(child.stdout.take().ok_or_else(missing)?);
+    let stderr = OwnedFd::from(child.stderr.take().ok_or_else(missing)?);
+    for pipe in [&stdin, &stdout, &stderr] {
+        rustix::io::ioctl_fionbio(pipe, true)?;
+    }
+    let mut sender = Sender::from_owned_fd(stdin)?;
+    let (answers, errors) = (Receiver::from_owned_fd(stdout)?, Receiver::from_owned_fd(stderr)?);
+    let send = async move {
+        // A process that ends early closes its end; its last words tell more.
+        sender.write_all(question).await.ok();
+    };
+    let (_, answer, stderr) = tokio::join!(
+        send,
+        read_some(answers, MAX_ANSWER),
+        read_some(errors, MAX_STDERR)
+    );
+    Ok((answer?, stderr?))
+}
+
+/// Reads to the end and keeps the beginning.
+async fn read_some(mut from: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    (&mut from).take(most).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    Ok(kept)
+}
+
+fn without_answer(ended: Option<Ended>, stderr: &str) -> String {
+    let how = match ended.map(|ended| ended.code) {
+        None => "did not end".to_owned(),
+        Some(137) => "was killed, perhaps for want of memory".to_owned(),
+        Some(code @ 129..=192) => format!("was killed by signal {}", code - 128),
+        Some(code) => format!("ended with exit code {code}"),
+    };
+    let words = stderr.trim();
+    let colon = if words.is_empty() { "" } else { ": " };
+    format!("the process that prepares the application {how}{colon}{words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Utc;
+
+    fn request() -> Request {
+        Request {
+            container: "c".to_owned(),
+            namespace: "n".to_owned(),
+            containerd: PathBuf::from("/run/containerd/containerd.sock"),
+            rootfs: PathBuf::from("/rootfs"),
+            args: vec!["/".to_owned()],
+            environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
+            apps: PathBuf::from("/var/lib/skiff/apps"),
+            cache: PathBuf::from("/var/lib/skiff/cache"),
+        }
+    }
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script);
+        command
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_answer_comes_back_even_when_the_request_is_not_read() {
+        let script = r#"echo '{"NotWasm":{"reason":"no layer"}}'"#;
+        let reply = ask(shell(script), &request(), PATIENCE).await.unwrap();
+        let reason = "no layer".to_owned();
+        assert_eq!(reply, Reply::NotWasm { reason });
+    }
+
+    #[tokio::test]
+    async fn a_large_request_is_passed_on_whole() {
+        let script = r#"n=$(/usr/bin/wc -c); echo "{\"Failed\":{\"message\":\"$n\"}}""#;
+        let reply = ask(shell(script), &request(), PATIENCE).await.unwrap();
+        let length = serde_json::to_vec(&request()).unwrap().len();
+        let message = length.to_string();
+        assert_eq!(reply, Reply::Failed { message });
+    }
+
+    #[tokio::test]
+    async fn a_process_that_hangs_is_given_up() {
+        let deadline = Duration::from_millis(50);
+        let error = ask(shell("exec /bin/sleep 600"), &request(), deadline).await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "preparing the application took longer than 50ms"
+        );
+    }
+
+    #[test]
+    fn an_end_without_an_answer_tells_how_and_what_was_said() {
+        let ended = |code| Some(Ended { code, at: Utc::now() });
+        assert_eq!(
+            without_answer(ended(134), "thread main panicked\n"),
+            "the process that prepares the application was killed by signal 6: thread main panicked"
+        );
+        assert_eq!(
+            without_answer(ended(137), ""),
+            "the process that prepares the application was killed, perhaps for want of memory"
+        );
+        assert_eq!(
+            without_answer(ended(1), ""),
+            "the process that prepares the application ended with exit code 1"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The process that serves, from its first moment inside the container.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode as ProcessCode;
+
+use anyhow::Context;
+use skiff_artifact::{Prepared, Unpacked};
+
+use super::handover;
+use super::instance::READY;
+use super::plan::{Plan, Source};
+use super::report::write_termination_message;
+use crate::app::{self, App, Extras};
+use crate::exit::{ExitCode, code_of};
+use crate::settings::{self, LISTEN_IN_POD, Settings};
+
+/// What the process is called in the node's process list.
+const NAME: &std::ffi::CStr = c"skiff";
+
+/// Tells the shim how the start went, once.
+struct Status(RefCell<Option<File>>);
+
+impl Status {
+    fn take() -> io::Result<Self> {
+        let file = handover::take(handover::STATUS)?;
+        Ok(Status(RefCell::new(Some(file.into()))))
+    }
+
+    /// Tells that requests are taken from now on.
+    fn ready(&self) -> io::Result<()> {
+        match self.0.take() {
+            Some(mut file) => file.write_all(format!("{READY}\n").as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a failure, and whether that was one of the start.
+    fn failed(&self, message: &str) -> bool {
+        let told = self.0.take().map(|mut file| file.write_all(message.as_bytes()));
+        matches!(told, Some(Ok(())))
+    }
+}
+
+/// Serves the application that the shim has prepared, in the process that the
+/// shim has started for it.
+pub fn main() -> ProcessCode {
+    rename();
+    let status = match Status::take() {
+        Ok(status) => status,
+        Err(_) => {
+            eprintln!("skiff: only the shim starts this");
+            return ExitCode::Usage.into();
+        }
+    };
+    let mut termination_message = None;
+    match run(&status, &mut termination_message) {
+        Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Err(error) => {
+            // The shim tells the owner of a failed start, here and in the events.
+            if !status.failed(&format!("{error:#}")) {
+                tell(&error, termination_message.as_deref());
+            }
+            code_of(&error).into()
+        }
+    }
+}
+
+/// Tells the owner of a container that has started what ended it.
+fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
+    let message = format!("{error:#}");
+    eprintln!("skiff: {message}");
+    if let Some(path) = termination_message
+        && let Err(error) = write_termination_message(&message, path)
+    {
+        eprintln!("skiff: cannot write the termination message `{}`: {error}", path.display());
+    }
+}
+
+fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Result<i32> {
+    let plan = plan()?;
+    termination_message.clone_from(&plan.termination_message);
+    let (settings, warnings) = Settings::from_environment()?;
+    crate::cli::start_logging(settings.log_level);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let cache = handover::take(handover::CACHE).context("the code cache was not passed along")?;
+    // Open for as long as guests may read the application's files.
+    let (prepared, _files) = prepared(&plan)?;
+    let names = prepared.application.variables.keys().map(AsRef::as_ref);
+    let values = settings::variable_values(settings::environment, names);
+    let environment = match prepared.command {
+        // Who names a file to run expects it to run as a program would.
+        Some(_) => settings::whole_environment(),
+        None => Vec::new(),
+    };
+    let volumes = plan.mounts.into_iter().map(|mount| skiff_host::Mount {
+        guest: mount.path.to_string_lossy().into_owned(),
+        host: mount.path,
+        writable: mount.writable,
+    });
+    let extras = Extras {
+        values,
+        environment,
+        volumes: volumes.collect(),
+        arguments: plan.args,
+        quiet: false,
+    };
+    let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
+    let listen = settings.listen.unwrap_or(LISTEN_IN_POD);
+    app::serve(app, &settings, listen, |_| {
+        status.ready().context("cannot tell the shim")
+    })
+}
+
+fn plan() -> anyhow::Result<Plan> {
+    let mut text = Vec::new();
+    handover::take(handover::PLAN)
+        .and_then(|file| File::from(file).read_to_end(&mut text))
+        .context("cannot read the plan")?;
+    serde_json::from_slice(&text).context("cannot read the plan")
+}
+
+fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, Option<OwnedFd>)> {
+    match &plan.source {
+        Source::Unpacked => {
+            let app = handover::take(handover::APP).context("the application was not passed along")?;
+            let directory = path_of(&app);
+            Ok((Prepared::from_unpacked(&Unpacked { directory })?, Some(app)))
+        }
+        Source::RootFs { entrypoint } => {
+            Ok((Prepared::from_rootfs(Path::new("/"), entrypoint)?, None))
+        }
+    }
+}
+
+/// A path to an open folder, which no path of the container leads to.
+fn path_of(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+}
+
+fn rename() {
+    // A process that was executed from a descriptor is else called by its number.
+    if let Err(error) = rustix::thread::set_name(NAME) {
+        eprintln!("skiff: cannot set the process's name: {error}");
+    }
+}

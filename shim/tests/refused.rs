@@ -1,0 +1,104 @@
+//! What cannot start says why, names the thing and the place, and exits with a
+//! code of its kind.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::Skiff;
+
+#[track_caller]
+fn refused(skiff: Skiff, code: i32, parts: &[&str]) {
+    let ended = skiff.end();
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{part:?} is missing in: {}", ended.stderr);
+    }
+    assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
+}
+
+fn manifest(component: &str, rest: &str) -> Skiff {
+    Skiff::manifest(&format!(
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"web\"\n[component.web]\nsource = \"{{guest:{component}}}\"\n{rest}"
+    ))
+}
+
+#[test]
+fn an_import_that_nobody_offers_names_it_and_the_component() {
+    refused(
+        Skiff::component("unknown-import"),
+        65,
+        &["http-trigger1-component", "nowhere:land/teapot@1.2.3", "which no host offers"],
+    );
+}
+
+#[test]
+fn an_import_that_is_not_offered_yet_says_so() {
+    refused(
+        manifest("key-value-import", "key_value_stores = [\"default\"]\n"),
+        65,
+        &["`web`", "fermyon:spin/key-value@2.0.0", "does not offer yet"],
+    );
+}
+
+#[test]
+fn a_missing_variable_is_named_with_what_to_set() {
+    let skiff = manifest("hello", "variables = { x = \"{{ who }}\" }\n[variables]\nwho = { required = true }\n");
+    refused(skiff, 65, &["`who`", "SPIN_VARIABLE_WHO"]);
+}
+
+#[test]
+fn a_setting_that_does_not_parse_is_named_with_its_value() {
+    let skiff = Skiff::component("hello").env("SKIFF_REQUEST_TIMEOUT", "soon");
+    refused(skiff, 78, &["SKIFF_REQUEST_TIMEOUT", "soon"]);
+}
+
+#[test]
+fn manifest_mistakes_are_told_with_file_line_and_column() {
+    let skiff = Skiff::manifest("spin_manifest_version = 2\n[application]\nnme = \"a\"\n");
+    refused(skiff, 65, &["spin.toml:3:1"]);
+}
+
+#[test]
+fn an_unknown_trigger_type_is_named() {
+    let skiff = Skiff::manifest(
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.pigeon]]\ncomponent = \"web\"\n[component.web]\nsource = \"{guest:hello}\"\n",
+    );
+    refused(skiff, 65, &["pigeon"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let skiff = Skiff::component("hello").args(&["--listen", &address]);
+    let ended = skiff.end();
+    // Given twice, the option itself is refused; the setting is the other way.
+    assert_ne!(ended.status.code(), Some(0));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_named() {
+    let skiff = Skiff::component("hello").env("SKIFF_CACHE_DIR", "/proc/skiff-cache");
+    refused(skiff, 65, &["/proc/skiff-cache"]);
+}
+
+#[test]
+fn what_is_not_wasm_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.wasm");
+    std::fs::write(&path, "hello").unwrap();
+    refused(Skiff::of(&path), 65, &["app.wasm"]);
+    std::fs::write(&path, b"\x7fELF\x02\x01\x01\0").unwrap();
+    refused(Skiff::of(&path), 65, &["precompiled"]);
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    refused(Skiff::of("/nowhere/at-all".as_ref()), 65, &["/nowhere/at-all"]);
+}
+
+#[test]
+fn outbound_grants_are_refused_until_they_are_offered() {
+    let skiff = manifest("fetch", "allowed_outbound_hosts = [\"https://example.com\"]\n");
+    refused(skiff, 65, &["`web`", "allowed_outbound_hosts"]);
+}

@@ -1,0 +1,409 @@
+//! What guests answer, and what becomes of those that do not, through `skiff run`.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+use support::{Answer, Skiff, answer};
+
+fn ask(guest: &str, path: &str) -> Answer {
+    Skiff::component(guest).start().get(path)
+}
+
+#[test]
+fn hello_says_hello_with_a_length() {
+    let answer = ask("hello", "/");
+    assert_eq!(answer.text(), "Hello from Wasm\n");
+    assert!(answer.head.contains("content-length: 16"), "{}", answer.head);
+}
+
+#[test]
+fn every_request_has_an_instance_of_its_own() {
+    let skiff = Skiff::component("count").start();
+    assert_eq!(skiff.get("/").text().trim(), "1");
+    assert_eq!(skiff.get("/").text().trim(), "1");
+}
+
+#[test]
+fn an_instance_is_reused_when_asked() {
+    let skiff = Skiff::component("count")
+        .env("SKIFF_INSTANCE_REUSE", "true")
+        .env("SKIFF_WORKERS", "1")
+        .start();
+    assert_eq!(skiff.get("/").text().trim(), "1");
+    assert_eq!(skiff.get("/").text().trim(), "2");
+}
+
+#[test]
+fn a_wasi_0_3_instance_serves_several_requests() {
+    let skiff = Skiff::component("p3-count").env("SKIFF_WORKERS", "1").start();
+    let first = skiff.get("/").text();
+    let second = skiff.get("/").text();
+    assert!(first.starts_with('1'), "{first}");
+    assert!(second.starts_with('2'), "{second}");
+}
+
+#[test]
+fn a_wasi_0_3_instance_serves_requests_at_once() {
+    let skiff = Skiff::component("p3-count").env("SKIFF_WORKERS", "1").start();
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| skiff.get("/?ms=300").text()))
+            .collect();
+        asked.into_iter().map(|a| a.join().unwrap()).collect()
+    });
+    let at_once = |answer: &String| !answer.trim().ends_with('1');
+    assert!(answers.iter().any(at_once), "{answers:?}");
+}
+
+#[test]
+fn bodies_and_trailers_come_back_through_wasi_0_3() {
+    let skiff = Skiff::component("p3-echo").start();
+    assert_eq!(skiff.post("/", "some bytes").text(), "some bytes");
+}
+
+#[test]
+fn a_body_is_echoed_while_it_is_sent() {
+    let skiff = Skiff::component("echo").start();
+    let mut stream = skiff.connect();
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(b"5\r\nfirst\r\n").unwrap();
+    let mut seen = Vec::new();
+    while !seen.windows(5).any(|w| w == b"first") {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..read]);
+    }
+    stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n").unwrap();
+    let rest = answer(stream);
+    assert!(String::from_utf8_lossy(&rest.body).contains("second") || rest.head.contains("second"));
+}
+
+#[test]
+fn trailers_reach_the_guest_and_come_back() {
+    let skiff = Skiff::component("trailers").start();
+    let answer = skiff.send(
+        "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n",
+    );
+    assert_eq!(answer.status, 200, "{}", answer.head);
+}
+
+#[test]
+fn a_hundred_megabytes_go_down_and_up() {
+    let skiff = Skiff::component("stream-down").env("SKIFF_WORKERS", "1").start();
+    let answer = skiff.get("/?bytes=104857600");
+    assert_eq!(answer.body.len(), 100 << 20);
+    assert!(answer.whole);
+    let skiff = Skiff::component("stream-up").start();
+    let answer = skiff.post("/", &"x".repeat(100 << 20));
+    assert_eq!(answer.text().trim(), (100 << 20).to_string());
+}
+
+#[test]
+fn a_trap_is_500_and_a_log_line_and_hurts_nobody_else() {
+    let skiff = Skiff::component("trap").start();
+    for how in ["panic", "unreachable", "memory"] {
+        assert_eq!(skiff.get(&format!("/?how={how}")).status, 500);
+    }
+    let ended = skiff.stop();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(ended.stderr.contains("component_id=\"http-trigger1-component\""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("unreachable"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_trap_after_the_head_cuts_the_body() {
+    let answer = ask("trap-after-head", "/");
+    assert!(answer.status == 500 || !answer.whole, "{answer:?}");
+}
+
+#[test]
+fn no_answer_is_500() {
+    assert_eq!(ask("never-answer", "/").status, 500);
+    assert_eq!(ask("error-answer", "/").status, 500);
+}
+
+#[test]
+fn a_second_answer_hurts_only_its_own_request() {
+    let skiff = Skiff::component("answer-twice").start();
+    for _ in 0..2 {
+        let status = skiff.get("/").status;
+        assert!(status == 200 || status == 500, "{status}");
+    }
+}
+
+#[test]
+fn an_unfinished_body_is_no_whole_answer() {
+    let answer = ask("short-body", "/");
+    assert!(answer.status == 500 || !answer.whole, "{answer:?}");
+}
+
+#[test]
+fn a_guest_that_computes_for_ever_meets_its_deadline_and_others_are_served() {
+    let skiff = Skiff::component("loop-forever")
+        .env("SKIFF_REQUEST_TIMEOUT", "1s")
+        .env("SKIFF_WORKERS", "1")
+        .start();
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| skiff.get("/").status);
+        let health = skiff.get("/.well-known/spin/health");
+        assert_eq!(health.text(), "OK");
+        assert_eq!(looping.join().unwrap(), 504);
+    });
+}
+
+#[test]
+fn a_guest_that_waits_for_ever_meets_its_deadline() {
+    let skiff = Skiff::component("hang").env("SKIFF_REQUEST_TIMEOUT", "500ms").start();
+    assert_eq!(skiff.get("/").status, 504);
+    let cut = skiff.get("/?head=1");
+    assert!(cut.status == 504 || !cut.whole, "{cut:?}");
+}
+
+#[test]
+fn a_wasi_0_3_guest_that_fails_is_answered_for() {
+    let skiff = Skiff::component("p3-fail").env("SKIFF_REQUEST_TIMEOUT", "1s").start();
+    assert_eq!(skiff.get("/?how=0").status, 500);
+    assert_eq!(skiff.get("/?how=1").status, 500);
+    assert_eq!(skiff.get("/?how=2").status, 504);
+    assert_ne!(skiff.get("/?how=3").status, 200);
+    assert_eq!(skiff.get("/.well-known/spin/health").status, 200);
+}
+
+#[test]
+fn memory_ends_at_the_limit_and_nobody_else_is_hurt() {
+    let skiff = Skiff::component("eat-memory")
+        .env("SKIFF_MAX_INSTANCE_MEMORY", "32Mi")
+        .start();
+    assert_eq!(skiff.get("/?mib=8").text().trim(), "8 MiB");
+    assert_eq!(skiff.get("/?mib=64").status, 500);
+    assert_eq!(skiff.get("/?mib=8").text().trim(), "8 MiB");
+}
+
+#[test]
+fn recursion_ends_at_the_stack_limit() {
+    let skiff = Skiff::component("recurse").start();
+    assert_eq!(skiff.get("/").status, 500);
+    assert_eq!(skiff.get("/?depth=10").status, 200);
+}
+
+#[test]
+fn requests_beyond_all_instances_wait_and_are_then_turned_away() {
+    let skiff = Skiff::component("sleep")
+        .env("SKIFF_WORKERS", "1")
+        .env("SKIFF_MAX_INSTANCES", "1")
+        .env("SKIFF_QUEUE_TIMEOUT", "300ms")
+        .start();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| skiff.get("/?ms=3000").status);
+        // The first has its instance once it no longer leaves room for another.
+        let turned_away = (0..100).map(|_| skiff.get("/?ms=1")).find(|a| a.status == 503);
+        let answer = turned_away.expect("an answer of 503");
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+        assert_eq!(slow.join().unwrap(), 200);
+    });
+}
+
+#[test]
+fn too_many_and_too_large_headers_are_refused() {
+    let skiff = Skiff::component("hello").start();
+    let many: String = (0..10_000).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let status = skiff.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).status;
+    assert!(status == 431 || status == 0, "{status}");
+    let long = "x".repeat(100 << 10);
+    let status = skiff.send(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")).status;
+    assert!(status == 431 || status == 0, "{status}");
+    assert_eq!(skiff.get("/").status, 200);
+}
+
+#[test]
+fn a_guest_may_answer_with_large_headers() {
+    let answer = ask("big-headers", "/?count=20&size=1000");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.len() > 20_000);
+}
+
+#[test]
+fn a_client_that_leaves_does_not_end_the_guest() {
+    let skiff = Skiff::component("works-after-answer").start();
+    let mut stream = skiff.connect();
+    stream.write_all(b"GET /?ms=300 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut byte = [0];
+    stream.read_exact(&mut byte).unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+    drop(stream);
+    assert_eq!(skiff.lines(2).len(), 2);
+}
+
+#[test]
+fn a_guest_works_on_after_its_answer_and_the_way_down_waits_for_it() {
+    let skiff = Skiff::component("works-after-answer").start();
+    assert_eq!(skiff.get("/?ms=500").status, 200);
+    let ended = skiff.stop();
+    assert!(ended.stdout.contains("work ends"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_way_down_finishes_what_runs() {
+    let skiff = Skiff::component("sleep").start();
+    std::thread::scope(|scope| {
+        let mut stream = skiff.connect();
+        stream.write_all(b"GET /?ms=700 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let slow = scope.spawn(move || answer(stream).status);
+        // Another request behind it on the same worker shows that it was taken.
+        assert_eq!(skiff.get("/?ms=1").status, 200);
+        skiff.signal(libc::SIGTERM);
+        assert_eq!(slow.join().unwrap(), 200);
+    });
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut skiff = Skiff::component("sleep").start();
+    let mut stream = skiff.connect();
+    stream.write_all(b"GET /?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    assert_eq!(skiff.get("/?ms=1").status, 200);
+    skiff.signal(libc::SIGINT);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    skiff.signal(libc::SIGINT);
+    assert_eq!(skiff.wait().status.code(), Some(143));
+}
+
+#[test]
+fn lines_are_not_torn() {
+    let skiff = Skiff::component("print-lines").start();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(skiff.get("/").status, 200));
+        }
+    });
+    let ended = skiff.stop();
+    assert!(!ended.stdout.is_empty());
+    let kinds: std::collections::BTreeSet<&str> = ended.stdout.lines().collect();
+    // Whatever one request prints, eight print the same lines.
+    for kind in kinds {
+        let count = ended.stdout.lines().filter(|line| *line == kind).count();
+        assert_eq!(count % 8, 0, "{kind:?} was printed {count} times");
+    }
+}
+
+#[test]
+fn much_output_does_not_stop_a_guest() {
+    let skiff = Skiff::component("print-a-lot").args(&["--quiet"]);
+    // Quiet prints no address, so the output goes nowhere and it runs to its end by itself.
+    drop(skiff);
+    let skiff = Skiff::component("print-a-lot").start();
+    assert_eq!(skiff.get("/?lines=20&length=100000").status, 200);
+    let ended = skiff.stop();
+    assert!(ended.stdout.len() + ended.stderr.len() > 1_000_000);
+}
+
+#[test]
+fn guests_see_their_manifest_and_nothing_of_ours() {
+    let skiff = Skiff::manifest(
+        r#"
+spin_manifest_version = 2
+[application]
+name = "mine"
+[variables]
+greeting = { default = "hello" }
+who = { required = true }
+[[trigger.http]]
+route = "/vars"
+component = "vars"
+[[trigger.http]]
+route = "/env"
+component = "env"
+[[trigger.http]]
+route = "/headers/:user/..."
+component = "headers"
+[[trigger.http]]
+route = "/config"
+component = "config"
+[[trigger.http]]
+route = "/v1"
+component = "v1"
+[[trigger.http]]
+route = "/three"
+component = "three"
+[component.vars]
+source = "{guest:variables}"
+variables = { text = "{{ greeting }} {{ who }}" }
+[component.env]
+source = "{guest:environment}"
+environment = { COLOUR = "blue" }
+[component.headers]
+source = "{guest:headers}"
+[component.config]
+source = "{guest:config}"
+variables = { text = "{{ who }}" }
+[component.v1]
+source = "{guest:config-v1}"
+variables = { text = "{{ who }}" }
+[component.three]
+source = "{guest:variables-p3}"
+variables = { greeting = "{{ who }}" }
+"#,
+    )
+    .env("SPIN_VARIABLE_WHO", "world")
+    .env("HOST_SECRET", "hidden")
+    .start();
+    assert_eq!(skiff.get("/vars?name=text").text().trim(), "hello world");
+    assert_eq!(skiff.get("/vars?name=greeting").status, 500);
+    let environment = skiff.get("/env").text();
+    assert!(environment.contains("env COLOUR=blue"), "{environment}");
+    assert!(!environment.contains("HOST_SECRET"), "{environment}");
+    assert!(skiff.get("/config?name=text").text().contains("world"));
+    assert_eq!(skiff.get("/v1?name=text").text().trim(), "world");
+    assert_eq!(skiff.get("/three").text().trim(), "world");
+    let headers = skiff.get("/headers/ann/x/y?q=1").text();
+    assert!(headers.contains("spin-path-match-user: ann"), "{headers}");
+    assert!(headers.contains("spin-path-info: /x/y"), "{headers}");
+    assert!(!headers.contains("\nhost:"), "{headers}");
+}
+
+#[test]
+fn files_are_read_only_and_there_is_nothing_else() {
+    let skiff = Skiff::manifest(
+        r#"
+spin_manifest_version = 2
+[application]
+name = "files"
+[[trigger.http]]
+route = "/read"
+component = "read"
+[[trigger.http]]
+route = "/write"
+component = "write"
+[component.read]
+source = "{guest:read-files}"
+files = [{ source = "data", destination = "/" }]
+[component.write]
+source = "{guest:write-files}"
+files = [{ source = "data", destination = "/" }]
+"#,
+    )
+    .file("data/note.txt", "a note")
+    .start();
+    assert_eq!(skiff.get("/read?path=/note.txt").text(), "a note");
+    assert_eq!(skiff.get("/read?path=/../../etc/passwd").status, 404);
+    assert_eq!(skiff.get("/read?path=/etc/passwd").status, 404);
+    assert_eq!(skiff.post("/write?path=/note.txt", "changed").status, 403);
+    assert_eq!(skiff.get("/read?path=/note.txt").text(), "a note");
+}
+
+#[test]
+fn outbound_requests_are_denied_without_a_grant() {
+    let answer = ask("fetch", "/?host=127.0.0.1:1");
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().to_lowercase().contains("denied"), "{}", answer.text());
+}
+
+#[test]
+fn core_modules_of_preview_1_are_served() {
+    assert_eq!(ask("module-hello", "/").status, 200);
+    assert_eq!(ask("module-read-files", "/?path=/").status, 404);
+}

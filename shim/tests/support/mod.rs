@@ -1,0 +1,277 @@
+//! `skiff run` as a person starts it, and a client that sees every byte.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Longer than anything here takes, so that a hang is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A guest built by `make images`.
+pub fn guest(name: &str) -> PathBuf {
+    let path = root().join("target/guests").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing: run `make images`", path.display());
+    path
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The cache is shared by all tests of one build, which compiles each guest once.
+fn cache() -> PathBuf {
+    root().join("target/test-cache")
+}
+
+pub struct Skiff {
+    command: Command,
+    folder: tempfile::TempDir,
+}
+
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+    lines: mpsc::Receiver<String>,
+    errors: Option<std::thread::JoinHandle<String>>,
+    _folder: tempfile::TempDir,
+}
+
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Skiff {
+    /// A component alone.
+    pub fn component(name: &str) -> Self {
+        Skiff::of(&guest(name))
+    }
+
+    /// A manifest, in whose text `{name}` stands for a guest's file.
+    pub fn manifest(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = text.to_owned();
+        while let Some(start) = text.find("{guest:") {
+            let end = start + text[start..].find('}').unwrap();
+            let name = text[start + 7..end].to_owned();
+            let file = format!("{name}.wasm");
+            std::fs::copy(guest(&name), folder.path().join(&file)).unwrap();
+            text.replace_range(start..=end, &file);
+        }
+        std::fs::write(folder.path().join("spin.toml"), text).unwrap();
+        let mut skiff = Skiff::of(folder.path());
+        skiff.folder = folder;
+        skiff
+    }
+
+    pub fn of(application: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skiff"));
+        command
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .arg(application)
+            .env_clear()
+            .env("SKIFF_CACHE_DIR", cache())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Skiff {
+            command,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn file(self, name: &str, content: &str) -> Self {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    #[track_caller]
+    pub fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).ok();
+            text
+        });
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let Ok(first) = lines.recv_timeout(PATIENCE) else {
+            child.kill().ok();
+            child.wait().ok();
+            panic!("skiff did not start: {}", errors.join().unwrap());
+        };
+        let address = first.strip_prefix("Serving http://").unwrap().parse().unwrap();
+        Running {
+            child,
+            address,
+            lines,
+            errors: Some(errors),
+            _folder: self.folder,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn end(mut self) -> Ended {
+        let output = self.command.output().unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+    /// Whether the body came to its end.
+    pub whole: bool,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Running {
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        let length = body.len();
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// Sends bytes as they are and reads to the end of the connection.
+    pub fn send(&self, request: &str) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        answer(stream)
+    }
+
+    pub fn signal(&self, number: i32) {
+        // SAFETY: the child has not been waited for, so the number is still its own.
+        unsafe { libc::kill(self.child.id() as i32, number) };
+    }
+
+    /// Lines printed so far, waiting until there are `count`.
+    pub fn lines(&self, count: usize) -> Vec<String> {
+        (0..count)
+            .map(|_| self.lines.recv_timeout(PATIENCE).expect("a line"))
+            .collect()
+    }
+
+    /// Tells it to stop and waits for that.
+    pub fn stop(mut self) -> Ended {
+        self.signal(libc::SIGTERM);
+        self.wait()
+    }
+
+    pub fn wait(&mut self) -> Ended {
+        let status = self.child.wait().unwrap();
+        let stderr = self.errors.take().map(|e| e.join().unwrap());
+        Ended {
+            status,
+            stdout: self.lines.iter().fold(String::new(), |all, line| all + &line + "\n"),
+            stderr: stderr.unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+pub fn answer(mut stream: TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok();
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
+    let end = end.unwrap_or(bytes.len());
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let rest = bytes.get(end + 4..).unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+    let lower = head.to_ascii_lowercase();
+    let (body, whole) = if lower.contains("transfer-encoding: chunked") {
+        unchunk(rest)
+    } else {
+        let length = lower.split("content-length: ").nth(1);
+        let length = length.and_then(|l| l.lines().next()?.trim().parse().ok());
+        (rest.to_vec(), length.is_none_or(|length: usize| rest.len() == length))
+    };
+    Answer {
+        status: status.unwrap_or(0),
+        head,
+        body,
+        whole,
+    }
+}
+
+fn unchunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(line) = rest.windows(2).position(|w| w == b"\r\n") else {
+            return (body, false);
+        };
+        let size = std::str::from_utf8(&rest[..line]).ok();
+        let Some(size) = size.and_then(|s| usize::from_str_radix(s.trim(), 16).ok()) else {
+            return (body, false);
+        };
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return (body, true);
+        }
+        let Some(chunk) = rest.get(..size) else {
+            body.extend_from_slice(rest);
+            return (body, false);
+        };
+        body.extend_from_slice(chunk);
+        rest = rest.get(size + 2..).unwrap_or_default();
+    }
+}

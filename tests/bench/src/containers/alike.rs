@@ -1,0 +1,137 @@
+//! Memory of containers that are alike: all of their processes, shim and helpers
+//! included, with what they share counted once.
+
+use std::collections::BTreeSet;
+
+use skiff_test_support::measure;
+
+use super::answered;
+use super::entrants::Entrant;
+use super::start::{id, warm_up};
+use super::tasks::{Made, TaskError, Tasks};
+use crate::options::Options;
+use crate::promises::Unit;
+use crate::report::Remark;
+use crate::run::Run;
+use crate::server::{answers, free_address};
+
+/// Requests that each container answers before its memory counts: what the first
+/// ones touch belongs to a container that serves.
+const REQUESTS: usize = 20;
+
+/// Kilobytes of the kernel in a megabyte.
+const KIB_PER_MEGABYTE: f64 = 1_000_000.0 / 1024.0;
+
+/// A container that runs.
+struct Running {
+    id: String,
+    made: Made,
+}
+
+/// Measures everybody, one kind after the other.
+pub async fn run(options: &Options, tasks: &Tasks<'_>, everybody: &[Entrant], run: &mut Run) {
+    let plan = options.plan();
+    run.all.absent(
+        "memory/skiff-dense/hello-wasi",
+        "there is no dense mode yet",
+    );
+    for entrant in everybody {
+        let count = match entrant.large {
+            true => plan.large_alike,
+            false => plan.alike,
+        };
+        run.progress(format!("memory of {count} alike, {}", entrant.key));
+        let (memory, further) = keys(entrant);
+        match alike(tasks, entrant, count).await {
+            Ok((each, more)) => {
+                run.all.push(memory, each);
+                run.all.push(further, more);
+            }
+            Err(error) => {
+                run.progress(format!("{memory} failed: {error}"));
+                run.all.absent(memory, error.to_string());
+                run.all.absent(further, error.to_string());
+            }
+        }
+        run.others.extend(remarks(entrant, count));
+    }
+}
+
+fn keys(entrant: &Entrant) -> (String, String) {
+    (
+        format!("memory/{}", entrant.key),
+        format!("further/{}", entrant.key),
+    )
+}
+
+fn remarks(entrant: &Entrant, count: usize) -> [Remark; 2] {
+    let (memory, further) = keys(entrant);
+    let remark = |key, what: String| Remark {
+        key,
+        base: None,
+        what: format!("{what}, {}", entrant.what),
+        unit: Unit::Megabytes,
+    };
+    [
+        remark(memory, format!("memory of a container, {count} alike")),
+        remark(further, "memory of each further container".to_owned()),
+    ]
+}
+
+/// Memory of one of `count` containers, and of each one in the second half, in
+/// megabytes.
+async fn alike(
+    tasks: &Tasks<'_>,
+    entrant: &Entrant,
+    count: usize,
+) -> Result<(f64, f64), TaskError> {
+    // What is kept on disk has to be there: a container that compiles is not alike.
+    warm_up(tasks, entrant).await?;
+    let mut running = Vec::new();
+    let measured = fill(tasks, entrant, count, &mut running).await;
+    let mut removed = Ok(());
+    for Running { made, .. } in running {
+        removed = removed.and(tasks.remove(made).await);
+    }
+    removed.and(measured)
+}
+
+async fn fill(
+    tasks: &Tasks<'_>,
+    entrant: &Entrant,
+    count: usize,
+    running: &mut Vec<Running>,
+) -> Result<(f64, f64), TaskError> {
+    let half = count / 2;
+    let mut at_half = 0.0;
+    for number in 1..=count {
+        let address = free_address()?;
+        let id = id();
+        let made = tasks.make(&id, &entrant.recipe(address)).await?;
+        let started = tasks.start(&made).await;
+        running.push(Running {
+            id: id.clone(),
+            made,
+        });
+        started?;
+        answered(address, &id)?;
+        for _ in 1..REQUESTS {
+            answers(address);
+        }
+        if number == half {
+            entrant.settle();
+            at_half = megabytes(running);
+        }
+    }
+    entrant.settle();
+    let all = megabytes(running);
+    Ok((all / count as f64, (all - at_half) / (count - half) as f64))
+}
+
+fn megabytes(running: &[Running]) -> f64 {
+    let processes: BTreeSet<u32> = running
+        .iter()
+        .flat_map(|container| measure::processes_of(&container.id))
+        .collect();
+    measure::memory_of(&processes).pss as f64 / KIB_PER_MEGABYTE
+}

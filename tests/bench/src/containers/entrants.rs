@@ -1,0 +1,249 @@
+//! Who is started in containers: Skiff, the native server under runc, and the
+//! other shims that are on PATH.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use skiff_test_support::containerd::RuntimeHandler;
+use skiff_test_support::oci::{Image, ImageError, Layout};
+
+use super::PATIENCE;
+use super::tasks::Recipe;
+use crate::contenders::{SAMPLES, Sample};
+use crate::options::Options;
+use crate::{proc, skiff};
+
+/// containerd's type of the runtime everything is compared with.
+const RUNC: &str = "io.containerd.runc.v2";
+
+/// Names, runtime types and programs of shims that run the same samples, and
+/// whether they take Spin's artifacts.
+const PEERS: [(&str, &str, &str, bool); 2] = [
+    (
+        "wasmtime-shim",
+        "io.containerd.wasmtime.v1",
+        "containerd-shim-wasmtime-v1",
+        false,
+    ),
+    (
+        "spin-shim",
+        "io.containerd.spin.v2",
+        "containerd-shim-spin-v2",
+        true,
+    ),
+];
+
+/// Where the native server lies in its image.
+const NATIVE: &str = "/native";
+
+/// Where a component lies in an image of files.
+const COMPONENT: &str = "/app.wasm";
+
+/// Why an image cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// Its files cannot be read or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// `skiff push` cannot be executed.
+    #[error("cannot execute `{}`", program.display())]
+    Execute {
+        /// Skiff.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `skiff push` failed.
+    #[error("skiff push: {0}")]
+    Push(String),
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Payload {
+    /// The native server.
+    Program(PathBuf),
+    /// A component as a file, for shims that look for one.
+    File(PathBuf),
+    /// Spin's artifact of an application's folder, made by that `skiff`.
+    Artifact { skiff: PathBuf, folder: PathBuf },
+}
+
+/// Someone who can be started as a container.
+#[derive(Debug, Clone)]
+pub struct Entrant {
+    /// `runc`, or `who/sample`.
+    pub key: String,
+    /// What its row is called.
+    pub what: String,
+    /// The name its image is imported under.
+    pub image: String,
+    /// Whether its code is so large that fewer of it are started alike.
+    pub large: bool,
+    /// The handler by which a pod names its runtime.
+    pub handler: &'static str,
+    runtime: String,
+    program: Option<PathBuf>,
+    payload: Payload,
+}
+
+/// Everybody whose program is there, runc first. Those that are not are simply
+/// absent, except for Skiff itself, whose failure to start is worth a line.
+pub fn all(options: &Options, native: &Path) -> Vec<Entrant> {
+    let mut all = vec![Entrant {
+        key: "runc".to_owned(),
+        what: "native server under runc".to_owned(),
+        image: "localhost/bench/native:1".to_owned(),
+        large: false,
+        handler: "runc",
+        runtime: RUNC.to_owned(),
+        program: None,
+        payload: Payload::Program(native.to_owned()),
+    }];
+    let ours = options.skiff.canonicalize().ok();
+    for sample in SAMPLES.iter().filter(|sample| in_containers(sample)) {
+        let artifact = Payload::Artifact {
+            skiff: options.skiff.clone(),
+            folder: options.images.join(sample.name),
+        };
+        let file = Payload::File(sample.component(&options.images));
+        all.push(wasm("skiff", skiff::RUNTIME, sample, &ours, &artifact));
+        for (name, kind, program, spin) in PEERS {
+            if let found @ Some(_) = &on_path(program) {
+                let payload = if spin { &artifact } else { &file };
+                all.push(wasm(name, kind, sample, found, payload));
+            }
+        }
+    }
+    all
+}
+
+/// The samples that promises about containers are made for.
+fn in_containers(sample: &Sample) -> bool {
+    matches!(sample.name, "hello-wasi" | "hello-js")
+}
+
+fn wasm(
+    who: &'static str,
+    runtime: &str,
+    sample: &Sample,
+    program: &Option<PathBuf>,
+    payload: &Payload,
+) -> Entrant {
+    let kind = match payload {
+        Payload::Artifact { .. } => "artifact",
+        Payload::Program(_) | Payload::File(_) => "file",
+    };
+    Entrant {
+        key: format!("{who}/{}", sample.name),
+        what: format!("{who}, {}", sample.what),
+        image: format!("localhost/bench/{}-{kind}:1", sample.name),
+        large: sample.name != "hello-wasi",
+        handler: who,
+        runtime: runtime.to_owned(),
+        program: program.clone(),
+        payload: payload.clone(),
+    }
+}
+
+/// The runtimes that containerd has to know besides runc.
+pub fn runtimes(options: &Options) -> Vec<RuntimeHandler> {
+    let ours = options.skiff.canonicalize().ok();
+    let ours = ours.map(|program| ("skiff", skiff::RUNTIME, program));
+    let peers = PEERS
+        .into_iter()
+        .filter_map(|(name, kind, program, _)| Some((name, kind, on_path(program)?)));
+    let known = ours.into_iter().chain(peers);
+    known
+        .map(|(handler, kind, program)| RuntimeHandler {
+            handler: handler.to_owned(),
+            kind: kind.to_owned(),
+            program: Some(program),
+        })
+        .collect()
+}
+
+/// Where the shell would find a program.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$1\"", "sh", program])
+        .output()
+        .ok()?;
+    let path = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    (found.status.success() && !path.is_empty()).then(|| PathBuf::from(path))
+}
+
+impl Entrant {
+    /// Whether it is Skiff, whose state on the node the bench may clear.
+    pub fn is_ours(&self) -> bool {
+        self.handler == "skiff"
+    }
+
+    /// Waits until no process of its shim has work left. What compiles may run
+    /// outside of any container's tree, so all that execute the file count.
+    pub fn settle(&self) {
+        if let Some(program) = &self.program {
+            proc::settle(|| proc::executing(program), PATIENCE);
+        }
+    }
+
+    /// Writes its image into a folder, which must not exist yet.
+    ///
+    /// # Errors
+    /// Where the payload cannot be read or packed, or the folder not written.
+    pub fn layout(&self, folder: &Path) -> Result<Layout, LayoutError> {
+        let image = match &self.payload {
+            Payload::Program(program) => Image::linux()
+                .copy(program, NATIVE, 0o755)?
+                .entrypoint(&[NATIVE]),
+            Payload::File(component) => Image::linux()
+                .copy(component, COMPONENT, 0o644)?
+                .entrypoint(&[COMPONENT]),
+            Payload::Artifact {
+                skiff,
+                folder: application,
+            } => return push(skiff, application, folder),
+        };
+        Ok(image.write(folder)?)
+    }
+
+    /// Its container, listening there.
+    pub fn recipe(&self, address: SocketAddr) -> Recipe {
+        let address = address.to_string();
+        let names = ["SPIN_HTTP_LISTEN_ADDR", "WASMTIME_HTTP_PROXY_SOCKET_ADDR"];
+        let variables = names.map(|name| (name.to_owned(), address.clone()));
+        let (arguments, environment) = match &self.payload {
+            Payload::Program(_) => (vec![NATIVE.to_owned(), address], Vec::new()),
+            Payload::File(_) => (vec![COMPONENT.to_owned()], variables.to_vec()),
+            // containerd insists on arguments; an application that serves has none.
+            Payload::Artifact { .. } => (vec!["/".to_owned()], variables.to_vec()),
+        };
+        Recipe {
+            runtime: self.runtime.clone(),
+            image: self.image.clone(),
+            arguments,
+            environment,
+        }
+    }
+}
+
+/// Has Skiff pack an application.
+fn push(skiff: &Path, application: &Path, layout: &Path) -> Result<Layout, LayoutError> {
+    let output = Command::new(skiff)
+        .arg("push")
+        .arg(application)
+        .arg("--to-layout")
+        .arg(layout)
+        .output()
+        .map_err(|source| LayoutError::Execute {
+            program: skiff.to_owned(),
+            source,
+        })?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(LayoutError::Push(told.trim().to_owned()));
+    }
+    Ok(Layout::open(layout))
+}

@@ -1,0 +1,23 @@
+//! `make bench`: Skiff beside a native server and its peers, measured in one run.
+//!
+//! [`promises`] holds every number the project has given its word on; [`series`]
+//! what was measured; [`report`] joins the two into a table. [`load`], [`compile`]
+//! and [`containers`] are the disciplines. A figure never fails the program.
+
+pub mod compile;
+pub mod containers;
+pub mod contenders;
+pub mod load;
+pub mod machine;
+pub mod options;
+pub mod output;
+pub mod proc;
+pub mod promises;
+pub mod report;
+pub mod run;
+pub mod scratch;
+pub mod series;
+pub mod server;
+pub mod setup;
+pub mod skiff;
+pub mod wrk;

@@ -1,0 +1,261 @@
+//! Throughput and latency: everybody is started, then loaded in turns.
+//!
+//! Turns are interleaved (A B C, A B C, …), so that what else happens on the
+//! machine hits all alike, and a contender's figure is the median of its rounds.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::contenders::{Contender, Launch};
+use crate::options::{Discipline, Options};
+use crate::proc::Meter;
+use crate::promises::Unit;
+use crate::report::Remark;
+use crate::run::Run;
+use crate::server::{Line, Server, ServerError};
+use crate::wrk::{Load, Wrk, WrkError};
+
+/// Connections of the throughput rounds: enough to keep two cores busy.
+const CONNECTIONS: u32 = 32;
+
+/// How long a contender may take to answer for the first time; compiling the
+/// largest sample takes some ten seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What fills pools and warms caches before anything counts.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How long each way is tried where a contender has several.
+const TRIAL: Duration = Duration::from_secs(2);
+
+/// Share of the machine that others may use without a patient run repeating the round.
+const TOLERABLE: f64 = 0.08;
+
+/// How often a patient run repeats a round before it takes the figure as it is.
+const REPEATS: u32 = 40;
+
+/// Between two tries of a round.
+const BREATH: Duration = Duration::from_secs(5);
+
+/// A contender that is up.
+struct Standing {
+    key: String,
+    what: String,
+    apart: bool,
+    server: Server,
+}
+
+/// Runs both disciplines, or the one that was asked for.
+pub fn run(
+    options: &Options,
+    contenders: Vec<Contender>,
+    wrk: &Wrk,
+    scratch: &Path,
+    run: &mut Run,
+) {
+    let plan = options.plan();
+    let disciplines = [
+        (
+            Discipline::Throughput,
+            "throughput",
+            CONNECTIONS,
+            plan.round,
+        ),
+        // One connection is steady; half the time tells as much.
+        (Discipline::Latency, "latency", 1, plan.round / 2),
+    ];
+    let wanted: Vec<_> = disciplines
+        .into_iter()
+        .filter(|(discipline, ..)| options.wants(*discipline))
+        .collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut standing = Vec::new();
+    for contender in contenders {
+        let key = contender.key.clone();
+        run.progress(format!("starting {key}"));
+        match stand(contender, wrk, scratch, run) {
+            Ok(up) => standing.push(up),
+            Err(reason) => {
+                run.progress(format!("{key} is left out: {reason}"));
+                for (_, name, ..) in &wanted {
+                    run.all.absent(format!("{name}/{key}"), reason.clone());
+                }
+            }
+        }
+    }
+    for (_, name, connections, time) in wanted {
+        let turn = Turn {
+            name,
+            connections,
+            time,
+        };
+        turn.all(&mut standing, wrk, options, run);
+        for up in &standing {
+            if up.key != "native" {
+                run.others.push(Remark {
+                    key: format!("{name}/{}", up.key),
+                    base: Some(format!("{name}/native")),
+                    what: format!("{name}, {}, times native", up.what),
+                    unit: Unit::Ratio,
+                });
+            }
+        }
+    }
+}
+
+/// One discipline's load.
+struct Turn {
+    name: &'static str,
+    connections: u32,
+    time: Duration,
+}
+
+impl Turn {
+    /// All rounds of everybody. Who fails a request is out, with the reason.
+    fn all(&self, standing: &mut Vec<Standing>, wrk: &Wrk, options: &Options, run: &mut Run) {
+        let rounds = options.plan().rounds;
+        for round in 1..=rounds {
+            run.progress(format!("{}, round {round} of {rounds}", self.name));
+            standing.retain(|up| {
+                let key = format!("{}/{}", self.name, up.key);
+                match self.one(up, wrk, options.patient) {
+                    Ok((figure, others)) => {
+                        run.all.push(key, figure);
+                        run.others_used.extend(others);
+                        true
+                    }
+                    Err(error) => {
+                        run.progress(format!("{key} is out: {error}"));
+                        run.all.absent(key, error.to_string());
+                        false
+                    }
+                }
+            });
+        }
+    }
+
+    /// One round, and the share of the machine that others used meanwhile, where
+    /// that can be told.
+    fn one(&self, up: &Standing, wrk: &Wrk, patient: bool) -> Result<(f64, Option<f64>), WrkError> {
+        let mut left = if patient { REPEATS } else { 0 };
+        loop {
+            let meter = Meter::begin(up.server.ticks());
+            let load = wrk.load(up.server.address, self.connections, self.time)?;
+            let others = meter.end(up.server.ticks());
+            if left == 0 || others < TOLERABLE {
+                return Ok((self.figure(load), (!up.apart).then_some(others)));
+            }
+            left -= 1;
+            // Whoever is busy, a compiler mostly, is given time to finish.
+            thread::sleep(BREATH);
+        }
+    }
+
+    fn figure(&self, load: Load) -> f64 {
+        match self.connections {
+            1 => load.mean_latency_us,
+            _ => load.requests_per_second,
+        }
+    }
+}
+
+/// Starts a contender in its best way, warm and with nothing left to prepare.
+fn stand(
+    mut contender: Contender,
+    wrk: &Wrk,
+    scratch: &Path,
+    run: &mut Run,
+) -> Result<Standing, String> {
+    if let Some(line) = &contender.before {
+        execute(line)?;
+    }
+    let log = scratch.join(format!("{}.log", contender.key.replace('/', "-")));
+    if contender.prepare {
+        // What it compiled in the background now is on disk when it starts again.
+        up(&contender.ways[0].1, &log).map_err(|error| error.to_string())?;
+    }
+    let (way, launch) = match contender.ways.len() {
+        1 => contender.ways.remove(0),
+        _ => best(&mut contender, wrk, &log, run)?,
+    };
+    let server = up(&launch, &log).map_err(|error| error.to_string())?;
+    wrk.load(server.address, CONNECTIONS, WARM_UP)
+        .map_err(|error| error.to_string())?;
+    let what = match way.as_str() {
+        "as it comes" | "as it is" | "reuse asked for" => contender.what,
+        way => format!("{} ({way})", contender.what),
+    };
+    Ok(Standing {
+        key: contender.key,
+        what,
+        apart: contender.apart,
+        server,
+    })
+}
+
+/// Tries each way for a moment and takes the fastest. The trials' figures are kept
+/// under `trial/…`. A way that does not work loses.
+fn best(
+    contender: &mut Contender,
+    wrk: &Wrk,
+    log: &Path,
+    run: &mut Run,
+) -> Result<(String, Launch), String> {
+    let mut fastest: Option<(f64, usize)> = None;
+    let mut reason = String::new();
+    for (index, (name, launch)) in contender.ways.iter().enumerate() {
+        let key = format!("trial/{}/{name}", contender.key);
+        let loaded = up(launch, log).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|server| {
+            let warm = wrk.load(server.address, CONNECTIONS, WARM_UP);
+            warm.and_then(|_| wrk.load(server.address, CONNECTIONS, TRIAL))
+                .map_err(|error| error.to_string())
+        });
+        match loaded {
+            Ok(load) => {
+                let figure = load.requests_per_second;
+                run.all.push(key, figure);
+                if fastest.is_none_or(|(so_far, _)| figure > so_far) {
+                    fastest = Some((figure, index));
+                }
+            }
+            Err(error) => {
+                run.all.absent(key, error.clone());
+                reason = error;
+            }
+        }
+    }
+    match fastest {
+        Some((_, index)) => Ok(contender.ways.swap_remove(index)),
+        None => Err(reason),
+    }
+}
+
+/// A server that answers and has settled.
+fn up(launch: &Launch, log: &Path) -> Result<Server, ServerError> {
+    let mut server = Server::start(log, launch)?;
+    server.answered(PATIENCE)?;
+    server.settle(PATIENCE);
+    Ok(server)
+}
+
+/// Runs a command to its end.
+fn execute(line: &Line) -> Result<(), String> {
+    let name = line.program.display();
+    let output = Command::new(&line.program)
+        .args(&line.arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot execute `{name}`: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let told = String::from_utf8_lossy(&output.stderr);
+            Err(format!("`{name}` failed: {}", told.trim()))
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Runs the bench; see `bench --help`.
+
+use anyhow::Context;
+use clap::Parser;
+use skiff_bench::options::{Discipline, Options};
+use skiff_bench::report::{Report, promise_rows, remark_rows};
+use skiff_bench::run::Run;
+use skiff_bench::wrk::Wrk;
+use skiff_bench::{compile, containers, contenders, load, machine, output, setup};
+use skiff_test_support::guard;
+
+fn main() -> anyhow::Result<()> {
+    guard::run_if_asked();
+    let options = Options::parse();
+    if options.setup {
+        return setup::wasmtime();
+    }
+    let native = match &options.native {
+        Some(path) => path.clone(),
+        None => setup::native()?,
+    };
+    // Before any thread is there, because it moves this process into other namespaces.
+    let ground = containers::prepare(&options);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("there is no runtime for containerd's API")?;
+    let folder = tempfile::tempdir().context("there is no place for temporary files")?;
+    let scratch = folder.path();
+    let wrk = Wrk::new(scratch)?;
+    let mut run = Run::default();
+    let site = runtime.block_on(containers::open(
+        &options, &native, ground, scratch, &mut run,
+    ));
+
+    let contained = site
+        .as_ref()
+        .map_or_else(Vec::new, containers::Site::contenders);
+    let everybody = contenders::all(&options, &native, scratch, contained);
+    load::run(&options, everybody, &wrk, scratch, &mut run);
+    if options.wants(Discipline::Compile) {
+        compile::run(&options, scratch, &mut run);
+    }
+    let mut versions = machine::versions(&options);
+    if let Some(site) = site {
+        versions.push(("containerd".to_owned(), site.version().to_owned()));
+        runtime.block_on(site.measure(&options, &mut run));
+        runtime.block_on(site.close(&mut run));
+    }
+    let report = Report {
+        date: machine::today(),
+        plan: options.plan().words(),
+        machine: machine::Machine::here(),
+        versions,
+        remarks: run.final_remarks(),
+        promises: promise_rows(&run.all),
+        others: remark_rows(&run.others, &run.all),
+        series: run.all,
+    };
+    output::write(&report, &options)
+}

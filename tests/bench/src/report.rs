@@ -1,0 +1,322 @@
+//! One table of what was measured, for a terminal, for the README and as JSON.
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::promises::{Bound, PROMISES, Promise, Unit};
+use crate::series::{Measurements, Spread};
+
+/// A figure that has no promise but is worth its row, such as a peer's.
+#[derive(Debug, Clone)]
+pub struct Remark {
+    /// The series it is about.
+    pub key: String,
+    /// The series it is divided by; none where the figure stands for itself.
+    pub base: Option<String>,
+    /// What the row is called.
+    pub what: String,
+    /// What the figure means.
+    pub unit: Unit,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// What the figure means.
+    pub unit: Unit,
+    /// The figure; none where there is only a note.
+    pub measured: Option<Spread>,
+    /// What a release must reach.
+    pub required: Option<Bound>,
+    /// What the design aims at.
+    pub target: Option<Bound>,
+    /// How the figure stands to the two.
+    pub verdict: &'static str,
+    /// Why there is no figure.
+    pub note: Option<String>,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The day of the run, in UTC.
+    pub date: String,
+    /// How long and how often things were measured.
+    pub plan: String,
+    /// Where.
+    pub machine: Machine,
+    /// With what: name and version.
+    pub versions: Vec<(String, String)>,
+    /// What a reader should know before believing a figure.
+    pub remarks: Vec<String>,
+    /// What is promised.
+    pub promises: Vec<Row>,
+    /// What else was measured.
+    pub others: Vec<Row>,
+    /// Every figure as it was taken.
+    pub series: Measurements,
+}
+
+/// The rows of all promises, measured or not.
+pub fn promise_rows(all: &Measurements) -> Vec<Row> {
+    PROMISES.iter().map(|promise| judge(promise, all)).collect()
+}
+
+/// The rows of what is not promised; those without a figure tell why.
+pub fn remark_rows(remarks: &[Remark], all: &Measurements) -> Vec<Row> {
+    let rows = remarks.iter().map(|remark| {
+        let base = remark.base.as_deref();
+        row(&remark.what, remark.unit, measured(&remark.key, base, all))
+    });
+    rows.collect()
+}
+
+fn judge(promise: &Promise, all: &Measurements) -> Row {
+    let figure = measured(promise.key, promise.base, all);
+    let mut row = row(promise.what, promise.unit, figure);
+    row.required = promise.required;
+    row.target = promise.target;
+    row.verdict = row.measured.map_or("not measured", |spread| {
+        verdict(spread.median, promise.required, promise.target)
+    });
+    row
+}
+
+fn measured(key: &str, base: Option<&str>, all: &Measurements) -> Result<Spread, String> {
+    match base {
+        Some(base) => all.ratio(key, base),
+        None => all.spread(key),
+    }
+}
+
+fn row(what: &str, unit: Unit, figure: Result<Spread, String>) -> Row {
+    Row {
+        what: what.to_owned(),
+        unit,
+        measured: figure.as_ref().ok().copied(),
+        required: None,
+        target: None,
+        verdict: "",
+        note: figure.err(),
+    }
+}
+
+/// A word for each way a figure can stand to its two numbers.
+fn verdict(figure: f64, required: Option<Bound>, target: Option<Bound>) -> &'static str {
+    let keeps = |bound: Option<Bound>| bound.map(|bound| bound.holds(figure));
+    match (keeps(required), keeps(target)) {
+        (Some(false), _) => "missed",
+        (Some(true), Some(false)) => "reached, target ahead",
+        (None, Some(false)) => "target ahead",
+        (_, Some(true)) => "target reached",
+        (Some(true), None) => "reached",
+        (None, None) => "",
+    }
+}
+
+impl Row {
+    fn figure(&self) -> String {
+        match self.measured {
+            Some(spread) => show(spread.median, self.unit),
+            None => "–".to_owned(),
+        }
+    }
+
+    fn range(&self) -> String {
+        match self.measured {
+            Some(spread) => format!("{}–{}", digits(spread.least), digits(spread.greatest)),
+            None => String::new(),
+        }
+    }
+
+    /// The cells of the table, in the order of `HEAD`.
+    fn cells(&self) -> [String; 6] {
+        let bound = |bound: Option<Bound>| bound.map_or_else(String::new, |b| b.to_string());
+        let mut verdict = self.verdict.to_owned();
+        if let Some(note) = &self.note {
+            let gap = if verdict.is_empty() { "" } else { ": " };
+            verdict = format!("{verdict}{gap}{note}");
+        }
+        [
+            self.what.clone(),
+            self.figure(),
+            self.range(),
+            bound(self.required),
+            bound(self.target),
+            verdict,
+        ]
+    }
+}
+
+/// What the columns are called.
+const HEAD: [&str; 6] = [
+    "what",
+    "median",
+    "least–greatest",
+    "must reach",
+    "target",
+    "verdict",
+];
+
+/// Three significant digits, which is more than two shared cores can promise.
+fn digits(figure: f64) -> String {
+    let places = match figure.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{figure:.places$}")
+}
+
+fn show(figure: f64, unit: Unit) -> String {
+    let figure = digits(figure);
+    match unit {
+        Unit::Ratio => figure,
+        Unit::Seconds => format!("{figure} s"),
+        Unit::Megabytes => format!("{figure} MB"),
+    }
+}
+
+impl Report {
+    /// The machine and the versions in two sentences.
+    fn circumstances(&self) -> [String; 2] {
+        let Machine {
+            processor,
+            cores,
+            memory_gb,
+            kernel,
+            system,
+        } = &self.machine;
+        let versions: Vec<String> = self
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect();
+        [
+            format!("{cores} × {processor}, {memory_gb} GB, {system}, Linux {kernel}"),
+            versions.join(", "),
+        ]
+    }
+
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        let [machine, versions] = self.circumstances();
+        let mut out = format!(
+            "Skiff bench of {}, {}\n{machine}\n{versions}\n",
+            self.date, self.plan
+        );
+        for remark in &self.remarks {
+            out.push_str(&format!("Note: {remark}\n"));
+        }
+        for (title, rows) in [("Promises", &self.promises), ("Beside them", &self.others)] {
+            out.push_str(&format!("\n{title}\n"));
+            let mut table = vec![HEAD.map(str::to_owned)];
+            table.extend(rows.iter().map(Row::cells));
+            out.push_str(&aligned(&table));
+        }
+        out
+    }
+
+    /// For the README: the same, as tables of Markdown.
+    pub fn markdown(&self) -> String {
+        let [machine, versions] = self.circumstances();
+        let mut out = format!(
+            "Run of {}: {}. {machine}; {versions}.\n",
+            self.date, self.plan
+        );
+        for remark in &self.remarks {
+            out.push_str(&format!("\n{remark}\n"));
+        }
+        for rows in [&self.promises, &self.others] {
+            out.push_str(&format!("\n| {} |\n", HEAD.join(" | ")));
+            out.push_str("|---|---|---|---|---|---|\n");
+            for row in rows {
+                let cells = row.cells().map(|cell| cell.replace('|', "\\|"));
+                out.push_str(&format!("| {} |\n", cells.join(" | ")));
+            }
+        }
+        out
+    }
+}
+
+/// Columns as wide as their widest cell; the last one is left ragged.
+fn aligned(table: &[[String; 6]]) -> String {
+    let width = |column: usize| {
+        let cells = table.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut out = String::new();
+    for row in table {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let pad = " ".repeat(width - cell.chars().count());
+            line.push_str(&format!("{cell}{pad}  "));
+        }
+        line.push_str(&row[5]);
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> (Option<Bound>, Option<Bound>) {
+        (Some(Bound::AtLeast(0.5)), Some(Bound::AtLeast(0.75)))
+    }
+
+    #[test]
+    fn each_side_of_the_two_numbers_has_its_word() {
+        let (required, target) = bounds();
+        assert_eq!(verdict(0.4, required, target), "missed");
+        assert_eq!(verdict(0.6, required, target), "reached, target ahead");
+        assert_eq!(verdict(0.8, required, target), "target reached");
+        assert_eq!(verdict(0.6, None, target), "target ahead");
+        assert_eq!(verdict(0.6, required, None), "reached");
+    }
+
+    #[test]
+    fn every_promise_has_a_row_when_nothing_was_measured() {
+        let rows = promise_rows(&Measurements::default());
+        assert_eq!(rows.len(), PROMISES.len());
+        assert!(rows.iter().all(|row| row.verdict == "not measured"));
+    }
+
+    #[test]
+    fn the_reason_for_a_missing_figure_stands_in_its_row() {
+        let mut all = Measurements::default();
+        all.push("throughput/native", 100.0);
+        all.absent("throughput/skiff/hello-wasi", "there is no `skiff`");
+        let row = &promise_rows(&all)[0];
+        assert_eq!(row.cells()[5], "not measured: there is no `skiff`");
+    }
+
+    #[test]
+    fn a_figure_is_judged_by_its_median() {
+        let mut all = Measurements::default();
+        all.push("throughput/native", 100.0);
+        for figure in [40.0, 60.0, 90.0] {
+            all.push("throughput/skiff/hello-wasi", figure);
+        }
+        let row = &promise_rows(&all)[0];
+        assert_eq!(row.verdict, "reached, target ahead");
+        assert_eq!(row.range(), "0.400–0.900");
+    }
+
+    #[test]
+    fn columns_stay_aligned_with_letters_of_two_bytes() {
+        let cells = |what: &str| [what, "1", "", "", "", "x"].map(str::to_owned);
+        let text = aligned(&[cells("≥≥"), cells("abcd")]);
+        let columns: Vec<Option<usize>> = text
+            .lines()
+            .map(|line| line.chars().position(|letter| letter == '1'))
+            .collect();
+        assert_eq!(columns, [Some(6), Some(6)]);
+    }
+}

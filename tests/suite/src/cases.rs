@@ -1,0 +1,32 @@
+//! What must hold, a module for each subject.
+
+mod commands;
+mod kinds;
+mod life;
+mod linux;
+mod output;
+mod refusals;
+mod samples;
+mod settings;
+mod volumes;
+
+use crate::harness::Case;
+
+/// All cases, in the order in which a reader would want them to fail.
+pub fn all() -> Vec<Case> {
+    [
+        linux::cases(),
+        kinds::cases(),
+        samples::cases(),
+        settings::cases(),
+        output::cases(),
+        volumes::cases(),
+        commands::cases(),
+        life::cases(),
+        refusals::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(Case::shortened)
+    .collect()
+}

@@ -1,0 +1,64 @@
+//! The suite against a real containerd: pods as kubelet runs them and tasks
+//! as `ctr` runs them, at each release line of containerd.
+//!
+//! Every test program of this crate is [`run`] with a version. It builds what
+//! is missing, moves into namespaces of its own, starts containerd, runs the
+//! cases of [`cases`] and then looks for leftovers, which fail the run as any
+//! case does.
+
+pub mod apps;
+pub mod cases;
+pub mod harness;
+pub mod node;
+pub mod pods;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use skiff_test_support::containerd::{Settings, Version, last_lines};
+use skiff_test_support::guard::{self, Run};
+
+use crate::harness::{Options, Outcome};
+use crate::node::Node;
+
+/// Runs the suite at that version of containerd. To be the whole of `main`:
+/// namespaces can only be left before there are threads.
+pub fn run(version: Version, native: &'static str) -> ExitCode {
+    guard::run_if_asked();
+    let options = Options::read(std::env::args().skip(1));
+    if options.list {
+        harness::list(&cases::all(), &options);
+        return ExitCode::SUCCESS;
+    }
+    match within(version, native, &options) {
+        Ok(outcome) if outcome.is_good() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("the suite cannot run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn within(version: Version, native: &'static str, options: &Options) -> anyhow::Result<Outcome> {
+    let settings = Settings::new(version)?.with_skiff();
+    let run = Run::isolated().context(
+        "it starts a containerd; run it as root, or leave it out with --exclude skiff-suite",
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let node = Node::start(run, &settings, native).await?;
+        let (node, mut outcome) = harness::run(cases::all(), options, node).await?;
+        let log = node.containerd().log();
+        let left = node.shut_down().await;
+        outcome.leftovers(&left);
+        if !outcome.is_good() && options.show_log {
+            println!("the end of containerd's log:\n{}", last_lines(&log));
+        }
+        anyhow::Ok(outcome)
+    })?;
+    outcome.print();
+    Ok(outcome)
+}

@@ -1,0 +1,9 @@
+//! The suite at the oldest release line of containerd that the shim supports.
+
+use std::process::ExitCode;
+
+use skiff_test_support::Version;
+
+fn main() -> ExitCode {
+    skiff_suite::run(Version::V1_7, env!("CARGO_BIN_EXE_suite-native"))
+}

@@ -1,0 +1,403 @@
+//! Starts a containerd of its own and stops it without a trace.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::config::{self, PAUSE_IMAGE, Places, Runtime};
+use crate::cri::{Cri, CriError};
+use crate::ctr::CtrError;
+use crate::guard::Run;
+use crate::leftovers::{self, Leftover};
+use crate::oci::{Image, ImageError};
+use crate::tools::{self, ToolError};
+use crate::{network, paths, processes};
+
+pub use crate::config::Runtime as RuntimeHandler;
+pub use crate::tools::Version;
+
+/// How long containerd may take until it answers. It takes half a second;
+/// a busy machine may take much more.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long it may take to end when told to.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// The search path of containerd. Its own, so that no shim or plugin of the
+/// person who runs the tests is picked up by chance.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What can go wrong until containerd is ready.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file or folder of the run cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program cannot be started.
+    #[error("cannot start `{}`", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program of a runtime is not there.
+    #[error("`{}` is not there; run `cargo build -p containerd-shim-skiff` first", path.display())]
+    NoShim {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// containerd ended, or is not ready in time.
+    #[error("containerd is not ready; it says:\n{log}")]
+    NotReady {
+        /// The end of its log.
+        log: String,
+        /// The last error of its runtime service, if it answered at all.
+        source: Option<CriError>,
+    },
+    /// The pause image cannot be made.
+    #[error("cannot make the pause image")]
+    PauseImage(#[from] ImageError),
+    /// The pause image cannot be imported.
+    #[error("cannot import the pause image")]
+    Import(#[from] CtrError),
+}
+
+/// What to start. Made before a run is isolated, because building what is
+/// missing may need the network.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    version: Version,
+    programs: PathBuf,
+    pause: PathBuf,
+    runtimes: Vec<Runtime>,
+}
+
+impl Settings {
+    /// A containerd of that version with the handler `runc`, built if it is
+    /// not there yet.
+    ///
+    /// # Errors
+    ///
+    /// When a tool cannot be built.
+    pub fn new(version: Version) -> Result<Self, ToolError> {
+        let runc = Runtime {
+            handler: "runc".into(),
+            kind: "io.containerd.runc.v2".into(),
+            program: None,
+        };
+        let programs = tools::containerd(version)?;
+        Ok(Self {
+            version,
+            programs,
+            pause: tools::pause()?,
+            runtimes: vec![runc],
+        })
+    }
+
+    /// Adds the handler `skiff`, the shim of the build that runs.
+    #[must_use]
+    pub fn with_skiff(self) -> Self {
+        self.with_runtime(Runtime {
+            handler: "skiff".into(),
+            kind: "io.containerd.skiff.v1".into(),
+            program: Some(paths::skiff()),
+        })
+    }
+
+    /// Adds a handler, for example a shim to compare with.
+    #[must_use]
+    pub fn with_runtime(mut self, runtime: Runtime) -> Self {
+        self.runtimes.push(runtime);
+        self
+    }
+}
+
+/// A running containerd. Stop it with [`Containerd::shut_down`], which tells
+/// what was left; dropping it ends everything without a word.
+#[derive(Debug)]
+pub struct Containerd {
+    // In this order: the daemon is ended before its folders are removed.
+    daemon: Daemon,
+    cri: Cri,
+    programs: PathBuf,
+    version: Version,
+    run: Run,
+}
+
+impl Containerd {
+    /// Starts it and waits until it is ready to run pods.
+    ///
+    /// # Errors
+    ///
+    /// When a shim is missing, containerd does not start, or the pause image
+    /// cannot be imported.
+    pub async fn start(run: Run, settings: &Settings) -> Result<Self, StartError> {
+        let layout = Folders::below(run.folder());
+        layout.fill(&run, settings)?;
+        let daemon = Daemon::spawn(&run, &layout, settings)?;
+        run.cgroups()
+            .adopt("daemon", daemon.0.id())
+            .map_err(|source| StartError::Write {
+                path: "cgroup.procs".into(),
+                source,
+            })?;
+        let cri = Cri::connect(
+            &run.state().join("containerd.sock"),
+            run.folder(),
+            run.name(),
+        );
+        let programs = settings.programs.clone();
+        let mut started = Self {
+            daemon,
+            cri,
+            programs,
+            version: settings.version,
+            run,
+        };
+        started.wait_ready().await?;
+        started.import_pause(&settings.pause).await?;
+        Ok(started)
+    }
+
+    /// Its runtime and image service, as kubelet uses them.
+    pub fn cri(&self) -> &Cri {
+        &self.cri
+    }
+
+    /// Which release it is.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The run it belongs to.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The program `ctr` of the same release.
+    pub(crate) fn ctr_program(&self) -> PathBuf {
+        self.programs.join("ctr")
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run.state().join("containerd.sock")
+    }
+
+    /// Where its content store keeps a blob, for tests that damage one.
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let store = self
+            .run
+            .folder()
+            .join("data/io.containerd.content.v1.content");
+        store.join(crate::oci::blob_name(digest))
+    }
+
+    /// All of its log so far, with what its shims write to it.
+    pub fn log(&self) -> String {
+        read_log(&self.run)
+    }
+
+    /// Removes every pod and task, stops containerd, and gives what was still
+    /// there although nothing should have been. All of that is removed too.
+    pub async fn shut_down(mut self) -> Vec<Leftover> {
+        let mut left = Vec::new();
+        if let Err(error) = self.cri.remove_all_pods().await {
+            left.push(Leftover::Unremoved(error.to_string()));
+        }
+        if let Err(error) = self.remove_all_tasks().await {
+            left.push(Leftover::Unremoved(error.to_string()));
+        }
+        left.extend(leftovers::of_pods(&self.run, self.daemon.0.id()));
+        processes::signal(self.daemon.0.id(), Signal::TERM);
+        if !self.daemon.ended_within(ENDED_WITHIN) {
+            left.push(Leftover::Unremoved(
+                "containerd does not end when told to".into(),
+            ));
+        }
+        left.extend(leftovers::of_containerd(&self.run));
+        left
+    }
+
+    async fn wait_ready(&mut self) -> Result<(), StartError> {
+        const AGAIN: Duration = Duration::from_millis(20);
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            let source = match self.cri.ready().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => None,
+                Err(error) => Some(error),
+            };
+            if self.daemon.ended_within(Duration::ZERO) || Instant::now() > end {
+                return Err(StartError::NotReady {
+                    log: last_lines(&self.log()),
+                    source,
+                });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn import_pause(&self, program: &Path) -> Result<(), StartError> {
+        let image = Image::linux()
+            .copy(program, "pause", 0o755)?
+            .entrypoint(&["/pause"]);
+        let layout = image.write(self.run.folder().join("pause-image"))?;
+        self.import(&layout, PAUSE_IMAGE).await?;
+        Ok(())
+    }
+}
+
+/// The daemon's process; ended, at the latest, when dropped.
+#[derive(Debug)]
+struct Daemon(Child);
+
+impl Daemon {
+    fn spawn(run: &Run, folders: &Folders, settings: &Settings) -> Result<Self, StartError> {
+        let program = settings.programs.join("containerd");
+        let log_path = log_path(run);
+        let log = File::create(&log_path).map_err(|source| StartError::Write {
+            path: log_path,
+            source,
+        })?;
+        let path = format!(
+            "{}:{}:{SYSTEM_PATH}",
+            folders.bin.display(),
+            settings.programs.display()
+        );
+        let spawn = |log: File| {
+            Command::new(&program)
+                .arg("--config")
+                .arg(&folders.config)
+                .env_clear()
+                .env("PATH", path)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                // An interrupt from the keyboard ends the run, which ends it.
+                .process_group(0)
+                .spawn()
+        };
+        spawn(log).map(Self).map_err(|source| StartError::Spawn {
+            program: program.clone(),
+            source,
+        })
+    }
+
+    fn ended_within(&mut self, limit: Duration) -> bool {
+        const AGAIN: Duration = Duration::from_millis(10);
+        let end = Instant::now() + limit;
+        loop {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nobody to kill.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What lies where in the folder of a run.
+struct Folders {
+    bin: PathBuf,
+    cni: PathBuf,
+    registries: PathBuf,
+    config: PathBuf,
+}
+
+impl Folders {
+    fn below(folder: &Path) -> Self {
+        Self {
+            bin: folder.join("bin"),
+            cni: folder.join("cni"),
+            registries: folder.join("registries"),
+            config: folder.join("containerd.toml"),
+        }
+    }
+
+    fn fill(&self, run: &Run, settings: &Settings) -> Result<(), StartError> {
+        for folder in [
+            &self.bin,
+            &self.cni,
+            &self.registries,
+            &run.state().to_owned(),
+        ] {
+            fs::create_dir_all(folder).map_err(|source| StartError::Write {
+                path: folder.clone(),
+                source,
+            })?;
+        }
+        for runtime in &settings.runtimes {
+            self.link(runtime)?;
+        }
+        let addresses = run.folder().join("addresses").display().to_string();
+        let cni = network::cni_list(run.bridge(), &run.subnet(), &addresses);
+        write(&self.cni.join("10-tests.conflist"), &cni)?;
+        let places = Places {
+            root: run.folder(),
+            state: run.state(),
+            cni: &self.cni,
+            registries: &self.registries,
+        };
+        let config = config::containerd(settings.version, &places, &settings.runtimes);
+        write(&self.config, &config)
+    }
+
+    fn link(&self, runtime: &Runtime) -> Result<(), StartError> {
+        let Some(program) = &runtime.program else {
+            return Ok(());
+        };
+        if !program.exists() {
+            return Err(StartError::NoShim {
+                path: program.clone(),
+            });
+        }
+        let link = self.bin.join(runtime.program_name());
+        symlink(program, &link).map_err(|source| StartError::Write { path: link, source })
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StartError> {
+    fs::write(path, text).map_err(|source| StartError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn log_path(run: &Run) -> PathBuf {
+    run.folder().join("containerd.log")
+}
+
+fn read_log(run: &Run) -> String {
+    let bytes = fs::read(log_path(run)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Enough of a log to show a failure with what led to it.
+pub fn last_lines(log: &str) -> String {
+    const KEPT: usize = 40;
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(KEPT)..].join("\n")
+}

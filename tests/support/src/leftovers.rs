@@ -1,0 +1,136 @@
+//! What should not be there once every pod and task was removed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::guard::{Run, mounts_below};
+use crate::processes::{self, Process};
+
+/// Shims and their helpers end after their pod is gone, on their own.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Something that outlived what it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// A pod, task or daemon that could not be removed, with the reason.
+    Unremoved(String),
+    /// A process.
+    Process(Process),
+    /// A mount.
+    Mount(PathBuf),
+    /// A cgroup.
+    Cgroup(PathBuf),
+    /// A network namespace.
+    NetworkNamespace(PathBuf),
+    /// An interface on the bridge of the run.
+    Interface(PathBuf),
+    /// A socket or other file of a shim.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Leftover {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unremoved(reason) => write!(out, "not removed: {reason}"),
+            Self::Process(process) => write!(out, "process {process}"),
+            Self::Mount(path) => write!(out, "mount {}", path.display()),
+            Self::Cgroup(path) => write!(out, "cgroup {}", path.display()),
+            Self::NetworkNamespace(path) => write!(out, "network namespace {}", path.display()),
+            Self::Interface(path) => write!(out, "interface {}", path.display()),
+            Self::File(path) => write!(out, "file {}", path.display()),
+        }
+    }
+}
+
+/// What is left of pods and tasks while containerd, process `daemon`, still
+/// runs. Everything gets its time to go first.
+pub fn of_pods(run: &Run, daemon: u32) -> Vec<Leftover> {
+    let others = || -> BTreeSet<u32> {
+        run.cgroups()
+            .processes()
+            .into_iter()
+            .filter(|pid| *pid != daemon)
+            .collect()
+    };
+    let mut left: Vec<_> = processes::wait_gone(others, GONE_WITHIN)
+        .into_iter()
+        .map(Leftover::Process)
+        .collect();
+    left.extend(settled(|| {
+        let mut left = files(&run.state().join("netns"), Leftover::NetworkNamespace);
+        let mounts = mounts_below(&[run.folder(), run.state()]);
+        left.extend(
+            mounts
+                .into_iter()
+                .filter(|place| !is_own(place))
+                .map(Leftover::Mount),
+        );
+        left.extend(groups_of_containers(run));
+        let bridge = Path::new("/sys/class/net").join(run.bridge()).join("brif");
+        left.extend(files(&bridge, Leftover::Interface));
+        left
+    }));
+    left
+}
+
+/// What is left after containerd ended: nothing may run, no shim may have
+/// kept its socket.
+pub fn of_containerd(run: &Run) -> Vec<Leftover> {
+    let all = || run.cgroups().processes();
+    let processes = processes::wait_gone(all, GONE_WITHIN);
+    let mut left: Vec<_> = processes.into_iter().map(Leftover::Process).collect();
+    if run.is_isolated() {
+        // The machine's own shims keep theirs there too, but not in a run that
+        // has a /run of its own.
+        left.extend(files(Path::new("/run/containerd/s"), Leftover::File));
+    }
+    left
+}
+
+/// The cgroups below the run's that are not containerd's own.
+fn groups_of_containers(run: &Run) -> Vec<Leftover> {
+    let groups = run.cgroups().groups();
+    // What is made on the way to a container's group (`pods`, the group of a
+    // pod itself) is kubelet's to remove, and stays when it is empty.
+    let made_on_the_way = |group: &Path| {
+        let inner = group
+            .components()
+            .rev()
+            .take_while(|part| part.as_os_str() != run.name());
+        let depth = inner.count();
+        let below_pods = group.components().any(|part| part.as_os_str() == "pods");
+        depth == 0 || group.ends_with("daemon") || (below_pods && depth <= 2)
+    };
+    groups
+        .into_iter()
+        .filter(|group| !made_on_the_way(group))
+        .map(Leftover::Cgroup)
+        .collect()
+}
+
+/// The layer over `/var/lib` is the run's own.
+fn is_own(place: &Path) -> bool {
+    place.components().any(|part| part.as_os_str() == "var-lib")
+}
+
+/// Looks until nothing is left or the time is over.
+fn settled(look: impl Fn() -> Vec<Leftover>) -> Vec<Leftover> {
+    const AGAIN: Duration = Duration::from_millis(20);
+    let end = Instant::now() + GONE_WITHIN;
+    loop {
+        let left = look();
+        if left.is_empty() || Instant::now() > end {
+            return left;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn files(folder: &Path, kind: fn(PathBuf) -> Leftover) -> Vec<Leftover> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries.flatten().map(|entry| kind(entry.path())).collect()
+}

@@ -1,0 +1,37 @@
+//! A private containerd for tests, benches and `make run`.
+//!
+//! A program that uses this crate has three lines at the top of its `main`,
+//! in this order, before it starts any thread:
+//!
+//! 1. [`guard::run_if_asked`]: the same program is also the guard process
+//!    that clears up when the test run itself is killed.
+//! 2. [`isolation::enter`] (optional): own network and mount namespaces, so
+//!    that nothing the run does can be seen by, or outlive it on, the machine.
+//! 3. [`containerd::Containerd::start`], inside a tokio runtime.
+//!
+//! What is built or found where is told by [`tools`] and [`paths`]; images are
+//! written by [`oci`]; pods are run through [`cri`], plain tasks through
+//! [`ctr`]; [`measure`] tells what a pod costs.
+
+pub mod cgroups;
+pub mod containerd;
+pub mod cri;
+pub mod ctr;
+pub mod guard;
+pub mod http;
+pub mod isolation;
+pub mod leftovers;
+pub mod logs;
+pub mod measure;
+pub mod network;
+pub mod oci;
+pub mod paths;
+pub mod pod;
+pub mod processes;
+pub mod tools;
+
+mod config;
+
+pub use containerd::{Containerd, Settings, Version};
+pub use cri::Cri;
+pub use pod::{Container, ContainerSpec, Pod};

@@ -1,0 +1,136 @@
+//! The network of a run: loopback, a bridge, and what CNI is told of it.
+
+use std::ffi::{c_int, c_short, c_ulong};
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::net::{AddressFamily, SocketType, socket};
+use serde_json::json;
+
+/// Deletes a bridge that is down. Not in the libc crate; from the kernel's
+/// `linux/sockios.h`.
+const SIOCBRDELBR: c_ulong = 0x89a1;
+
+/// What the bridge plugin of CNI is told. The address range may be the same
+/// in every isolated run; runs on the machine's own network differ by it.
+///
+/// Masquerading is off: pods talk to the run and to each other, and no rule is
+/// left in any iptables chain.
+pub(crate) fn cni_list(bridge: &str, subnet: &str, state: &str) -> String {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "skiff-tests",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": bridge,
+            "isGateway": true,
+            "hairpinMode": true,
+            "ipMasq": false,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": state,
+                "ranges": [[{ "subnet": subnet }]],
+                "routes": [{ "dst": "0.0.0.0/0" }],
+            },
+        }],
+    })
+    .to_string()
+}
+
+/// Brings the loopback interface of a new network namespace up.
+///
+/// # Errors
+///
+/// What the kernel says; this needs root.
+pub fn loopback_up() -> io::Result<()> {
+    set_flags("lo", |flags| flags | (libc::IFF_UP as c_short))
+}
+
+/// Removes a bridge. One that is not there is no error.
+///
+/// # Errors
+///
+/// What the kernel says; this needs root.
+pub fn remove_bridge(name: &str) -> io::Result<()> {
+    match set_flags(name, |flags| flags & !(libc::IFF_UP as c_short)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+        other => other?,
+    }
+    let wire = control()?;
+    let request = request(name)?;
+    // SAFETY: the request names the bridge with a terminated string that lives
+    // across the call, which is all this call reads.
+    let done = unsafe {
+        libc::ioctl(
+            wire.as_raw_fd(),
+            SIOCBRDELBR as _,
+            request.ifr_name.as_ptr(),
+        )
+    };
+    checked(done)
+}
+
+fn set_flags(name: &str, change: impl Fn(c_short) -> c_short) -> io::Result<()> {
+    let wire = control()?;
+    let mut request = request(name)?;
+    // SAFETY: the kernel fills the flags of the request it is pointed at,
+    // which is large enough and lives across the call.
+    checked(unsafe { libc::ioctl(wire.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request) })?;
+    // SAFETY: the call before filled this field of the union.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = change(flags);
+    // SAFETY: the kernel reads the same request, whose flags are set.
+    checked(unsafe {
+        libc::ioctl(
+            wire.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )
+    })
+}
+
+fn control() -> io::Result<rustix::fd::OwnedFd> {
+    Ok(socket(AddressFamily::INET, SocketType::DGRAM, None)?)
+}
+
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: all-zero is a valid value of this plain C structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        let text = format!("interface name `{name}` is longer than the kernel takes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    for (into, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *into = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn checked(result: c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_name_that_does_not_fit_is_refused() {
+        let Err(error) = request("a-bridge-with-a-long-name") else {
+            panic!("it fits")
+        };
+        assert!(
+            error.to_string().contains("a-bridge-with-a-long-name"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bridge_that_is_not_there_needs_no_removal() {
+        remove_bridge("skiff-none").expect("absent is fine");
+    }
+}

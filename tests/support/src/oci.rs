@@ -1,0 +1,431 @@
+//! Writes OCI layouts: images of plain files, Wasm packages, and whatever
+//! odd or damaged artifact a test needs.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// Media type of an image manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an image's configuration.
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Media type of a layer that is a plain tar archive.
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Media type of the configuration of a Wasm package (CNCF, `wkg oci push`).
+pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
+/// Media type of the one layer of a Wasm package.
+pub const WASM_LAYER: &str = "application/wasm";
+
+/// What can go wrong while an image is written.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file that goes into the image cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the layout cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The archive of a layer or layout cannot be made.
+    #[error("cannot archive `{name}`")]
+    Archive {
+        /// The entry at which it failed.
+        name: String,
+        /// What the archiver said.
+        source: io::Error,
+    },
+    /// A layout has no index that can be read.
+    #[error("`{}` is not the index of a layout", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// A blob as a manifest refers to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// What the bytes are.
+    pub media_type: String,
+    /// `sha256:` and 64 digits.
+    pub digest: String,
+    /// Their number.
+    pub size: usize,
+}
+
+impl Descriptor {
+    /// The descriptor these bytes have.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size: bytes.len(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.size })
+    }
+}
+
+/// An OCI layout: a folder with `oci-layout`, `index.json` and blobs.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    folder: PathBuf,
+}
+
+impl Layout {
+    /// Takes a folder that holds a layout already, for example one that
+    /// `skiff push --to-layout` made.
+    pub fn open(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// Begins an empty layout. It is complete after [`Layout::manifest`].
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written.
+    pub fn create(folder: impl Into<PathBuf>) -> Result<Self, ImageError> {
+        let layout = Self::open(folder);
+        let blobs = layout.folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(|source| ImageError::Write {
+            path: blobs.clone(),
+            source,
+        })?;
+        layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Ok(layout)
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Adds a blob.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, ImageError> {
+        let descriptor = Descriptor::of(media_type, bytes);
+        self.write(&blob_name(&descriptor.digest), bytes)?;
+        Ok(descriptor)
+    }
+
+    /// Adds the manifest of this configuration and these layers, and makes it
+    /// the one the layout is about. Gives the manifest's descriptor.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn manifest(
+        &self,
+        config: &Descriptor,
+        layers: &[Descriptor],
+    ) -> Result<Descriptor, ImageError> {
+        let layers: Vec<_> = layers.iter().map(Descriptor::json).collect();
+        let document = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config.json(),
+            "layers": layers,
+        });
+        let manifest = self.blob(MANIFEST, document.to_string().as_bytes())?;
+        let index = json!({ "schemaVersion": 2, "manifests": [manifest.json()] });
+        self.write("index.json", index.to_string().as_bytes())?;
+        Ok(manifest)
+    }
+
+    /// Writes the layout as one archive, its image named for containerd.
+    ///
+    /// # Errors
+    ///
+    /// When the layout is not whole, or the archive cannot be written.
+    pub fn archive(&self, name: &str, out: impl Write) -> Result<(), ImageError> {
+        let index = self.named_index(name)?;
+        let mut archive = tar::Builder::new(out);
+        append(&mut archive, "index.json", 0o644, index.as_bytes())?;
+        append(&mut archive, "oci-layout", 0o644, &self.read("oci-layout")?)?;
+        let mut blobs = Vec::new();
+        files_below(&self.folder.join("blobs"), &mut blobs)?;
+        for blob in blobs {
+            let inner = blob.strip_prefix(&self.folder).unwrap_or(&blob);
+            archive
+                .append_path_with_name(&blob, inner)
+                .map_err(|source| ImageError::Archive {
+                    name: inner.display().to_string(),
+                    source,
+                })?;
+        }
+        archive.finish().map_err(|source| ImageError::Archive {
+            name: name.to_owned(),
+            source,
+        })
+    }
+
+    /// The index with the annotation by which containerd names an image.
+    fn named_index(&self, name: &str) -> Result<String, ImageError> {
+        let bytes = self.read("index.json")?;
+        let mut index: Value =
+            serde_json::from_slice(&bytes).map_err(|source| ImageError::Index {
+                path: self.folder.join("index.json"),
+                source,
+            })?;
+        for manifest in index["manifests"].as_array_mut().into_iter().flatten() {
+            manifest["annotations"] = json!({ "io.containerd.image.name": name });
+        }
+        Ok(index.to_string())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, ImageError> {
+        read(&self.folder.join(name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
+        let path = self.folder.join(name);
+        fs::write(&path, bytes).map_err(|source| ImageError::Write { path, source })
+    }
+}
+
+/// Where a blob lies below its layout: `blobs/sha256/…`.
+pub fn blob_name(digest: &str) -> String {
+    format!("blobs/{}", digest.replacen(':', "/", 1))
+}
+
+/// An image made of files, as `FROM scratch` and `COPY` would make it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    platform: (&'static str, &'static str),
+    entrypoint: Vec<String>,
+    env: Vec<String>,
+    files: Vec<(String, u32, Vec<u8>)>,
+}
+
+impl Image {
+    /// An empty image for this machine.
+    pub fn linux() -> Self {
+        Self::for_platform("amd64", "linux")
+    }
+
+    /// An empty image for that architecture and system, for example `wasm`
+    /// and `wasi`, as `docker build --platform wasi/wasm` labels it.
+    pub fn for_platform(architecture: &'static str, os: &'static str) -> Self {
+        let platform = (architecture, os);
+        Self {
+            platform,
+            entrypoint: Vec::new(),
+            env: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Adds a file. The path is relative to the image's root.
+    #[must_use]
+    pub fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), mode, content.into()));
+        self
+    }
+
+    /// Adds a file of this machine.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn copy(self, from: &Path, to: &str, mode: u32) -> Result<Self, ImageError> {
+        let content = read(from)?;
+        Ok(self.file(to, mode, content))
+    }
+
+    /// Adds a folder of this machine with all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn copy_folder(mut self, from: &Path, to: &str) -> Result<Self, ImageError> {
+        let mut found = Vec::new();
+        files_below(from, &mut found)?;
+        for file in found {
+            let inner = file.strip_prefix(from).unwrap_or(&file);
+            let path = Path::new(to).join(inner).display().to_string();
+            self = self.copy(&file, &path, 0o644)?;
+        }
+        Ok(self)
+    }
+
+    /// Sets what a container runs.
+    #[must_use]
+    pub fn entrypoint(mut self, words: &[&str]) -> Self {
+        self.entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Adds a variable of the environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Writes it as a layout of one layer.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written.
+    pub fn write(&self, folder: impl Into<PathBuf>) -> Result<Layout, ImageError> {
+        let layout = Layout::create(folder)?;
+        let layer = layout.blob(LAYER, &self.layer()?)?;
+        let config = json!({
+            "architecture": self.platform.0,
+            "os": self.platform.1,
+            "config": { "Entrypoint": self.entrypoint, "Env": self.env },
+            "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
+        });
+        let config = layout.blob(CONFIG, config.to_string().as_bytes())?;
+        layout.manifest(&config, &[layer])?;
+        Ok(layout)
+    }
+
+    fn layer(&self) -> Result<Vec<u8>, ImageError> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, mode, content) in &self.files {
+            append(&mut archive, path, *mode, content)?;
+        }
+        archive.into_inner().map_err(|source| ImageError::Archive {
+            name: "layer".into(),
+            source,
+        })
+    }
+}
+
+/// A Wasm package as `wkg oci push` makes it of a component.
+///
+/// # Errors
+///
+/// When the folder cannot be written.
+pub fn wasm_package(wasm: &[u8], folder: impl Into<PathBuf>) -> Result<Layout, ImageError> {
+    let layout = Layout::create(folder)?;
+    let layer = layout.blob(WASM_LAYER, wasm)?;
+    let config = json!({
+        "created": "2026-01-01T00:00:00Z",
+        "architecture": "wasm",
+        "os": "wasip2",
+        "layerDigests": [layer.digest],
+        "component": { "exports": ["wasi:http/incoming-handler@0.2.0"], "imports": [] },
+    });
+    let config = layout.blob(WASM_CONFIG, config.to_string().as_bytes())?;
+    layout.manifest(&config, &[layer])?;
+    Ok(layout)
+}
+
+fn append<W: Write>(
+    archive: &mut tar::Builder<W>,
+    path: &str,
+    mode: u32,
+    content: &[u8],
+) -> Result<(), ImageError> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(mode);
+    header.set_size(content.len() as u64);
+    archive
+        .append_data(&mut header, path.trim_start_matches('/'), content)
+        .map_err(|source| ImageError::Archive {
+            name: path.to_owned(),
+            source,
+        })
+}
+
+/// All files below a folder, in order of their names, so that the same folder
+/// makes the same image.
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), ImageError> {
+    let failed = |source| ImageError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut entries: Vec<_> = fs::read_dir(folder)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .map_err(failed)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        if entry.file_type().map_err(failed)?.is_dir() {
+            files_below(&entry.path(), found)?;
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    fs::read(path).map_err(|source| ImageError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_files_make_the_same_image() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = Image::linux()
+            .file("a/b", 0o755, "hello")
+            .entrypoint(&["/a/b"]);
+        image.write(folder.path().join("one")).expect("written");
+        image.write(folder.path().join("two")).expect("written");
+        let index =
+            |name: &str| fs::read(folder.path().join(name).join("index.json")).expect("read");
+        assert_eq!(index("one"), index("two"));
+    }
+
+    #[test]
+    fn an_archive_holds_the_name_and_every_blob() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = wasm_package(b"\0asm", folder.path()).expect("written");
+        let mut bytes = Vec::new();
+        layout
+            .archive("localhost/a:1", &mut bytes)
+            .expect("archived");
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let names: Vec<_> = archive
+            .entries()
+            .expect("entries")
+            .map(|entry| {
+                entry
+                    .expect("entry")
+                    .path()
+                    .expect("path")
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        assert_eq!(names[..2], ["index.json", "oci-layout"]);
+        let layer = Descriptor::of(WASM_LAYER, b"\0asm");
+        assert!(names.contains(&blob_name(&layer.digest)), "{names:?}");
+        assert!(
+            layout
+                .named_index("localhost/a:1")
+                .expect("index")
+                .contains("localhost/a:1")
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! Where the build puts things, found from where the running program lies.
+//!
+//! Nothing is read from the environment: a test program is itself in the
+//! target folder, so the folder that belongs to it is never a guess.
+
+use std::path::{Path, PathBuf};
+
+/// Cargo marks every target folder with this file.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// The folder of the profile in use, for example `target/<triple>/debug`.
+///
+/// # Panics
+///
+/// If the running program was moved out of the target folder.
+pub fn profile_dir() -> PathBuf {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let holder = program.parent().expect("a program lies in a folder");
+    match holder.file_name() {
+        // Test and bench programs lie one folder deeper than plain ones.
+        Some(name) if name == "deps" => holder.parent().expect("deps lies in a profile").into(),
+        _ => holder.into(),
+    }
+}
+
+/// The target folder itself, which outlives profiles and triples.
+///
+/// # Panics
+///
+/// If the running program was moved out of the target folder.
+pub fn target_dir() -> PathBuf {
+    let profile = profile_dir();
+    let tagged = profile
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| folder.join(CACHE_TAG).exists())
+        .last()
+        .map(Path::to_owned);
+    tagged.expect("the program runs from a target folder that cargo made")
+}
+
+/// The shim and command line program of the profile in use. It is one file
+/// under two names; whether it was built is for the caller to check.
+pub fn skiff() -> PathBuf {
+    profile_dir().join("skiff")
+}
+
+/// A guest of `tests/guests`, by its name without the ending.
+pub fn guest(name: &str) -> PathBuf {
+    target_dir().join("guests").join(format!("{name}.wasm"))
+}
+
+/// The built folder of a sample application of `images/`.
+pub fn sample(name: &str) -> PathBuf {
+    target_dir().join("images").join(name)
+}

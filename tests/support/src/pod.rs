@@ -1,0 +1,463 @@
+//! A pod and its containers, from creation to removal.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use k8s_cri::v1 as api;
+
+use crate::cri::{Cri, CriError};
+use crate::http::{self, HttpError, Reply};
+use crate::logs::{self, Line};
+
+/// How often a wait asks again. Far below what is waited for.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Where kubelet has containers write why they ended.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// A running pod. It is removed by [`Pod::remove`], or at the latest when its
+/// containerd is shut down.
+#[derive(Debug)]
+pub struct Pod {
+    cri: Cri,
+    id: String,
+    ip: String,
+    config: api::PodSandboxConfig,
+    logs: PathBuf,
+}
+
+impl Pod {
+    pub(crate) fn new(
+        cri: Cri,
+        id: String,
+        ip: String,
+        config: api::PodSandboxConfig,
+        logs: PathBuf,
+    ) -> Self {
+        Self {
+            cri,
+            id,
+            ip,
+            config,
+            logs,
+        }
+    }
+
+    /// Its id at containerd, which is also its shim's.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its address.
+    pub fn ip(&self) -> &str {
+        &self.ip
+    }
+
+    /// The URL of a path at one of its ports.
+    pub fn url(&self, port: u16, path: &str) -> String {
+        format!("http://{}:{port}{path}", self.ip)
+    }
+
+    /// GET at port 80.
+    ///
+    /// # Errors
+    ///
+    /// When no whole answer comes; a status is never an error.
+    pub async fn get(&self, path: &str) -> Result<Reply, HttpError> {
+        http::get(&self.url(80, path)).await
+    }
+
+    /// Creates a container in it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says, with what its shim told it.
+    pub async fn create(&self, spec: &ContainerSpec) -> Result<Container, CriError> {
+        let termination = self.logs.join(format!("{}.termination", spec.name));
+        if spec.termination_message {
+            std::fs::write(&termination, "").map_err(|source| CriError::File {
+                path: termination.clone(),
+                source,
+            })?;
+        }
+        let config = spec.config(&termination);
+        let log = self.logs.join(&config.log_path);
+        let request = api::CreateContainerRequest {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let answer = self
+            .cri
+            .runtime()
+            .create_container(request)
+            .await
+            .map_err(CriError::refused("CreateContainer"))?;
+        let id = answer.into_inner().container_id;
+        Ok(Container {
+            cri: self.cri.clone(),
+            id,
+            log,
+            termination,
+        })
+    }
+
+    /// Creates a container and starts it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says to either call.
+    pub async fn run(&self, spec: &ContainerSpec) -> Result<Container, CriError> {
+        let container = self.create(spec).await?;
+        container.start().await?;
+        Ok(container)
+    }
+
+    /// Stops it and all its containers, and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says.
+    pub async fn stop(&self) -> Result<(), CriError> {
+        self.cri.stop_pod(&self.id).await
+    }
+
+    /// Stops and removes it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says.
+    pub async fn remove(self) -> Result<(), CriError> {
+        self.cri.remove_pod(&self.id).await
+    }
+}
+
+/// What a container is to be.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    name: String,
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Vec<api::Mount>,
+    resources: api::LinuxContainerResources,
+    termination_message: bool,
+}
+
+impl ContainerSpec {
+    /// A container that runs what its image says.
+    pub fn new(name: &str, image: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            mounts: Vec::new(),
+            resources: api::LinuxContainerResources::default(),
+            termination_message: false,
+        }
+    }
+
+    /// Replaces the image's entrypoint.
+    #[must_use]
+    pub fn command(mut self, words: &[&str]) -> Self {
+        self.command = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Sets the arguments after the entrypoint.
+    #[must_use]
+    pub fn args(mut self, words: &[&str]) -> Self {
+        self.args = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Mounts a folder or file of this machine that the container may write.
+    #[must_use]
+    pub fn mount(self, host: &Path, container: &str) -> Self {
+        self.mounted(host, container, false)
+    }
+
+    /// Mounts a folder or file of this machine that the container may read.
+    #[must_use]
+    pub fn mount_read_only(self, host: &Path, container: &str) -> Self {
+        self.mounted(host, container, true)
+    }
+
+    /// Limits its memory, in bytes; what would be swapped counts too.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: i64) -> Self {
+        self.resources.memory_limit_in_bytes = bytes;
+        self.resources.memory_swap_limit_in_bytes = bytes;
+        self
+    }
+
+    /// Limits its processor time, in thousandths of a core.
+    #[must_use]
+    pub fn cpu_limit(mut self, millis: i64) -> Self {
+        const PERIOD: i64 = 100_000;
+        self.resources.cpu_period = PERIOD;
+        self.resources.cpu_quota = millis * PERIOD / 1000;
+        self
+    }
+
+    /// Gives it a file for its last words, as kubelet does.
+    #[must_use]
+    pub fn termination_message(mut self) -> Self {
+        self.termination_message = true;
+        self
+    }
+
+    fn mounted(mut self, host: &Path, container: &str, readonly: bool) -> Self {
+        self.mounts.push(api::Mount {
+            container_path: container.to_owned(),
+            host_path: host.display().to_string(),
+            readonly,
+            ..Default::default()
+        });
+        self
+    }
+
+    fn config(&self, termination: &Path) -> api::ContainerConfig {
+        let spec = if self.termination_message {
+            self.clone().mounted(termination, TERMINATION_LOG, false)
+        } else {
+            self.clone()
+        };
+        let envs = spec
+            .env
+            .into_iter()
+            .map(|(key, value)| api::KeyValue { key, value })
+            .collect();
+        let image = api::ImageSpec {
+            image: spec.image,
+            ..Default::default()
+        };
+        let metadata = api::ContainerMetadata {
+            name: spec.name.clone(),
+            attempt: 0,
+        };
+        let linux = api::LinuxContainerConfig {
+            resources: Some(spec.resources),
+            ..Default::default()
+        };
+        let mut annotations = HashMap::new();
+        if spec.termination_message {
+            let key = "io.kubernetes.container.terminationMessagePath".to_owned();
+            annotations.insert(key, TERMINATION_LOG.to_owned());
+        }
+        api::ContainerConfig {
+            metadata: Some(metadata),
+            image: Some(image),
+            command: spec.command,
+            args: spec.args,
+            envs,
+            mounts: spec.mounts,
+            labels: HashMap::from([("io.kubernetes.container.name".into(), spec.name.clone())]),
+            annotations,
+            log_path: format!("{}.log", spec.name),
+            linux: Some(linux),
+            ..Default::default()
+        }
+    }
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not started.
+    Created,
+    /// Started.
+    Running,
+    /// Ended.
+    Exited,
+    /// containerd does not know.
+    Unknown,
+}
+
+/// What containerd tells of a container.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Where it is in its life.
+    pub state: State,
+    /// Its exit code, once it ended.
+    pub exit_code: i32,
+    /// One word for why it ended.
+    pub reason: String,
+    /// More words for it.
+    pub message: String,
+}
+
+/// A container of a pod. It is removed with the pod at the latest.
+#[derive(Debug)]
+pub struct Container {
+    cri: Cri,
+    id: String,
+    log: PathBuf,
+    termination: PathBuf,
+}
+
+impl Container {
+    /// Its id at containerd.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says, with what its shim told it.
+    pub async fn start(&self) -> Result<(), CriError> {
+        let request = api::StartContainerRequest {
+            container_id: self.id.clone(),
+        };
+        let started = self.cri.runtime().start_container(request).await;
+        started
+            .map(drop)
+            .map_err(CriError::refused("StartContainer"))
+    }
+
+    /// Tells it to end, and ends it after `grace`. Comes back when it ended.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says.
+    pub async fn stop(&self, grace: Duration) -> Result<(), CriError> {
+        let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        let request = api::StopContainerRequest {
+            container_id: self.id.clone(),
+            timeout,
+        };
+        let stopped = self.cri.runtime().stop_container(request).await;
+        stopped
+            .map(drop)
+            .map_err(CriError::refused("StopContainer"))
+    }
+
+    /// Removes it, ending it if it runs.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says.
+    pub async fn remove(self) -> Result<(), CriError> {
+        let request = api::RemoveContainerRequest {
+            container_id: self.id.clone(),
+        };
+        let removed = self.cri.runtime().remove_container(request).await;
+        removed
+            .map(drop)
+            .map_err(CriError::refused("RemoveContainer"))
+    }
+
+    /// What containerd knows of it.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says.
+    pub async fn status(&self) -> Result<Status, CriError> {
+        const CALL: &str = "ContainerStatus";
+        let request = api::ContainerStatusRequest {
+            container_id: self.id.clone(),
+            verbose: false,
+        };
+        let answer = self
+            .cri
+            .runtime()
+            .container_status(request)
+            .await
+            .map_err(CriError::refused(CALL))?;
+        let status = answer.into_inner().status.ok_or(CriError::Incomplete {
+            call: CALL,
+            part: "status",
+        })?;
+        let state = match status.state() {
+            api::ContainerState::ContainerCreated => State::Created,
+            api::ContainerState::ContainerRunning => State::Running,
+            api::ContainerState::ContainerExited => State::Exited,
+            api::ContainerState::ContainerUnknown => State::Unknown,
+        };
+        let api::ContainerStatus {
+            exit_code,
+            reason,
+            message,
+            ..
+        } = status;
+        Ok(Status {
+            state,
+            exit_code,
+            reason,
+            message,
+        })
+    }
+
+    /// Waits until it ended and tells how.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in time, or containerd does not know it.
+    pub async fn wait_exit(&self, limit: Duration) -> Result<Status, CriError> {
+        let end = Instant::now() + limit;
+        loop {
+            let status = self.status().await?;
+            if status.state == State::Exited {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                return Err(CriError::TooLate {
+                    what: format!("end of {}", self.id),
+                    limit,
+                });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// What it printed so far.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read, or is not of the prescribed form.
+    pub fn logs(&self) -> Result<Vec<Line>, CriError> {
+        logs::read(&self.log).map_err(|source| CriError::File {
+            path: self.log.clone(),
+            source,
+        })
+    }
+
+    /// Waits for a line that holds this text and gives all lines.
+    ///
+    /// # Errors
+    ///
+    /// When none comes in time; the error then shows the lines there are.
+    pub async fn wait_log(&self, text: &str, limit: Duration) -> Result<Vec<Line>, CriError> {
+        let end = Instant::now() + limit;
+        loop {
+            let lines = self.logs()?;
+            if lines.iter().any(|line| line.text.contains(text)) {
+                return Ok(lines);
+            }
+            if Instant::now() > end {
+                let what = format!("a line with `{text}` among {lines:#?}");
+                return Err(CriError::TooLate { what, limit });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// What it left as its last words; empty without
+    /// [`ContainerSpec::termination_message`].
+    pub fn last_words(&self) -> String {
+        std::fs::read_to_string(&self.termination).unwrap_or_default()
+    }
+}

@@ -1,0 +1,237 @@
+//! Programs that are built once a checkout and kept in the target folder:
+//! containerd at the versions under test, and the pause program of a pod.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+use crate::paths;
+
+/// A release line of containerd that the shim is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// The oldest line whose image service takes Wasm layers.
+    V1_7,
+    /// The current line.
+    V2,
+}
+
+impl Version {
+    /// Both, the current one first.
+    pub const ALL: [Self; 2] = [Self::V2, Self::V1_7];
+
+    /// The release that is built.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V1_7 => "1.7.35",
+            Self::V2 => "2.3.7",
+        }
+    }
+
+    /// The Go module that holds the release.
+    fn module(self) -> &'static str {
+        match self {
+            Self::V1_7 => "github.com/containerd/containerd",
+            Self::V2 => "github.com/containerd/containerd/v2",
+        }
+    }
+}
+
+/// What is built of containerd: the daemon, its client, and its shim for
+/// Linux containers.
+const CONTAINERD_PROGRAMS: [&str; 3] = ["containerd", "ctr", "containerd-shim-runc-v2"];
+
+/// Leaves out the snapshotters that need C libraries or kernels of their own.
+const CONTAINERD_TAGS: &str = "no_btrfs no_zfs no_devmapper";
+
+/// What can go wrong while a tool is looked for or built.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// A program of the machine is missing.
+    #[error("`{program}` cannot be run; {hint}")]
+    Missing {
+        /// Its name.
+        program: &'static str,
+        /// How to get it.
+        hint: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A build ran and failed.
+    #[error("building {tool} failed at `{step}`:\n{output}")]
+    Build {
+        /// What was built.
+        tool: String,
+        /// The command, as one would type it.
+        step: String,
+        /// The last lines it printed.
+        output: String,
+    },
+    /// A file or folder of the tool cache cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The folder that holds `containerd`, `ctr` and `containerd-shim-runc-v2` of
+/// this version. Builds them with Go where they are missing, which takes about
+/// two minutes on two cores and the module proxy.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn containerd(version: Version) -> Result<PathBuf, ToolError> {
+    let name = format!("containerd-{}", version.number());
+    kept(&name, |partial| build_containerd(version, partial))
+}
+
+/// The static program that holds a pod's namespaces: it does nothing until it
+/// is told to stop.
+///
+/// # Errors
+///
+/// When no C compiler is there, the build fails, or the cache cannot be
+/// written.
+pub fn pause() -> Result<PathBuf, ToolError> {
+    const SOURCE: &str = include_str!("../programs/pause.c");
+    let stamp = hex::encode(&Sha256::digest(SOURCE)[..6]);
+    let folder = kept(&format!("pause-{stamp}"), |partial| {
+        let source = partial.join("pause.c");
+        write(&source, SOURCE.as_bytes())?;
+        let mut compile = Command::new("cc");
+        compile
+            .args(["-static", "-Os", "-s", "-o"])
+            .arg(partial.join("pause"))
+            .arg(&source);
+        run("pause", "cc", "install gcc and libc6-dev", compile)
+    })?;
+    Ok(folder.join("pause"))
+}
+
+/// Gives the folder `name` of the tool cache, made by `build` if it is not
+/// there. Two test programs may ask at once: one builds, the other waits. A
+/// build that stops half-way leaves nothing that looks finished.
+fn kept(
+    name: &str,
+    build: impl FnOnce(&Path) -> Result<(), ToolError>,
+) -> Result<PathBuf, ToolError> {
+    let tools = paths::target_dir().join("tools");
+    let done = tools.join(name);
+    make(&tools)?;
+    let lock = tools.join(format!(".{name}.lock"));
+    let guard = File::create(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|source| ToolError::Write { path: lock, source })?;
+    if !done.exists() {
+        let partial = tools.join(format!(".{name}.partial"));
+        fs::remove_dir_all(&partial).ok();
+        make(&partial)?;
+        build(&partial)?;
+        fs::rename(&partial, &done).map_err(|source| ToolError::Write {
+            path: done.clone(),
+            source,
+        })?;
+    }
+    drop(guard);
+    Ok(done)
+}
+
+/// Builds inside a module of our own: `go install module@version` refuses a
+/// module that has exclude directives, as containerd 1.7 does.
+fn build_containerd(version: Version, into: &Path) -> Result<(), ToolError> {
+    const HINT: &str = "install Go 1.24 or newer (an older one from 1.21 on fetches it)";
+    let tool = format!("containerd {}", version.number());
+    let scratch = into.join("module");
+    make(&scratch)?;
+    write(
+        &scratch.join("go.mod"),
+        b"module skiff.test/tools\n\ngo 1.24\n",
+    )?;
+
+    let packages: Vec<_> = CONTAINERD_PROGRAMS
+        .iter()
+        .map(|program| format!("{}/cmd/{program}", version.module()))
+        .collect();
+    let mut get = Command::new("go");
+    get.current_dir(&scratch).arg("get");
+    get.args(
+        packages
+            .iter()
+            .map(|package| format!("{package}@v{}", version.number())),
+    );
+    run(&tool, "go", HINT, get)?;
+
+    let mut install = Command::new("go");
+    install
+        .current_dir(&scratch)
+        .env("GOBIN", into)
+        .env("CGO_ENABLED", "0");
+    install.args([
+        "install",
+        "-trimpath",
+        "-tags",
+        CONTAINERD_TAGS,
+        "-ldflags",
+        "-s -w",
+    ]);
+    install.args(&packages);
+    run(&tool, "go", HINT, install)?;
+    fs::remove_dir_all(&scratch).map_err(|source| ToolError::Write {
+        path: scratch,
+        source,
+    })
+}
+
+fn run(
+    tool: &str,
+    program: &'static str,
+    hint: &'static str,
+    mut command: Command,
+) -> Result<(), ToolError> {
+    let done = command.output().map_err(|source| ToolError::Missing {
+        program,
+        hint,
+        source,
+    })?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let args: Vec<_> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy())
+        .collect();
+    Err(ToolError::Build {
+        tool: tool.to_owned(),
+        step: format!("{program} {}", args.join(" ")),
+        output: last_lines(&done),
+    })
+}
+
+/// Compilers tell the cause last; the first thousand lines only hide it.
+fn last_lines(done: &Output) -> String {
+    const KEPT: usize = 20;
+    let text = String::from_utf8_lossy(&done.stderr);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(KEPT)..].join("\n")
+}
+
+fn make(folder: &Path) -> Result<(), ToolError> {
+    fs::create_dir_all(folder).map_err(|source| ToolError::Write {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), ToolError> {
+    fs::write(path, content).map_err(|source| ToolError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
