@@ -202,11 +202,16 @@ pub struct SettingErrors {
     pub faults: Vec<SettingError>,
 }
 
+/// Names that are read elsewhere, and not by pods: where compiled code and
+/// unpacked applications are kept.
+const OUTSIDE_A_POD: [&str; 2] = ["SKIFF_CACHE_DIR", NodeSettings::STATE];
+
 fn unknown(variables: impl Iterator<Item = String>) -> Vec<Warning> {
     let known: BTreeSet<&str> = table::TABLE.iter().flat_map(|row| row.names()).collect();
     let mut warnings: Vec<_> = variables
         .filter(|name| name.starts_with(names::PREFIX))
         .filter(|name| !known.contains(name.as_str()) && !is_service_link(name))
+        .filter(|name| !OUTSIDE_A_POD.contains(&name.as_str()))
         .map(|name| Warning { name })
         .collect();
     warnings.sort_by(|a, b| a.name.cmp(&b.name));

@@ -266,14 +266,23 @@ mod tests {
         let descriptor = Descriptor::of("text/plain", b"hello");
         assert!(matches!(
             check(b"hell", &descriptor),
-            Err(BlobError::Truncated { found: 4, expected: 5, .. })
+            Err(BlobError::Truncated {
+                found: 4,
+                expected: 5,
+                ..
+            })
         ));
         assert!(matches!(
             check(b"hello!", &descriptor),
             Err(BlobError::Oversized { expected: 5, .. })
         ));
         let error = check(b"hallo", &descriptor).unwrap_err();
-        assert!(matches!(&error, BlobError::Mismatch { found, .. } if *found == Digest::of(b"hallo")));
-        assert!(error.to_string().contains(&descriptor.digest.hex()), "{error}");
+        assert!(
+            matches!(&error, BlobError::Mismatch { found, .. } if *found == Digest::of(b"hallo"))
+        );
+        assert!(
+            error.to_string().contains(&descriptor.digest.hex()),
+            "{error}"
+        );
     }
 }

@@ -132,7 +132,14 @@ mod tests {
     #[test]
     fn other_forms_are_refused_with_the_text() {
         let upper = EMPTY.to_uppercase().replace("SHA256", "sha256");
-        for bad in ["", "sha256:", "sha512:00", &EMPTY[..70], &upper, "sha256:../../etc/passwd"] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            &EMPTY[..70],
+            &upper,
+            "sha256:../../etc/passwd",
+        ] {
             let error = bad.parse::<Digest>().unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }

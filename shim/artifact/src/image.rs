@@ -108,12 +108,13 @@ impl Image {
                 media_type: media_type.to_owned(),
             });
         }
-        let bytes = read_whole(blobs, descriptor, Limits::JSON, "a manifest").map_err(|source| {
-            ImageError::Blob {
-                what: "image manifest",
-                source,
-            }
-        })?;
+        let bytes =
+            read_whole(blobs, descriptor, Limits::JSON, "a manifest").map_err(|source| {
+                ImageError::Blob {
+                    what: "image manifest",
+                    source,
+                }
+            })?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|source| ImageError::Json {
                 digest: descriptor.digest,
@@ -212,7 +213,10 @@ mod tests {
     fn kinds_are_told_by_their_media_types() {
         let spin = kind(media::CONFIG, &[media::SPIN_WASM, media::SPIN_APPLICATION]);
         assert!(matches!(spin, Ok(Kind::Spin { .. })));
-        let old = kind(media::SPIN_APPLICATION, &[media::SPIN_WASM, media::SPIN_DATA]);
+        let old = kind(
+            media::SPIN_APPLICATION,
+            &[media::SPIN_WASM, media::SPIN_DATA],
+        );
         assert!(matches!(old, Ok(Kind::SpinConfig)));
         let both = kind(media::SPIN_APPLICATION, &[media::SPIN_APPLICATION]);
         assert!(matches!(both, Ok(Kind::Spin { .. })));

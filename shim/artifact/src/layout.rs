@@ -186,7 +186,9 @@ impl Layout {
         match choose(&found) {
             [] => Err(LayoutError::NoImage {
                 path: self.path.clone(),
-                wanted: name.map(|name| format!(" named `{name}`")).unwrap_or_default(),
+                wanted: name
+                    .map(|name| format!(" named `{name}`"))
+                    .unwrap_or_default(),
                 found: names(),
             }),
             [one] => Ok((*one).clone()),
@@ -207,7 +209,8 @@ impl Layout {
         if descriptor.annotations.contains_key(ATTESTATION) {
             return Ok(());
         }
-        let is_index = [media::INDEX, media::DOCKER_INDEX].contains(&descriptor.media_type.as_str());
+        let is_index =
+            [media::INDEX, media::DOCKER_INDEX].contains(&descriptor.media_type.as_str());
         if !is_index {
             found.push(descriptor.clone());
             return Ok(());
@@ -317,9 +320,12 @@ impl Read for Slice<'_> {
 }
 
 fn is_named(descriptor: &Descriptor, name: &str) -> bool {
-    [REF_NAME, IMAGE_NAME]
-        .iter()
-        .any(|key| descriptor.annotations.get(*key).is_some_and(|value| value == name))
+    [REF_NAME, IMAGE_NAME].iter().any(|key| {
+        descriptor
+            .annotations
+            .get(*key)
+            .is_some_and(|value| value == name)
+    })
 }
 
 /// Of several manifests, those for WebAssembly, else those for this machine, else all.
@@ -333,18 +339,18 @@ fn choose(found: &[Descriptor]) -> &[Descriptor] {
         other => other,
     };
     let position = |wanted: &dyn Fn(&crate::Platform) -> bool| {
-        let mut fit = found.iter().enumerate().filter(|(_, descriptor)| {
-            descriptor.platform.as_ref().is_some_and(wanted)
-        });
+        let mut fit = found
+            .iter()
+            .enumerate()
+            .filter(|(_, descriptor)| descriptor.platform.as_ref().is_some_and(wanted));
         match (fit.next(), fit.next()) {
             (Some((position, _)), None) => Some(position),
             _ => None,
         }
     };
     let wasm = position(&|platform| platform.architecture == "wasm");
-    let here = || {
-        position(&|platform| platform.os == "linux" && platform.architecture == processor)
-    };
+    let here =
+        || position(&|platform| platform.os == "linux" && platform.architecture == processor);
     match wasm.or_else(here) {
         Some(position) => &found[position..=position],
         None => found,

@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn relative_paths_lose_their_dots() {
-        assert_eq!(relative(Path::new("./a//b/./c")).unwrap(), Path::new("a/b/c"));
+        assert_eq!(
+            relative(Path::new("./a//b/./c")).unwrap(),
+            Path::new("a/b/c")
+        );
         assert_eq!(relative(Path::new("./")).unwrap(), Path::new(""));
     }
 
@@ -180,5 +183,56 @@ mod tests {
         assert_eq!(at("../../lib/../x"), root.join("usr/x"));
         let error = in_root(&root, Path::new("loop/x")).unwrap_err();
         assert!(error.to_string().contains("symbolic links"), "{error}");
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use std::os::unix::fs::symlink;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just(".."),
+            Just("."),
+            Just(""),
+            Just("a"),
+            Just("b"),
+            Just("c")
+        ];
+        vec(part, 1..6).prop_map(|parts| parts.join("/"))
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_stays_below(path in ".{0,40}|[./a\0]{0,12}") {
+            if let Ok(clean) = relative(Path::new(&path)) {
+                prop_assert!(clean.components().all(|part| matches!(part, Component::Normal(_))));
+                prop_assert!(!path.starts_with('/') && !path.contains('\0'));
+            }
+        }
+
+        #[test]
+        fn no_link_leads_out_of_a_root(links in vec((path(), path()), 0..6), wanted in path()) {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("root");
+            std::fs::create_dir(&root).unwrap();
+            for (link, target) in &links {
+                let Ok(at) = in_root(&root, Path::new(link)) else { continue };
+                let parent = at.parent().unwrap();
+                // What a link or file is in the way of is simply not made.
+                if std::fs::create_dir_all(parent).is_ok() && at != root && !target.is_empty() {
+                    let made = symlink(target, &at);
+                    prop_assert!(made.is_ok() || at.symlink_metadata().is_ok());
+                }
+            }
+            if let Ok(found) = in_root(&root, Path::new(&wanted)) {
+                prop_assert!(found.starts_with(&root), "{}", found.display());
+            }
+        }
     }
 }

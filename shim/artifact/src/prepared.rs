@@ -7,13 +7,11 @@ mod rootfs;
 mod unpacked;
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use skiff_compose::{ComposeError, Dependency as Part, Inherit as PartInherit, compose};
-use skiff_manifest::{
-    Application, Component, ContentRef, Dependency, DependencySource, Inherit,
-};
+use skiff_manifest::{Application, Component, ContentRef, Dependency, DependencySource, Inherit};
 
 use crate::Digest;
 use crate::digest::Hasher;
@@ -158,7 +156,11 @@ impl PreparedDependency {
 /// Finds what an application refers to; one for each form an application has.
 trait Source {
     /// The file with some content, and its digest.
-    fn wasm(&self, place: &Place<'_>, content: &ContentRef) -> Result<(PathBuf, Digest), PrepareError>;
+    fn wasm(
+        &self,
+        place: &Place<'_>,
+        content: &ContentRef,
+    ) -> Result<(PathBuf, Digest), PrepareError>;
 
     /// The folders of a component.
     fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError>;
@@ -247,7 +249,7 @@ fn find(
     let (path, digest) = source.wasm(&place, content)?;
     let mut header = [0; 16];
     let mut length = 0;
-    let mut read = || {
+    let mut read = || -> io::Result<()> {
         let mut file = File::open(&path)?;
         loop {
             match file.read(&mut header[length..])? {

@@ -67,7 +67,7 @@ pub fn unpack(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let beside = tempfile::Builder::new()
+    let mut beside = tempfile::Builder::new()
         .prefix(".unpack-")
         .permissions(Permissions::from_mode(0o755))
         .tempdir_in(parent)
@@ -92,7 +92,7 @@ pub fn unpack(
         },
     })?;
     // It is not there any more under the name that would be cleaned up.
-    beside.keep();
+    beside.disable_cleanup(true);
     Ok(Unpacked {
         directory: into.to_owned(),
     })

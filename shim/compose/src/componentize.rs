@@ -20,7 +20,9 @@ const FIRST_SOUND_CLANG: [u64; 3] = [15, 0, 7];
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentizeError {
     /// Neither a core module nor a component.
-    #[error("not a WebAssembly binary: it starts with neither the header of a module nor of a component")]
+    #[error(
+        "not a WebAssembly binary: it starts with neither the header of a module nor of a component"
+    )]
     NotWasm,
     /// Native code instead of WebAssembly.
     #[error("precompiled native code instead of WebAssembly: only portable bytes are accepted")]
@@ -33,7 +35,9 @@ pub enum ComponentizeError {
         source: wasmparser::BinaryReaderError,
     },
     /// Bindings of a generation between the two that can be adapted.
-    #[error("cannot adapt modules created with wit-bindgen version {version}: 0.5 or later (below 1.0) is needed")]
+    #[error(
+        "cannot adapt modules created with wit-bindgen version {version}: 0.5 or later (below 1.0) is needed"
+    )]
     WitBindgen {
         /// The version as the module gives it.
         version: String,
@@ -52,7 +56,9 @@ pub enum ComponentizeError {
     )]
     NoEntryPoint,
     /// A toolchain with a known memory corruption.
-    #[error("the command module was compiled with clang {version}, whose wasi-libc corrupts memory: rebuild it with clang 15.0.7 or later")]
+    #[error(
+        "the command module was compiled with clang {version}, whose wasi-libc corrupts memory: rebuild it with clang 15.0.7 or later"
+    )]
     Clang {
         /// The version as the module gives it.
         version: String,
@@ -155,14 +161,21 @@ mod tests {
         for good in ["0.5", "0.5.0", "0.24.1", "0.57.1"] {
             assert!(is_adaptable(good), "{good}");
         }
-        for bad in ["0.2.0", "0.4.9", "1.0.0", "v0.6.0", "0", "0.x", "0.16.0.1", ""] {
+        for bad in [
+            "0.2.0", "0.4.9", "1.0.0", "v0.6.0", "0", "0.x", "0.16.0.1", "",
+        ] {
             assert!(!is_adaptable(bad), "{bad}");
         }
     }
 
     #[test]
     fn clang_is_refused_only_when_known_to_be_old() {
-        for old in ["14.0.4", "15.0.6 (https://github.com/llvm 1)", "15", "9.0.1-git"] {
+        for old in [
+            "14.0.4",
+            "15.0.6 (https://github.com/llvm 1)",
+            "15",
+            "9.0.1-git",
+        ] {
             assert!(is_unsound_clang(old), "{old}");
         }
         for sound in ["15.0.7", "16.0.0 (https://x)", "18", "unknown", ""] {

@@ -63,13 +63,17 @@ pub enum ComposeError {
         source: Cause,
     },
     /// The name itself is malformed.
-    #[error("`{dependency}` is not a dependency's name: expected a kebab-case name or `namespace:package[/interface][@version]`")]
+    #[error(
+        "`{dependency}` is not a dependency's name: expected a kebab-case name or `namespace:package[/interface][@version]`"
+    )]
     Name {
         /// As it was written.
         dependency: String,
     },
     /// The parent imports nothing of that name.
-    #[error("dependency `{dependency}` matches no import of the component, which imports {imports}")]
+    #[error(
+        "dependency `{dependency}` matches no import of the component, which imports {imports}"
+    )]
     Unmatched {
         /// The dependency's name.
         dependency: String,
@@ -216,10 +220,11 @@ impl Composer {
             dependency: name(),
             source,
         })?;
-        let bytes = isolate(&bytes, dependency.inherit).map_err(|source| ComposeError::Isolate {
-            dependency: name(),
-            source,
-        })?;
+        let bytes =
+            isolate(&bytes, dependency.inherit).map_err(|source| ComposeError::Isolate {
+                dependency: name(),
+                source,
+            })?;
         let (world, instance) = instantiate(&mut self.graph, dependency.name, bytes.into_owned())?;
         for import in imports {
             let export = dependency.export.unwrap_or(import);

@@ -105,7 +105,15 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for bad in ["", "acme:", ":shop", "acme:shop/", "acme:shop@x", "shop/cart", "a=b"] {
+        for bad in [
+            "",
+            "acme:",
+            ":shop",
+            "acme:shop/",
+            "acme:shop@x",
+            "shop/cart",
+            "a=b",
+        ] {
             assert_eq!(Name::parse(bad), None, "{bad}");
         }
     }

@@ -19,8 +19,8 @@ use wit_parser::{
     WorldItem,
 };
 
-use crate::compose::{Inherit, export_all};
 use crate::Cause;
+use crate::compose::{Inherit, export_all};
 
 /// The interfaces behind each key of `inherit_configuration`, of any version.
 ///
@@ -119,10 +119,11 @@ pub(crate) fn isolate<'a>(
         return Ok(Cow::Borrowed(component));
     };
     let mut graph = CompositionGraph::new();
-    let package = Package::from_bytes("dependency", None, component, graph.types_mut())
-        .map_err(|source| IsolateError::Invalid {
+    let package = Package::from_bytes("dependency", None, component, graph.types_mut()).map_err(
+        |source| IsolateError::Invalid {
             source: source.into(),
-        })?;
+        },
+    )?;
     let denied: Vec<String> = graph.types()[package.ty()]
         .imports
         .keys()

@@ -153,9 +153,14 @@ fn a_module_nobody_can_call_is_refused() {
 #[test]
 fn a_command_of_an_unsound_clang_is_refused() {
     let mut bytes = module(COMMAND);
-    append(&mut bytes, &producers("clang", "14.0.4 (https://llvm.org x)"));
+    append(
+        &mut bytes,
+        &producers("clang", "14.0.4 (https://llvm.org x)"),
+    );
     let error = componentize(&bytes).unwrap_err();
-    assert!(matches!(&error, ComponentizeError::Clang { version } if version.starts_with("14.0.4")));
+    assert!(
+        matches!(&error, ComponentizeError::Clang { version } if version.starts_with("14.0.4"))
+    );
 
     let mut bytes = module(COMMAND);
     append(&mut bytes, &producers("clang", "15.0.7"));
@@ -176,7 +181,10 @@ fn bytes_that_are_no_wasm_are_refused() {
 fn a_module_that_breaks_off_is_damaged() {
     let whole = module(COMMAND);
     let error = componentize(&whole[..whole.len() - 3]).unwrap_err();
-    assert!(matches!(error, ComponentizeError::Damaged { .. }), "{error}");
+    assert!(
+        matches!(error, ComponentizeError::Damaged { .. }),
+        "{error}"
+    );
     assert!(error.source().is_some());
 }
 
@@ -190,5 +198,8 @@ fn an_import_no_adapter_has_is_told() {
         panic!("{error}");
     };
     let whole = format!("{source:#}");
-    assert!(whole.contains("env") || source.source().is_some(), "{whole}");
+    assert!(
+        whole.contains("env") || source.source().is_some(),
+        "{whole}"
+    );
 }

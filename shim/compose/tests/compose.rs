@@ -81,7 +81,9 @@ fn imports(bytes: &[u8]) -> Vec<String> {
     let engine = Engine::new(&Config::new()).unwrap();
     let component = Component::new(&engine, bytes).unwrap();
     let ty = component.component_type();
-    ty.imports(&engine).map(|(name, _)| name.to_owned()).collect()
+    ty.imports(&engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// Calls `run` with a host whose `get` of every interface in `host` returns 1000.
@@ -180,7 +182,9 @@ fn another_export_can_be_named() {
 fn a_name_that_matches_nothing_is_told_with_the_imports() {
     let (parent, price) = (caller(&[PRICE]), giver(&[PRICE], 1));
     let error = compose(&parent, &[dependency("acme:shop/tax", &price, NOTHING)]).unwrap_err();
-    assert!(matches!(&error, ComposeError::Unmatched { dependency, .. } if dependency == "acme:shop/tax"));
+    assert!(
+        matches!(&error, ComposeError::Unmatched { dependency, .. } if dependency == "acme:shop/tax")
+    );
     assert!(error.to_string().contains(PRICE), "{error}");
     let error = compose(&parent, &[dependency("no name", &price, NOTHING)]).unwrap_err();
     assert!(matches!(error, ComposeError::Name { .. }), "{error}");
@@ -222,7 +226,10 @@ fn an_export_of_another_type_is_refused() {
             (export "acme:shop/price@1.0.0" (instance $i)))"#,
     );
     let error = compose(&parent, &[dependency(PRICE, &price, NOTHING)]).unwrap_err();
-    assert!(matches!(error, ComposeError::Incompatible { .. }), "{error}");
+    assert!(
+        matches!(error, ComposeError::Incompatible { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -236,7 +243,10 @@ fn what_is_no_component_is_told_by_name() {
     for inherit in [NOTHING, Inherit::All] {
         let error = compose(&parent, &[dependency(PRICE, broken, inherit)]).unwrap_err();
         assert!(
-            matches!(error, ComposeError::Invalid { .. } | ComposeError::Isolate { .. }),
+            matches!(
+                error,
+                ComposeError::Invalid { .. } | ComposeError::Isolate { .. }
+            ),
             "{error}"
         );
     }
@@ -281,7 +291,10 @@ fn what_is_no_capability_stays_the_hosts() {
     let parent = caller(&[PRICE]);
     let price = relay("wasi:clocks/monotonic-clock@0.2.6");
     let whole = compose(&parent, &[dependency(PRICE, &price, NOTHING)]).unwrap();
-    assert_eq!(run(&whole, &["wasi:clocks/monotonic-clock@0.2.6"]), Ok(1000));
+    assert_eq!(
+        run(&whole, &["wasi:clocks/monotonic-clock@0.2.6"]),
+        Ok(1000)
+    );
 }
 
 #[test]

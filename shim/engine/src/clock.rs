@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::Mutex;
 
-use wasmtime::Engine;
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 /// How much processor time a guest may use before it must yield to the other
 /// requests of its worker. Short against what a client notices, long against
@@ -61,6 +61,16 @@ extern "C" fn on_tick(_signal: libc::c_int) {
         }
     }
     IN_HANDLER.fetch_sub(1, SeqCst);
+}
+
+/// Makes guests of a store yield at every tick of the clock. Not to themselves:
+/// timers and sockets are looked at before they go on, however busy they are.
+pub fn yield_on_tick<T>(store: &mut Store<T>) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|_| {
+        let others = Box::pin(tokio::task::yield_now());
+        Ok(UpdateDeadline::YieldCustom(1, others))
+    });
 }
 
 /// The running clock of this process.

@@ -77,8 +77,7 @@ impl Command {
     pub async fn run(&self) -> Result<i32, CommandError> {
         let mut store = Store::new(self.engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        skiff_engine::yield_on_tick(&mut store);
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
             component: component.clone(),

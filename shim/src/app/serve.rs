@@ -301,9 +301,16 @@ async fn worker(
         outcome = server.serve(routes.clone(), shutdown) => outcome,
         () = swapping => return,
     };
-    if let DrainOutcome::Cut { connections } = outcome {
-        tracing::warn!(connections, limit = ?shared.drain, "The drain limit has passed; connections were closed with requests on them");
-        return;
+    match outcome {
+        Ok(DrainOutcome::Finished) => {}
+        Ok(DrainOutcome::Cut { connections }) => {
+            tracing::warn!(connections, limit = ?shared.drain, "The drain limit has passed; connections were closed with requests on them");
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "The listener failed");
+            return;
+        }
     }
     if tokio::time::timeout(shared.drain, shared.app.guests.idle()).await.is_err() {
         tracing::warn!(guests = shared.app.guests.running(), "The drain limit has passed; guests were ended at work");

@@ -2,6 +2,7 @@
 //! without root.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -131,7 +132,9 @@ pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Prepared> {
     if !path.exists() {
         bail!("`{}` does not exist", path.display());
     }
-    Ok(Prepared::from_folder(path, &scratch.join("files"))?)
+    let files = scratch.join("files");
+    fs::create_dir(&files).with_context(|| format!("cannot make `{}`", files.display()))?;
+    Ok(Prepared::from_folder(path, &files)?)
 }
 
 /// Where a person's compiled code is kept.

@@ -14,7 +14,6 @@ use anyhow::{Context, anyhow};
 use containerd_shimkit::zygote::{WireFd, Zygote};
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::container::builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +204,7 @@ fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
     if let Some(file) = open_stdio(&make.stderr)? {
         builder = builder.with_stderr(file);
     }
-    let init: InitContainerBuilder = builder
+    let init = builder
         .as_init(&make.bundle)
         .as_sibling(true)
         .with_systemd(make.systemd_cgroup);

@@ -263,8 +263,7 @@ async fn decide(
         rootfs: root.path().clone(),
         args: args.clone(),
         environment: process.env().clone().unwrap_or_default(),
-        apps: node.apps(),
-        cache: node.cache(),
+        state: node.state.clone(),
     };
     let (source, codes, app) = match prepare::prepare(&request).await? {
         Reply::Wasm { source, codes, app } => (source, codes, app),

@@ -10,22 +10,22 @@ use serde::{Deserialize, Serialize};
 /// bytes again, except where the application lies in the container's own files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Where the application is.
-    pub source: Source,
+    pub(super) source: Source,
     /// Keys of compiled code in the node's cache, by component id.
-    pub codes: BTreeMap<String, String>,
+    pub(super) codes: BTreeMap<String, String>,
     /// Volumes of the pod that guests may see.
-    pub mounts: Vec<Mount>,
+    pub(super) mounts: Vec<Mount>,
     /// The container's arguments.
-    pub args: Vec<String>,
+    pub(super) args: Vec<String>,
     /// Where the termination message goes, as the container sees it.
-    pub termination_message: Option<PathBuf>,
+    pub(super) termination_message: Option<PathBuf>,
 }
 
 /// Where the application is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Source {
+pub(super) enum Source {
     /// In the node's folder, unpacked from an artifact.
     Unpacked,
     /// In the container's root file system.
@@ -37,11 +37,11 @@ pub enum Source {
 
 /// A volume of the pod, seen by guests under the path where the pod mounts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
+pub(super) struct Mount {
     /// Absolute path, the same for the container and its guests.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Whether the pod mounts it for writing.
-    pub writable: bool,
+    pub(super) writable: bool,
 }
 
 #[cfg(test)]

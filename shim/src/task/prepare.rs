@@ -53,10 +53,8 @@ pub(super) struct Request {
     pub(super) args: Vec<String>,
     /// The container's environment.
     pub(super) environment: Vec<String>,
-    /// Where unpacked applications are kept.
-    pub(super) apps: PathBuf,
-    /// Where compiled code is kept.
-    pub(super) cache: PathBuf,
+    /// Where the node keeps unpacked applications and compiled code.
+    pub(super) state: PathBuf,
 }
 
 /// What came of it.
@@ -181,8 +179,7 @@ mod tests {
             rootfs: PathBuf::from("/rootfs"),
             args: vec!["/".to_owned()],
             environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
-            apps: PathBuf::from("/var/lib/skiff/apps"),
-            cache: PathBuf::from("/var/lib/skiff/cache"),
+            state: PathBuf::from("/var/lib/skiff"),
         }
     }
 

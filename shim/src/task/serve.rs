@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode as ProcessCode;
 
 use anyhow::Context;
-use skiff_artifact::{Prepared, Unpacked};
+use skiff_artifact::Prepared;
 
 use super::handover;
 use super::instance::READY;
@@ -129,8 +129,7 @@ fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, Option<OwnedFd>)> {
     match &plan.source {
         Source::Unpacked => {
             let app = handover::take(handover::APP).context("the application was not passed along")?;
-            let directory = path_of(&app);
-            Ok((Prepared::from_unpacked(&Unpacked { directory })?, Some(app)))
+            Ok((Prepared::from_unpacked(&path_of(&app))?, Some(app)))
         }
         Source::RootFs { entrypoint } => {
             Ok((Prepared::from_rootfs(Path::new("/"), entrypoint)?, None))

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 /// Longer than anything here takes, so that a hang is a failure.
@@ -36,7 +36,7 @@ pub struct Skiff {
 pub struct Running {
     child: Child,
     pub address: SocketAddr,
-    lines: mpsc::Receiver<String>,
+    lines: Mutex<mpsc::Receiver<String>>,
     errors: Option<std::thread::JoinHandle<String>>,
     _folder: tempfile::TempDir,
 }
@@ -135,7 +135,7 @@ impl Skiff {
         Running {
             child,
             address,
-            lines,
+            lines: Mutex::new(lines),
             errors: Some(errors),
             _folder: self.folder,
         }
@@ -200,8 +200,9 @@ impl Running {
 
     /// Lines printed so far, waiting until there are `count`.
     pub fn lines(&self, count: usize) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
         (0..count)
-            .map(|_| self.lines.recv_timeout(PATIENCE).expect("a line"))
+            .map(|_| lines.recv_timeout(PATIENCE).expect("a line"))
             .collect()
     }
 
@@ -216,7 +217,7 @@ impl Running {
         let stderr = self.errors.take().map(|e| e.join().unwrap());
         Ended {
             status,
-            stdout: self.lines.iter().fold(String::new(), |all, line| all + &line + "\n"),
+            stdout: self.lines.lock().unwrap().iter().fold(String::new(), |all, line| all + &line + "\n"),
             stderr: stderr.unwrap_or_default(),
         }
     }
@@ -246,10 +247,10 @@ pub fn answer(mut stream: TcpStream) -> Answer {
         (rest.to_vec(), length.is_none_or(|length: usize| rest.len() == length))
     };
     Answer {
+        whole: whole && status.is_some(),
         status: status.unwrap_or(0),
         head,
         body,
-        whole,
     }
 }
 

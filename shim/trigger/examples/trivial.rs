@@ -1,7 +1,8 @@
 //! A constant, served through the trigger or by bare hyper: what the trigger costs is
 //! the difference.
 //!
-//! `trivial [--bare] [--access-log] [ADDRESS]`
+//! `trivial [--bare | --lazy] [--access-log] [ADDRESS]`; `--lazy` for a handler that
+//! never asks for the `spin-*` headers.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,14 +13,17 @@ use http::{Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use skiff_trigger::{
-    AppInfo, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath, Router, Server, Settings, Target,
+    AppInfo, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath, Router, Server,
+    Settings, Target,
 };
 
 const ANSWER: &str = "Hello from Wasm\n";
 
-struct Constant;
+struct Constant<const LAZY: bool>;
 
-impl Handler for Constant {
+impl<const LAZY: bool> Handler for Constant<LAZY> {
+    const ADDS_SPIN_HEADERS: bool = LAZY;
+
     async fn handle(&self, _: Request<RequestBody>) -> Result<Response<ResponseBody>, Failure> {
         Ok(Response::new(ANSWER.into()))
     }
@@ -27,30 +31,49 @@ impl Handler for Constant {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut address: SocketAddr = ([127, 0, 0, 1], 3000).into();
-    let (mut bare, mut settings) = (false, Settings::default());
+    let (mut bare, mut lazy, mut settings) = (false, false, Settings::default());
     for argument in std::env::args().skip(1) {
         match &*argument {
             "--bare" => bare = true,
+            "--lazy" => lazy = true,
             "--access-log" => settings.access_log = true,
             _ => address = argument.parse()?,
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        if bare { serve_bare(address).await } else { serve(address, &settings).await }
+        match (bare, lazy) {
+            (true, _) => serve_bare(address).await,
+            (_, true) => serve::<true>(address, &settings).await,
+            _ => serve::<false>(address, &settings).await,
+        }
     })
 }
 
-async fn serve(address: SocketAddr, settings: &Settings) -> Result<(), Box<dyn Error>> {
+async fn serve<const LAZY: bool>(
+    address: SocketAddr,
+    settings: &Settings,
+) -> Result<(), Box<dyn Error>> {
     let route = Route {
         trigger: "constant-trigger".to_owned(),
         path: RoutePath::Public("/...".to_owned()),
-        target: Target::Handler { component: "constant".to_owned(), handler: Arc::new(Constant) },
+        target: Target::Handler {
+            component: "constant".to_owned(),
+            handler: Arc::new(Constant::<LAZY>),
+        },
     };
-    let info = AppInfo { name: "trivial".to_owned(), version: None, oci_image_digest: None };
+    let info = AppInfo {
+        name: "trivial".to_owned(),
+        version: None,
+        oci_image_digest: None,
+    };
     let server = Server::bind(address, settings)?;
     println!("serving on {}", server.local_addr());
-    let outcome = server.serve(Router::new(&info, vec![route])?, std::future::pending()).await;
+    let outcome = server
+        .serve(Router::new(&info, vec![route])?, std::future::pending())
+        .await?;
     println!("{outcome:?}");
     Ok(())
 }
@@ -65,7 +88,8 @@ async fn serve_bare(address: SocketAddr) -> Result<(), Box<dyn Error>> {
             let service = service_fn(|_: Request<hyper::body::Incoming>| async {
                 Ok::<_, Infallible>(Response::new(ResponseBody::from(ANSWER)))
             });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 eprintln!("{error}");
             }

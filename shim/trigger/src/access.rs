@@ -8,12 +8,15 @@ use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body::Frame;
 
+use crate::streams::Flow;
 use crate::watch::Watch;
 
 /// A request that is being answered. It has ended when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     watch: Arc<Watch>,
+    /// HTTP/2 only.
+    flow: Option<Arc<Flow>>,
     record: Option<Box<Record>>,
 }
 
@@ -36,17 +39,25 @@ impl Exchange {
             Box::new(Record {
                 began: Instant::now(),
                 method: request.method().clone(),
-                path: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+                path: request
+                    .uri()
+                    .path_and_query()
+                    .map_or_else(String::new, ToString::to_string),
                 version: request.version(),
                 component: None,
                 status: None,
                 bytes: 0,
             })
         });
-        Exchange { watch: watch.clone(), record }
+        let flow = watch.is_http2().then(|| watch.flows.begin());
+        Exchange {
+            watch: watch.clone(),
+            flow,
+            record,
+        }
     }
 
-    pub(crate) fn watch(&self) -> &Watch {
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
 
@@ -64,8 +75,20 @@ impl Exchange {
         }
     }
 
+    /// More of the body is asked for.
+    #[inline]
+    pub(crate) fn asks(&self) {
+        if let Some(flow) = &self.flow {
+            flow.asked();
+        }
+    }
+
+    /// A piece of the body goes out.
     #[inline]
     pub(crate) fn sends(&mut self, frame: &Frame<Bytes>) {
+        if let Some(flow) = &self.flow {
+            flow.gave(&self.watch.limits.clock);
+        }
         if let Some(record) = &mut self.record {
             record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }

@@ -41,9 +41,13 @@ impl LastHost {
         let known = match &self.0 {
             Some(known) if known.authority.as_str().as_bytes() == host.as_bytes() => known,
             _ => {
-                let authority = Authority::try_from(host.as_bytes()).map_err(|_| Refused::Invalid)?;
+                let authority =
+                    Authority::try_from(host.as_bytes()).map_err(|_| Refused::Invalid)?;
                 let internal = is_internal(&authority);
-                &*self.0.insert(Known { authority, internal })
+                &*self.0.insert(Known {
+                    authority,
+                    internal,
+                })
             }
         };
         if known.internal {
@@ -71,7 +75,11 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(uri: Option<&'static str>, host: Option<&'static str>, expected: Result<(&str, bool), Refused>) {
+    fn check(
+        uri: Option<&'static str>,
+        host: Option<&'static str>,
+        expected: Result<(&str, bool), Refused>,
+    ) {
         let uri = uri.map(Authority::from_static);
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
@@ -80,8 +88,14 @@ mod tests {
         let mut last = LastHost::default();
         for _ in 0..2 {
             let found = last.resolve(uri.as_ref(), &mut headers.clone());
-            let found = found.as_ref().map(|(authority, has_host)| (authority.as_str(), *has_host));
-            assert_eq!(found, expected.as_ref().map(|found| *found), "{uri:?} {host:?}");
+            let found = found
+                .as_ref()
+                .map(|(authority, has_host)| (authority.as_str(), *has_host));
+            assert_eq!(
+                found,
+                expected.as_ref().map(|found| *found),
+                "{uri:?} {host:?}"
+            );
         }
     }
 
@@ -89,7 +103,11 @@ mod tests {
     fn authority_comes_from_the_uri_or_the_host() {
         check(None, Some("example.com:80"), Ok(("example.com:80", true)));
         check(Some("example.com"), None, Ok(("example.com", false)));
-        check(Some("example.com"), Some("EXAMPLE.com"), Ok(("EXAMPLE.com", true)));
+        check(
+            Some("example.com"),
+            Some("EXAMPLE.com"),
+            Ok(("EXAMPLE.com", true)),
+        );
     }
 
     #[test]
@@ -105,9 +123,17 @@ mod tests {
     fn names_for_chaining_do_not_count_from_outside() {
         check(None, Some("a.spin.internal"), Err(Refused::Missing));
         check(None, Some("a.spin.internal:80"), Err(Refused::Missing));
-        check(Some("example.com"), Some("a.Spin.internal"), Ok(("example.com", false)));
+        check(
+            Some("example.com"),
+            Some("a.Spin.internal"),
+            Ok(("example.com", false)),
+        );
         check(None, Some(".spin.internal"), Ok((".spin.internal", true)));
-        check(None, Some("a.spin.internal.com"), Ok(("a.spin.internal.com", true)));
+        check(
+            None,
+            Some("a.spin.internal.com"),
+            Ok(("a.spin.internal.com", true)),
+        );
     }
 
     #[test]

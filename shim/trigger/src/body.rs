@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::chain::NOBODY;
+use crate::headers::{SpinHeaders, client};
 use crate::watch::{STALLED, Watch};
-use crate::{BoxError, Counters};
+use crate::{BoxError, Counters, Failure};
 
 /// Why a request body has no end.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +38,13 @@ pub enum BodyError {
 pub struct RequestBody {
     kind: Kind,
     peer: SocketAddr,
+    spin: Option<SpinHeaders>,
 }
 
 enum Kind {
     Empty,
-    Wire(Wire),
+    /// Boxed, because most requests have no body, and each is moved many times.
+    Wire(Box<Wire>),
     Made(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
 }
 
@@ -56,43 +61,97 @@ struct Wire {
 }
 
 impl RequestBody {
-    /// A body that another part of the process made, for a request that came from it.
-    pub fn new<B>(body: B, peer: SocketAddr) -> Self
+    /// A body that another part of the process made, for a request that never was on
+    /// a network.
+    pub fn new<B>(body: B) -> Self
     where
         B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
     {
-        let kind = if body.is_end_stream() { Kind::Empty } else { Kind::Made(Box::pin(body)) };
-        RequestBody { kind, peer }
+        let kind = if body.is_end_stream() {
+            Kind::Empty
+        } else {
+            Kind::Made(Box::pin(body))
+        };
+        RequestBody {
+            kind,
+            peer: NOBODY,
+            spin: None,
+        }
     }
 
     /// No body.
-    pub fn empty(peer: SocketAddr) -> Self {
-        RequestBody { kind: Kind::Empty, peer }
+    pub fn empty() -> Self {
+        RequestBody {
+            kind: Kind::Empty,
+            peer: NOBODY,
+            spin: None,
+        }
     }
 
-    pub(crate) fn incoming(incoming: Incoming, watch: &Arc<Watch>) -> Self {
+    pub(crate) fn incoming(
+        incoming: Incoming,
+        watch: &Arc<Watch>,
+        spin: Option<SpinHeaders>,
+    ) -> Self {
         let peer = watch.peer;
         if incoming.is_end_stream() {
-            return RequestBody::empty(peer);
+            return RequestBody {
+                kind: Kind::Empty,
+                peer,
+                spin,
+            };
         }
         watch.body_began();
         let left = watch.limits.max_body_bytes;
-        let wire = Wire { incoming, watch: watch.clone(), left, waits: false, failed: false, timer: None };
-        RequestBody { kind: Kind::Wire(wire), peer }
+        let wire = Wire {
+            incoming,
+            watch: watch.clone(),
+            left,
+            waits: false,
+            failed: false,
+            timer: None,
+        };
+        RequestBody {
+            kind: Kind::Wire(Box::new(wire)),
+            peer,
+            spin,
+        }
     }
 
-    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+    pub(crate) fn comes_from(&mut self, peer: SocketAddr, spin: Option<SpinHeaders>) {
         self.peer = peer;
+        self.spin = spin;
     }
 
-    /// Who sent the request.
+    /// Who sent the request; `0.0.0.0:0` when it was made in this process.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Gives a request its `spin-*` headers, once. Only for handlers that have asked
+    /// to do so themselves ([`Handler::ADDS_SPIN_HEADERS`](crate::Handler::ADDS_SPIN_HEADERS));
+    /// for others nothing is left to add. Call it before the URI is changed.
+    ///
+    /// # Errors
+    /// When the request has so many headers that no more can be added.
+    pub fn add_spin_headers(request: &mut Request<RequestBody>) -> Result<(), Failure> {
+        let body = request.body_mut();
+        let Some(spin) = body.spin.take() else {
+            return Ok(());
+        };
+        let client = client(body.peer);
+        let uri = std::mem::take(request.uri_mut());
+        let added = spin.add(&uri, client, request.headers_mut());
+        *request.uri_mut() = uri;
+        added
     }
 }
 
 impl Wire {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.failed {
             return Poll::Ready(None);
         }
@@ -104,8 +163,12 @@ impl Wire {
                     Some(Err(BodyError::TimedOut))
                 }
             },
-            Poll::Ready(Some(Err(_))) if self.watch.orders() & STALLED != 0 => Some(Err(BodyError::TimedOut)),
-            Poll::Ready(frame) => frame.map(|frame| frame.map_err(|error| BodyError::Cut(error.into()))),
+            Poll::Ready(Some(Err(_))) if self.watch.orders() & STALLED != 0 => {
+                Some(Err(BodyError::TimedOut))
+            }
+            Poll::Ready(frame) => {
+                frame.map(|frame| frame.map_err(|error| BodyError::Cut(error.into())))
+            }
         };
         if self.waits {
             self.waits = false;
@@ -128,7 +191,9 @@ impl Wire {
                 self.left = left;
                 Ok(frame)
             }
-            None => Err(BodyError::TooLarge { limit: self.watch.limits.max_body_bytes }),
+            None => Err(BodyError::TooLarge {
+                limit: self.watch.limits.max_body_bytes,
+            }),
         }
     }
 
@@ -143,7 +208,9 @@ impl Wire {
             return Poll::Pending;
         }
         let timeout = self.watch.limits.body_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         if began {
             timer.as_mut().reset(Instant::now() + timeout);
         }
@@ -168,9 +235,10 @@ impl Body for RequestBody {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Wire(wire) => wire.poll_frame(cx),
-            Kind::Made(body) => {
-                body.as_mut().poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Cut)))
-            }
+            Kind::Made(body) => body
+                .as_mut()
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Cut))),
         }
     }
 
@@ -193,6 +261,9 @@ impl Body for RequestBody {
 
 impl std::fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestBody").field("peer", &self.peer).field("size", &self.size_hint()).finish()
+        f.debug_struct("RequestBody")
+            .field("peer", &self.peer)
+            .field("size", &self.size_hint())
+            .finish()
     }
 }

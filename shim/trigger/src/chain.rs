@@ -2,16 +2,18 @@
 //! process.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use http::Request;
 use http::header::HOST;
-use http::{HeaderMap, Request};
 
-use crate::headers::{Facts, Scan, client};
-use crate::route::{Captures, RouteHeaders};
+use crate::headers::{Scan, SpinHeaders};
+use crate::route::RouteHeaders;
 use crate::{Failure, RequestBody};
 
-/// Who chained requests come from.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// Who requests come from that never were on a network.
+pub(crate) const NOBODY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Why a chained request has no response.
 #[derive(Debug, thiserror::Error)]
@@ -32,22 +34,24 @@ pub enum ChainError {
 
 /// Makes a request look as if it had matched `/...`.
 pub(crate) fn prepare(
-    request: Request<RequestBody>,
-    route: &RouteHeaders,
+    mut request: Request<RequestBody>,
+    route: &Arc<RouteHeaders>,
+    handler_adds: bool,
 ) -> Result<Request<RequestBody>, ChainError> {
-    let (mut parts, mut body) = request.into_parts();
-    body.set_peer(NOBODY);
-    let uri = &parts.uri;
-    let (Some(scheme), Some(_), Some(path)) = (uri.scheme_str(), uri.authority(), uri.path_and_query()) else {
-        return Err(ChainError::Relative(parts.uri));
-    };
-    let mut headers: HeaderMap = std::mem::take(&mut parts.headers);
-    Scan::new(&headers)?.clean(&mut headers);
+    let uri = request.uri();
+    if uri.scheme().is_none() || uri.authority().is_none() || uri.path_and_query().is_none() {
+        return Err(ChainError::Relative(uri.clone()));
+    }
+    let headers = request.headers_mut();
+    Scan::new(headers)?.clean(headers);
     headers.remove(HOST);
-    let end = path.path().trim_end_matches('/').len().max(1);
-    let captures = Captures { parameters: Vec::new(), rest: Some(1..end) };
-    Facts { route, captures: &captures, scheme: &format!("{scheme}://"), host: None, path, client: &client(NOBODY) }
-        .add_to(&mut headers)?;
-    parts.headers = headers;
-    Ok(Request::from_parts(parts, body))
+    let spin = SpinHeaders {
+        route: route.clone(),
+        has_host: false,
+    };
+    request.body_mut().comes_from(NOBODY, Some(spin));
+    if !handler_adds {
+        RequestBody::add_spin_headers(&mut request)?;
+    }
+    Ok(request)
 }

@@ -23,7 +23,10 @@ impl Clock {
     pub(crate) fn new(shortest: Duration) -> Self {
         let tick = (shortest / PARTS).clamp(SHORTEST_TICK, LONGEST_TICK);
         // Zero is what marks that are not set hold.
-        Clock { tick, now: AtomicU64::new(1) }
+        Clock {
+            tick,
+            now: AtomicU64::new(1),
+        }
     }
 
     /// How often [`Clock::advance`] has to be called.
@@ -41,7 +44,11 @@ impl Clock {
 
     /// A duration in ticks, rounded up.
     pub(crate) fn ticks(&self, duration: Duration) -> u64 {
-        duration.as_nanos().div_ceil(self.tick.as_nanos()).try_into().unwrap_or(u64::MAX)
+        duration
+            .as_nanos()
+            .div_ceil(self.tick.as_nanos())
+            .try_into()
+            .unwrap_or(u64::MAX)
     }
 }
 

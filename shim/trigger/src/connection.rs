@@ -9,28 +9,31 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpStream;
 
+use crate::Handler;
 use crate::io::Io;
 use crate::route::RouterHandle;
 use crate::service::Service;
 use crate::settings::{DEFAULT_MAX_HEADER_COUNT, MIN_BUFFER_BYTES, Settings};
+use crate::streams::Streams;
 use crate::watch::{CLOSE, DRAIN, LATE_HEAD, Watch};
-use crate::Handler;
 
 /// More headers than this do not fit into a header map together with those that
 /// every guest is given.
 pub(crate) const MOST_HEADERS: usize = 24_000;
 
 /// What a client is told whose request head does not come to an end.
-const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TOO_LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Both protocols, configured once a server.
+/// How both protocols are configured.
 #[derive(Debug)]
 pub(crate) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    max_header_bytes: u32,
+    max_streams: u32,
+    max_resets: usize,
 }
 
 impl Protocols {
@@ -43,11 +46,20 @@ impl Protocols {
         if settings.max_header_count != DEFAULT_MAX_HEADER_COUNT {
             http1.max_headers(settings.max_header_count.min(MOST_HEADERS));
         }
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2.max_header_list_size(settings.max_header_bytes.try_into().unwrap_or(u32::MAX));
-        http2.max_concurrent_streams(settings.max_streams);
-        http2.max_pending_accept_reset_streams(settings.max_resets);
-        Protocols { http1, http2 }
+        Protocols {
+            http1,
+            max_header_bytes: settings.max_header_bytes.try_into().unwrap_or(u32::MAX),
+            max_streams: settings.max_streams,
+            max_resets: settings.max_resets,
+        }
+    }
+
+    fn http2(&self, watch: &Arc<Watch>) -> http2::Builder<Streams> {
+        let mut http2 = http2::Builder::new(Streams(watch.clone()));
+        http2.max_header_list_size(self.max_header_bytes);
+        http2.max_concurrent_streams(self.max_streams);
+        http2.max_pending_accept_reset_streams(self.max_resets);
+        http2
     }
 
     /// Serves one connection until it ends or is told to.
@@ -61,7 +73,12 @@ impl Protocols {
         let service = service_fn(move |request: Request<Incoming>| service.call(request));
         let io = Io::new(stream, watch.clone());
         let mut http1 = self.http1.serve_connection(io, service);
-        let ended = run(Pin::new(&mut http1), |http1| http1.graceful_shutdown(), &watch).await;
+        let ended = run(
+            Pin::new(&mut http1),
+            |http1| http1.graceful_shutdown(),
+            &watch,
+        )
+        .await;
         let parts = match ended {
             Ended::Itself if !watch.is_http2() => return,
             Ended::Itself | Ended::Late => http1.into_parts(),
@@ -69,7 +86,7 @@ impl Protocols {
         };
         if parts.io.is_http2() {
             // Boxed, so that the common connection does not carry its size.
-            let mut http2 = Box::pin(self.http2.serve_connection(parts.io, parts.service));
+            let mut http2 = Box::pin(self.http2(&watch).serve_connection(parts.io, parts.service));
             run(http2.as_mut(), |http2| http2.graceful_shutdown(), &watch).await;
         } else if !parts.read_buf.is_empty() {
             parts.io.say(TOO_LATE);
@@ -88,7 +105,11 @@ enum Ended {
 }
 
 /// Drives a connection and does what the watch orders.
-async fn run<C>(mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>), watch: &Watch) -> Ended
+async fn run<C>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    watch: &Watch,
+) -> Ended
 where
     C: Future<Output = hyper::Result<()>>,
 {

@@ -73,12 +73,18 @@ impl Failure {
     /// Counts and logs the failure, and makes the response of it.
     pub(crate) fn answer(&self, component: &str, counters: &Counters) -> Response<ResponseBody> {
         Counters::add(self.counter(counters));
-        tracing::error!(component_id = component, error = chain(self), "request failed");
+        tracing::error!(
+            component_id = component,
+            error = chain(self),
+            "request failed"
+        );
         let mut response = Response::new(ResponseBody::Empty);
         *response.status_mut() = self.status();
         if let Failure::Busy { retry_after } = self {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
@@ -103,12 +109,17 @@ mod tests {
     #[test]
     fn busy_tells_whole_seconds_and_at_least_one() {
         let retry_after = |millis| {
-            let failure = Failure::Busy { retry_after: Duration::from_millis(millis) };
+            let failure = Failure::Busy {
+                retry_after: Duration::from_millis(millis),
+            };
             let response = failure.answer("a", &Counters::default());
             assert_eq!(response.status(), 503);
             response.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
         };
-        assert_eq!([retry_after(0), retry_after(1000), retry_after(1001)], ["1", "1", "2"]);
+        assert_eq!(
+            [retry_after(0), retry_after(1000), retry_after(1001)],
+            ["1", "1", "2"]
+        );
     }
 
     #[test]
@@ -125,7 +136,11 @@ mod tests {
         for (failure, status) in failures {
             assert_eq!(failure.answer("a", &counters).status(), status, "{failure}");
         }
-        let counted: Vec<_> = counters.snapshot().into_iter().filter(|(_, count)| *count > 0).collect();
+        let counted: Vec<_> = counters
+            .snapshot()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
         assert_eq!(counted, [("traps", 1), ("deadlines", 1), ("failures", 4)]);
     }
 

@@ -8,6 +8,11 @@ use crate::{Failure, RequestBody, ResponseBody};
 
 /// Answers requests: a component, behind whatever runs it.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether the handler adds the `spin-*` headers itself, by
+    /// [`RequestBody::add_spin_headers`]. They are a good part of what a request costs
+    /// before it reaches the handler, and many guests never look at a header.
+    const ADDS_SPIN_HEADERS: bool = false;
+
     /// Answers one request.
     ///
     /// The request's URI is absolute (scheme and authority are the ones the client

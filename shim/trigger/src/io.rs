@@ -21,10 +21,6 @@ const HTTP2_BEGINS: &[u8] = b"PRI ";
 /// Room for the first read: larger than most requests, and copied once a connection.
 const FIRST_READ: usize = 2048;
 
-/// Two short pieces, head and body of a small answer, are cheaper to copy together
-/// than to have the kernel gather.
-const GATHER: usize = 2048;
-
 /// How much of what a client still sends is read before it is cut off nevertheless.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -32,10 +28,15 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 enum Sniffed {
     /// Fewer bytes than it takes to tell.
-    Little { bytes: [u8; HTTP2_BEGINS.len()], length: usize },
+    Little {
+        bytes: [u8; HTTP2_BEGINS.len()],
+        length: usize,
+    },
     Http1,
     /// These bytes were read and are HTTP/2.
-    Http2 { read: Bytes },
+    Http2 {
+        read: Bytes,
+    },
 }
 
 #[derive(Debug)]
@@ -50,8 +51,18 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
-        let sniffed = Sniffed::Little { bytes: Default::default(), length: 0 };
-        Io { stream: TokioIo::new(stream), watch, sniffed, write_waits: false, shut: false, lingered: 0 }
+        let sniffed = Sniffed::Little {
+            bytes: Default::default(),
+            length: 0,
+        };
+        Io {
+            stream: TokioIo::new(stream),
+            watch,
+            sniffed,
+            write_waits: false,
+            shut: false,
+            lingered: 0,
+        }
     }
 
     /// Whether the first bytes were HTTP/2. Then the read that saw them has failed,
@@ -69,7 +80,11 @@ impl Io {
     }
 
     #[cold]
-    fn poll_sniff(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_sniff(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut room = [const { MaybeUninit::uninit() }; FIRST_READ];
         let room = &mut room[..buf.remaining().min(FIRST_READ)];
         loop {
@@ -82,7 +97,9 @@ impl Io {
             let read = first.filled();
             if read.starts_with(HTTP2_BEGINS) {
                 self.watch.set_http2();
-                self.sniffed = Sniffed::Http2 { read: Bytes::copy_from_slice(read) };
+                self.sniffed = Sniffed::Http2 {
+                    read: Bytes::copy_from_slice(read),
+                };
                 return Poll::Ready(Err(io::Error::other("the connection is HTTP/2")));
             }
             if read.len() == had || !HTTP2_BEGINS.starts_with(read) {
@@ -93,21 +110,38 @@ impl Io {
             }
             let mut bytes = [0; HTTP2_BEGINS.len()];
             bytes[..read.len()].copy_from_slice(read);
-            self.sniffed = Sniffed::Little { bytes, length: read.len() };
+            self.sniffed = Sniffed::Little {
+                bytes,
+                length: read.len(),
+            };
         }
     }
 
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if result.is_pending() != self.write_waits {
-            self.write_waits = !self.write_waits;
-            if self.write_waits { self.watch.write_waits() } else { self.watch.write_goes_on() }
+        match (&result, self.write_waits) {
+            (Poll::Pending, true) => {}
+            (Poll::Pending, false) => {
+                self.write_waits = true;
+                self.watch.write_waits();
+            }
+            (Poll::Ready(_), waited) => {
+                self.watch.wrote();
+                if waited {
+                    self.write_waits = false;
+                    self.watch.write_goes_on();
+                }
+            }
         }
         result
     }
 }
 
 impl Read for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.watch.orders() & STALLED != 0 {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -118,7 +152,11 @@ impl Read for Io {
                 this.watch.bytes_came();
                 Poll::Ready(Ok(()))
             }
-            Sniffed::Http2 { read } if read.is_empty() => Pin::new(&mut this.stream).poll_read(cx, buf),
+            Sniffed::Http2 { read } if read.is_empty() => {
+                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                this.watch.bytes_came();
+                Poll::Ready(Ok(()))
+            }
             Sniffed::Http2 { read } => {
                 let length = read.len().min(buf.remaining());
                 buf.put_slice(&read[..length]);
@@ -131,7 +169,11 @@ impl Read for Io {
 }
 
 impl Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_write(result)
     }
@@ -141,15 +183,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let result = if total <= GATHER {
-            let mut room = [const { MaybeUninit::uninit() }; GATHER];
-            let mut together = ReadBuf::uninit(&mut room);
-            bufs.iter().for_each(|buf| together.put_slice(buf));
-            Pin::new(&mut self.stream).poll_write(cx, together.filled())
-        } else {
-            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-        };
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note_write(result)
     }
 

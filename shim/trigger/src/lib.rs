@@ -27,7 +27,7 @@
 //! let info = AppInfo { name: "hello".to_owned(), version: None, oci_image_digest: None };
 //! let router = Router::new(&info, vec![route])?;
 //! let server = Server::bind("127.0.0.1:3000".parse()?, &Settings::default())?;
-//! server.serve(router, std::future::pending()).await;
+//! server.serve(router, std::future::pending()).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -48,6 +48,8 @@ mod route;
 mod server;
 mod service;
 pub mod settings;
+mod streams;
+mod ticker;
 mod watch;
 
 pub use body::{BodyError, RequestBody};
@@ -57,8 +59,8 @@ pub use failure::Failure;
 pub use handler::Handler;
 pub use response::ResponseBody;
 pub use route::{
-    AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle, StaticAnswer,
-    StaticAnswerError, Target,
+    AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle,
+    StaticAnswer, StaticAnswerError, Target,
 };
 pub use server::{BindError, DrainOutcome, Server};
 pub use settings::Settings;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::access::Exchange;
@@ -40,7 +40,11 @@ impl ResponseBody {
 impl<B: Into<Bytes>> From<B> for ResponseBody {
     fn from(bytes: B) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { ResponseBody::Empty } else { ResponseBody::Full(bytes) }
+        if bytes.is_empty() {
+            ResponseBody::Empty
+        } else {
+            ResponseBody::Full(bytes)
+        }
     }
 }
 
@@ -49,7 +53,10 @@ impl Body for ResponseBody {
     type Error = BoxError;
 
     #[inline]
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             ResponseBody::Empty => Poll::Ready(None),
             ResponseBody::Full(bytes) => {
@@ -100,12 +107,24 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn new(body: ResponseBody, exchange: Exchange) -> Self {
-        Outgoing { body, component: None, exchange }
+        Outgoing {
+            body,
+            component: None,
+            exchange,
+        }
     }
 
-    pub(crate) fn of_component(body: ResponseBody, component: &Arc<str>, exchange: Exchange) -> Self {
+    pub(crate) fn of_component(
+        body: ResponseBody,
+        component: &Arc<str>,
+        exchange: Exchange,
+    ) -> Self {
         let component = matches!(body, ResponseBody::Boxed(_)).then(|| component.clone());
-        Outgoing { body, component, exchange }
+        Outgoing {
+            body,
+            component,
+            exchange,
+        }
     }
 }
 
@@ -114,14 +133,22 @@ impl Body for Outgoing {
     type Error = BoxError;
 
     #[inline]
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.exchange.asks();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => self.exchange.sends(frame),
             Some(Err(error)) => {
                 Counters::add(&self.exchange.watch().limits.counters.cut_responses);
                 let component_id = self.component.as_deref().unwrap_or_default();
-                tracing::error!(component_id, error = chain(&**error), "the response was cut off");
+                tracing::error!(
+                    component_id,
+                    error = chain(&**error),
+                    "the response was cut off"
+                );
             }
             None => {}
         }
@@ -140,22 +167,26 @@ impl Body for Outgoing {
 }
 
 /// Checks what would otherwise make hyper drop the connection without an answer, and
-/// leaves the framing to hyper.
-pub(crate) fn check(response: &mut Response<ResponseBody>, method: &Method) -> Result<(), Failure> {
+/// leaves the framing to hyper. `bodiless` says that the client asked for no body.
+pub(crate) fn check(
+    mut response: Response<ResponseBody>,
+    bodiless: bool,
+) -> Result<Response<ResponseBody>, Failure> {
     if response.status().is_informational() {
         return Err(Failure::Status(response.status()));
     }
     if response.headers().is_empty() {
-        return Ok(());
+        return Ok(response);
     }
     response.headers_mut().remove(TRANSFER_ENCODING);
-    let Some(declared) = content_length(response.headers())? else { return Ok(()) };
-    let bodiless = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
-    match response.body().size_hint().exact() {
-        Some(actual) if actual != declared && !(actual == 0 && bodiless) => {
-            Err(Failure::ContentLength)
-        }
-        _ => Ok(()),
+    let bodiless = bodiless || response.status() == StatusCode::NOT_MODIFIED;
+    match (
+        content_length(response.headers())?,
+        response.body().size_hint().exact(),
+    ) {
+        (Some(_), Some(0)) if bodiless => Ok(response),
+        (Some(declared), Some(actual)) if declared != actual => Err(Failure::ContentLength),
+        _ => Ok(response),
     }
 }
 
@@ -165,7 +196,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     for value in headers.get_all(CONTENT_LENGTH) {
         let text = value.as_bytes();
         let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        let length = value.to_str().ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+        let length = value
+            .to_str()
+            .ok()
+            .filter(|_| digits)
+            .and_then(|text| text.parse::<u64>().ok());
         match (length, agreed) {
             (Some(length), None) => agreed = Some(length),
             (Some(length), Some(other)) if length == other => {}

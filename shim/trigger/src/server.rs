@@ -13,10 +13,11 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::connection::Protocols;
 use crate::route::RouterHandle;
+use crate::ticker::{self, Ticker};
 use crate::watch::{DRAIN, Limits, Watch};
 use crate::{Counters, Handler, Settings};
 
@@ -27,7 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The kernel gives no socket.
+    /// The kernel gives no socket, or no timer to go with it.
     #[error("cannot make a socket for {address}")]
     Socket {
         /// The address asked for.
@@ -62,6 +63,7 @@ pub enum DrainOutcome {
 #[derive(Debug)]
 pub struct Server {
     listener: StdListener,
+    timer: OwnedFd,
     local: SocketAddr,
     settings: Settings,
     counters: Arc<Counters>,
@@ -74,15 +76,28 @@ impl Server {
     /// # Errors
     /// When the address cannot be had.
     pub fn bind(address: SocketAddr, settings: &Settings) -> Result<Self, BindError> {
-        let socket = socket(address, settings).map_err(|source| BindError::Socket { address, source })?;
+        let no_socket = |source| BindError::Socket { address, source };
+        let timer = ticker::timer().map_err(no_socket)?;
+        let socket = socket(address, settings).map_err(no_socket)?;
         let listen = || {
             rustix::net::bind(&socket, &address)?;
             rustix::net::listen(&socket, settings.backlog.try_into().unwrap_or(i32::MAX))
         };
-        listen().map_err(|error| BindError::Listen { address, source: error.into() })?;
+        listen().map_err(|error| BindError::Listen {
+            address,
+            source: error.into(),
+        })?;
         let listener = StdListener::from(socket);
-        let local = listener.local_addr().map_err(|source| BindError::Listen { address, source })?;
-        Ok(Server { listener, local, settings: settings.clone(), counters: Arc::default() })
+        let local = listener
+            .local_addr()
+            .map_err(|source| BindError::Listen { address, source })?;
+        Ok(Server {
+            listener,
+            timer,
+            local,
+            settings: settings.clone(),
+            counters: Arc::default(),
+        })
     }
 
     /// The address that was bound; with port 0 the one that the kernel chose.
@@ -103,26 +118,40 @@ impl Server {
     /// with its I/O and time drivers on; several servers on one port
     /// ([`Settings::reuse_port`]) are the way to more cores.
     ///
+    /// # Errors
+    /// When the runtime cannot watch the listener.
+    ///
     /// # Panics
     /// Outside a tokio runtime, or in one without I/O or time.
     pub async fn serve<H: Handler>(
         self,
         routes: impl Into<RouterHandle<H>>,
         shutdown: impl Future<Output = ()>,
-    ) -> DrainOutcome {
-        let mut connections = Connections::new(&self, routes.into());
-        let drain_limit = self.settings.drain_limit;
-        match TcpListener::from_std(self.listener) {
-            Ok(listener) => connections.accept_until(listener, self.settings.max_connections, shutdown).await,
-            // The socket is ours and non-blocking: only a runtime without descriptors gets here.
-            Err(error) => tracing::error!(%error, address = %self.local, "cannot watch the listener"),
-        }
-        connections.drain(drain_limit).await
+    ) -> io::Result<DrainOutcome> {
+        let limits = Arc::new(Limits::new(&self.settings, self.counters));
+        let mut connections = Connections {
+            tasks: JoinSet::new(),
+            watches: HashMap::new(),
+            protocols: Arc::new(Protocols::new(&self.settings)),
+            ticker: Ticker::new(self.timer, limits.clock.tick())?,
+            limits,
+            routes: routes.into(),
+        };
+        let listener = TcpListener::from_std(self.listener)?;
+        connections
+            .accept_until(&listener, self.settings.max_connections, shutdown)
+            .await;
+        connections.accept_rest(listener.into_std()?);
+        Ok(connections.drain(self.settings.drain_limit).await)
     }
 }
 
 fn socket(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // A restarted pod must not wait for connections of the last one to time out.
@@ -141,40 +170,44 @@ struct Connections<H> {
     watches: HashMap<Id, Arc<Watch>>,
     protocols: Arc<Protocols>,
     limits: Arc<Limits>,
+    ticker: Ticker,
     routes: RouterHandle<H>,
 }
 
 impl<H: Handler> Connections<H> {
-    fn new(server: &Server, routes: RouterHandle<H>) -> Self {
-        Connections {
-            tasks: JoinSet::new(),
-            watches: HashMap::new(),
-            protocols: Arc::new(Protocols::new(&server.settings)),
-            limits: Arc::new(Limits::new(&server.settings, server.counters.clone())),
-            routes,
-        }
-    }
-
-    async fn accept_until(&mut self, listener: TcpListener, most: usize, shutdown: impl Future<Output = ()>) {
+    async fn accept_until(
+        &mut self,
+        listener: &TcpListener,
+        most: usize,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
-        let mut ticks = interval(self.limits.clock.tick());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = None;
         loop {
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
+                () = &mut shutdown => return,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                _ = ticks.tick(), if !self.watches.is_empty() => self.tick(),
+                ticked = self.ticker.tick(), if self.ticker.is_on() => self.ticked(ticked),
                 () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => pause = None,
                 accepted = listener.accept(), if pause.is_none() && self.tasks.len() < most => {
                     pause = self.accepted(accepted);
                 }
             }
         }
-        // Whoever is in the queue was told by the kernel that the connection stands.
-        while let Some(Ok((stream, peer))) = at_once(listener.accept()).await {
-            self.spawn(stream, peer);
+    }
+
+    /// Takes whoever is still in the queue, and closes it: the kernel has told them
+    /// that their connections stand.
+    fn accept_rest(&mut self, listener: StdListener) {
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            match stream {
+                Ok(stream) => self.spawn(stream, peer),
+                Err(error) => tracing::warn!(%error, %peer, "cannot watch a connection"),
+            }
         }
     }
 
@@ -200,8 +233,12 @@ impl<H: Handler> Connections<H> {
         Counters::add(&self.limits.counters.connections);
         Counters::add(&self.limits.counters.open_connections);
         let watch = Arc::new(Watch::new(self.limits.clone(), peer));
-        let task = self.protocols.clone().serve(stream, self.routes.clone(), watch.clone());
+        let task = self
+            .protocols
+            .clone()
+            .serve(stream, self.routes.clone(), watch.clone());
         self.watches.insert(self.tasks.spawn(task).id(), watch);
+        self.ticker.turn(true);
     }
 
     fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
@@ -218,18 +255,24 @@ impl<H: Handler> Connections<H> {
         self.watches.remove(&id);
     }
 
-    fn tick(&self) {
+    fn ticked(&mut self, ticked: io::Result<()>) {
+        if let Err(error) = ticked {
+            tracing::error!(%error, "cannot read the timer");
+        }
         self.limits.clock.advance();
         self.watches.values().for_each(|watch| watch.sweep());
+        // Not as soon as the last one ends, as the next may come right after.
+        self.ticker.turn(!self.watches.is_empty());
     }
 
     async fn drain(mut self, limit: Duration) -> DrainOutcome {
-        // Once around the loop, so that requests which have reached the kernel are
-        // seen by their connections before these are told to end.
-        tokio::task::yield_now().await;
+        // Twice around the loop, so that requests which have reached the kernel are
+        // seen by their connections, new ones too, before these are told to end.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
         self.watches.values().for_each(|watch| watch.order(DRAIN));
         let mut end = pin!(tokio::time::sleep(limit));
-        let mut ticks = interval(self.limits.clock.tick());
         loop {
             tokio::select! {
                 biased;
@@ -238,31 +281,25 @@ impl<H: Handler> Connections<H> {
                     None => return DrainOutcome::Finished,
                 },
                 () = &mut end => break,
-                _ = ticks.tick() => self.tick(),
+                ticked = self.ticker.tick(), if self.ticker.is_on() => self.ticked(ticked),
             }
         }
         let connections = self.tasks.len();
         self.tasks.shutdown().await;
-        self.limits.counters.open_connections.fetch_sub(connections as u64, Relaxed);
+        self.limits
+            .counters
+            .open_connections
+            .fetch_sub(connections as u64, Relaxed);
         tracing::warn!(connections, "the drain limit has passed; closing");
         DrainOutcome::Cut { connections }
     }
 }
 
-/// What a future gives without waiting.
-async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(match future.as_mut().poll(cx) {
-            std::task::Poll::Ready(value) => Some(value),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
-}
-
 /// Errors that `accept` reports for a connection that is gone already.
 fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }

@@ -5,15 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
+use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::{Body, Incoming};
 
 use crate::access::Exchange;
 use crate::authority::{LastHost, Refused};
-use crate::headers::{self, Facts, Scan};
+use crate::headers::{self, Scan, SpinHeaders};
 use crate::response::{self, Outgoing};
-use crate::route::{Callee, Captures, Destination, Matched, RouterHandle, WELL_KNOWN};
+use crate::route::{Callee, Destination, Matched, RouterHandle, WELL_KNOWN};
 use crate::watch::Watch;
 use crate::{Counters, Failure, Handler, RequestBody, ResponseBody};
 
@@ -30,23 +31,29 @@ pub(crate) struct Service<H> {
 enum Plan<H> {
     Refuse(Refused),
     Answer(Response<ResponseBody>),
-    Call { callee: Arc<Callee<H>>, method: Method, request: Request<RequestBody> },
+    Call(Arc<Callee<H>>, Option<SpinHeaders>),
 }
 
 impl<H: Handler> Service<H> {
     pub(crate) fn new(routes: RouterHandle<H>, watch: Arc<Watch>) -> Self {
         let client = headers::client(watch.peer);
-        Service { routes, watch, client, last_host: RefCell::default() }
+        Service {
+            routes,
+            watch,
+            client,
+            last_host: RefCell::default(),
+        }
     }
 
-    /// Plans at once, so that what the future holds is the handler's future and
-    /// little else; hyper moves it.
+    /// Plans at once and without moving the request, which is large: hyper moves the
+    /// future, and each copy is felt.
     pub(crate) fn call(
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Outgoing>, Refused>> + Send + use<H> {
         let mut exchange = Exchange::begin(&self.watch, &request);
-        let plan = self.plan(request, &mut exchange);
+        let (mut parts, incoming) = request.into_parts();
+        let plan = self.plan(&mut parts, &incoming);
         async move {
             match plan {
                 Plan::Refuse(refused) => {
@@ -58,14 +65,17 @@ impl<H: Handler> Service<H> {
                     exchange.answers(response.status());
                     Ok(response.map(|body| Outgoing::new(body, exchange)))
                 }
-                Plan::Call { callee, method, request } => {
+                Plan::Call(callee, spin) => {
                     let Callee { component, handler } = &*callee;
-                    let result = handler.handle(request).await.and_then(|mut response| {
-                        response::check(&mut response, &method)?;
-                        Ok(response)
-                    });
+                    exchange.goes_to(component);
+                    let bodiless = parts.method == Method::HEAD;
+                    let body = RequestBody::incoming(incoming, exchange.watch(), spin);
+                    let result = handler.handle(Request::from_parts(parts, body)).await;
                     let response = result
-                        .unwrap_or_else(|failure| failure.answer(component, &exchange.watch().limits.counters));
+                        .and_then(|response| response::check(response, bodiless))
+                        .unwrap_or_else(|failure| {
+                            failure.answer(component, &exchange.watch().limits.counters)
+                        });
                     exchange.answers(response.status());
                     Ok(response.map(|body| Outgoing::of_component(body, component, exchange)))
                 }
@@ -73,42 +83,37 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    fn plan(&self, request: Request<Incoming>, exchange: &mut Exchange) -> Plan<H> {
+    fn plan(&self, parts: &mut Parts, incoming: &Incoming) -> Plan<H> {
         let limits = &self.watch.limits;
         // HTTP/1 was stopped at this number of headers already, HTTP/2 was not.
-        if request.headers().len() > limits.max_header_count {
+        if parts.headers.len() > limits.max_header_count {
             return answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         // There are no tunnels here, and a guest that said yes would open one.
-        if request.method() == Method::CONNECT {
+        if parts.method == Method::CONNECT {
             return answer(StatusCode::METHOD_NOT_ALLOWED);
         }
         let routes = self.routes.load();
-        let path = request.uri().path();
+        let path = parts.uri.path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return Plan::Answer(routes.well_known(name));
         }
         match routes.find(path) {
             None => answer(StatusCode::NOT_FOUND),
-            Some((matched, captures)) => self.dispatch(matched, &captures, request, exchange),
+            Some(matched) => self.dispatch(matched, parts, incoming),
         }
     }
 
-    fn dispatch(
-        &self,
-        matched: &Matched<H>,
-        captures: &Captures,
-        request: Request<Incoming>,
-        exchange: &mut Exchange,
-    ) -> Plan<H> {
+    fn dispatch(&self, matched: &Matched<H>, parts: &mut Parts, incoming: &Incoming) -> Plan<H> {
         let counters = &self.watch.limits.counters;
-        let (mut parts, incoming) = request.into_parts();
         let scan = Scan::new(&parts.headers);
         if scan.as_ref().is_ok_and(|scan| scan.has_many_hosts()) {
             return Plan::Refuse(Refused::Differing);
         }
-        let mut uri = std::mem::take(&mut parts.uri).into_parts();
-        let host = self.last_host.borrow_mut().resolve(uri.authority.as_ref(), &mut parts.headers);
+        let host = self
+            .last_host
+            .borrow_mut()
+            .resolve(parts.uri.authority(), &mut parts.headers);
         let (authority, has_host) = match host {
             Ok(found) => found,
             Err(refused) => return Plan::Refuse(refused),
@@ -117,7 +122,6 @@ impl<H: Handler> Service<H> {
             Destination::Static(fixed) => return Plan::Answer(fixed.response()),
             Destination::Handler(callee) => callee,
         };
-        exchange.goes_to(&callee.component);
         let fail = |failure: Failure| Plan::Answer(failure.answer(&callee.component, counters));
         let scan = match scan {
             Ok(scan) => scan,
@@ -128,18 +132,9 @@ impl<H: Handler> Service<H> {
             return answer(StatusCode::PAYLOAD_TOO_LARGE);
         }
         scan.clean(&mut parts.headers);
-        let path = uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
-        let facts = Facts {
-            route: &matched.headers,
-            captures,
-            scheme: "http://",
-            host: has_host.then_some(&authority),
-            path,
-            client: &self.client,
-        };
-        if let Err(failure) = facts.add_to(&mut parts.headers) {
-            return fail(failure);
-        }
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.path_and_query
+            .get_or_insert(PathAndQuery::from_static("/"));
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(authority);
         match Uri::from_parts(uri) {
@@ -149,9 +144,17 @@ impl<H: Handler> Service<H> {
         // Upgrades are not offered, and what hyper keeps for them would keep the
         // connection.
         parts.extensions.clear();
-        let method = parts.method.clone();
-        let body = RequestBody::incoming(incoming, &self.watch);
-        Plan::Call { callee: callee.clone(), method, request: Request::from_parts(parts, body) }
+        let spin = SpinHeaders {
+            route: matched.headers.clone(),
+            has_host,
+        };
+        if H::ADDS_SPIN_HEADERS {
+            return Plan::Call(callee.clone(), Some(spin));
+        }
+        match spin.add(&parts.uri, self.client.clone(), &mut parts.headers) {
+            Ok(()) => Plan::Call(callee.clone(), None),
+            Err(failure) => fail(failure),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Mark};
+use crate::streams::Flows;
 use crate::{Counters, Settings};
 
 /// Finish what runs, then close.
@@ -46,7 +47,12 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
-        let times = [settings.header_timeout, settings.idle_timeout, settings.body_timeout, settings.write_timeout];
+        let times = [
+            settings.header_timeout,
+            settings.idle_timeout,
+            settings.body_timeout,
+            settings.write_timeout,
+        ];
         let clock = Clock::new(times.into_iter().min().unwrap_or(PARTING));
         Limits {
             counters,
@@ -70,6 +76,7 @@ pub(crate) struct Watch {
     pub(crate) limits: Arc<Limits>,
     pub(crate) peer: SocketAddr,
     http2: AtomicBool,
+    pub(crate) flows: Flows,
     orders: AtomicU8,
     waker: Mutex<Option<Waker>>,
     /// Requests whose response is not finished.
@@ -78,7 +85,7 @@ pub(crate) struct Watch {
     bodies: AtomicU32,
     /// Whether the last request body was left before its end.
     unread: AtomicBool,
-    /// Since when there has been no request.
+    /// Since when there has been no request, and nothing written.
     idle: Mark,
     /// When the head that is being read began.
     head: Mark,
@@ -98,6 +105,7 @@ impl Watch {
             limits,
             peer,
             http2: AtomicBool::new(false),
+            flows: Flows::default(),
             orders: AtomicU8::new(0),
             waker: Mutex::new(None),
             serving: AtomicU32::new(0),
@@ -128,7 +136,9 @@ impl Watch {
     // What the connection tells.
 
     pub(crate) fn bytes_came(&self) {
-        if self.serving.load(Relaxed) == 0 && !self.is_http2() {
+        if self.is_http2() {
+            self.idle.set(&self.limits.clock);
+        } else if self.serving.load(Relaxed) == 0 {
             self.head.set_once(&self.limits.clock);
         }
     }
@@ -178,6 +188,11 @@ impl Watch {
         self.write_wait.clear();
     }
 
+    /// Large responses leave after their request has ended here.
+    pub(crate) fn wrote(&self) {
+        self.idle.set(&self.limits.clock);
+    }
+
     pub(crate) fn lingers(&self) {
         self.lingering.set_once(&self.limits.clock);
     }
@@ -211,7 +226,9 @@ impl Watch {
 
     /// Compares all marks with the clock and orders what follows.
     pub(crate) fn sweep(&self) {
-        let Limits { clock, counters, .. } = &*self.limits;
+        let Limits {
+            clock, counters, ..
+        } = &*self.limits;
         let old = |mark: &Mark, ticks: u64| mark.is_older(ticks, clock);
         if self.orders() & (CLOSE | LATE_HEAD) != 0 {
             return;
@@ -227,11 +244,17 @@ impl Watch {
             Counters::add(&counters.body_timeouts);
             return self.order(STALLED);
         }
-        if self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0 {
+        let stalled = self.flows.sweep(self.limits.write_ticks, clock);
+        counters.write_timeouts.fetch_add(stalled as u64, Relaxed);
+        let busy = self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0;
+        if busy || self.write_wait.is_set() {
             return;
         }
         let parting = self.parting.is_set();
-        if parting && old(&self.parting, self.limits.parting_ticks) && old(&self.idle, self.limits.parting_ticks) {
+        if parting
+            && old(&self.parting, self.limits.parting_ticks)
+            && old(&self.idle, self.limits.parting_ticks)
+        {
             self.order(CLOSE);
         } else if parting {
             // Whoever is leaving gets no other reason to.

@@ -9,8 +9,8 @@ use crate::options::Options;
 use crate::promises::Unit;
 use crate::report::Remark;
 use crate::run::Run;
-use crate::server::{Line, Server, ServerError};
-use crate::{scratch, skiff};
+use crate::server::{Server, ServerError};
+use crate::{scratch, skiff, wasmtime};
 
 /// The largest sample takes some ten seconds on two cores.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -22,7 +22,7 @@ pub fn run(options: &Options, folder: &Path, run: &mut Run) {
         for round in 1..=options.plan().first_starts {
             run.progress(format!("first compilation of {}, {round}", sample.name));
             ours(options, sample, folder, run);
-            wasmtime(options, sample, folder, run);
+            peer(options, sample, folder, run);
         }
         let rows = [
             ("compile/skiff", "skiff run, until it answers"),
@@ -69,16 +69,11 @@ fn ours(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
     }
 }
 
-/// It compiles at every start, with its best compiler only.
-fn wasmtime(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
+/// Without a cache it compiles at every start, with its best compiler only.
+fn peer(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
     let key = format!("compile/wasmtime/{}", sample.name);
-    let component = sample.component(&options.images).display().to_string();
     let started = Server::start(&folder.join("first.log"), |address| {
-        let address = format!("--addr={address}");
-        vec![Line::new(
-            &options.wasmtime,
-            ["serve".to_owned(), address, component],
-        )]
+        vec![wasmtime::serve(options, sample, &["-Ccache=n"], address)]
     });
     match started.and_then(|mut server| server.answered(PATIENCE)) {
         Ok(time) => run.all.push(key, time.as_secs_f64()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::options::Options;
 use crate::server::Line;
-use crate::skiff;
+use crate::{skiff, wasmtime};
 
 /// A sample application, by the name of its folder.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ pub fn all(
         all.extend(skiff::contenders(options, sample, scratch));
     }
     for sample in &SAMPLES {
-        all.extend(wasmtime(options, sample));
+        all.extend(wasmtime::contenders(options, sample, scratch));
     }
     if let Some(binary) = &options.floor {
         for sample in SAMPLES.iter().filter(|sample| sample.wasi == Wasi::P2) {
@@ -131,78 +131,6 @@ fn native_server(binary: &Path) -> Contender {
         .way("as it is", move |address| {
             vec![Line::new(&binary, [address.to_string()])]
         })
-}
-
-/// `wasmtime serve` as it comes, and in the ways its documentation offers to make
-/// it faster.
-fn wasmtime(options: &Options, sample: &Sample) -> Vec<Contender> {
-    let component = sample.component(&options.images);
-    let line = {
-        let binary = options.wasmtime.clone();
-        let component = component.to_string_lossy().into_owned();
-        move |flags: &[&str], address: SocketAddr| {
-            let mut arguments = vec!["serve".to_owned(), format!("--addr={address}")];
-            arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-            arguments.push(component.clone());
-            Line::new(&binary, arguments)
-        }
-    };
-    let default = line.clone();
-    let mut tuned = Contender::new(
-        format!("wasmtime-tuned/{}", sample.name),
-        format!("wasmtime serve, best-tuned, {}", sample.what),
-    );
-    for (name, flags, one_thread) in tunings(sample.wasi) {
-        let line = line.clone();
-        tuned = tuned.way(&name, move |address| {
-            let line = line(&flags, address);
-            vec![match one_thread {
-                true => line.with("TOKIO_WORKER_THREADS", "1"),
-                false => line,
-            }]
-        });
-    }
-    let default = Contender::new(
-        format!("wasmtime/{}", sample.name),
-        format!("wasmtime serve as it comes, {}", sample.what),
-    )
-    .way("as it comes", move |address| vec![default(&[], address)]);
-    vec![default, tuned]
-}
-
-/// What makes instances cheap: everything comes from a pool, pages are kept and
-/// only what was written is reset.
-const POOL: [&str; 5] = [
-    "-Opooling-allocator=y",
-    "-Opooling-pagemap-scan=auto",
-    "-Opooling-memory-keep-resident=1048576",
-    "-Opooling-table-keep-resident=65536",
-    "-Opooling-async-stack-keep-resident=65536",
-];
-
-/// A WASI 0.2 component needs none of the machinery for concurrent calls.
-const NO_CONCURRENCY: [&str; 2] = ["-Wconcurrency-support=n", "-Sp3=n"];
-
-/// As many requests as an instance may ever take before it is replaced.
-const LONG_REUSE: [&str; 2] = [
-    "--max-instance-reuse-count=1000000",
-    "--max-instance-concurrent-reuse-count=64",
-];
-
-/// Names, flags, and whether tokio gets one worker thread only, which is faster
-/// where threads make each other flush their TLBs.
-fn tunings(wasi: Wasi) -> Vec<(String, Vec<&'static str>, bool)> {
-    let more: &[(&str, &[&'static str])] = match wasi {
-        Wasi::P2 => &[("pool", &[]), ("pool, no concurrency", &NO_CONCURRENCY)],
-        Wasi::P3 => &[("pool", &[]), ("pool, long reuse", &LONG_REUSE)],
-    };
-    let mut tunings = Vec::new();
-    for (name, flags) in more {
-        let flags: Vec<&'static str> = POOL.iter().chain(*flags).copied().collect();
-        tunings.push(((*name).to_owned(), flags.clone(), false));
-        tunings.push((format!("{name}, one thread"), flags, true));
-    }
-    tunings
 }
 
 /// The floor in its three ways; it compiles ahead, so that comes first.
@@ -238,4 +166,54 @@ fn floor(binary: &Path, options: &Options, sample: &Sample, scratch: &Path) -> C
 
 fn code_of(scratch: &Path, sample: &Sample) -> PathBuf {
     scratch.join(format!("floor-{}.cwasm", sample.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::promises::PROMISES;
+
+    fn keys(arguments: &[&str]) -> Vec<String> {
+        let options = Options::parse_from([&["bench"], arguments].concat());
+        let everybody = all(&options, Path::new("native"), Path::new("/tmp"), Vec::new());
+        everybody
+            .into_iter()
+            .map(|contender| contender.key)
+            .collect()
+    }
+
+    #[test]
+    fn everybody_has_a_key_of_their_own() {
+        let keys = keys(&["--floor", "floor"]);
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    }
+
+    #[test]
+    fn every_promise_of_throughput_and_latency_has_its_contenders() {
+        let keys = keys(&["--floor", "floor"]);
+        let loads = |key: &&str| key.starts_with("throughput/") || key.starts_with("latency/");
+        let both = PROMISES
+            .iter()
+            .flat_map(|promise| [Some(promise.key), promise.base]);
+        for key in both.flatten().filter(loads) {
+            let (_, contender) = key.split_once('/').expect("a discipline");
+            assert!(keys.iter().any(|known| known == contender), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_choice_keeps_the_native_server() {
+        let keys = keys(&["--matching", "hello-python"]);
+        let expected = [
+            "native",
+            "skiff/hello-python",
+            "wasmtime/hello-python",
+            "wasmtime-tuned/hello-python",
+        ];
+        assert_eq!(keys, expected);
+    }
 }

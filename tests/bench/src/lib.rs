@@ -20,4 +20,5 @@ pub mod series;
 pub mod server;
 pub mod setup;
 pub mod skiff;
+pub mod wasmtime;
 pub mod wrk;

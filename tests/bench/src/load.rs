@@ -24,6 +24,12 @@ const CONNECTIONS: u32 = 32;
 /// largest sample takes some ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Rounds of latency for each of throughput's.
+const LATENCY_ROUNDS: usize = 3;
+
+/// Length of a round of latency.
+const LATENCY_ROUND: Duration = Duration::from_secs(1);
+
 /// What fills pools and warms caches before anything counts.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -56,20 +62,28 @@ pub fn run(
     run: &mut Run,
 ) {
     let plan = options.plan();
-    let disciplines = [
-        (
-            Discipline::Throughput,
-            "throughput",
-            CONNECTIONS,
-            plan.round,
-        ),
-        // One connection is steady; half the time tells as much.
-        (Discipline::Latency, "latency", 1, plan.round / 2),
+    let turns = [
+        Turn {
+            discipline: Discipline::Throughput,
+            name: "throughput",
+            connections: CONNECTIONS,
+            rounds: plan.rounds,
+            time: plan.round,
+        },
+        // Where a lone connection meets its worker, on wrk's core or on another, is
+        // chance and counts more than anything else: many short rounds even it out.
+        Turn {
+            discipline: Discipline::Latency,
+            name: "latency",
+            connections: 1,
+            rounds: plan.rounds * LATENCY_ROUNDS,
+            time: LATENCY_ROUND,
+        },
     ];
-    let wanted: Vec<_> = disciplines
+    let wanted = turns
         .into_iter()
-        .filter(|(discipline, ..)| options.wants(*discipline))
-        .collect();
+        .filter(|turn| options.wants(turn.discipline));
+    let wanted: Vec<Turn> = wanted.collect();
     if wanted.is_empty() {
         return;
     }
@@ -81,18 +95,14 @@ pub fn run(
             Ok(up) => standing.push(up),
             Err(reason) => {
                 run.progress(format!("{key} is left out: {reason}"));
-                for (_, name, ..) in &wanted {
-                    run.all.absent(format!("{name}/{key}"), reason.clone());
+                for turn in &wanted {
+                    run.all.absent(format!("{}/{key}", turn.name), &reason);
                 }
             }
         }
     }
-    for (_, name, connections, time) in wanted {
-        let turn = Turn {
-            name,
-            connections,
-            time,
-        };
+    for turn in wanted {
+        let name = turn.name;
         turn.all(&mut standing, wrk, options, run);
         for up in &standing {
             if up.key != "native" {
@@ -109,15 +119,17 @@ pub fn run(
 
 /// One discipline's load.
 struct Turn {
+    discipline: Discipline,
     name: &'static str,
     connections: u32,
+    rounds: usize,
     time: Duration,
 }
 
 impl Turn {
     /// All rounds of everybody. Who fails a request is out, with the reason.
     fn all(&self, standing: &mut Vec<Standing>, wrk: &Wrk, options: &Options, run: &mut Run) {
-        let rounds = options.plan().rounds;
+        let rounds = self.rounds;
         for round in 1..=rounds {
             run.progress(format!("{}, round {round} of {rounds}", self.name));
             standing.retain(|up| {

@@ -6,7 +6,7 @@ use skiff_bench::options::{Discipline, Options};
 use skiff_bench::report::{Report, promise_rows, remark_rows};
 use skiff_bench::run::Run;
 use skiff_bench::wrk::Wrk;
-use skiff_bench::{compile, containers, contenders, load, machine, output, setup};
+use skiff_bench::{compile, containers, contenders, load, machine, output, setup, wasmtime};
 use skiff_test_support::guard;
 
 fn main() -> anyhow::Result<()> {
@@ -19,6 +19,9 @@ fn main() -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => setup::native()?,
     };
+    if options.ahead {
+        machine::go_ahead().context("--ahead needs root")?;
+    }
     // Before any thread is there, because it moves this process into other namespaces.
     let ground = containers::prepare(&options);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
         .context("there is no runtime for containerd's API")?;
     let folder = tempfile::tempdir().context("there is no place for temporary files")?;
     let scratch = folder.path();
+    wasmtime::prepare(scratch).context("cannot configure wasmtime")?;
     let wrk = Wrk::new(scratch)?;
     let mut run = Run::default();
     let site = runtime.block_on(containers::open(

@@ -14,6 +14,10 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
+    /// Run everything at the highest priority, for a machine that others use too; needs root
+    #[arg(long)]
+    pub ahead: bool,
+
     /// Repeat a round of load while others use the machine, up to a limit
     #[arg(long)]
     pub patient: bool,

@@ -1,6 +1,8 @@
 //! How Skiff itself is started for the bench: the names of its options and settings live here.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::contenders::{Contender, Sample, Wasi};
@@ -18,6 +20,28 @@ pub const RUNTIME: &str = "io.containerd.skiff.v1";
 
 /// Where the shim keeps what outlives a pod, compiled code among it.
 pub const STATE_ON_NODE: &str = "/var/lib/skiff";
+
+/// What containerd looks for when a container names that runtime.
+const SHIM: &str = "containerd-shim-skiff-v1";
+
+/// The shim: the same file under its other name, beside the one that was given. A
+/// second name and not a symbolic link, because the shim finds out by its own
+/// path what it is. None where there is no such file or the name cannot be given.
+pub fn shim(options: &Options) -> Option<PathBuf> {
+    let skiff = options.skiff.canonicalize().ok()?;
+    let shim = skiff.with_file_name(SHIM);
+    if !same_file(&skiff, &shim) {
+        // It is mostly absent; what cannot be removed shows when the name is given.
+        fs::remove_file(&shim).ok();
+        fs::hard_link(&skiff, &shim).ok()?;
+    }
+    Some(shim)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let number = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    number(one).is_some() && number(one) == number(other)
+}
 
 /// `skiff run` on a sample.
 pub fn run(options: &Options, sample: &Sample, cache: &Path, address: SocketAddr) -> Line {
@@ -77,4 +101,33 @@ pub fn contenders(options: &Options, sample: &Sample, scratch: &Path) -> Vec<Con
         contender.prepare = true;
     }
     ours
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn options(skiff: &Path) -> Options {
+        let skiff = skiff.display().to_string();
+        Options::parse_from(["bench", "--skiff", &skiff])
+    }
+
+    #[test]
+    fn the_shim_is_the_same_file_also_after_a_new_build() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let skiff = folder.path().join("skiff");
+        for text in ["old", "new"] {
+            fs::remove_file(&skiff).ok();
+            fs::write(&skiff, text).expect("it can be written");
+            let shim = shim(&options(&skiff)).expect("it gets its second name");
+            assert_eq!(fs::read_to_string(&shim).expect("it can be read"), text);
+        }
+    }
+
+    #[test]
+    fn without_skiff_there_is_no_shim() {
+        assert_eq!(shim(&options(Path::new("/no/such/skiff"))), None);
+    }
 }

@@ -13,9 +13,14 @@ impl Guest for PrintALot {
         let lines = guests::number(&request, "lines", 100);
         let length = guests::number(&request, "length", 100_000) as usize;
         for line in 0..lines {
-            let text = format!("{line:06} ");
-            println!("{:o<length$}", format!("out {text}"));
-            eprintln!("{:e<length$}", format!("err {text}"));
+            // Rust's own padding ends at 65,535.
+            let filled = |stream: &str, filling: &str| {
+                let text = format!("{stream} {line:06} ");
+                let rest = filling.repeat(length.saturating_sub(text.len()));
+                text + &rest
+            };
+            println!("{}", filled("out", "o"));
+            eprintln!("{}", filled("err", "e"));
         }
         guests::answer(out, 200, format!("{lines} lines\n"));
     }

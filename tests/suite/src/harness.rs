@@ -20,6 +20,9 @@ const AT_ONCE: usize = 4;
 /// case says itself what it waited for.
 const CASE_WITHIN: Duration = Duration::from_secs(300);
 
+/// A case that takes longer is printed with its time: somebody waits for it.
+const REMARKABLE: Duration = Duration::from_secs(5);
+
 type Body = Box<dyn Fn(Arc<Node>) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 /// One thing that must hold.
@@ -80,6 +83,9 @@ pub struct Options {
     pub list: bool,
     /// Show containerd's log after a failure.
     pub show_log: bool,
+    /// Use the machine's own network and mounts, so that a person can look at
+    /// pods from another terminal.
+    pub on_this_machine: bool,
     exact: bool,
     filters: Vec<String>,
     skips: Vec<String>,
@@ -94,6 +100,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--list" => options.list = true,
+                "--on-this-machine" => options.on_this_machine = true,
                 "--exact" => options.exact = true,
                 "--nocapture" | "--show-output" => options.show_log = true,
                 "--skip" => options.skips.extend(args.next()),
@@ -142,7 +149,11 @@ impl Outcome {
         } else {
             Err(anyhow::anyhow!("{}", lines.join("\n")))
         };
-        self.count("nothing_is_left_after_the_last_case", verdict);
+        self.count(
+            "nothing_is_left_after_the_last_case",
+            verdict,
+            Duration::ZERO,
+        );
     }
 
     /// Prints the failures and the closing line.
@@ -161,18 +172,30 @@ impl Outcome {
         );
     }
 
-    fn count(&mut self, name: &str, verdict: anyhow::Result<()>) {
+    fn count(&mut self, name: &str, verdict: anyhow::Result<()>, took: Duration) {
+        let remark = if took > REMARKABLE {
+            format!(" <{:.3}s>", took.as_secs_f64())
+        } else {
+            String::new()
+        };
         match verdict {
             Ok(()) => {
-                println!("test {name} ... ok");
+                println!("test {name} ... ok{remark}");
                 self.passed += 1;
             }
             Err(error) => {
-                println!("test {name} ... FAILED");
-                self.failed.push((name.to_owned(), format!("{error:?}")));
+                println!("test {name} ... FAILED{remark}");
+                self.failed.push((name.to_owned(), told(&error)));
             }
         }
     }
+}
+
+/// An error with its causes, a line each. Backtraces would only show this
+/// harness, as cases are tasks.
+fn told(error: &anyhow::Error) -> String {
+    let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+    causes.join("\ncaused by: ")
 }
 
 /// Prints the names of the cases that the options take.
@@ -206,8 +229,8 @@ pub async fn run(
         let mut running = stream::iter(group)
             .map(|case| verdict(case, Arc::clone(&node)))
             .buffer_unordered(width);
-        while let Some((name, verdict)) = running.next().await {
-            outcome.count(&name, verdict);
+        while let Some((name, verdict, took)) = running.next().await {
+            outcome.count(&name, verdict, took);
         }
     }
     outcome.took = began.elapsed();
@@ -216,7 +239,8 @@ pub async fn run(
 }
 
 /// Runs one case in a task of its own, so that a panic is its failure only.
-async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>) {
+async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>, Duration) {
+    let began = Instant::now();
     let mut task = tokio::spawn((case.body)(node));
     let verdict = match tokio::time::timeout(CASE_WITHIN, &mut task).await {
         Ok(Ok(verdict)) => verdict,
@@ -228,7 +252,7 @@ async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>) {
             Err(anyhow::anyhow!("it did not end within {CASE_WITHIN:?}"))
         }
     };
-    (case.name, verdict)
+    (case.name, verdict, began.elapsed())
 }
 
 #[cfg(test)]

@@ -42,7 +42,12 @@ pub fn run(version: Version, native: &'static str) -> ExitCode {
 
 fn within(version: Version, native: &'static str, options: &Options) -> anyhow::Result<Outcome> {
     let settings = Settings::new(version)?.with_skiff();
-    let run = Run::isolated().context(
+    let run = if options.on_this_machine {
+        Run::on_this_machine()
+    } else {
+        Run::isolated()
+    };
+    let run = run.context(
         "it starts a containerd; run it as root, or leave it out with --exclude skiff-suite",
     )?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

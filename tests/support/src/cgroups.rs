@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The cgroup tree of one run, in whatever hierarchies the machine has.
 #[derive(Debug, Clone)]
@@ -57,12 +58,23 @@ impl Tree {
         found
     }
 
-    /// Removes what no longer holds a process. What is left is told by
-    /// [`Tree::groups`].
-    pub fn remove_empty(&self) {
-        for group in self.groups() {
-            // A group that still holds a process refuses, and is reported.
-            fs::remove_dir(&group).ok();
+    /// Removes the tree, and gives what cannot be removed within `limit`: a
+    /// group stays busy for a moment after its last process ended.
+    pub fn remove(&self, limit: Duration) -> Vec<PathBuf> {
+        const AGAIN: Duration = Duration::from_millis(10);
+        let end = Instant::now() + limit;
+        loop {
+            let groups = self.groups();
+            if groups.is_empty() || Instant::now() > end {
+                return groups;
+            }
+            for group in groups {
+                // One that refuses is tried again, or told in the end.
+                fs::remove_dir(&group).ok();
+            }
+            if !self.groups().is_empty() {
+                std::thread::sleep(AGAIN);
+            }
         }
     }
 }

@@ -1,23 +1,21 @@
 //! Starts a containerd of its own and stops it without a trace.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::config::{self, PAUSE_IMAGE, Places, Runtime};
+use crate::config::{PAUSE_IMAGE, Runtime};
 use crate::cri::{Cri, CriError};
 use crate::ctr::CtrError;
+use crate::daemon::{Daemon, Folders, log_path};
 use crate::guard::Run;
 use crate::leftovers::{self, Leftover};
 use crate::oci::{Image, ImageError};
 use crate::tools::{self, ToolError};
-use crate::{network, paths, processes};
+use crate::{paths, processes};
 
 pub use crate::config::Runtime as RuntimeHandler;
 pub use crate::tools::Version;
@@ -28,10 +26,6 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long it may take to end when told to.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
-
-/// The search path of containerd. Its own, so that no shim or plugin of the
-/// person who runs the tests is picked up by chance.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What can go wrong until containerd is ready.
 #[derive(Debug, thiserror::Error)]
@@ -144,11 +138,11 @@ impl Containerd {
     /// When a shim is missing, containerd does not start, or the pause image
     /// cannot be imported.
     pub async fn start(run: Run, settings: &Settings) -> Result<Self, StartError> {
-        let layout = Folders::below(run.folder());
-        layout.fill(&run, settings)?;
-        let daemon = Daemon::spawn(&run, &layout, settings)?;
+        let folders = Folders::below(run.folder());
+        folders.fill(&run, settings.version, &settings.runtimes)?;
+        let daemon = Daemon::spawn(&run, &folders, &settings.programs)?;
         run.cgroups()
-            .adopt("daemon", daemon.0.id())
+            .adopt("daemon", daemon.pid())
             .map_err(|source| StartError::Write {
                 path: "cgroup.procs".into(),
                 source,
@@ -210,6 +204,12 @@ impl Containerd {
         read_log(&self.run)
     }
 
+    /// What would be left of pods and tasks if these were all removed, after
+    /// it had `limit` to go. That of running ones is told, too.
+    pub fn leftovers(&self, limit: Duration) -> Vec<Leftover> {
+        leftovers::of_pods(&self.run, self.daemon.pid(), limit)
+    }
+
     /// Removes every pod and task, stops containerd, and gives what was still
     /// there although nothing should have been. All of that is removed too.
     pub async fn shut_down(mut self) -> Vec<Leftover> {
@@ -220,8 +220,8 @@ impl Containerd {
         if let Err(error) = self.remove_all_tasks().await {
             left.push(Leftover::Unremoved(error.to_string()));
         }
-        left.extend(leftovers::of_pods(&self.run, self.daemon.0.id()));
-        processes::signal(self.daemon.0.id(), Signal::TERM);
+        left.extend(self.leftovers(leftovers::GONE_WITHIN));
+        processes::signal(self.daemon.pid(), Signal::TERM);
         if !self.daemon.ended_within(ENDED_WITHIN) {
             left.push(Leftover::Unremoved(
                 "containerd does not end when told to".into(),
@@ -258,136 +258,6 @@ impl Containerd {
         self.import(&layout, PAUSE_IMAGE).await?;
         Ok(())
     }
-}
-
-/// The daemon's process; ended, at the latest, when dropped.
-#[derive(Debug)]
-struct Daemon(Child);
-
-impl Daemon {
-    fn spawn(run: &Run, folders: &Folders, settings: &Settings) -> Result<Self, StartError> {
-        let program = settings.programs.join("containerd");
-        let log_path = log_path(run);
-        let log = File::create(&log_path).map_err(|source| StartError::Write {
-            path: log_path,
-            source,
-        })?;
-        let path = format!(
-            "{}:{}:{SYSTEM_PATH}",
-            folders.bin.display(),
-            settings.programs.display()
-        );
-        let spawn = |log: File| {
-            Command::new(&program)
-                .arg("--config")
-                .arg(&folders.config)
-                .env_clear()
-                .env("PATH", path)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                // An interrupt from the keyboard ends the run, which ends it.
-                .process_group(0)
-                .spawn()
-        };
-        spawn(log).map(Self).map_err(|source| StartError::Spawn {
-            program: program.clone(),
-            source,
-        })
-    }
-
-    fn ended_within(&mut self, limit: Duration) -> bool {
-        const AGAIN: Duration = Duration::from_millis(10);
-        let end = Instant::now() + limit;
-        loop {
-            if matches!(self.0.try_wait(), Ok(Some(_))) {
-                return true;
-            }
-            if Instant::now() >= end {
-                return false;
-            }
-            std::thread::sleep(AGAIN);
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nobody to kill.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// What lies where in the folder of a run.
-struct Folders {
-    bin: PathBuf,
-    cni: PathBuf,
-    registries: PathBuf,
-    config: PathBuf,
-}
-
-impl Folders {
-    fn below(folder: &Path) -> Self {
-        Self {
-            bin: folder.join("bin"),
-            cni: folder.join("cni"),
-            registries: folder.join("registries"),
-            config: folder.join("containerd.toml"),
-        }
-    }
-
-    fn fill(&self, run: &Run, settings: &Settings) -> Result<(), StartError> {
-        for folder in [
-            &self.bin,
-            &self.cni,
-            &self.registries,
-            &run.state().to_owned(),
-        ] {
-            fs::create_dir_all(folder).map_err(|source| StartError::Write {
-                path: folder.clone(),
-                source,
-            })?;
-        }
-        for runtime in &settings.runtimes {
-            self.link(runtime)?;
-        }
-        let addresses = run.folder().join("addresses").display().to_string();
-        let cni = network::cni_list(run.bridge(), &run.subnet(), &addresses);
-        write(&self.cni.join("10-tests.conflist"), &cni)?;
-        let places = Places {
-            root: run.folder(),
-            state: run.state(),
-            cni: &self.cni,
-            registries: &self.registries,
-        };
-        let config = config::containerd(settings.version, &places, &settings.runtimes);
-        write(&self.config, &config)
-    }
-
-    fn link(&self, runtime: &Runtime) -> Result<(), StartError> {
-        let Some(program) = &runtime.program else {
-            return Ok(());
-        };
-        if !program.exists() {
-            return Err(StartError::NoShim {
-                path: program.clone(),
-            });
-        }
-        let link = self.bin.join(runtime.program_name());
-        symlink(program, &link).map_err(|source| StartError::Write { path: link, source })
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), StartError> {
-    fs::write(path, text).map_err(|source| StartError::Write {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn log_path(run: &Run) -> PathBuf {
-    run.folder().join("containerd.log")
 }
 
 fn read_log(run: &Run) -> String {

@@ -131,7 +131,13 @@ impl Cri {
             .await
             .map_err(CriError::refused("Status"))?;
         let conditions = answer.into_inner().status.unwrap_or_default().conditions;
-        Ok(!conditions.is_empty() && conditions.iter().all(|condition| condition.status))
+        // There are more, for example that no setting is deprecated.
+        let holds = |wanted: &str| {
+            conditions
+                .iter()
+                .any(|one| one.r#type == wanted && one.status)
+        };
+        Ok(holds("RuntimeReady") && holds("NetworkReady"))
     }
 
     /// Waits until an image that was imported is seen.

@@ -261,7 +261,7 @@ impl Containerd {
             .iter()
             .map(|arg| arg.as_ref().to_string_lossy())
             .collect();
-        let stderr = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+        let stderr = without_warnings(&String::from_utf8_lossy(&done.stderr));
         Err(CtrError::Failed {
             args: args.join(" "),
             stderr,
@@ -278,15 +278,26 @@ impl Containerd {
     }
 }
 
+/// What is wrong, without what `ctr` says at every call, for example that
+/// support for version 1 of cgroups will end.
+fn without_warnings(stderr: &str) -> String {
+    let lines = stderr
+        .lines()
+        .filter(|line| !line.contains("level=warning"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 impl Task {
     /// Its id at containerd, which is also its shim's.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether `ctr` still waits for it.
-    pub fn runs(&mut self) -> bool {
-        matches!(self.client.try_wait(), Ok(None))
+    /// Comes back when it has ended, however it did; [`Task::finished`] then
+    /// tells how.
+    pub async fn ended(&mut self) {
+        // That there is nothing to wait for means that it ended.
+        self.client.wait().await.ok();
     }
 
     /// Waits for its end. The exit status is the task's, as `ctr` passes it on.

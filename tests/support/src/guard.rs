@@ -26,6 +26,18 @@ const ROLE: &str = "--clear-up-after";
 /// How long killed processes may take to leave their cgroups.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
+/// Folders that containerd, its shims and CNI make wherever they are told to
+/// work. Children come before their parents.
+const FIXED_PLACES: [&str; 7] = [
+    "/run/containerd/runc/k8s.io",
+    "/run/containerd/runc",
+    "/run/containerd/s",
+    "/run/containerd",
+    "/var/lib/cni/results",
+    "/var/lib/cni/cache",
+    "/var/lib/cni",
+];
+
 /// Numbers the runs of one process, for programs that have several.
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
@@ -234,9 +246,19 @@ impl Scope {
                 eprintln!("cannot unmount `{}`: {error}", place.display());
             }
         }
-        tree.remove_empty();
+        for group in tree.remove(GONE_WITHIN) {
+            eprintln!("cannot remove the cgroup `{}`", group.display());
+        }
         if let Err(error) = network::remove_bridge(&self.bridge) {
             eprintln!("cannot remove the bridge {}: {error}", self.bridge);
+        }
+        let runtime = Path::new("/run/containerd/runc").join(&self.name);
+        for folder in [runtime.as_path()]
+            .into_iter()
+            .chain(FIXED_PLACES.map(Path::new))
+        {
+            // They are the machine's, and only go if nobody uses them.
+            fs::remove_dir(folder).ok();
         }
         for folder in [&self.state, &self.folder] {
             match fs::remove_dir_all(folder) {

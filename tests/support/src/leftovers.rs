@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 use crate::guard::{Run, mounts_below};
 use crate::processes::{self, Process};
 
-/// Shims and their helpers end after their pod is gone, on their own.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long what is told to end may take. Shims and their helpers end after
+/// their pod is gone, on their own.
+pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where containerd keeps the network namespaces of pods, below its state.
+const NAMESPACES: &str = "io.containerd.grpc.v1.cri/netns";
 
 /// Something that outlived what it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +28,8 @@ pub enum Leftover {
     Cgroup(PathBuf),
     /// A network namespace.
     NetworkNamespace(PathBuf),
-    /// An interface on the bridge of the run.
-    Interface(PathBuf),
+    /// An interface that led to a pod.
+    Interface(String),
     /// A socket or other file of a shim.
     File(PathBuf),
 }
@@ -38,15 +42,15 @@ impl std::fmt::Display for Leftover {
             Self::Mount(path) => write!(out, "mount {}", path.display()),
             Self::Cgroup(path) => write!(out, "cgroup {}", path.display()),
             Self::NetworkNamespace(path) => write!(out, "network namespace {}", path.display()),
-            Self::Interface(path) => write!(out, "interface {}", path.display()),
+            Self::Interface(name) => write!(out, "interface {name}"),
             Self::File(path) => write!(out, "file {}", path.display()),
         }
     }
 }
 
 /// What is left of pods and tasks while containerd, process `daemon`, still
-/// runs. Everything gets its time to go first.
-pub fn of_pods(run: &Run, daemon: u32) -> Vec<Leftover> {
+/// runs, after everything had `limit` to go.
+pub fn of_pods(run: &Run, daemon: u32, limit: Duration) -> Vec<Leftover> {
     let others = || -> BTreeSet<u32> {
         run.cgroups()
             .processes()
@@ -54,12 +58,12 @@ pub fn of_pods(run: &Run, daemon: u32) -> Vec<Leftover> {
             .filter(|pid| *pid != daemon)
             .collect()
     };
-    let mut left: Vec<_> = processes::wait_gone(others, GONE_WITHIN)
+    let mut left: Vec<_> = processes::wait_gone(others, limit)
         .into_iter()
         .map(Leftover::Process)
         .collect();
-    left.extend(settled(|| {
-        let mut left = files(&run.state().join("netns"), Leftover::NetworkNamespace);
+    left.extend(settled(limit, || {
+        let mut left = files(&run.state().join(NAMESPACES), Leftover::NetworkNamespace);
         let mounts = mounts_below(&[run.folder(), run.state()]);
         left.extend(
             mounts
@@ -68,8 +72,7 @@ pub fn of_pods(run: &Run, daemon: u32) -> Vec<Leftover> {
                 .map(Leftover::Mount),
         );
         left.extend(groups_of_containers(run));
-        let bridge = Path::new("/sys/class/net").join(run.bridge()).join("brif");
-        left.extend(files(&bridge, Leftover::Interface));
+        left.extend(interfaces(run).into_iter().map(Leftover::Interface));
         left
     }));
     left
@@ -87,6 +90,29 @@ pub fn of_containerd(run: &Run) -> Vec<Leftover> {
         left.extend(files(Path::new("/run/containerd/s"), Leftover::File));
     }
     left
+}
+
+/// The ends of pods' interfaces that are on the side of the run. In a network
+/// namespace of its own, `/sys` still shows the machine's interfaces.
+fn interfaces(run: &Run) -> Vec<String> {
+    if !run.is_isolated() {
+        let bridge = Path::new("/sys/class/net").join(run.bridge()).join("brif");
+        let Ok(entries) = fs::read_dir(bridge) else {
+            return Vec::new();
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        return names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+    }
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(':'));
+    names
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("veth"))
+        .collect()
 }
 
 /// The cgroups below the run's that are not containerd's own.
@@ -116,9 +142,9 @@ fn is_own(place: &Path) -> bool {
 }
 
 /// Looks until nothing is left or the time is over.
-fn settled(look: impl Fn() -> Vec<Leftover>) -> Vec<Leftover> {
+fn settled(limit: Duration, look: impl Fn() -> Vec<Leftover>) -> Vec<Leftover> {
     const AGAIN: Duration = Duration::from_millis(20);
-    let end = Instant::now() + GONE_WITHIN;
+    let end = Instant::now() + limit;
     loop {
         let left = look();
         if left.is_empty() || Instant::now() > end {

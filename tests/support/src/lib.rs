@@ -31,7 +31,11 @@ pub mod processes;
 pub mod tools;
 
 mod config;
+mod daemon;
+mod image;
+mod spec;
 
 pub use containerd::{Containerd, Settings, Version};
 pub use cri::Cri;
-pub use pod::{Container, ContainerSpec, Pod};
+pub use pod::{Container, Pod};
+pub use spec::ContainerSpec;

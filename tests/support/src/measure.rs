@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::cri::CriError;
 use crate::http::{self, HttpError};
-use crate::pod::{Container, ContainerSpec, Pod};
+use crate::pod::{Container, Pod};
 use crate::processes;
+use crate::spec::ContainerSpec;
 
 /// Memory of a group of processes, in KiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

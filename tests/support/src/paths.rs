@@ -5,9 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// Cargo marks every target folder with this file.
-const CACHE_TAG: &str = "CACHEDIR.TAG";
-
 /// The folder of the profile in use, for example `target/<triple>/debug`.
 ///
 /// # Panics
@@ -23,20 +20,16 @@ pub fn profile_dir() -> PathBuf {
     }
 }
 
-/// The target folder itself, which outlives profiles and triples.
+/// The target folder itself, which outlives profiles and triples: builds here
+/// are always for a named triple, so it lies two folders above the profile.
 ///
 /// # Panics
 ///
 /// If the running program was moved out of the target folder.
 pub fn target_dir() -> PathBuf {
     let profile = profile_dir();
-    let tagged = profile
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| folder.join(CACHE_TAG).exists())
-        .last()
-        .map(Path::to_owned);
-    tagged.expect("the program runs from a target folder that cargo made")
+    let target = profile.ancestors().nth(2).map(Path::to_owned);
+    target.expect("the program runs from a target folder")
 }
 
 /// The shim and command line program of the profile in use. It is one file

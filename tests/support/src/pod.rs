@@ -1,7 +1,6 @@
 //! A pod and its containers, from creation to removal.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use k8s_cri::v1 as api;
@@ -9,12 +8,10 @@ use k8s_cri::v1 as api;
 use crate::cri::{Cri, CriError};
 use crate::http::{self, HttpError, Reply};
 use crate::logs::{self, Line};
+use crate::spec::ContainerSpec;
 
 /// How often a wait asks again. Far below what is waited for.
 const AGAIN: Duration = Duration::from_millis(5);
-
-/// Where kubelet has containers write why they ended.
-const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// A running pod. It is removed by [`Pod::remove`], or at the latest when its
 /// containerd is shut down.
@@ -74,8 +71,8 @@ impl Pod {
     ///
     /// What containerd says, with what its shim told it.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<Container, CriError> {
-        let termination = self.logs.join(format!("{}.termination", spec.name));
-        if spec.termination_message {
+        let termination = self.logs.join(format!("{}.termination", spec.name()));
+        if spec.has_termination_message() {
             std::fs::write(&termination, "").map_err(|source| CriError::File {
                 path: termination.clone(),
                 source,
@@ -130,145 +127,6 @@ impl Pod {
     /// What containerd says.
     pub async fn remove(self) -> Result<(), CriError> {
         self.cri.remove_pod(&self.id).await
-    }
-}
-
-/// What a container is to be.
-#[derive(Debug, Clone)]
-pub struct ContainerSpec {
-    name: String,
-    image: String,
-    command: Vec<String>,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    mounts: Vec<api::Mount>,
-    resources: api::LinuxContainerResources,
-    termination_message: bool,
-}
-
-impl ContainerSpec {
-    /// A container that runs what its image says.
-    pub fn new(name: &str, image: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            image: image.to_owned(),
-            command: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            mounts: Vec::new(),
-            resources: api::LinuxContainerResources::default(),
-            termination_message: false,
-        }
-    }
-
-    /// Replaces the image's entrypoint.
-    #[must_use]
-    pub fn command(mut self, words: &[&str]) -> Self {
-        self.command = words.iter().map(|word| (*word).to_owned()).collect();
-        self
-    }
-
-    /// Sets the arguments after the entrypoint.
-    #[must_use]
-    pub fn args(mut self, words: &[&str]) -> Self {
-        self.args = words.iter().map(|word| (*word).to_owned()).collect();
-        self
-    }
-
-    /// Sets a variable of its environment.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Mounts a folder or file of this machine that the container may write.
-    #[must_use]
-    pub fn mount(self, host: &Path, container: &str) -> Self {
-        self.mounted(host, container, false)
-    }
-
-    /// Mounts a folder or file of this machine that the container may read.
-    #[must_use]
-    pub fn mount_read_only(self, host: &Path, container: &str) -> Self {
-        self.mounted(host, container, true)
-    }
-
-    /// Limits its memory, in bytes; what would be swapped counts too.
-    #[must_use]
-    pub fn memory_limit(mut self, bytes: i64) -> Self {
-        self.resources.memory_limit_in_bytes = bytes;
-        self.resources.memory_swap_limit_in_bytes = bytes;
-        self
-    }
-
-    /// Limits its processor time, in thousandths of a core.
-    #[must_use]
-    pub fn cpu_limit(mut self, millis: i64) -> Self {
-        const PERIOD: i64 = 100_000;
-        self.resources.cpu_period = PERIOD;
-        self.resources.cpu_quota = millis * PERIOD / 1000;
-        self
-    }
-
-    /// Gives it a file for its last words, as kubelet does.
-    #[must_use]
-    pub fn termination_message(mut self) -> Self {
-        self.termination_message = true;
-        self
-    }
-
-    fn mounted(mut self, host: &Path, container: &str, readonly: bool) -> Self {
-        self.mounts.push(api::Mount {
-            container_path: container.to_owned(),
-            host_path: host.display().to_string(),
-            readonly,
-            ..Default::default()
-        });
-        self
-    }
-
-    fn config(&self, termination: &Path) -> api::ContainerConfig {
-        let spec = if self.termination_message {
-            self.clone().mounted(termination, TERMINATION_LOG, false)
-        } else {
-            self.clone()
-        };
-        let envs = spec
-            .env
-            .into_iter()
-            .map(|(key, value)| api::KeyValue { key, value })
-            .collect();
-        let image = api::ImageSpec {
-            image: spec.image,
-            ..Default::default()
-        };
-        let metadata = api::ContainerMetadata {
-            name: spec.name.clone(),
-            attempt: 0,
-        };
-        let linux = api::LinuxContainerConfig {
-            resources: Some(spec.resources),
-            ..Default::default()
-        };
-        let mut annotations = HashMap::new();
-        if spec.termination_message {
-            let key = "io.kubernetes.container.terminationMessagePath".to_owned();
-            annotations.insert(key, TERMINATION_LOG.to_owned());
-        }
-        api::ContainerConfig {
-            metadata: Some(metadata),
-            image: Some(image),
-            command: spec.command,
-            args: spec.args,
-            envs,
-            mounts: spec.mounts,
-            labels: HashMap::from([("io.kubernetes.container.name".into(), spec.name.clone())]),
-            annotations,
-            log_path: format!("{}.log", spec.name),
-            linux: Some(linux),
-            ..Default::default()
-        }
     }
 }
 

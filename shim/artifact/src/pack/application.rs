@@ -34,7 +34,12 @@ pub(super) fn assemble(
 ) -> Result<Artifact, PackError> {
     let (prepared, root) = Prepared::without_files(source)?;
     let mut components = Vec::with_capacity(prepared.components.len());
-    for (component, binaries) in prepared.application.components.iter().zip(&prepared.components) {
+    for (component, binaries) in prepared
+        .application
+        .components
+        .iter()
+        .zip(&prepared.components)
+    {
         components.push(Parts {
             component,
             binaries,
@@ -174,7 +179,9 @@ impl Parts<'_> {
                 export: binary.export.clone(),
                 inherit: binary.inherit.clone(),
             };
-            component.dependencies.insert(binary.name.clone(), dependency);
+            component
+                .dependencies
+                .insert(binary.name.clone(), dependency);
         }
         Ok(())
     }

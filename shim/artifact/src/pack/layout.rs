@@ -112,7 +112,7 @@ impl Writer {
 
     /// Writes the manifest and the index, and puts the layout where it belongs.
     pub(super) fn finish(
-        self,
+        mut self,
         manifest: &Manifest,
         reference: Option<&str>,
     ) -> Result<Descriptor, PackError> {
@@ -142,7 +142,7 @@ impl Writer {
             },
         })?;
         // It is not there any more under the name that would be cleaned up.
-        self.folder.keep();
+        self.folder.disable_cleanup(true);
         Ok(descriptor)
     }
 
@@ -235,7 +235,10 @@ mod tests {
     #[test]
     fn the_tag_is_what_follows_the_name() {
         assert_eq!(tag("registry.example:5000/shop:1.2"), "1.2");
-        assert_eq!(tag("registry.example:5000/shop"), "registry.example:5000/shop");
+        assert_eq!(
+            tag("registry.example:5000/shop"),
+            "registry.example:5000/shop"
+        );
         assert_eq!(tag("shop:latest"), "latest");
         assert_eq!(tag("shop:"), "shop:");
     }

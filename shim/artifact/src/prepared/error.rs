@@ -35,9 +35,9 @@ pub enum PrepareError {
         limit: u64,
     },
     /// The application has mistakes.
-    #[error("the application is not valid:\n{source}")]
+    #[error("the application is not valid")]
     Application {
-        /// All of them, one a line.
+        /// All mistakes, one a line.
         source: Faults,
     },
     /// A container's root file system with nothing to run.
@@ -53,7 +53,9 @@ pub enum PrepareError {
         path: PathBuf,
     },
     /// Bytes that would have to be fetched first.
-    #[error("component `{component}`: {what} is `{reference}`, which has to be fetched: build or download it into the application's folder and refer to the file")]
+    #[error(
+        "component `{component}`: {what} is `{reference}`, which has to be fetched: build or download it into the application's folder and refer to the file"
+    )]
     Remote {
         /// The component.
         component: String,
@@ -105,7 +107,9 @@ pub enum PrepareError {
         id: String,
     },
     /// Middleware is composed by Spin's own trigger program.
-    #[error("component `{component}` has middleware, which is not supported yet: push the application with Spin, which composes it")]
+    #[error(
+        "component `{component}` has middleware, which is not supported yet: push the application with Spin, which composes it"
+    )]
     Middleware {
         /// The component.
         component: String,

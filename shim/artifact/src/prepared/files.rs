@@ -27,7 +27,9 @@ pub enum FilesError {
         pattern: String,
     },
     /// A pattern that names the folder it is in, or the one above.
-    #[error("component `{component}`: `{pattern}` in `files` must not end in `.` or `..`; use `source` and `destination` for a folder")]
+    #[error(
+        "component `{component}`: `{pattern}` in `files` must not end in `.` or `..`; use `source` and `destination` for a folder"
+    )]
     Dots {
         /// The component.
         component: String,
@@ -114,7 +116,8 @@ pub(crate) fn collect(root: &Path, component: &Component) -> Result<Files, Files
         files: Files::new(),
     };
     for pattern in &component.exclude_files {
-        let parsed = Pattern::new(pattern).map_err(|source| collector.malformed(pattern, source))?;
+        let parsed =
+            Pattern::new(pattern).map_err(|source| collector.malformed(pattern, source))?;
         collector.exclude.push(parsed);
     }
     for mount in &component.files {
@@ -172,7 +175,7 @@ impl Collector<'_> {
         for path in paths {
             let path = path.map_err(|error| FilesError::Read {
                 path: error.path().to_owned(),
-                source: error.into_error(),
+                source: error.into(),
             })?;
             if path.is_file() && !self.is_excluded(&path) {
                 let destination = self.own_path(&path)?;

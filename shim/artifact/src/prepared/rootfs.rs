@@ -95,7 +95,10 @@ impl Source for RootFs<'_> {
             })
         };
         if let Some(pattern) = component.exclude_files.first() {
-            return refuse(pattern, "is in `exclude_files`, which an image with its files as they are cannot have");
+            return refuse(
+                pattern,
+                "is in `exclude_files`, which an image with its files as they are cannot have",
+            );
         }
         let mut mounts = Vec::with_capacity(component.files.len());
         for mount in &component.files {
@@ -114,7 +117,10 @@ impl Source for RootFs<'_> {
             };
             let host = inside(self.root, &self.folder.join(path))?;
             if !host.is_dir() {
-                return refuse(source, "is not a folder of the image: single files and globs cannot be mounted");
+                return refuse(
+                    source,
+                    "is not a folder of the image: single files and globs cannot be mounted",
+                );
             }
             let below = destination.trim_start_matches('/');
             let guest = if below.is_empty() {

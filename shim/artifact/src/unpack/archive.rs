@@ -30,11 +30,17 @@ pub(super) struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Folder,
-    File { executable: bool },
+    File {
+        executable: bool,
+    },
     /// The target as it is written; it does not lead out.
-    Symlink { target: PathBuf },
+    Symlink {
+        target: PathBuf,
+    },
     /// The target relative to the archive, without dots.
-    HardLink { target: PathBuf },
+    HardLink {
+        target: PathBuf,
+    },
 }
 
 /// How a layer is packed, and what its links may say.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::archive::{EntryKind, Format, copy_with};
 use super::{UnpackError, Unpacker};
+use crate::Digest;
 use crate::digest::Hasher;
 use crate::oci::media;
-use crate::Digest;
 
 /// Where content is kept until it has its names. It is gone when unpacking ends.
 const STAGING_FOLDER: &str = ".contents";

@@ -31,9 +31,9 @@ pub enum UnpackError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// The locked application has mistakes.
-    #[error("the application in the image is not valid:\n{source}")]
+    #[error("the application in the image is not valid")]
     Application {
-        /// All of them, one a line.
+        /// All mistakes, one a line.
         source: Faults,
     },
     /// The configuration of an ordinary image has mistakes.
@@ -53,7 +53,9 @@ pub enum UnpackError {
         hint: &'static str,
     },
     /// A layer holds native code.
-    #[error("layer {layer} holds precompiled native code, which is never trusted: push WebAssembly instead")]
+    #[error(
+        "layer {layer} holds precompiled native code, which is never trusted: push WebAssembly instead"
+    )]
     Precompiled {
         /// The layer.
         layer: Digest,
@@ -69,7 +71,9 @@ pub enum UnpackError {
         digest: Digest,
     },
     /// Content that is on the machine the image was made on.
-    #[error("component `{component}`: {what} is not in the image, only a reference to `{reference}`")]
+    #[error(
+        "component `{component}`: {what} is not in the image, only a reference to `{reference}`"
+    )]
     NotPushed {
         /// The component that refers to it.
         component: String,
@@ -79,7 +83,9 @@ pub enum UnpackError {
         reference: String,
     },
     /// Inline content that is not what its digest says.
-    #[error("component `{component}`: the inline content of {what} does not have the digest {digest}")]
+    #[error(
+        "component `{component}`: the inline content of {what} does not have the digest {digest}"
+    )]
     Inline {
         /// The component.
         component: String,

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use super::archive::{Entry, EntryError, EntryKind, Format, copy};
 use super::wasm::link_or_copy;
 use super::{CONFIG_FILE, ROOTFS_FOLDER, UnpackError, Unpacker, create_folders};
-use crate::oci::ImageConfig;
-use crate::paths::in_root;
 use crate::Digest;
 use crate::meter::Budget;
+use crate::oci::ImageConfig;
+use crate::paths::in_root;
 
 /// What the name of a whiteout starts with; the rest is what it removes.
 const WHITEOUT: &[u8] = b".wh.";

@@ -11,8 +11,8 @@ use skiff_manifest::{
 use super::contents::Contents;
 use super::wasm::link_or_copy;
 use super::{APPLICATION_FILE, UnpackError, Unpacker, WASM_FOLDER, assets_path, wasm_path};
-use crate::paths::relative_file;
 use crate::Digest;
+use crate::paths::relative_file;
 
 impl Unpacker<'_> {
     /// Unpacks the application that `locked` describes.
@@ -117,12 +117,11 @@ impl Unpacker<'_> {
         path: &str,
         found: &Contents,
     ) -> Result<(), UnpackError> {
-        let relative =
-            relative_file(Path::new(path)).map_err(|source| UnpackError::FilePath {
-                component: component.id.clone(),
-                path: path.to_owned(),
-                source,
-            })?;
+        let relative = relative_file(Path::new(path)).map_err(|source| UnpackError::FilePath {
+            component: component.id.clone(),
+            path: path.to_owned(),
+            source,
+        })?;
         let to = assets_path(self.directory, &component.id).join(relative);
         if let Some(parent) = to.parent() {
             self.create_folder(parent)?;

@@ -72,8 +72,7 @@ impl P2 {
     fn fresh(&self) -> Store<State> {
         let mut store = Store::new(self.pre.engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        skiff_engine::yield_on_tick(&mut store);
         store
     }
 

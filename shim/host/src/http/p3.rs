@@ -109,8 +109,7 @@ impl HandlerState for Factory {
         };
         let mut store = Store::new(self.pre_engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        skiff_engine::yield_on_tick(&mut store);
         let proxy = self.pre.instantiate_async(&mut store).await?;
         Ok(HandlerInstance {
             store,

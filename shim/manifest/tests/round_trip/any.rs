@@ -10,6 +10,10 @@ use serde_json::{Map, Value as Json, json};
 use skiff_manifest::model::*;
 use skiff_manifest::{Template, VariableName, lock};
 
+mod trigger;
+
+use trigger::{place, triggers};
+
 /// What the two formats cannot say in the same way.
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
@@ -88,66 +92,6 @@ fn application(format: Format) -> impl Strategy<Value = Application> {
             application
         })
     })
-}
-
-/// A trigger yet to be told which component it runs.
-type Unplaced = (
-    String,
-    Map<String, Json>,
-    HttpRoute,
-    HttpExecutor,
-    Option<StaticResponse>,
-    Index,
-);
-
-fn triggers() -> impl Strategy<Value = BTreeMap<String, Unplaced>> {
-    let kind = select(vec!["http", "http", "mqtt", "redis"]).prop_map(str::to_owned);
-    let route = prop_oneof![
-        "(/[a-z:]{1,4}){0,3}(/\\.\\.\\.)?".prop_map(HttpRoute::Path),
-        Just(HttpRoute::Private)
-    ];
-    let executor = prop_oneof![
-        Just(HttpExecutor::Http),
-        ".{0,9}".prop_map(|argv| HttpExecutor::Wagi { argv })
-    ];
-    let response = option::weighted(0.2, static_response());
-    let trigger = (kind, table(), route, executor, response, any::<Index>());
-    btree_map(".{1,6}", trigger, 0..5)
-}
-
-/// Triggers in the order of their types, which is how manifests write them.
-fn place(triggers: BTreeMap<String, Unplaced>, components: &[Component]) -> Vec<Trigger> {
-    let mut triggers: Vec<_> = triggers.into_iter().collect();
-    triggers.sort_by(|(_, a), (_, b)| a.0.cmp(&b.0));
-    let place =
-        |(id, (trigger_type, mut config, route, executor, response, index)): (_, Unplaced)| {
-            let component = index.get(components).id.clone();
-            let kind = match (trigger_type.as_str(), response) {
-                ("http", Some(response)) => TriggerKind::Http(HttpTrigger {
-                    route,
-                    target: HttpTarget::Static(response),
-                    executor,
-                }),
-                ("http", None) => TriggerKind::Http(HttpTrigger {
-                    route,
-                    target: HttpTarget::Component(component),
-                    executor,
-                }),
-                (_, response) => {
-                    let component = Some(component).filter(|_| response.is_none());
-                    if let Some(id) = &component {
-                        config.insert("component".into(), json!(id));
-                    }
-                    TriggerKind::Other {
-                        trigger_type,
-                        component,
-                        config,
-                    }
-                }
-            };
-            Trigger { id, kind }
-        };
-    triggers.into_iter().map(place).collect()
 }
 
 /// In a manifest triggers ask for what is around a component, and a component that
@@ -374,17 +318,6 @@ fn variable() -> impl Strategy<Value = Variable> {
 fn variable_name() -> impl Strategy<Value = VariableName> {
     "[a-z][a-z0-9]{0,3}(_[a-z][a-z0-9]{0,2}){0,2}"
         .prop_map(|name| VariableName::new(&name).expect("a name"))
-}
-
-fn static_response() -> impl Strategy<Value = StaticResponse> {
-    let headers = btree_map("[a-zA-Z][a-z-]{0,5}", "[ -~é]{0,6}", 0..3);
-    (100..600_u16, headers, option::of(".{0,9}")).prop_map(|(status_code, headers, body)| {
-        StaticResponse {
-            status_code,
-            headers,
-            body,
-        }
-    })
 }
 
 fn settings() -> impl Strategy<Value = BTreeMap<String, Map<String, Json>>> {

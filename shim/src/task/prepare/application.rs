@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use skiff_artifact::{Image, Kind, Limits, Prepared, UnpackError, Unpacked, unpack};
+use skiff_artifact::{Image, Kind, Limits, PrepareError, Prepared, UnpackError, unpack};
 
 use super::store::Store;
 use super::{Reply, Request, image};
 use crate::app;
-use crate::settings::{self, Settings};
+use crate::settings::{self, NodeSettings, Settings};
 use crate::task::plan::Source;
 
 /// Finds, unpacks, checks and compiles what a container is to run.
@@ -21,33 +22,44 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
     let environment = variables(&request.environment);
     let var = |name: &str| environment.get(name).cloned();
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
-    let found = find(request)?;
+    let node = NodeSettings {
+        state: request.state.clone(),
+    };
+    make_state_folder(&node.state)?;
+    let found = find(request, &node.apps())?;
     let (prepared, source, app) = match found {
-        Found::Unpacked(unpacked) => {
-            let prepared = Prepared::from_unpacked(&unpacked)?;
-            (prepared, Source::Unpacked, Some(unpacked.directory))
+        Found::Unpacked(directory) => {
+            let prepared = Prepared::from_unpacked(&directory)?;
+            (prepared, Source::Unpacked, Some(directory))
         }
         Found::RootFs => match Prepared::from_rootfs(&request.rootfs, &request.args) {
             Ok(prepared) => {
                 let entrypoint = request.args.clone();
                 (prepared, Source::RootFs { entrypoint }, None)
             }
+            // Perhaps a program that only the container can find.
+            Err(error @ PrepareError::NothingToRun { .. }) => {
+                let reason = error.to_string();
+                return Ok(Reply::NotWasm { reason });
+            }
             Err(error) => return Err(error.into()),
         },
     };
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let values = settings::variable_values(var, names);
-    let codes = app::prepare(&prepared, &settings, &values, &request.cache)?;
+    let codes = app::prepare(&prepared, &settings, &values, &node.cache())?;
     Ok(Reply::Wasm { source, codes, app })
 }
 
 /// Where an application is found.
 enum Found {
-    Unpacked(Unpacked),
+    /// In a folder of the node.
+    Unpacked(PathBuf),
+    /// In the container's own files, if at all.
     RootFs,
 }
 
-fn find(request: &Request) -> anyhow::Result<Found> {
+fn find(request: &Request, apps: &Path) -> anyhow::Result<Found> {
     let store = Store::connect(&request.containerd, &request.namespace)?;
     let Some(target) = store.image(&request.container)? else {
         return Ok(Found::RootFs);
@@ -57,20 +69,26 @@ fn find(request: &Request) -> anyhow::Result<Found> {
     if image.kind == Kind::RootFs {
         return Ok(Found::RootFs);
     }
-    unpacked(&image, &store, &request.apps).map(Found::Unpacked)
+    unpacked(&image, &store, apps).map(Found::Unpacked)
+}
+
+/// Makes the node's folder so that only root comes in: what is in it may be of
+/// private images. Containers are handed what they need of it open.
+fn make_state_folder(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the state folder `{}`", path.display()))
 }
 
 /// The image's folder on the node, which is made by whoever needs it first.
-fn unpacked(image: &Image, store: &Store, apps: &Path) -> anyhow::Result<Unpacked> {
+fn unpacked(image: &Image, store: &Store, apps: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(apps).with_context(|| format!("cannot make `{}`", apps.display()))?;
-    let directory: PathBuf = apps.join(image.descriptor.digest.hex());
+    let directory = apps.join(image.descriptor.digest.hex());
     if directory.is_dir() {
-        return Ok(Unpacked { directory });
+        return Ok(directory);
     }
     match unpack(image, store, &directory, &Limits::default()) {
-        Ok(unpacked) => Ok(unpacked),
-        // Another pod of the same image was quicker.
-        Err(UnpackError::Exists { .. }) => Ok(Unpacked { directory }),
+        // In the latter case another pod of the same image was quicker.
+        Ok(_) | Err(UnpackError::Exists { .. }) => Ok(directory),
         Err(error) => Err(error).context("cannot unpack the image"),
     }
 }

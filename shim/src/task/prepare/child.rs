@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, setrlimit, umask};
 
 use super::{Reply, Request, application};
 use crate::exit::ExitCode;
@@ -30,6 +31,8 @@ pub(in crate::task) fn main() -> ExitCode {
 
 fn answer() -> anyhow::Result<()> {
     limit_resources()?;
+    // Pods run as any user, and read what is made here.
+    umask(Mode::WGRP | Mode::WOTH);
     let mut question = Vec::new();
     std::io::stdin()
         .read_to_end(&mut question)

@@ -7,8 +7,9 @@ mod target;
 
 pub use pattern::PatternError;
 pub use router::{AppInfo, Router, RouterHandle};
-pub use target::{Route, RouteError, RouteErrors, RoutePath, StaticAnswer, StaticAnswerError, Target};
+pub use target::{
+    Route, RouteError, RouteErrors, RoutePath, StaticAnswer, StaticAnswerError, Target,
+};
 
-pub(crate) use pattern::Captures;
 pub(crate) use router::WELL_KNOWN;
 pub(crate) use target::{Callee, Destination, Matched, RouteHeaders};

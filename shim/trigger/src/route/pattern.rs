@@ -162,14 +162,24 @@ impl Pattern {
     pub(crate) fn precedence(&self, other: &Pattern) -> Ordering {
         let ranks = |pattern: &Pattern| pattern.tokens.iter().map(Token::rank).collect::<Vec<_>>();
         let (mine, theirs) = (ranks(self), ranks(other));
-        let first_difference =
-            mine.iter().zip(&theirs).map(|(a, b)| a.cmp(b)).find(|order| *order != Ordering::Equal);
-        first_difference
-            .unwrap_or_else(|| other.dots().cmp(&self.dots()).then(mine.len().cmp(&theirs.len())))
+        let first_difference = mine
+            .iter()
+            .zip(&theirs)
+            .map(|(a, b)| a.cmp(b))
+            .find(|order| *order != Ordering::Equal);
+        first_difference.unwrap_or_else(|| {
+            other
+                .dots()
+                .cmp(&self.dots())
+                .then(mine.len().cmp(&theirs.len()))
+        })
     }
 
     fn dots(&self) -> usize {
-        self.tokens.iter().filter(|token| **token == Token::Dot).count()
+        self.tokens
+            .iter()
+            .filter(|token| **token == Token::Dot)
+            .count()
     }
 }
 
@@ -193,18 +203,28 @@ mod tests {
     /// Parameters as text, then the wildcard.
     fn captured<'p>(route: &str, path: &'p str) -> Option<(Vec<&'p str>, Option<&'p str>)> {
         let captures = Pattern::parse(route).unwrap().matches(path)?;
-        let parameters = captures.parameters.into_iter().map(|range| &path[range]).collect();
+        let parameters = captures
+            .parameters
+            .into_iter()
+            .map(|range| &path[range])
+            .collect();
         Some((parameters, captures.rest.map(|range| &path[range])))
     }
 
     #[track_caller]
     fn matches(route: &str, path: &str) {
-        assert!(captured(route, path).is_some(), "{route} should match {path}");
+        assert!(
+            captured(route, path).is_some(),
+            "{route} should match {path}"
+        );
     }
 
     #[track_caller]
     fn differs(route: &str, path: &str) {
-        assert!(captured(route, path).is_none(), "{route} should not match {path}");
+        assert!(
+            captured(route, path).is_none(),
+            "{route} should not match {path}"
+        );
     }
 
     #[test]
@@ -242,7 +262,10 @@ mod tests {
     #[test]
     fn a_parameter_takes_one_whole_segment() {
         assert_eq!(captured("/:a", "/x"), Some((vec!["x"], None)));
-        assert_eq!(captured("/:a/c/:b/", "/x.y/c/z"), Some((vec!["x.y", "z"], None)));
+        assert_eq!(
+            captured("/:a/c/:b/", "/x.y/c/z"),
+            Some((vec!["x.y", "z"], None))
+        );
         differs("/:a", "/");
         differs("/:a", "/x/y");
         differs("/foo/:a", "/foo/");
@@ -250,8 +273,14 @@ mod tests {
 
     #[test]
     fn a_dot_ends_a_segment() {
-        assert_eq!(captured("/file/:name.json", "/file/a.json"), Some((vec!["a"], None)));
-        assert_eq!(captured("/:name.:type", "/a.tar.gz"), Some((vec!["a", "tar.gz"], None)));
+        assert_eq!(
+            captured("/file/:name.json", "/file/a.json"),
+            Some((vec!["a"], None))
+        );
+        assert_eq!(
+            captured("/:name.:type", "/a.tar.gz"),
+            Some((vec!["a", "tar.gz"], None))
+        );
         assert_eq!(captured("/v1.:minor", "/v1.2"), Some((vec!["2"], None)));
         differs("/file/:name.json", "/file/a");
         differs("/file/:name.json", "/file/a.b.json");
@@ -276,10 +305,16 @@ mod tests {
     fn routes_that_mean_nothing_are_refused() {
         let error = |route| Pattern::parse(route).unwrap_err();
         assert_eq!(error("/:"), PatternError::UnnamedParameter);
-        assert_eq!(error("/a/*rest"), PatternError::NamedWildcard("*rest".to_owned()));
+        assert_eq!(
+            error("/a/*rest"),
+            PatternError::NamedWildcard("*rest".to_owned())
+        );
         assert_eq!(error("/*/a"), PatternError::WildcardInside);
         assert_eq!(error("/*/..."), PatternError::WildcardInside);
-        assert_eq!(error("/:a b"), PatternError::ParameterName("a b".to_owned()));
+        assert_eq!(
+            error("/:a b"),
+            PatternError::ParameterName("a b".to_owned())
+        );
     }
 
     proptest! {

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::pattern::{Pattern, normalise};
 use super::table::Table;
-use super::target::{Callee, Destination, Matched, Route, RouteError, RouteErrors, RouteHeaders, RoutePath, Target};
-use super::Captures;
+use super::target::{
+    Callee, Destination, Matched, Route, RouteError, RouteErrors, RouteHeaders, RoutePath, Target,
+};
 use crate::chain::{self, ChainError};
 use crate::{Handler, RequestBody, ResponseBody};
 
@@ -37,7 +38,7 @@ pub struct AppInfo {
 pub struct Router<H> {
     table: Table<Matched<H>>,
     components: BTreeMap<Arc<str>, Arc<Callee<H>>>,
-    chained: RouteHeaders,
+    chained: Arc<RouteHeaders>,
     info: Bytes,
     listing: Vec<(String, String)>,
 }
@@ -54,36 +55,66 @@ impl<H> Router<H> {
     pub fn new(info: &AppInfo, routes: Vec<Route<H>>) -> Result<Self, RouteErrors> {
         let mut components = BTreeMap::new();
         let mut declared: Vec<(String, String, Destination<H>)> = Vec::new();
-        for Route { trigger, path, target } in routes {
+        for Route {
+            trigger,
+            path,
+            target,
+        } in routes
+        {
             let destination = match target {
                 Target::Static(answer) => Destination::Static(answer),
                 Target::Handler { component, handler } => {
                     let component: Arc<str> = component.into();
-                    let callee = Arc::new(Callee { component: component.clone(), handler });
-                    components.entry(component).or_insert_with(|| callee.clone());
+                    let callee = Arc::new(Callee {
+                        component: component.clone(),
+                        handler,
+                    });
+                    components
+                        .entry(component)
+                        .or_insert_with(|| callee.clone());
                     Destination::Handler(callee)
                 }
             };
-            let RoutePath::Public(raw) = path else { continue };
+            let RoutePath::Public(raw) = path else {
+                continue;
+            };
             if normalise(&raw).starts_with(WELL_KNOWN) {
-                tracing::error!(trigger, route = raw, "this route is the server's own and never reaches the trigger");
+                tracing::error!(
+                    trigger,
+                    route = raw,
+                    "this route is the server's own and never reaches the trigger"
+                );
             }
             match declared.iter_mut().find(|(_, other, _)| *other == raw) {
                 Some(earlier) => {
-                    tracing::error!(route = raw, replaced = earlier.0, by = trigger, "two triggers have the same route");
+                    tracing::error!(
+                        route = raw,
+                        replaced = earlier.0,
+                        by = trigger,
+                        "two triggers have the same route"
+                    );
                     *earlier = (trigger, raw, destination);
                 }
                 None => declared.push((trigger, raw, destination)),
             }
         }
         let (mut entries, mut listing, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        // Chained requests are told the route that takes everything.
+        let (_, chained) =
+            headers(String::new(), "/...").map_err(|error| RouteErrors(vec![error]))?;
         for (trigger, raw, destination) in declared {
             let target = match &destination {
                 Destination::Handler(callee) => callee.component.to_string(),
                 Destination::Static(_) => trigger.clone(),
             };
-            match entry(trigger, &raw, destination) {
-                Ok(entry) => entries.push(entry),
+            match headers(trigger, &raw) {
+                Ok((pattern, headers)) => entries.push((
+                    pattern,
+                    Matched {
+                        destination,
+                        headers,
+                    },
+                )),
                 Err(error) => errors.push(error),
             }
             listing.push((raw, target));
@@ -93,17 +124,24 @@ impl<H> Router<H> {
         }
         // A struct of strings always serialises.
         let info = serde_json::to_vec_pretty(info).unwrap_or_default().into();
-        let chained = RouteHeaders::chained();
-        Ok(Router { table: Table::new(entries), components, chained, info, listing })
+        Ok(Router {
+            table: Table::new(entries),
+            components,
+            chained,
+            info,
+            listing,
+        })
     }
 
     /// Public routes as declared, each with the id of its component (of its trigger,
     /// for fixed answers).
     pub fn routes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.listing.iter().map(|(route, target)| (&**route, &**target))
+        self.listing
+            .iter()
+            .map(|(route, target)| (&**route, &**target))
     }
 
-    pub(crate) fn find(&self, path: &str) -> Option<(&Matched<H>, Captures)> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Matched<H>> {
         self.table.find(path)
     }
 
@@ -113,7 +151,9 @@ impl<H> Router<H> {
             "health" => Response::new(ResponseBody::from("OK")),
             "info" => {
                 let mut response = Response::new(ResponseBody::from(self.info.clone()));
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
             _ => Response::new(ResponseBody::Empty),
@@ -129,7 +169,7 @@ impl<H: Handler> Router<H> {
     /// Calls a component of the application from within, as service chaining does.
     /// Private components are reached like public ones.
     ///
-    /// The request is given the headers of one that matched `/...`, with the peer
+    /// The request is given what one that matched `/...` is given, with the peer
     /// `0.0.0.0:0`; its URI has to be absolute.
     ///
     /// # Errors
@@ -142,20 +182,28 @@ impl<H: Handler> Router<H> {
         let callee = self
             .components
             .get(component)
-            .ok_or_else(|| ChainError::Unknown { component: component.to_owned() })?;
-        let request = chain::prepare(request, &self.chained)?;
+            .ok_or_else(|| ChainError::Unknown {
+                component: component.to_owned(),
+            })?;
+        let request = chain::prepare(request, &self.chained, H::ADDS_SPIN_HEADERS)?;
         Ok(callee.handler.handle(request).await?)
     }
 }
 
-fn entry<H>(trigger: String, raw: &str, destination: Destination<H>) -> Result<(Pattern, Matched<H>), RouteError> {
+fn headers(trigger: String, raw: &str) -> Result<(Pattern, Arc<RouteHeaders>), RouteError> {
     let route = raw.to_owned();
     let pattern = match Pattern::parse(raw) {
         Ok(pattern) => pattern,
-        Err(source) => return Err(RouteError::Pattern { trigger, route, source }),
+        Err(source) => {
+            return Err(RouteError::Pattern {
+                trigger,
+                route,
+                source,
+            });
+        }
     };
     match RouteHeaders::new(raw, &pattern) {
-        Some(headers) => Ok((pattern, Matched { destination, headers })),
+        Some(headers) => Ok((pattern, Arc::new(headers))),
         None => Err(RouteError::Characters { trigger, route }),
     }
 }
@@ -171,7 +219,9 @@ pub struct RouterHandle<H> {
 impl<H> RouterHandle<H> {
     /// A cell with its first routes.
     pub fn new(router: Router<H>) -> Self {
-        RouterHandle { cell: Arc::new(ArcSwap::from_pointee(router)) }
+        RouterHandle {
+            cell: Arc::new(ArcSwap::from_pointee(router)),
+        }
     }
 
     /// Puts new routes in. The old ones are dropped when the last request that uses
@@ -192,7 +242,9 @@ impl<H> RouterHandle<H> {
 
 impl<H> Clone for RouterHandle<H> {
     fn clone(&self) -> Self {
-        RouterHandle { cell: self.cell.clone() }
+        RouterHandle {
+            cell: self.cell.clone(),
+        }
     }
 }
 

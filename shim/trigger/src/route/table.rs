@@ -1,6 +1,6 @@
 //! Finds the route of a path.
 
-use super::pattern::{Captures, Pattern};
+use super::pattern::Pattern;
 
 /// Patterns with what they lead to, best first.
 #[derive(Debug)]
@@ -21,16 +21,23 @@ impl<T> Table<T> {
     }
 
     /// The route that goes before all others that match.
-    pub(crate) fn find(&self, path: &str) -> Option<(&T, Captures)> {
-        let mut matches = self.entries.iter().filter_map(|(pattern, target)| {
-            pattern.matches(path).map(|captures| (pattern, target, captures))
-        });
+    pub(crate) fn find(&self, path: &str) -> Option<&T> {
+        let mut matches = self
+            .entries
+            .iter()
+            .filter(|(pattern, _)| pattern.matches(path).is_some());
         let best = if self.sorted {
             matches.next()
         } else {
-            matches.reduce(|best, next| if next.0.precedence(best.0).is_lt() { next } else { best })
+            matches.reduce(|best, next| {
+                if next.0.precedence(&best.0).is_lt() {
+                    next
+                } else {
+                    best
+                }
+            })
         };
-        best.map(|(_, target, captures)| (target, captures))
+        best.map(|(_, target)| target)
     }
 }
 
@@ -41,16 +48,24 @@ mod tests {
     use super::*;
 
     fn table(routes: &[&'static str]) -> Table<&'static str> {
-        Table::new(routes.iter().map(|route| (Pattern::parse(route).unwrap(), *route)).collect())
+        Table::new(
+            routes
+                .iter()
+                .map(|route| (Pattern::parse(route).unwrap(), *route))
+                .collect(),
+        )
     }
 
     #[track_caller]
     fn check(routes: &[&'static str], path: &str, expected: impl Into<Option<&'static str>>) {
-        let found = table(routes).find(path).map(|(route, _)| *route);
+        let found = table(routes).find(path).copied();
         assert_eq!(found, expected.into(), "{path} among {routes:?}");
-        if !routes.iter().any(|route| Pattern::parse(route).unwrap().has_free_dot()) {
+        if !routes
+            .iter()
+            .any(|route| Pattern::parse(route).unwrap().has_free_dot())
+        {
             let turned: Vec<_> = routes.iter().rev().copied().collect();
-            let found_again = table(&turned).find(path).map(|(route, _)| *route);
+            let found_again = table(&turned).find(path).copied();
             assert_eq!(found_again, found, "{path} among {turned:?}");
         }
     }
@@ -92,9 +107,15 @@ mod tests {
 
     #[test]
     fn a_tie_goes_to_the_route_declared_first() {
-        assert_eq!(table(&["/:a", "/:b"]).find("/x").map(|(route, _)| *route), Some("/:a"));
-        assert_eq!(table(&["/foo", "/foo/"]).find("/foo").map(|(route, _)| *route), Some("/foo"));
-        assert_eq!(table(&["/:a.:b", "/:c.:d"]).find("/x.y").map(|(route, _)| *route), Some("/:a.:b"));
+        assert_eq!(table(&["/:a", "/:b"]).find("/x").copied(), Some("/:a"));
+        assert_eq!(
+            table(&["/foo", "/foo/"]).find("/foo").copied(),
+            Some("/foo")
+        );
+        assert_eq!(
+            table(&["/:a.:b", "/:c.:d"]).find("/x.y").copied(),
+            Some("/:a.:b")
+        );
     }
 
     #[test]

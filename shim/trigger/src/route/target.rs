@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Response, StatusCode};
 
-use super::pattern::{Pattern, PatternError, normalise};
+use super::pattern::{Captures, Pattern, PatternError, normalise};
 use crate::ResponseBody;
+use crate::headers::template;
 
 /// One trigger of an application.
 #[derive(Debug)]
@@ -73,7 +76,9 @@ impl StaticAnswer {
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
         body: impl Into<Bytes>,
     ) -> Result<Self, StaticAnswerError> {
-        let code = StatusCode::from_u16(status).ok().filter(|_| (200..600).contains(&status));
+        let code = StatusCode::from_u16(status)
+            .ok()
+            .filter(|_| (200..600).contains(&status));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let key = HeaderName::from_bytes(name.as_bytes())
@@ -85,7 +90,11 @@ impl StaticAnswer {
             }
         }
         let status = code.ok_or(StaticAnswerError::Status(status))?;
-        Ok(StaticAnswer { status, headers: map, body: body.into() })
+        Ok(StaticAnswer {
+            status,
+            headers: map,
+            body: body.into(),
+        })
     }
 
     pub(crate) fn response(&self) -> Response<ResponseBody> {
@@ -152,18 +161,15 @@ pub(crate) enum Destination<H> {
 #[derive(Debug)]
 pub(crate) struct Matched<H> {
     pub(crate) destination: Destination<H>,
-    pub(crate) headers: RouteHeaders,
+    pub(crate) headers: Arc<RouteHeaders>,
 }
 
-/// The header values that depend on the route alone.
+/// What a route adds to the headers of its requests.
 #[derive(Debug)]
 pub(crate) struct RouteHeaders {
-    /// `spin-matched-route`.
-    pub(crate) matched: HeaderValue,
-    /// `spin-raw-component-route`.
-    pub(crate) raw: HeaderValue,
-    /// `spin-component-route`.
-    pub(crate) component: HeaderValue,
+    pattern: Pattern,
+    /// All that every request gets. Values that are not the route's are empty.
+    pub(crate) template: HeaderMap,
     /// `spin-path-match-<name>` for each parameter, in order.
     pub(crate) parameters: Vec<HeaderName>,
 }
@@ -175,22 +181,21 @@ impl RouteHeaders {
             let parameter = parameter.replace('_', "-");
             HeaderName::from_bytes(format!("spin-path-match-{parameter}").as_bytes()).ok()
         };
+        let without_wildcard = raw.strip_suffix("/...").unwrap_or(raw);
         Some(RouteHeaders {
-            matched: value(&normalise(raw))?,
-            raw: value(raw)?,
-            component: value(raw.strip_suffix("/...").unwrap_or(raw))?,
+            template: template(
+                value(&normalise(raw))?,
+                value(raw)?,
+                value(without_wildcard)?,
+            ),
             parameters: pattern.parameters().map(name).collect::<Option<_>>()?,
+            pattern: pattern.clone(),
         })
     }
 
-    /// What a chained request is told: as if it had matched `/...`.
-    pub(crate) fn chained() -> Self {
-        RouteHeaders {
-            matched: HeaderValue::from_static("/..."),
-            raw: HeaderValue::from_static("/..."),
-            component: HeaderValue::from_static(""),
-            parameters: Vec::new(),
-        }
+    /// What the route takes from a path that it has matched.
+    pub(crate) fn captures(&self, path: &str) -> Captures {
+        self.pattern.matches(path).unwrap_or_default()
     }
 }
 

@@ -102,7 +102,7 @@ pub fn all(options: &Options, native: &Path) -> Vec<Entrant> {
         program: None,
         payload: Payload::Program(native.to_owned()),
     }];
-    let ours = options.skiff.canonicalize().ok();
+    let ours = skiff::shim(options);
     for sample in SAMPLES.iter().filter(|sample| in_containers(sample)) {
         let artifact = Payload::Artifact {
             skiff: options.skiff.clone(),
@@ -150,7 +150,7 @@ fn wasm(
 
 /// The runtimes that containerd has to know besides runc.
 pub fn runtimes(options: &Options) -> Vec<RuntimeHandler> {
-    let ours = options.skiff.canonicalize().ok();
+    let ours = skiff::shim(options);
     let ours = ours.map(|program| ("skiff", skiff::RUNTIME, program));
     let peers = PEERS
         .into_iter()
@@ -246,4 +246,50 @@ fn push(skiff: &Path, application: &Path, layout: &Path) -> Result<Layout, Layou
         return Err(LayoutError::Push(told.trim().to_owned()));
     }
     Ok(Layout::open(layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn entrants() -> Vec<Entrant> {
+        let options = Options::parse_from(["bench", "--skiff", "/no/such/skiff"]);
+        all(&options, Path::new("/native"))
+    }
+
+    #[test]
+    fn skiff_takes_part_even_when_it_is_missing_so_that_its_rows_tell() {
+        let keys: Vec<_> = entrants().into_iter().map(|entrant| entrant.key).collect();
+        assert_eq!(keys[0], "runc");
+        assert!(keys.contains(&"skiff/hello-wasi".to_owned()));
+        assert!(keys.contains(&"skiff/hello-js".to_owned()));
+    }
+
+    #[test]
+    fn an_artifact_without_skiff_tells_what_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = entrants();
+        let ours = all.iter().find(|entrant| entrant.is_ours()).expect("ours");
+        let error = ours
+            .layout(&folder.path().join("new"))
+            .expect_err("no program");
+        assert!(
+            matches!(error, LayoutError::Execute { program, .. } if program.ends_with("skiff"))
+        );
+    }
+
+    #[test]
+    fn everybody_is_told_where_to_listen() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8123));
+        for entrant in entrants() {
+            let words = entrant.recipe(address).words("id").join(" ");
+            assert!(words.contains("127.0.0.1:8123"), "{words}");
+            let end = words.split_once(&entrant.image).map(|(_, end)| end);
+            assert!(end.is_some_and(|end| end.starts_with(" id ")), "{words}");
+        }
+    }
 }

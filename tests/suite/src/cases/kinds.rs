@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use skiff_test_support::ContainerSpec;
 use skiff_test_support::ctr::TaskSpec;
 use skiff_test_support::http;
@@ -70,16 +70,16 @@ pub(super) async fn task_answers(
 ) -> anyhow::Result<()> {
     let address = format!("127.0.0.1:{}", node.port());
     let spec = TaskSpec::new(id, image, SKIFF).env("SPIN_HTTP_LISTEN_ADDR", &address);
-    let task = node.containerd().spawn_task(&spec)?;
-    let reply = http::get_until_ok(&format!("http://{address}/"), SOON).await;
-    let answered = match reply {
-        Ok(reply) => Ok(reply.text()),
-        Err(error) => Err(error),
+    let mut task = node.containerd().spawn_task(&spec)?;
+    let url = format!("http://{address}/");
+    let reply = tokio::select! {
+        reply = http::get_until_ok(&url, SOON) => reply,
+        () = task.ended() => anyhow::bail!("it ended: {:?}", task.finished().await?),
     };
     node.containerd().signal_task(&task, "SIGTERM").await?;
     let finished = task.finished().await?;
-    let answer = answered.map_err(|error| anyhow::anyhow!("{error}; the task: {finished:?}"))?;
-    assert_eq!(answer, wanted, "{finished:?}");
+    let reply = reply.with_context(|| format!("the task: {finished:?}"))?;
+    assert_eq!(reply.text(), wanted, "{finished:?}");
     ensure!(
         finished.status.success(),
         "SIGTERM does not end it well: {finished:?}"

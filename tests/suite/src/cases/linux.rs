@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
+use skiff_test_support::ctr::TaskSpec;
 use skiff_test_support::logs::Stream;
 use skiff_test_support::pod::State;
 use skiff_test_support::{ContainerSpec, http};
 
+use crate::cases;
 use crate::harness::Case;
-use crate::node::Node;
+use crate::node::{Node, SKIFF};
 
 /// How long a Linux container may take to start, serve or end.
 const SOON: Duration = Duration::from_secs(20);
 
 pub(super) fn cases() -> Vec<Case> {
-    ["runc", "skiff"].into_iter().flat_map(of_handler).collect()
+    let mut cases = cases![what_is_left_would_be_seen];
+    cases.extend(["runc", "skiff"].into_iter().flat_map(of_handler));
+    cases
 }
 
 fn of_handler(handler: &'static str) -> Vec<Case> {
@@ -37,6 +41,7 @@ fn of_handler(handler: &'static str) -> Vec<Case> {
         Case::new(name("writes_to_a_volume"), move |node| {
             volume(node, handler)
         }),
+        Case::new(name("runs_as_a_task"), move |node| as_a_task(node, handler)),
         Case::new(name("is_removed_alone_and_made_again"), move |node| {
             again(node, handler)
         }),
@@ -123,6 +128,49 @@ async fn volume(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     let status = pod.run(&spec).await?.wait_exit(SOON).await?;
     assert_eq!(status.exit_code, 0, "{status:?}");
     assert_eq!(std::fs::read_to_string(folder.join("file"))?, "written");
+    pod.remove().await?;
+    Ok(())
+}
+
+async fn as_a_task(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    let runtime = if handler == "runc" {
+        "io.containerd.runc.v2"
+    } else {
+        SKIFF
+    };
+    let image = node.native_image().await?;
+    let id = format!("native-{handler}");
+    let spec = TaskSpec::new(&id, &image, runtime).args(&["/native", "exit", "9"]);
+    let finished = node.containerd().run_task(&spec).await?;
+    assert_eq!(finished.status.code(), Some(9), "{finished:?}");
+    let port = node.port().to_string();
+    let spec = TaskSpec::new(&id, &image, runtime).args(&["/native", "serve", &port]);
+    let task = node.containerd().spawn_task(&spec)?;
+    let reply = http::get_until_ok(&format!("http://127.0.0.1:{port}/"), SOON).await?;
+    assert_eq!(reply.text(), "native");
+    node.containerd().signal_task(&task, "SIGTERM").await?;
+    let finished = task.finished().await?;
+    ensure!(finished.status.success(), "{finished:?}");
+    ensure!(finished.stdout.contains("told to end"), "{finished:?}");
+    Ok(())
+}
+
+/// Proves the search for leftovers: all that a running pod has is found.
+async fn what_is_left_would_be_seen(node: Arc<Node>) -> anyhow::Result<()> {
+    let pod = node.cri().run_pod("seen", "runc").await?;
+    let spec = ContainerSpec::new("server", &node.native_image().await?).args(&["serve", "80"]);
+    pod.run(&spec).await?;
+    let left = node.containerd().leftovers(Duration::ZERO);
+    for word in [
+        "process",
+        "mount",
+        "cgroup",
+        "network namespace",
+        "interface",
+    ] {
+        let seen = left.iter().any(|left| left.to_string().starts_with(word));
+        ensure!(seen, "no {word} of a running pod is seen");
+    }
     pod.remove().await?;
     Ok(())
 }

@@ -1,0 +1,328 @@
+//! Applications in folders, as `skiff run` takes them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use skiff_artifact::{FilesError, PrepareError, Prepared};
+use tempfile::TempDir;
+
+use crate::support::{COMPONENT, component};
+
+/// An application folder with some files, and `component` lines for its component.
+pub(crate) fn shop(component: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = format!(
+        r#"spin_manifest_version = 2
+[application]
+name = "shop"
+version = "1.2.0"
+authors = ["Ada <ada@example.com>", "Bob"]
+[[trigger.http]]
+route = "/..."
+component = "cart"
+[component.cart]
+source = "cart.wasm"
+{component}
+"#
+    );
+    let files = [
+        ("spin.toml", manifest.as_bytes()),
+        ("cart.wasm", COMPONENT),
+        ("static/a.css", b"body {}"),
+        ("static/b.map", b"map"),
+        ("static/deep/c.css", b"p {}"),
+        ("readme.txt", b"read me"),
+    ];
+    for (path, content) in files {
+        write(folder.path(), path, content);
+    }
+    folder
+}
+
+pub(crate) fn write(folder: &Path, path: &str, content: &[u8]) {
+    let path = folder.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// The files that the component's guest would see.
+fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
+    let scratch = tempfile::tempdir().unwrap();
+    let prepared = Prepared::from_folder(folder.path(), scratch.path())?;
+    let mount = &prepared.components[0].mounts[0];
+    assert_eq!(mount.guest, "/");
+    let mut paths = Vec::new();
+    let mut folders = vec![mount.host.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let below = path.strip_prefix(&mount.host).unwrap();
+                paths.push(below.display().to_string());
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[track_caller]
+fn refused(component: &str) -> FilesError {
+    match seen(&shop(component)) {
+        Err(PrepareError::Files(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_folder_and_its_manifest_mean_the_same() {
+    let folder = shop("");
+    let scratch = tempfile::tempdir().unwrap();
+    let by_folder = Prepared::from_folder(folder.path(), scratch.path()).unwrap();
+    let by_file = Prepared::from_folder(&folder.path().join("spin.toml"), scratch.path()).unwrap();
+    assert_eq!(by_folder, by_file);
+    assert_eq!(by_folder.components[0].mounts, []);
+}
+
+#[test]
+fn patterns_keep_their_paths() {
+    for (files, expected) in [
+        (
+            r#"["static"]"#,
+            &["static/a.css", "static/b.map", "static/deep/c.css"][..],
+        ),
+        (r#"["readme.txt"]"#, &["readme.txt"]),
+        (r#"["./static/a.css"]"#, &["static/a.css"]),
+        (r#"["static/*.css"]"#, &["static/a.css"]),
+        (r#"["**/*.css"]"#, &["static/a.css", "static/deep/c.css"]),
+        (r#"["static/*.none"]"#, &[]),
+    ] {
+        assert_eq!(
+            seen(&shop(&format!("files = {files}"))).unwrap(),
+            expected,
+            "{files}"
+        );
+    }
+}
+
+#[test]
+fn placed_folders_and_files_go_to_their_destination() {
+    for (files, expected) in [
+        (
+            r#"{ source = "static", destination = "/" }"#,
+            &["a.css", "b.map", "deep/c.css"][..],
+        ),
+        (
+            r#"{ source = "static/deep", destination = "www/x/" }"#,
+            &["www/x/c.css"],
+        ),
+        (
+            r#"{ source = "readme.txt", destination = "/doc/README" }"#,
+            &["doc/README"],
+        ),
+    ] {
+        assert_eq!(
+            seen(&shop(&format!("files = [{files}]"))).unwrap(),
+            expected,
+            "{files}"
+        );
+    }
+}
+
+#[test]
+fn a_placed_source_may_be_outside_of_the_folder() {
+    let outside = tempfile::tempdir().unwrap();
+    write(outside.path(), "x.txt", b"x");
+    let folder = shop(&format!(
+        r#"files = [{{ source = "{}", destination = "/" }}]"#,
+        outside.path().display()
+    ));
+    assert_eq!(seen(&folder).unwrap(), ["x.txt"]);
+}
+
+#[test]
+fn exclusions_apply_to_folders_and_patterns() {
+    for files in [
+        r#"["static"]"#,
+        r#"["static/**/*"]"#,
+        r#"[{ source = "static", destination = "/static" }]"#,
+    ] {
+        let folder = shop(&format!(
+            "files = {files}\nexclude_files = [\"**/*.map\", \"static/deep/*\"]"
+        ));
+        assert_eq!(seen(&folder).unwrap(), ["static/a.css"], "{files}");
+    }
+}
+
+#[test]
+fn the_folders_own_name_is_no_pattern() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("a[b]*");
+    let source = shop(r#"files = ["static/*.css"]"#);
+    fs::rename(source.keep(), &folder).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let prepared = Prepared::from_folder(&folder, scratch.path()).unwrap();
+    assert!(
+        prepared.components[0].mounts[0]
+            .host
+            .join("static/a.css")
+            .is_file()
+    );
+}
+
+#[test]
+fn entries_that_cannot_be_are_named() {
+    assert!(
+        matches!(refused(r#"files = ["absent"]"#), FilesError::Missing { pattern, .. } if pattern == "absent")
+    );
+    assert!(matches!(
+        refused(r#"files = [{ source = "absent", destination = "/" }]"#),
+        FilesError::Missing { .. }
+    ));
+    for dots in [".", "..", "static/..", "static/./"] {
+        let error = refused(&format!(r#"files = ["{dots}"]"#));
+        assert!(
+            matches!(&error, FilesError::Dots { pattern, .. } if pattern == dots),
+            "{error}"
+        );
+    }
+    assert!(matches!(
+        refused(r#"files = [{ source = "readme.txt", destination = "/doc/" }]"#),
+        FilesError::FolderDestination { .. }
+    ));
+    assert!(matches!(
+        refused(r#"files = [{ source = "static", destination = "../x" }]"#),
+        FilesError::Destination { .. }
+    ));
+    assert!(matches!(
+        refused(r#"files = ["static/***"]"#),
+        FilesError::Pattern { .. }
+    ));
+    assert!(matches!(
+        refused("files = [\"static\"]\nexclude_files = [\"[\"]"),
+        FilesError::Pattern { .. }
+    ));
+    assert!(matches!(
+        refused(r#"files = ["static", { source = "readme.txt", destination = "static" }]"#),
+        FilesError::Collision { .. }
+    ));
+}
+
+#[test]
+fn patterns_that_leave_the_folder_are_refused() {
+    let folder = shop(r#"files = ["../*/secret.txt"]"#);
+    let beside = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
+    write(beside.path(), "secret.txt", b"secret");
+    let error = seen(&folder).unwrap_err();
+    assert!(
+        matches!(error, PrepareError::Files(FilesError::Outside { .. })),
+        "{error}"
+    );
+}
+
+#[test]
+fn links_that_leave_the_folder_are_refused() {
+    let folder = shop(r#"files = ["static"]"#);
+    symlink("a.css", folder.path().join("static/inside.css")).unwrap();
+    assert!(
+        seen(&folder)
+            .unwrap()
+            .contains(&"static/inside.css".to_owned())
+    );
+    symlink("/etc/passwd", folder.path().join("static/outside")).unwrap();
+    let error = seen(&folder).unwrap_err();
+    assert!(
+        matches!(&error, PrepareError::Files(FilesError::Outside { path, .. }) if path == Path::new("/etc/passwd")),
+        "{error}"
+    );
+}
+
+#[test]
+fn sources_that_have_to_be_fetched_are_refused_by_name() {
+    let manifest = |source: &str| {
+        let folder = shop("");
+        let path = folder.path().join("spin.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"cart.wasm\"", source)).unwrap();
+        folder
+    };
+    let digest = "0".repeat(64);
+    for (source, named) in [
+        (
+            format!(r#"{{ url = "https://example.com/c.wasm", digest = "sha256:{digest}" }}"#),
+            "https://example.com/c.wasm",
+        ),
+        (
+            r#"{ registry = "example.com", package = "acme:cart", version = "1.0.0" }"#.to_owned(),
+            "acme:cart@1.0.0",
+        ),
+    ] {
+        let folder = manifest(&source);
+        let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+        assert!(
+            matches!(&error, PrepareError::Remote { component, reference, .. } if component == "cart" && reference == named),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_or_wrong_binary_is_named() {
+    let folder = shop("");
+    fs::write(folder.path().join("cart.wasm"), b"(component)").unwrap();
+    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    assert!(matches!(&error, PrepareError::NotWasm { component, .. } if component == "cart"));
+    fs::remove_file(folder.path().join("cart.wasm")).unwrap();
+    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    assert!(error.to_string().contains("cart.wasm"), "{error}");
+}
+
+#[test]
+fn dependencies_are_found_by_path_and_by_component() {
+    let folder = shop(
+        r#"[component.cart.dependencies]
+"acme:shop/price" = { path = "price.wasm" }
+"acme:shop/tax" = { component = "tax", inherit_configuration = ["variables"] }
+[component.tax]
+source = "tax.wasm"
+"#,
+    );
+    write(folder.path(), "price.wasm", &component(20, 1));
+    write(folder.path(), "tax.wasm", &component(20, 2));
+    let prepared = Prepared::from_folder(folder.path(), folder.path()).unwrap();
+    let names: Vec<_> = prepared.components[0]
+        .dependencies
+        .iter()
+        .map(|dependency| {
+            (
+                dependency.name.as_str(),
+                dependency.wasm.file_name().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("acme:shop/price", "price.wasm".as_ref()),
+            ("acme:shop/tax", "tax.wasm".as_ref())
+        ]
+    );
+    assert_eq!(prepared.components.len(), 2);
+}
+
+#[test]
+fn a_single_file_is_an_application() {
+    let folder = shop("");
+    let prepared = Prepared::from_wasm_file(&folder.path().join("cart.wasm")).unwrap();
+    assert_eq!(prepared.application.name, "cart");
+    assert_eq!(
+        prepared.command.as_deref(),
+        Some(&["cart.wasm".to_owned()][..])
+    );
+    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    let error = Prepared::from_wasm_file(&folder.path().join("readme.txt")).unwrap_err();
+    assert!(matches!(error, PrepareError::NotWasm { .. }), "{error}");
+}

@@ -1,0 +1,194 @@
+//! What is run in a container's root file system.
+
+use std::error::Error as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use skiff_artifact::{Mount, PrepareError, Prepared};
+use tempfile::TempDir;
+
+use crate::support::COMPONENT;
+
+const MANIFEST: &str = r#"spin_manifest_version = 2
+[application]
+name = "shop"
+[[trigger.http]]
+route = "/..."
+component = "cart"
+[component.cart]
+source = "app.wasm"
+"#;
+
+/// A root file system with these files.
+fn root(files: &[(&str, &[u8])]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    root
+}
+
+fn from(root: &Path, entrypoint: &[&str]) -> Result<Prepared, PrepareError> {
+    let words: Vec<String> = entrypoint.iter().map(|word| (*word).to_owned()).collect();
+    Prepared::from_rootfs(root, &words)
+}
+
+fn with_files(files: &str) -> TempDir {
+    let manifest = format!("{MANIFEST}{files}\n");
+    root(&[
+        ("spin.toml", manifest.as_bytes()),
+        ("app.wasm", COMPONENT),
+        ("static/a.css", b"body {}"),
+    ])
+}
+
+#[test]
+fn the_manifest_at_the_root_wins_over_the_entrypoint() {
+    let root = root(&[("spin.toml", MANIFEST.as_bytes()), ("app.wasm", COMPONENT)]);
+    for entrypoint in [&["/"][..], &[], &["/app.wasm"], &["sleep", "1"]] {
+        let prepared = from(root.path(), entrypoint).unwrap();
+        assert_eq!(prepared.application.name, "shop");
+        assert_eq!(prepared.components[0].wasm, root.path().join("app.wasm"));
+        assert_eq!(prepared.command, None);
+    }
+}
+
+#[test]
+fn the_entrypoint_may_name_another_manifest() {
+    let root = root(&[
+        ("srv/shop/app.toml", MANIFEST.as_bytes()),
+        ("srv/shop/app.wasm", COMPONENT),
+    ]);
+    let prepared = from(root.path(), &["/srv/shop/app.toml"]).unwrap();
+    assert_eq!(
+        prepared.components[0].wasm,
+        root.path().join("srv/shop/app.wasm")
+    );
+    let error = from(root.path(), &["/srv/other.toml"]).unwrap_err();
+    assert!(matches!(error, PrepareError::Read { .. }), "{error}");
+}
+
+#[test]
+fn the_entrypoint_may_name_a_component() {
+    let root = root(&[("bin/tool.wasm", COMPONENT)]);
+    for entrypoint in [&["/bin/tool.wasm", "-v"], &["bin/tool.wasm", "-v"]] {
+        let prepared = from(root.path(), entrypoint).unwrap();
+        assert_eq!(prepared.application.name, "tool");
+        assert_eq!(prepared.command.unwrap(), entrypoint);
+        assert_eq!(prepared.components[0].id, "http-trigger1-component");
+    }
+}
+
+#[test]
+fn nothing_to_run_tells_what_was_looked_for() {
+    let root = root(&[("bin/sh", b"x")]);
+    let error = from(root.path(), &["/bin/sh", "-c"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/spin.toml") && error.contains("/bin/sh -c"),
+        "{error}"
+    );
+    let error = from(root.path(), &[]).unwrap_err();
+    assert!(
+        matches!(error, PrepareError::NothingToRun { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn links_do_not_leave_the_root() {
+    let root = root(&[("real/app.wasm", COMPONENT)]);
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("app.wasm"), COMPONENT).unwrap();
+    symlink("/real/app.wasm", root.path().join("app.wasm")).unwrap();
+    symlink(
+        outside.path().join("app.wasm"),
+        root.path().join("out.wasm"),
+    )
+    .unwrap();
+
+    let prepared = from(root.path(), &["/app.wasm"]).unwrap();
+    assert_eq!(
+        prepared.components[0].wasm,
+        root.path().join("real/app.wasm")
+    );
+    for way_out in ["/out.wasm", "../../out.wasm"] {
+        let error = from(root.path(), &[way_out]).unwrap_err();
+        assert!(matches!(error, PrepareError::Read { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_component_is_told() {
+    let root = root(&[
+        ("text.wasm", b"hello"),
+        ("native.wasm", b"\x7fELF\x02\x01\x01"),
+    ]);
+    fs::create_dir(root.path().join("folder.wasm")).unwrap();
+    let error = from(root.path(), &["/text.wasm"]).unwrap_err();
+    assert!(matches!(error, PrepareError::NotWasm { .. }), "{error}");
+    let error = from(root.path(), &["/native.wasm"]).unwrap_err();
+    assert!(matches!(error, PrepareError::Precompiled { .. }), "{error}");
+    let error = from(root.path(), &["/folder.wasm"]).unwrap_err();
+    assert!(matches!(error, PrepareError::NotAFile { .. }), "{error}");
+}
+
+#[test]
+fn folders_are_mounted_where_they_are() {
+    let root = with_files(
+        r#"files = ["static", { source = "/static", destination = "/www" }, { source = ".", destination = "/" }]"#,
+    );
+    let prepared = from(root.path(), &["/"]).unwrap();
+    let mount = |host: &str, guest: &str| Mount {
+        host: root.path().join(host),
+        guest: guest.to_owned(),
+    };
+    assert_eq!(
+        prepared.components[0].mounts,
+        [
+            mount("static", "/static"),
+            mount("static", "/www"),
+            Mount {
+                host: root.path().to_owned(),
+                guest: "/".to_owned()
+            },
+        ]
+    );
+}
+
+#[test]
+fn single_files_globs_and_exclusions_are_refused() {
+    for (files, named) in [
+        (r#"files = ["static/a.css"]"#, "static/a.css"),
+        (r#"files = ["static/*.css"]"#, "static/*.css"),
+        (
+            r#"files = [{ source = "app.wasm", destination = "/x" }]"#,
+            "app.wasm",
+        ),
+        (r#"files = ["absent"]"#, "absent"),
+        ("files = [\"static\"]\nexclude_files = [\"*.map\"]", "*.map"),
+        (
+            r#"files = [{ source = "static", destination = "../x" }]"#,
+            "../x",
+        ),
+    ] {
+        let root = with_files(files);
+        let error = from(root.path(), &["/"]).unwrap_err();
+        assert!(
+            matches!(&error, PrepareError::DirectMount { mount, .. } if mount == named),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_manifest_with_mistakes_names_file_and_line() {
+    let root = root(&[("spin.toml", b"spin_manifest_version = 3")]);
+    let error = from(root.path(), &["/"]).unwrap_err();
+    let faults = error.source().unwrap().to_string();
+    assert!(faults.contains("spin.toml:1:"), "{faults}");
+}

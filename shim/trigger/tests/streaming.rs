@@ -1,0 +1,186 @@
+//! Bodies larger than any buffer, in both directions.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use skiff_trigger::{ResponseBody, Settings};
+use support::*;
+
+const MANY: usize = 100 * 1024 * 1024;
+const PIECE: usize = 64 * 1024;
+
+/// What may be on its way in buffers of the process and of both sockets.
+const BUFFERS: u64 = 16 * 1024 * 1024;
+
+/// Answers with [`MANY`] bytes and counts those that were asked for.
+fn down(given: Arc<AtomicU64>) -> Fun {
+    fun(move |_| {
+        let given = given.clone();
+        let piece = Bytes::from(vec![b'x'; PIECE]);
+        let frames = futures::stream::iter(0..MANY / PIECE).map(move |_| {
+            given.fetch_add(PIECE as u64, Ordering::Relaxed);
+            Ok(Frame::data(piece.clone()))
+        });
+        async { Ok(Response::new(ResponseBody::new(StreamBody::new(frames)))) }
+    })
+}
+
+use futures::StreamExt;
+
+#[tokio::test]
+async fn a_response_is_made_only_as_fast_as_it_is_read() {
+    let given = Arc::new(AtomicU64::new(0));
+    let server = serve(down(given.clone()));
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(
+        client.head().await.header("transfer-encoding"),
+        Some("chunked")
+    );
+    let mut read = 0;
+    while read < MANY as u64 {
+        read += client.take(PIECE).await.len() as u64;
+        let ahead = given.load(Ordering::Relaxed).saturating_sub(read);
+        assert!(ahead < BUFFERS, "{ahead} bytes ahead after {read}");
+    }
+    assert_eq!(given.load(Ordering::Relaxed), MANY as u64);
+}
+
+#[tokio::test]
+async fn a_request_is_taken_only_as_fast_as_it_is_read() {
+    let taken = Arc::new(AtomicU64::new(0));
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let count = taken.clone();
+    let server = serve(fun(move |request| {
+        let (count, mut gone) = (count.clone(), gone.clone());
+        async move {
+            gone.wait_for(|gone| *gone).await.unwrap();
+            let mut body = request.into_body();
+            while let Some(frame) = body.frame().await {
+                count.fetch_add(frame?.into_data().unwrap().len() as u64, Ordering::Relaxed);
+            }
+            Ok(Response::new("done".into()))
+        }
+    }));
+    let mut client = server.connect().await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {MANY}\r\n\r\n"
+        ))
+        .await;
+    let piece = vec![b'x'; PIECE];
+    let mut sent = 0;
+    while let Ok(Ok(())) = tokio::time::timeout(
+        std::time::Duration::from_millis(200),
+        client.stream.writable(),
+    )
+    .await
+    {
+        match client.stream.try_write(&piece) {
+            Ok(length) => sent += length,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        assert!(
+            (sent as u64) < BUFFERS,
+            "{sent} bytes were taken and nobody has read them"
+        );
+    }
+    go.send(true).unwrap();
+    while sent < MANY {
+        let length = piece.len().min(MANY - sent);
+        client.send(&piece[..length]).await;
+        sent += length;
+    }
+    assert_eq!(client.reply().await.text(), "done");
+    assert_eq!(taken.load(Ordering::Relaxed), MANY as u64);
+}
+
+#[tokio::test]
+async fn both_directions_run_at_once() {
+    let server = serve(echo());
+    let mut client = server.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    for round in 0..50 {
+        let text = format!("round {round:03}");
+        client.send(format!("9\r\n{text}\r\n")).await;
+        if round == 0 {
+            assert_eq!(client.head().await.status, 200);
+        }
+        assert_eq!(client.take(14).await, format!("9\r\n{text}\r\n").as_bytes());
+    }
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.take(5).await, b"0\r\n\r\n");
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok")
+        .await;
+    assert_eq!(client.reply().await.text(), "ok");
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_come_back_as_they_were_sent() {
+    let server = serve_with(&Settings::default(), vec![route("/...", "echo", echo())]);
+    let mut client = server.connect().await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {MANY}\r\n\r\n"
+        ))
+        .await;
+    let (mut read, mut write) = client.stream.split();
+    let sent = async {
+        for n in 0..MANY / PIECE {
+            tokio::io::AsyncWriteExt::write_all(&mut write, &vec![n as u8; PIECE])
+                .await
+                .unwrap();
+        }
+    };
+    let received = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tokio::io::AsyncReadExt::read_u8(&mut read).await.unwrap());
+        }
+        assert!(
+            String::from_utf8(head)
+                .unwrap()
+                .contains(&format!("content-length: {MANY}\r\n"))
+        );
+        let mut piece = vec![0; PIECE];
+        for n in 0..MANY / PIECE {
+            tokio::io::AsyncReadExt::read_exact(&mut read, &mut piece)
+                .await
+                .unwrap();
+            assert!(piece.iter().all(|byte| *byte == n as u8), "piece {n}");
+        }
+    };
+    soon(async { tokio::join!(sent, received) }).await;
+}
+
+#[tokio::test]
+async fn a_body_outlives_its_response() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let server = serve(fun(move |request| {
+        let tell = tell.clone();
+        async move {
+            tokio::spawn(async move {
+                let read = request.into_body().collect().await.unwrap();
+                tell.send(read.to_bytes()).unwrap();
+            });
+            Ok(Response::new("early".into()))
+        }
+    }));
+    let mut client = server.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n")
+        .await;
+    assert_eq!(client.reply().await.text(), "early");
+    client.send("late").await;
+    assert_eq!(soon(told.recv()).await.unwrap(), "late");
+    assert_eq!(client.get("/").await.text(), "early");
+}

@@ -1,0 +1,310 @@
+//! A server in the test's own process, handlers made of closures, and a client that
+//! says exactly what it is told to.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use skiff_trigger::{
+    AppInfo, Counters, DrainOutcome, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath,
+    Router, RouterHandle, Server, Settings, Target,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// No test waits longer than this for something that has to happen.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub type Answer = Result<Response<ResponseBody>, Failure>;
+type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A handler made of a closure.
+pub struct Fun(Box<dyn Fn(Request<RequestBody>) -> AnswerFuture + Send + Sync>);
+
+pub fn fun<F, A>(answer: F) -> Fun
+where
+    F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    Fun(Box::new(move |request| Box::pin(answer(request))))
+}
+
+impl Handler for Fun {
+    async fn handle(&self, request: Request<RequestBody>) -> Answer {
+        (self.0)(request).await
+    }
+}
+
+/// Answers with a text.
+pub fn says(text: &'static str) -> Fun {
+    fun(move |_| async move { Ok(Response::new(text.into())) })
+}
+
+/// Answers with what the request was: a line for the target, then one for each
+/// header, sorted, then the body.
+pub fn mirror() -> Fun {
+    fun(|request| async move {
+        let (parts, body) = request.into_parts();
+        let mut lines: Vec<_> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        let body = body.collect().await?.to_bytes();
+        let text = format!("{} {}\n{}\n\n", parts.method, parts.uri, lines.join("\n"));
+        Ok(Response::new([text.as_bytes(), &*body].concat().into()))
+    })
+}
+
+/// Sends the request's body back as it comes.
+pub fn echo() -> Fun {
+    fun(|request| async move {
+        let body = request.into_body().map_err(Into::into);
+        Ok(Response::new(ResponseBody::new(body)))
+    })
+}
+
+pub fn route(path: &str, component: &str, handler: Fun) -> Route<Fun> {
+    Route {
+        trigger: format!("trigger-{component}"),
+        path: RoutePath::Public(path.to_owned()),
+        target: Target::Handler {
+            component: component.to_owned(),
+            handler: Arc::new(handler),
+        },
+    }
+}
+
+pub fn router(routes: Vec<Route<Fun>>) -> Router<Fun> {
+    let info = AppInfo {
+        name: "app".to_owned(),
+        version: Some("1.2.3".to_owned()),
+        oci_image_digest: None,
+    };
+    Router::new(&info, routes).unwrap()
+}
+
+/// A server that runs in the test's runtime.
+pub struct Running {
+    pub address: SocketAddr,
+    pub counters: Arc<Counters>,
+    pub routes: RouterHandle<Fun>,
+    shutdown: Option<oneshot::Sender<()>>,
+    server: JoinHandle<std::io::Result<DrainOutcome>>,
+}
+
+/// Serves one handler on all paths.
+pub fn serve(handler: Fun) -> Running {
+    serve_with(&Settings::default(), vec![route("/...", "main", handler)])
+}
+
+pub fn serve_with(settings: &Settings, routes: Vec<Route<Fun>>) -> Running {
+    start(bind(settings), routes)
+}
+
+pub fn bind(settings: &Settings) -> Server {
+    Server::bind(([127, 0, 0, 1], 0).into(), settings).unwrap()
+}
+
+pub fn start(server: Server, routes: Vec<Route<Fun>>) -> Running {
+    let routes = RouterHandle::new(router(routes));
+    let (shutdown, told) = oneshot::channel();
+    let (address, counters) = (server.local_addr(), server.counters());
+    let task = server.serve(routes.clone(), async move {
+        if told.await.is_err() {
+            std::future::pending().await
+        }
+    });
+    Running {
+        address,
+        counters,
+        routes,
+        shutdown: Some(shutdown),
+        server: tokio::spawn(task),
+    }
+}
+
+impl Running {
+    pub async fn connect(&self) -> Raw {
+        Raw::connect(self.address).await
+    }
+
+    /// One request on a connection of its own.
+    pub async fn get(&self, path: &str) -> Reply {
+        let mut client = self.connect().await;
+        client.get(path).await
+    }
+
+    pub fn shut_down(&mut self) {
+        self.shutdown.take().unwrap().send(()).unwrap();
+    }
+
+    pub async fn outcome(self) -> DrainOutcome {
+        soon(self.server).await.unwrap().unwrap()
+    }
+
+    /// Ends the server without any drain.
+    pub fn abort(&self) {
+        self.server.abort();
+    }
+
+    pub async fn count_reaches(&self, counter: impl Fn(&Counters) -> &AtomicU64, least: u64) {
+        until(|| counter(&self.counters).load(Ordering::Relaxed) >= least).await;
+    }
+
+    pub fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        counter(&self.counters).load(Ordering::Relaxed)
+    }
+}
+
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(SOON, future)
+        .await
+        .expect("this should have happened long ago")
+}
+
+/// Waits for something that nobody tells.
+pub async fn until(condition: impl Fn() -> bool) {
+    soon(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+/// A connection, in bytes.
+pub struct Raw {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// What a server has answered.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// As sent, without the status line.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Raw {
+            stream: soon(TcpStream::connect(address)).await.unwrap(),
+            read: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        soon(self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    pub async fn get(&mut self, path: &str) -> Reply {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
+        self.reply().await
+    }
+
+    /// The next reply, with a body of known length, of chunks (trailers are kept as
+    /// they came), or none.
+    pub async fn reply(&mut self) -> Reply {
+        let mut reply = self.head().await;
+        if let Some(length) = reply.header("content-length") {
+            reply.body = self.take(length.parse().unwrap()).await;
+        } else if reply.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let size = self.until(b"\r\n").await;
+                let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+                if size == 0 {
+                    break;
+                }
+                reply.body.extend(self.take(size).await);
+                assert_eq!(self.take(2).await, b"\r\n");
+            }
+            loop {
+                match &*self.until(b"\r\n").await {
+                    "\r\n" => break,
+                    trailer => reply.head.push_str(trailer),
+                }
+            }
+        }
+        reply
+    }
+
+    /// The head of a reply whose body is left.
+    pub async fn head(&mut self) -> Reply {
+        let head = self.until(b"\r\n\r\n").await;
+        let (status, head) = head.split_once("\r\n").unwrap();
+        let status = status.strip_prefix("HTTP/1.").unwrap()[2..5]
+            .parse()
+            .unwrap();
+        Reply {
+            status,
+            head: head.replace("\r\n", "\n"),
+            body: Vec::new(),
+        }
+    }
+
+    /// All up to the end of the connection. A reset counts as an end.
+    pub async fn rest(&mut self) -> String {
+        while self.fill().await.is_ok_and(|length| length > 0) {}
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
+    pub async fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            assert_ne!(
+                self.fill().await.unwrap(),
+                0,
+                "the connection ended after {:?}",
+                self.read
+            );
+        }
+        self.read.drain(..length).collect()
+    }
+
+    async fn until(&mut self, end: &[u8]) -> String {
+        loop {
+            if let Some(at) = self
+                .read
+                .windows(end.len())
+                .position(|window| window == end)
+            {
+                return String::from_utf8(self.take(at + end.len()).await).unwrap();
+            }
+            assert_ne!(
+                self.fill().await.unwrap(),
+                0,
+                "the connection ended after {:?}",
+                self.read
+            );
+        }
+    }
+
+    async fn fill(&mut self) -> std::io::Result<usize> {
+        soon(self.stream.read_buf(&mut self.read)).await
+    }
+}

@@ -1,0 +1,160 @@
+//! What a container is to be, as kubelet would tell it to the CRI.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use k8s_cri::v1 as api;
+
+/// Where kubelet has containers write why they ended.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What a container is to be.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    name: String,
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Vec<api::Mount>,
+    resources: api::LinuxContainerResources,
+    termination_message: bool,
+}
+
+impl ContainerSpec {
+    /// A container that runs what its image says.
+    pub fn new(name: &str, image: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            mounts: Vec::new(),
+            resources: api::LinuxContainerResources::default(),
+            termination_message: false,
+        }
+    }
+
+    /// Replaces the image's entrypoint.
+    #[must_use]
+    pub fn command(mut self, words: &[&str]) -> Self {
+        self.command = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Sets the arguments after the entrypoint.
+    #[must_use]
+    pub fn args(mut self, words: &[&str]) -> Self {
+        self.args = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Mounts a folder or file of this machine that the container may write.
+    #[must_use]
+    pub fn mount(self, host: &Path, container: &str) -> Self {
+        self.mounted(host, container, false)
+    }
+
+    /// Mounts a folder or file of this machine that the container may read.
+    #[must_use]
+    pub fn mount_read_only(self, host: &Path, container: &str) -> Self {
+        self.mounted(host, container, true)
+    }
+
+    /// Limits its memory, in bytes; what would be swapped counts too.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: i64) -> Self {
+        self.resources.memory_limit_in_bytes = bytes;
+        self.resources.memory_swap_limit_in_bytes = bytes;
+        self
+    }
+
+    /// Limits its processor time, in thousandths of a core.
+    #[must_use]
+    pub fn cpu_limit(mut self, millis: i64) -> Self {
+        const PERIOD: i64 = 100_000;
+        self.resources.cpu_period = PERIOD;
+        self.resources.cpu_quota = millis * PERIOD / 1000;
+        self
+    }
+
+    /// Gives it a file for its last words, as kubelet does.
+    #[must_use]
+    pub fn termination_message(mut self) -> Self {
+        self.termination_message = true;
+        self
+    }
+
+    /// Its name within its pod.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has a file for its last words.
+    pub(crate) fn has_termination_message(&self) -> bool {
+        self.termination_message
+    }
+
+    fn mounted(mut self, host: &Path, container: &str, readonly: bool) -> Self {
+        self.mounts.push(api::Mount {
+            container_path: container.to_owned(),
+            host_path: host.display().to_string(),
+            readonly,
+            ..Default::default()
+        });
+        self
+    }
+
+    /// What the CRI is told of it; `termination` is the file on this machine
+    /// for its last words.
+    pub(crate) fn config(&self, termination: &Path) -> api::ContainerConfig {
+        let spec = if self.termination_message {
+            self.clone().mounted(termination, TERMINATION_LOG, false)
+        } else {
+            self.clone()
+        };
+        let envs = spec
+            .env
+            .into_iter()
+            .map(|(key, value)| api::KeyValue { key, value })
+            .collect();
+        let image = api::ImageSpec {
+            image: spec.image,
+            ..Default::default()
+        };
+        let metadata = api::ContainerMetadata {
+            name: spec.name.clone(),
+            attempt: 0,
+        };
+        let linux = api::LinuxContainerConfig {
+            resources: Some(spec.resources),
+            ..Default::default()
+        };
+        let mut annotations = HashMap::new();
+        if spec.termination_message {
+            let key = "io.kubernetes.container.terminationMessagePath".to_owned();
+            annotations.insert(key, TERMINATION_LOG.to_owned());
+        }
+        api::ContainerConfig {
+            metadata: Some(metadata),
+            image: Some(image),
+            command: spec.command,
+            args: spec.args,
+            envs,
+            mounts: spec.mounts,
+            labels: HashMap::from([("io.kubernetes.container.name".into(), spec.name.clone())]),
+            annotations,
+            log_path: format!("{}.log", spec.name),
+            linux: Some(linux),
+            ..Default::default()
+        }
+    }
+}
