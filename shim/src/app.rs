@@ -36,7 +36,12 @@ pub fn request(
     cache_dir: &Path,
 ) -> Result<CompileRequest, AppError> {
     let application = check::application(prepared, settings, values)?;
-    Ok(CompileRequest::new(prepared, &application, settings, cache_dir))
+    Ok(CompileRequest::new(
+        prepared,
+        &application,
+        settings,
+        cache_dir,
+    ))
 }
 
 /// Checks an application as far as that goes without running it, and compiles

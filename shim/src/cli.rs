@@ -15,7 +15,11 @@ use crate::exit::ExitCode;
 pub use logging::start as start_logging;
 
 #[derive(Parser)]
-#[command(name = "skiff", disable_version_flag = true, about = "Runs WebAssembly applications")]
+#[command(
+    name = "skiff",
+    disable_version_flag = true,
+    about = "Runs WebAssembly applications"
+)]
 struct Arguments {
     /// Tell version, revision and wasmtime
     #[arg(long, short = 'V')]

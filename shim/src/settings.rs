@@ -58,7 +58,10 @@ const fn address(ip: Ipv4Addr, port: u16) -> SocketAddr {
 /// What a pod, or whoever calls `skiff run`, may set. The README's table tells
 /// the meaning of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table is the documentation, and a test compares it")]
+#[expect(
+    missing_docs,
+    reason = "the table is the documentation, and a test compares it"
+)]
 pub struct Settings {
     pub listen: Option<SocketAddr>,
     pub retain: Option<BTreeSet<String>>,
@@ -178,7 +181,11 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a setting of Skiff and has no effect", self.name)
+        write!(
+            f,
+            "{} is not a setting of Skiff and has no effect",
+            self.name
+        )
     }
 }
 

@@ -6,13 +6,13 @@
 //! container's own process comes to be, in its namespaces and with its limits,
 //! and becomes the one that *serves*.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode as ProcessCode;
 
 use anyhow::Context;
+use containerd_shimkit::Config;
 use containerd_shimkit::sandbox::cli::{Version, shim_main};
-use containerd_shimkit::zygote::Zygote;
-use containerd_shimkit::{AmbientRuntime, Config};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::exit::ExitCode;
 
@@ -20,6 +20,7 @@ mod container;
 mod executor;
 mod handover;
 mod instance;
+mod memory;
 mod mounts;
 mod native;
 mod plan;
@@ -32,6 +33,16 @@ pub use serve::main as serve_main;
 
 /// What the runtime is called in containerd's configuration.
 pub const RUNTIME: &str = "io.containerd.skiff.v1";
+
+/// Whether containerd calls us. The file is known by its name, or, as a shim
+/// starts itself again under whatever name the file really has, by containerd's
+/// first argument, which is none of `skiff`.
+pub fn is_called(mut args: impl Iterator<Item = OsString>) -> bool {
+    let program = args.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    let first = args.next().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b"containerd-shim-") || first == "-namespace"
+}
 
 /// The process that prepares an application: a request on stdin, an answer on
 /// stdout. Only the shim starts it.
@@ -46,23 +57,20 @@ pub fn prepare_main() -> ProcessCode {
 /// Where containerd's arguments cannot be read, as it then talks to something else.
 pub fn main() -> ProcessCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    if args.iter().any(|arg| arg == "-v" || arg == "--version" || arg == "-version") {
+    if args
+        .iter()
+        .any(|arg| arg == "-v" || arg == "--version" || arg == "-version")
+    {
         print!("{}", version_text());
         return ExitCode::Success.into();
     }
-    // One arena: a shim does little at a time, and each of a dozen threads
-    // would otherwise keep memory of its own.
-    #[cfg(target_env = "gnu")]
-    // SAFETY: no other thread runs yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
+    memory::use_one_arena();
     match containerd_shim::parse(&args) {
         Ok(flags) if flags.info => {}
         Ok(flags) if flags.action == "delete" => clean_up(&flags),
         Ok(flags) if flags.action == "start" => {}
         Ok(_) => {
-            if let Err(error) = start_small_runtime() {
+            if let Err(error) = memory::start_small_runtime() {
                 eprintln!("{error:#}");
             }
         }
@@ -97,27 +105,6 @@ fn revision() -> &'static str {
     containerd_shimkit::revision!().unwrap_or("unknown")
 }
 
-/// Starts shimkit's runtime with a single worker, as it has as many as there are
-/// CPUs to run on. The zygote has to come first, while there is one thread.
-fn start_small_runtime() -> anyhow::Result<()> {
-    Zygote::init();
-    let all = sched_getaffinity(None).context("cannot read the CPU affinity")?;
-    let mut first = CpuSet::new();
-    if let Some(cpu) = (0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)) {
-        first.set(cpu);
-        sched_setaffinity(None, &first).context("cannot set the CPU affinity")?;
-        async {}.block_on();
-    }
-    // The worker has inherited the one CPU and is set free as well.
-    for thread in std::fs::read_dir("/proc/self/task").context("cannot list threads")? {
-        let name = thread.context("cannot list threads")?.file_name();
-        let id = name.to_str().and_then(|name| name.parse().ok());
-        let thread = id.and_then(rustix::process::Pid::from_raw);
-        sched_setaffinity(thread, &all).context("cannot set the CPU affinity")?;
-    }
-    Ok(())
-}
-
 /// containerd asks for this when a shim is gone without having deleted its
 /// container, so there is nobody else who could end it.
 fn clean_up(flags: &containerd_shim::Flags) {
@@ -136,6 +123,16 @@ fn clean_up(flags: &containerd_shim::Flags) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containerds_calls_are_told_from_a_persons() {
+        let called = |args: &[&str]| is_called(args.iter().map(OsString::from));
+        assert!(called(&["/usr/bin/containerd-shim-skiff-v1", "--version"]));
+        assert!(called(&["/opt/skiff/skiff", "-namespace", "k8s.io"]));
+        assert!(!called(&["/usr/bin/skiff", "run"]));
+        assert!(!called(&["skiff"]));
+        assert!(!called(&[]));
+    }
 
     #[test]
     fn the_version_names_wasmtime() {

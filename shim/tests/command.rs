@@ -43,6 +43,9 @@ fn standard_input_is_ours() {
 
 #[test]
 fn a_waiting_command_ends_by_the_signal() {
-    let ended = Skiff::component("wait").env("SKIFF_LOG_LEVEL", "error").args(&["--env", "SECONDS=1"]).end();
+    let ended = Skiff::component("wait")
+        .env("SKIFF_LOG_LEVEL", "error")
+        .args(&["--env", "SECONDS=1"])
+        .end();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
 }

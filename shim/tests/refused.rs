@@ -11,7 +11,11 @@ use support::Skiff;
 fn refused(skiff: Skiff, code: i32, parts: &[&str]) {
     let ended = skiff.end();
     for part in parts {
-        assert!(ended.stderr.contains(part), "{part:?} is missing in: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing in: {}",
+            ended.stderr
+        );
     }
     assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
 }
@@ -27,7 +31,11 @@ fn an_import_that_nobody_offers_names_it_and_the_component() {
     refused(
         Skiff::component("unknown-import"),
         65,
-        &["http-trigger1-component", "nowhere:land/teapot@1.2.3", "which no host offers"],
+        &[
+            "http-trigger1-component",
+            "nowhere:land/teapot@1.2.3",
+            "which no host offers",
+        ],
     );
 }
 
@@ -36,13 +44,20 @@ fn an_import_that_is_not_offered_yet_says_so() {
     refused(
         manifest("key-value-import", "key_value_stores = [\"default\"]\n"),
         65,
-        &["`web`", "fermyon:spin/key-value@2.0.0", "does not offer yet"],
+        &[
+            "`web`",
+            "fermyon:spin/key-value@2.0.0",
+            "does not offer yet",
+        ],
     );
 }
 
 #[test]
 fn a_missing_variable_is_named_with_what_to_set() {
-    let skiff = manifest("hello", "variables = { x = \"{{ who }}\" }\n[variables]\nwho = { required = true }\n");
+    let skiff = manifest(
+        "hello",
+        "variables = { x = \"{{ who }}\" }\n[variables]\nwho = { required = true }\n",
+    );
     refused(skiff, 65, &["`who`", "SPIN_VARIABLE_WHO"]);
 }
 
@@ -94,11 +109,18 @@ fn what_is_not_wasm_is_refused() {
 
 #[test]
 fn what_does_not_exist_is_named() {
-    refused(Skiff::of("/nowhere/at-all".as_ref()), 65, &["/nowhere/at-all"]);
+    refused(
+        Skiff::of("/nowhere/at-all".as_ref()),
+        65,
+        &["/nowhere/at-all"],
+    );
 }
 
 #[test]
 fn outbound_grants_are_refused_until_they_are_offered() {
-    let skiff = manifest("fetch", "allowed_outbound_hosts = [\"https://example.com\"]\n");
+    let skiff = manifest(
+        "fetch",
+        "allowed_outbound_hosts = [\"https://example.com\"]\n",
+    );
     refused(skiff, 65, &["`web`", "allowed_outbound_hosts"]);
 }

@@ -15,7 +15,11 @@ fn ask(guest: &str, path: &str) -> Answer {
 fn hello_says_hello_with_a_length() {
     let answer = ask("hello", "/");
     assert_eq!(answer.text(), "Hello from Wasm\n");
-    assert!(answer.head.contains("content-length: 16"), "{}", answer.head);
+    assert!(
+        answer.head.contains("content-length: 16"),
+        "{}",
+        answer.head
+    );
 }
 
 #[test]
@@ -37,7 +41,9 @@ fn an_instance_is_reused_when_asked() {
 
 #[test]
 fn a_wasi_0_3_instance_serves_several_requests() {
-    let skiff = Skiff::component("p3-count").env("SKIFF_WORKERS", "1").start();
+    let skiff = Skiff::component("p3-count")
+        .env("SKIFF_WORKERS", "1")
+        .start();
     let first = skiff.get("/").text();
     let second = skiff.get("/").text();
     assert!(first.starts_with("taken 1 "), "{first}");
@@ -46,7 +52,9 @@ fn a_wasi_0_3_instance_serves_several_requests() {
 
 #[test]
 fn a_wasi_0_3_instance_serves_requests_at_once() {
-    let skiff = Skiff::component("p3-count").env("SKIFF_WORKERS", "1").start();
+    let skiff = Skiff::component("p3-count")
+        .env("SKIFF_WORKERS", "1")
+        .start();
     let answers: Vec<String> = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| skiff.get("/?ms=300").text()))
@@ -67,7 +75,8 @@ fn bodies_and_trailers_come_back_through_wasi_0_3() {
 fn a_body_is_echoed_while_it_is_sent() {
     let skiff = Skiff::component("echo").start();
     let mut stream = skiff.connect();
-    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(b"5\r\nfirst\r\n").unwrap();
     let mut seen = Vec::new();
@@ -93,7 +102,9 @@ fn trailers_reach_the_guest_and_come_back() {
 
 #[test]
 fn a_hundred_megabytes_go_down_and_up() {
-    let skiff = Skiff::component("stream-down").env("SKIFF_WORKERS", "1").start();
+    let skiff = Skiff::component("stream-down")
+        .env("SKIFF_WORKERS", "1")
+        .start();
     let answer = skiff.get("/?bytes=104857600");
     assert_eq!(answer.body.len(), 100 << 20);
     assert!(answer.whole);
@@ -110,7 +121,13 @@ fn a_trap_is_500_and_a_log_line_and_hurts_nobody_else() {
     }
     let ended = skiff.stop();
     assert_eq!(ended.status.code(), Some(0));
-    assert!(ended.stderr.contains("component_id=\"http-trigger1-component\""), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("component_id=\"http-trigger1-component\""),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("unreachable"), "{}", ended.stderr);
 }
 
@@ -157,7 +174,9 @@ fn a_guest_that_computes_for_ever_meets_its_deadline_and_others_are_served() {
 
 #[test]
 fn a_guest_that_waits_for_ever_meets_its_deadline() {
-    let skiff = Skiff::component("hang").env("SKIFF_REQUEST_TIMEOUT", "500ms").start();
+    let skiff = Skiff::component("hang")
+        .env("SKIFF_REQUEST_TIMEOUT", "500ms")
+        .start();
     assert_eq!(skiff.get("/").status, 504);
     let cut = skiff.get("/?head=1");
     assert!(cut.status == 504 || !cut.whole, "{cut:?}");
@@ -165,7 +184,9 @@ fn a_guest_that_waits_for_ever_meets_its_deadline() {
 
 #[test]
 fn a_wasi_0_3_guest_that_fails_is_answered_for() {
-    let skiff = Skiff::component("p3-fail").env("SKIFF_REQUEST_TIMEOUT", "1s").start();
+    let skiff = Skiff::component("p3-fail")
+        .env("SKIFF_REQUEST_TIMEOUT", "1s")
+        .start();
     assert_eq!(skiff.get("/?how=0").status, 500);
     assert_eq!(skiff.get("/?how=1").status, 500);
     assert_eq!(skiff.get("/?how=2").status, 504);
@@ -200,7 +221,9 @@ fn requests_beyond_all_instances_wait_and_are_then_turned_away() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| skiff.get("/?ms=3000").status);
         // The first has its instance once it no longer leaves room for another.
-        let turned_away = (0..100).map(|_| skiff.get("/?ms=1")).find(|a| a.status == 503);
+        let turned_away = (0..100)
+            .map(|_| skiff.get("/?ms=1"))
+            .find(|a| a.status == 503);
         let answer = turned_away.expect("an answer of 503");
         assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
         assert_eq!(slow.join().unwrap(), 200);
@@ -211,10 +234,14 @@ fn requests_beyond_all_instances_wait_and_are_then_turned_away() {
 fn too_many_and_too_large_headers_are_refused() {
     let skiff = Skiff::component("hello").start();
     let many: String = (0..10_000).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let status = skiff.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).status;
+    let status = skiff
+        .send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"))
+        .status;
     assert!(status == 431 || status == 0, "{status}");
     let long = "x".repeat(100 << 10);
-    let status = skiff.send(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")).status;
+    let status = skiff
+        .send(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n"))
+        .status;
     assert!(status == 431 || status == 0, "{status}");
     assert_eq!(skiff.get("/").status, 200);
 }
@@ -230,7 +257,9 @@ fn a_guest_may_answer_with_large_headers() {
 fn a_client_that_leaves_does_not_end_the_guest() {
     let skiff = Skiff::component("works-after-answer").start();
     let mut stream = skiff.connect();
-    stream.write_all(b"GET /?ms=300 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /?ms=300 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
     let mut byte = [0];
     stream.read_exact(&mut byte).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
@@ -251,7 +280,9 @@ fn the_way_down_finishes_what_runs() {
     let skiff = Skiff::component("sleep").start();
     std::thread::scope(|scope| {
         let mut stream = skiff.connect();
-        stream.write_all(b"GET /?ms=700 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /?ms=700 HTTP/1.1\r\nhost: a\r\n\r\n")
+            .unwrap();
         let slow = scope.spawn(move || answer(stream).status);
         // Another request behind it on the same worker shows that it was taken.
         assert_eq!(skiff.get("/?ms=1").status, 200);
@@ -264,7 +295,9 @@ fn the_way_down_finishes_what_runs() {
 fn a_second_signal_ends_at_once() {
     let mut skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "1").start();
     let mut stream = skiff.connect();
-    stream.write_all(b"GET /?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
     assert_eq!(skiff.get("/?ms=1").status, 200);
     skiff.signal(libc::SIGINT);
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -282,7 +315,10 @@ fn lines_are_not_torn() {
     });
     let ended = skiff.stop();
     assert!(!ended.stdout.is_empty());
-    let printed = ended.stdout.lines().filter(|line| !line.contains("http://"));
+    let printed = ended
+        .stdout
+        .lines()
+        .filter(|line| !line.contains("http://"));
     let kinds: std::collections::BTreeSet<&str> = printed.collect();
     // Whatever one request prints, eight print the same lines.
     for kind in kinds {
@@ -397,7 +433,11 @@ files = [{ source = "data", destination = "/" }]
 fn outbound_requests_are_denied_without_a_grant() {
     let answer = ask("fetch", "/?host=127.0.0.1:1");
     assert_eq!(answer.status, 502);
-    assert!(answer.text().to_lowercase().contains("denied"), "{}", answer.text());
+    assert!(
+        answer.text().to_lowercase().contains("denied"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[test]

@@ -165,11 +165,7 @@ impl Cache {
     ///
     /// # Errors
     /// Where the component does not compile or the cache cannot be written.
-    pub fn compile(
-        &self,
-        compiler: &Compiler,
-        portable: &Portable,
-    ) -> Result<Native, CacheError> {
+    pub fn compile(&self, compiler: &Compiler, portable: &Portable) -> Result<Native, CacheError> {
         let key = compiler.key(portable.digest());
         if let Some(native) = self.find(&key)? {
             return Ok(native);

@@ -130,7 +130,10 @@ fn a_folder_that_others_may_write_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let error = Cache::open(folder.path()).unwrap_err();
-    assert!(matches!(error, CacheError::Untrusted { mode: 0o777, .. }), "{error}");
+    assert!(
+        matches!(error, CacheError::Untrusted { mode: 0o777, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -145,8 +148,14 @@ fn a_place_where_nothing_can_be_written_is_named() {
 fn a_module_that_does_not_validate_says_which_compiler_refused_it() {
     let fixture = fixture();
     let broken = Portable::new(b"\0asm\x0d\x00\x01\x00\xff\xff\xff".to_vec()).unwrap();
-    let error = fixture.cache.compile(&fixture.compiler, &broken).unwrap_err();
-    assert_eq!(error.to_string(), "cannot compile with the optimized compiler");
+    let error = fixture
+        .cache
+        .compile(&fixture.compiler, &broken)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot compile with the optimized compiler"
+    );
 }
 
 #[test]
@@ -163,5 +172,8 @@ fn two_starts_at_once_compile_once() {
             .collect();
         starts.into_iter().map(|s| s.join().unwrap()).collect()
     });
-    assert!(inodes.windows(2).all(|pair| pair[0] == pair[1]), "{inodes:?}");
+    assert!(
+        inodes.windows(2).all(|pair| pair[0] == pair[1]),
+        "{inodes:?}"
+    );
 }

@@ -49,9 +49,7 @@ impl Command {
         grants: Grants,
     ) -> wasmtime::Result<Self> {
         let pre = match kind {
-            ComponentKind::CommandP3 => {
-                Pre::P3(wasmtime_wasi::p3::bindings::CommandPre::new(pre)?)
-            }
+            ComponentKind::CommandP3 => Pre::P3(wasmtime_wasi::p3::bindings::CommandPre::new(pre)?),
             ComponentKind::CommandP2 | ComponentKind::HttpP2 | ComponentKind::HttpP3 => {
                 Pre::P2(wasmtime_wasi::p2::bindings::CommandPre::new(pre)?)
             }

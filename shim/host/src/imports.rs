@@ -292,12 +292,11 @@ impl<'a> Loader<'a> {
         let kind = self.kind(component, &id)?;
         let pre = self.link(component, &id)?;
         match kind {
-            ComponentKind::CommandP2 | ComponentKind::CommandP3 => {
-                Command::new(pre, kind, grants).map_err(|error| LoadError::Link {
+            ComponentKind::CommandP2 | ComponentKind::CommandP3 => Command::new(pre, kind, grants)
+                .map_err(|error| LoadError::Link {
                     component: id.to_string(),
                     reason: format!("{error:#}"),
-                })
-            }
+                }),
             actual @ (ComponentKind::HttpP2 | ComponentKind::HttpP3) => Err(LoadError::Kind {
                 component: id.to_string(),
                 actual,
@@ -325,7 +324,12 @@ impl<'a> Loader<'a> {
             .imports(self.runner.engine())
             .map(|(name, _)| name)
             .filter(|name| !offered(name))
-            .map(|name| (name.to_owned(), NOT_YET.contains(&split(name).0) || candidate(name)))
+            .map(|name| {
+                (
+                    name.to_owned(),
+                    NOT_YET.contains(&split(name).0) || candidate(name),
+                )
+            })
             .collect();
         if !missing.is_empty() {
             return Err(LoadError::Imports {
@@ -399,7 +403,10 @@ mod tests {
             Ok(ComponentKind::HttpP2)
         );
         assert_eq!(of(&["wasi:http/handler@0.3.0"]), Ok(ComponentKind::HttpP3));
-        assert_eq!(of(&["x", "wasi:cli/run@0.2.0"]), Ok(ComponentKind::CommandP2));
+        assert_eq!(
+            of(&["x", "wasi:cli/run@0.2.0"]),
+            Ok(ComponentKind::CommandP2)
+        );
         assert_eq!(
             of(&["wasi:http/handler@0.3.0-rc-2026-03-15"]).unwrap_err(),
             ImportError::NotYet {

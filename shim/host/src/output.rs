@@ -116,8 +116,7 @@ struct RecordLock<'a>(&'a File);
 impl<'a> RecordLock<'a> {
     fn take(file: &'a File) -> Self {
         // Without the lock a long line may be torn, which is better than lost.
-        if let Err(error) =
-            rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive)
+        if let Err(error) = rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive)
         {
             tracing::debug!(%error, "Cannot lock the output");
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skiff_manifest::{Template, VariableName};
-use wasmtime::component::{ComponentType, Lower, Linker};
+use wasmtime::component::{ComponentType, Linker, Lower};
 
 use crate::state::State;
 
@@ -44,13 +44,11 @@ impl Variables {
     ) -> Result<Self, VariablesError> {
         let variables = Variables(Arc::new(Inner { templates, values }));
         for name in variables.0.templates.keys() {
-            variables
-                .resolve(name)
-                .map_err(|reason| VariablesError {
-                    component: component.to_owned(),
-                    name: name.to_string(),
-                    reason,
-                })?;
+            variables.resolve(name).map_err(|reason| VariablesError {
+                component: component.to_owned(),
+                name: name.to_string(),
+                reason,
+            })?;
         }
         Ok(variables)
     }
@@ -66,7 +64,9 @@ impl Variables {
 
     fn get(&self, name: &str) -> Result<String, Failure> {
         let Ok(checked) = name.parse::<VariableName>() else {
-            return Err(Failure::InvalidName(format!("{name:?} is no variable name")));
+            return Err(Failure::InvalidName(format!(
+                "{name:?} is no variable name"
+            )));
         };
         if !self.0.templates.contains_key(&checked) {
             return Err(Failure::Undefined(format!("no variable for {name:?}")));
@@ -100,7 +100,10 @@ enum VariablesFault {
     #[component(name = "provider")]
     Provider(String),
     #[component(name = "other")]
-    #[allow(dead_code, reason = "the interface has the case, we have no use for it")]
+    #[allow(
+        dead_code,
+        reason = "the interface has the case, we have no use for it"
+    )]
     Other(String),
 }
 
@@ -117,7 +120,10 @@ impl From<Failure> for VariablesFault {
 /// `error` of `fermyon:spin/config`.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
-#[allow(dead_code, reason = "the interface has the cases, we have no use for all")]
+#[allow(
+    dead_code,
+    reason = "the interface has the cases, we have no use for all"
+)]
 enum ConfigFault {
     #[component(name = "provider")]
     Provider(String),
@@ -141,7 +147,10 @@ impl From<Failure> for ConfigFault {
 /// `error` of `wasi:config/store`.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
-#[allow(dead_code, reason = "the interface has the cases, we have no use for all")]
+#[allow(
+    dead_code,
+    reason = "the interface has the cases, we have no use for all"
+)]
 enum StoreFault {
     #[component(name = "upstream")]
     Upstream(String),
@@ -159,10 +168,7 @@ pub(crate) const INTERFACES: [&str; 4] = [
 
 /// Adds all versions. The asynchronous one exists only where the engine can call
 /// concurrently.
-pub(crate) fn add_to_linker(
-    linker: &mut Linker<State>,
-    concurrency: bool,
-) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     let [config, two, three, store] = INTERFACES;
     linker
         .instance(config)?
@@ -180,9 +186,7 @@ pub(crate) fn add_to_linker(
         linker
             .instance(three)?
             .func_wrap_concurrent("get", |accessor, (name,): (String,)| {
-                let value = accessor.with(|mut access| {
-                    access.get().grants().variables.get(&name)
-                });
+                let value = accessor.with(|mut access| access.get().grants().variables.get(&name));
                 Box::pin(async move { Ok((value.map_err(VariablesFault::from),)) })
             })?;
     }

@@ -88,7 +88,10 @@ pub(super) fn application(
         if !used.contains(component.id.as_str()) {
             continue;
         }
-        let unknown = component.key_value_stores.iter().filter(|l| *l != "default");
+        let unknown = component
+            .key_value_stores
+            .iter()
+            .filter(|l| *l != "default");
         for label in unknown {
             wrong.push(format!(
                 "component `{}`: unknown key_value_stores label `{label}`",

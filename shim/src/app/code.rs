@@ -221,7 +221,9 @@ pub(super) fn compile(
             missing.push((parts, facts, portable));
         }
     }
-    let large = missing.iter().any(|(_, facts, _)| facts.size >= BASELINE_FROM);
+    let large = missing
+        .iter()
+        .any(|(_, facts, _)| facts.size >= BASELINE_FROM);
     if large && baseline(request, cache, concurrency, &facts_of)? {
         spawn_optimizer(request);
         return Ok(facts_of);
@@ -282,7 +284,10 @@ fn baseline(
 ) -> anyhow::Result<bool> {
     let compiler = Compiler::new(Tier::Baseline, concurrency, request.stack)?;
     for parts in &request.components {
-        if cache.find(&compiler.key(&facts[&parts.id].digest))?.is_some() {
+        if cache
+            .find(&compiler.key(&facts[&parts.id].digest))?
+            .is_some()
+        {
             continue;
         }
         let portable = parts

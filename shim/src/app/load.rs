@@ -270,7 +270,11 @@ fn grants(
         };
         let grants = Grants {
             component: component.id.as_str().into(),
-            arguments: if runs { extras.arguments.clone() } else { Vec::new() },
+            arguments: if runs {
+                extras.arguments.clone()
+            } else {
+                Vec::new()
+            },
             environment: environment.chain(extras.environment.clone()).collect(),
             mounts: own.chain(extras.volumes.clone()).collect(),
             variables: Variables::new(

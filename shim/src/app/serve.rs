@@ -124,11 +124,7 @@ fn trigger_settings(settings: &Settings, workers: usize) -> skiff_trigger::Setti
 }
 
 /// Binds one listener for each worker, all on the same port.
-fn bind(
-    listen: SocketAddr,
-    settings: &Settings,
-    workers: usize,
-) -> Result<Vec<Server>, BindError> {
+fn bind(listen: SocketAddr, settings: &Settings, workers: usize) -> Result<Vec<Server>, BindError> {
     let settings = trigger_settings(settings, workers);
     let first = Server::bind(listen, &settings)?;
     // With port 0 the kernel chose one for the first.
@@ -171,18 +167,24 @@ fn listen_and_serve(
             Worker::First(others) => {
                 let own = servers.swap_remove(0);
                 drop(servers);
-                first(&shared, loaded, router, own, others, Vec::new(), || ready(serving))
+                first(&shared, loaded, router, own, others, Vec::new(), || {
+                    ready(serving)
+                })
             }
             Worker::Other(number) => {
                 let own = servers.swap_remove(number);
                 drop(servers);
-                let code = first(&shared, loaded, router, own, Vec::new(), Vec::new(), || Ok(()));
+                let code = first(&shared, loaded, router, own, Vec::new(), Vec::new(), || {
+                    Ok(())
+                });
                 workers::exit(code.unwrap_or(ExitCode::Internal.number()))
             }
         };
     }
     let own = servers.remove(0);
-    first(&shared, loaded, router, own, Vec::new(), servers, || ready(serving))
+    first(&shared, loaded, router, own, Vec::new(), servers, || {
+        ready(serving)
+    })
 }
 
 /// What the workers of one process have in common.
@@ -312,8 +314,14 @@ async fn worker(
             return;
         }
     }
-    if tokio::time::timeout(shared.drain, shared.app.guests.idle()).await.is_err() {
-        tracing::warn!(guests = shared.app.guests.running(), "The drain limit has passed; guests were ended at work");
+    if tokio::time::timeout(shared.drain, shared.app.guests.idle())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            guests = shared.app.guests.running(),
+            "The drain limit has passed; guests were ended at work"
+        );
     }
 }
 
@@ -336,7 +344,10 @@ async fn swap_when_optimized(shared: &Shared, routes: &RouterHandle<GuestHandler
         match shared.app.router(&loaded) {
             Ok(router) => {
                 routes.swap(router);
-                tracing::info!(application = shared.app.name(), "Serving optimised code from now on");
+                tracing::info!(
+                    application = shared.app.name(),
+                    "Serving optimised code from now on"
+                );
             }
             Err(error) => {
                 tracing::warn!(error = %format!("{error:#}"), "Optimised code cannot be linked; baseline code stays in use");

@@ -66,7 +66,12 @@ impl Run {
             prepared.application.variables.keys().map(AsRef::as_ref),
         );
         for (name, value) in self.variable {
-            if !prepared.application.variables.keys().any(|known| known.as_ref() == name) {
+            if !prepared
+                .application
+                .variables
+                .keys()
+                .any(|known| known.as_ref() == name)
+            {
                 bail!("--variable {name}: the application has no variable of that name");
             }
             values.insert(name, value);
@@ -107,7 +112,10 @@ fn print_routes(serving: &Serving) {
 
 /// A route as the path of a URL, with its wildcard told in words.
 fn url_path(route: &str) -> String {
-    match route.strip_suffix("/...").or_else(|| route.strip_suffix("/*")) {
+    match route
+        .strip_suffix("/...")
+        .or_else(|| route.strip_suffix("/*"))
+    {
         Some(prefix) => format!("{prefix} (and everything below)"),
         None => route.to_owned(),
     }
@@ -126,7 +134,10 @@ pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Prepared> {
             .with_context(named)?;
         return Prepared::from_unpacked(&unpacked.directory).with_context(named);
     }
-    if path.extension().is_some_and(|extension| extension == "wasm") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "wasm")
+    {
         return Prepared::from_wasm_file(path).with_context(named);
     }
     if !path.exists() {
@@ -149,7 +160,9 @@ pub(super) fn cache_folder() -> anyhow::Result<PathBuf> {
     let base = match (var("XDG_CACHE_HOME"), var("HOME")) {
         (Some(base), _) if base.starts_with('/') => PathBuf::from(base),
         (_, Some(home)) => Path::new(&home).join(".cache"),
-        _ => bail!("there is no folder for compiled code: set SKIFF_CACHE_DIR, XDG_CACHE_HOME or HOME"),
+        _ => bail!(
+            "there is no folder for compiled code: set SKIFF_CACHE_DIR, XDG_CACHE_HOME or HOME"
+        ),
     };
     Ok(base.join("skiff"))
 }

@@ -166,7 +166,9 @@ pub(super) fn show_duration(duration: Duration) -> String {
 /// As [`size`] reads it.
 pub(super) fn show_size(bytes: u64) -> String {
     let units = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
-    let fits = units.iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+    let fits = units
+        .iter()
+        .find(|(unit, _)| bytes > 0 && bytes % unit == 0);
     match fits {
         Some((unit, name)) => format!("{}{name}", bytes / unit),
         None => bytes.to_string(),
@@ -184,7 +186,16 @@ mod tests {
         assert_eq!(duration("0s"), Some(Duration::ZERO));
         assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
         assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "1 s", "1S", "99999999999999999999s"] {
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1S",
+            "99999999999999999999s",
+        ] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
         assert_eq!(duration("18446744073709551615h"), None);
@@ -195,7 +206,16 @@ mod tests {
         assert_eq!(size("65536"), Some(65536));
         assert_eq!(size("64Mi"), Some(64 << 20));
         assert_eq!(size("1k"), Some(1000));
-        for wrong in ["", "0", "0Mi", "Mi", "64MB", "-1", "1.5Gi", "18446744073709551615Gi"] {
+        for wrong in [
+            "",
+            "0",
+            "0Mi",
+            "Mi",
+            "64MB",
+            "-1",
+            "1.5Gi",
+            "18446744073709551615Gi",
+        ] {
             assert_eq!(size(wrong), None, "{wrong}");
         }
     }

@@ -36,7 +36,11 @@ pub(super) const TABLE: &[Row] = &[
         set: |s, v| parse::address(v).map(|v| s.listen = Some(v)),
         show: |s| match s.listen {
             Some(address) => address.to_string(),
-            None => format!("{} in a pod, {} with `skiff run`", super::LISTEN_IN_POD, super::LISTEN_ON_LAPTOP),
+            None => format!(
+                "{} in a pod, {} with `skiff run`",
+                super::LISTEN_IN_POD,
+                super::LISTEN_ON_LAPTOP
+            ),
         },
     },
     Row {
@@ -45,10 +49,12 @@ pub(super) const TABLE: &[Row] = &[
         kind: Kind::Components,
         meaning: "The components to run; the others and their triggers are left out.",
         set: |s, v| parse::components(v).map(|v| s.retain = Some(v)),
-        show: |s| s.retain.as_ref().map_or_else(
-            || "all".to_owned(),
-            |ids| ids.iter().map(String::as_str).collect::<Vec<_>>().join(","),
-        ),
+        show: |s| {
+            s.retain.as_ref().map_or_else(
+                || "all".to_owned(),
+                |ids| ids.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+            )
+        },
     },
     Row {
         name: "SKIFF_MAX_INSTANCE_MEMORY",
@@ -104,7 +110,10 @@ pub(super) const TABLE: &[Row] = &[
         kind: Kind::Count,
         meaning: "Workers that serve side by side.",
         set: |s, v| parse::count(v).map(|v| s.workers = Some(v)),
-        show: |s| s.workers.map_or_else(|| "as the pod's CPUs allow".to_owned(), |v| v.to_string()),
+        show: |s| {
+            s.workers
+                .map_or_else(|| "as the pod's CPUs allow".to_owned(), |v| v.to_string())
+        },
     },
     Row {
         name: "SKIFF_INSTANCE_REUSE",

@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use containerd_shimkit::zygote::{WireFd, Zygote};
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::executor;
@@ -27,6 +29,12 @@ const STEP_SECONDS: u32 = 60;
 /// Where libcontainer keeps a container's state: in its bundle, so that whatever
 /// is left when everything went wrong goes away with the bundle.
 const STATE: &str = "skiff";
+
+/// What is read of libcontainer's log when it fails.
+const MAX_CAUSE: usize = 4 << 10;
+
+/// What libcontainer says each time the first process of a container fails.
+const NOISE: &str = "exec process failed with error error in executing process : ";
 
 /// The file of the plan, in the bundle.
 pub(super) const PLAN: &str = "skiff-plan.json";
@@ -134,7 +142,7 @@ where
 
 fn in_zygote_make((make, status): (Make, WireFd<OwnedFd>)) -> Result<i32, String> {
     limit_time();
-    build(&make, status.into_inner()).map_err(|error| format!("{error:#}"))
+    with_causes(|| build(&make, status.into_inner()))
 }
 
 fn in_zygote_start(folder: PathBuf) -> Result<(), String> {
@@ -145,8 +153,8 @@ fn in_zygote_start(folder: PathBuf) -> Result<(), String> {
 
 fn in_zygote_kill_all(folder: PathBuf) -> Result<(), String> {
     limit_time();
-    let signal = libcontainer::signal::Signal::try_from(libc::SIGKILL)
-        .map_err(|error| error.to_string())?;
+    let signal =
+        libcontainer::signal::Signal::try_from(libc::SIGKILL).map_err(|error| error.to_string())?;
     let kill = || Libcontainer::load(folder)?.kill(signal, true);
     kill().map_err(|error| chain(&error))
 }
@@ -154,6 +162,39 @@ fn in_zygote_kill_all(folder: PathBuf) -> Result<(), String> {
 fn in_zygote_delete(folder: PathBuf) -> Result<(), String> {
     limit_time();
     delete(&folder).map_err(|error| format!("{error:#}"))
+}
+
+/// libcontainer's processes send each other errors without their causes, and log
+/// the causes. The first thing logged is what went wrong first.
+fn with_causes(step: impl FnOnce() -> anyhow::Result<i32>) -> Result<i32, String> {
+    let log = memfd_create(c"setup", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
+    let log = Arc::new(File::from(log));
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(Arc::clone(&log))
+        .with_ansi(false)
+        .with_level(false)
+        .with_target(false)
+        .without_time()
+        .finish();
+    let result = tracing::subscriber::with_default(subscriber, step);
+    result.map_err(|error| {
+        let mut logged = vec![0; MAX_CAUSE];
+        let read = log.read_at(&mut logged, 0).unwrap_or_default();
+        tidy(
+            &format!("{error:#}"),
+            &String::from_utf8_lossy(&logged[..read]),
+        )
+    })
+}
+
+/// Joins an error and what was logged on the way to it.
+fn tidy(error: &str, logged: &str) -> String {
+    let error = error.replace(NOISE, "");
+    match logged.lines().next().map(str::trim) {
+        Some(cause) if !cause.is_empty() && !error.contains(cause) => format!("{error} ({cause})"),
+        _ => error,
+    }
 }
 
 /// A step that hangs is killed, which ends the wait for its answer.
@@ -269,9 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_was_only_logged_is_told() {
+        let told = with_causes(|| {
+            tracing::error!(path = "/x", "cannot mount");
+            tracing::error!("cannot prepare");
+            anyhow::bail!("failed to create container: {NOISE}cannot prepare")
+        });
+        let expected = "failed to create container: cannot prepare (cannot mount path=\"/x\")";
+        assert_eq!(told.unwrap_err(), expected);
+        assert_eq!(tidy("plain", ""), "plain");
+    }
+
+    #[test]
     fn standard_streams_may_be_absent() {
         assert!(open_stdio(Path::new("")).unwrap().is_none());
-        assert!(open_stdio(Path::new("binary:///bin/log")).unwrap().is_none());
+        assert!(
+            open_stdio(Path::new("binary:///bin/log"))
+                .unwrap()
+                .is_none()
+        );
         let error = open_stdio(Path::new("/does/not/exist")).unwrap_err();
         assert_eq!(error.to_string(), "cannot open `/does/not/exist`");
     }

@@ -63,7 +63,9 @@ fn find_program(name: &str, search_path: &str) -> Result<(), String> {
         let folders = search_path.split(':').filter(|_| !name.is_empty());
         folders.map(|folder| Path::new(folder).join(name)).collect()
     };
-    let mut found = Err(format!("exec: {name:?}: executable file not found in $PATH"));
+    let mut found = Err(format!(
+        "exec: {name:?}: executable file not found in $PATH"
+    ));
     for path in candidates {
         match check_program(&path) {
             Ok(()) => return Ok(()),
@@ -119,7 +121,9 @@ impl Executor for Wasm {
 }
 
 fn strings(list: &[impl AsRef<str>]) -> Result<Vec<CString>, NulError> {
-    list.iter().map(|text| CString::new(text.as_ref())).collect()
+    list.iter()
+        .map(|text| CString::new(text.as_ref()))
+        .collect()
 }
 
 /// Tells the shim what went wrong. Where even that fails, the exit code has to do.

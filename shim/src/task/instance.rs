@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::container::{self, Container, Make, Workload};
+use super::memory;
 use super::mounts;
 use super::plan::Plan;
 use super::prepare::{self, Reply, Request};
@@ -79,13 +80,13 @@ impl ShimInstance for Instance {
             termination_message: None,
         };
         let created = create(id, config, &mut owner).await;
-        give_back_memory();
+        memory::give_back();
         created.map_err(|error| owner.told(&error))
     }
 
     async fn start(&self) -> Result<u32, Error> {
         let started = self.begin().await;
-        give_back_memory();
+        memory::give_back();
         match started {
             Ok(()) => Ok(self.pid as u32),
             Err(error) => {
@@ -101,10 +102,11 @@ impl ShimInstance for Instance {
     async fn kill(&self, signal: u32) -> Result<(), Error> {
         let number = i32::try_from(signal)
             .map_err(|_| Error::InvalidArgument(format!("signal {signal}")))?;
-        self.send(number).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
-            _ => Error::Stdio(error),
-        })
+        self.send(number)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
+                _ => Error::Stdio(error),
+            })
     }
 
     async fn delete(&self) -> Result<(), Error> {
@@ -116,7 +118,7 @@ impl ShimInstance for Instance {
             }
         }
         let deleted = self.container.delete();
-        give_back_memory();
+        memory::give_back();
         deleted.map_err(|error| Error::Any(anyhow!("{error:#}")))
     }
 
@@ -131,7 +133,11 @@ impl ShimInstance for Instance {
 
 impl Instance {
     async fn begin(&self) -> anyhow::Result<()> {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let status = self
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let status = status.context("the container was started before")?;
         self.container.start()?;
         let told = match timeout(START_DEADLINE, read_status(status)).await {
@@ -176,7 +182,10 @@ impl Instance {
     /// leave some behind, which the kernel does not end with the first.
     fn sweep(&self) {
         if let Err(error) = self.container.kill_all() {
-            log::warn!("cannot end what container {} left behind: {error:#}", self.id);
+            log::warn!(
+                "cannot end what container {} left behind: {error:#}",
+                self.id
+            );
         }
     }
 }
@@ -233,8 +242,12 @@ async fn create(
 
 fn load_spec(bundle: &Path) -> anyhow::Result<Spec> {
     let path = bundle.join("config.json");
-    let mut spec = Spec::load(&path)
-        .with_context(|| format!("cannot read the container's specification `{}`", path.display()))?;
+    let mut spec = Spec::load(&path).with_context(|| {
+        format!(
+            "cannot read the container's specification `{}`",
+            path.display()
+        )
+    })?;
     spec.canonicalize_rootfs(bundle)
         .context("cannot find the container's root file system")?;
     Ok(spec)
@@ -247,14 +260,20 @@ async fn decide(
     spec: &Spec,
     termination_message: Option<PathBuf>,
 ) -> anyhow::Result<Workload> {
-    let root = spec.root().as_ref().context("the container has no root file system")?;
+    let root = spec
+        .root()
+        .as_ref()
+        .context("the container has no root file system")?;
     let annotations = spec.annotations().as_ref();
     let kind = annotations.and_then(|all| all.get(CONTAINER_TYPE));
     if kind.is_some_and(|kind| kind == "sandbox") || is_linux(spec, root.path()) {
         return Ok(Workload::Linux { not_wasm: None });
     }
     let node = NodeSettings::read(environment)?;
-    let process = spec.process().as_ref().context("the container has no process")?;
+    let process = spec
+        .process()
+        .as_ref()
+        .context("the container has no process")?;
     let args = process.args().clone().unwrap_or_default();
     let request = Request {
         container: id.to_owned(),
@@ -292,9 +311,10 @@ async fn decide(
 fn has_own_processes(spec: &Spec) -> bool {
     let linux = spec.linux().as_ref();
     let namespaces = linux.and_then(|linux| linux.namespaces().as_deref());
-    namespaces.unwrap_or_default().iter().any(|namespace| {
-        namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
-    })
+    namespaces
+        .unwrap_or_default()
+        .iter()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
 }
 
 /// What the container's process says until it closes its end, or is ready: its
@@ -308,18 +328,14 @@ async fn read_status(status: OwnedFd) -> io::Result<String> {
 }
 
 fn ended_early(code: u32) -> anyhow::Error {
-    match code.checked_sub(128).filter(|signal| (1..=64).contains(signal)) {
-        Some(signal) => anyhow!("the serving process was killed by signal {signal} before it was ready"),
+    match code
+        .checked_sub(128)
+        .filter(|signal| (1..=64).contains(signal))
+    {
+        Some(signal) => {
+            anyhow!("the serving process was killed by signal {signal} before it was ready")
+        }
         None => anyhow!("the serving process ended with exit code {code} before it was ready"),
-    }
-}
-
-/// A shim is idle nearly always; what a call needed goes back at once.
-fn give_back_memory() {
-    // SAFETY: the allocator locks what it trims.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
@@ -342,7 +358,10 @@ mod tests {
             SpecBuilder::default().linux(linux).build().unwrap()
         };
         assert!(has_own_processes(&spec(None, LinuxNamespaceType::Pid)));
-        assert!(!has_own_processes(&spec(Some("/proc/1/ns/pid"), LinuxNamespaceType::Pid)));
+        assert!(!has_own_processes(&spec(
+            Some("/proc/1/ns/pid"),
+            LinuxNamespaceType::Pid
+        )));
         assert!(!has_own_processes(&spec(None, LinuxNamespaceType::Network)));
     }
 

@@ -73,9 +73,8 @@ pub(super) struct TerminationLog {
 /// A pod may choose another path than the default, which containerd does not
 /// tell; the file is then known by the place where kubelet makes it.
 pub(super) fn termination_log(spec: &Spec) -> Option<TerminationLog> {
-    let by_default = |(mount, _): &(&SpecMount, &PathBuf)| {
-        mount.destination() == Path::new(TERMINATION_LOG)
-    };
+    let by_default =
+        |(mount, _): &(&SpecMount, &PathBuf)| mount.destination() == Path::new(TERMINATION_LOG);
     let by_source = |(_, source): &(&SpecMount, &PathBuf)| is_kubelets_file(source);
     let (mount, source) = binds(spec)
         .find(by_default)
@@ -158,7 +157,10 @@ mod tests {
             ("/strict", false),
             ("/devices", true),
         ];
-        assert_eq!(seen, expected.map(|(path, writable)| (path.to_owned(), writable)));
+        assert_eq!(
+            seen,
+            expected.map(|(path, writable)| (path.to_owned(), writable))
+        );
     }
 
     #[test]

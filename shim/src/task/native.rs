@@ -23,7 +23,9 @@ pub(super) fn is_linux(spec: &Spec, rootfs: &Path) -> bool {
 fn candidates(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let process = spec.process().as_ref();
     let args = process.and_then(|process| process.args().as_deref());
-    let name = args.and_then(<[String]>::first).filter(|name| !name.is_empty());
+    let name = args
+        .and_then(<[String]>::first)
+        .filter(|name| !name.is_empty());
     let cwd = process.map_or(Path::new("/"), |process| process.cwd());
     let folders: Vec<&Path> = match name {
         None => Vec::new(),
@@ -31,7 +33,9 @@ fn candidates(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         Some(_) => search_path(spec).split(':').map(Path::new).collect(),
     };
     let name = name.cloned().unwrap_or_default();
-    folders.into_iter().map(move |folder| cwd.join(folder).join(&name))
+    folders
+        .into_iter()
+        .map(move |folder| cwd.join(folder).join(&name))
 }
 
 /// `PATH` of the container.
@@ -149,9 +153,11 @@ mod tests {
 
     #[test]
     fn programs_and_scripts_are_linux_containers() {
-        let root = Root::new()
-            .file("pause", b"\x7fELF and more", 0o755)
-            .file("opt/script", b"#!/bin/sh", 0o755);
+        let root = Root::new().file("pause", b"\x7fELF and more", 0o755).file(
+            "opt/script",
+            b"#!/bin/sh",
+            0o755,
+        );
         assert!(root.is_linux(&["/pause"]));
         assert!(root.is_linux(&["script", "arg"]));
         assert!(is_linux(&spec(&["./script"], "/opt", None), root.path()));

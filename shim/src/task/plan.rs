@@ -70,6 +70,9 @@ mod tests {
     fn a_plan_of_another_version_is_refused() {
         let json = r#"{"source":"Unpacked","codes":{},"mounts":[],"args":[],"termination_message":null,"more":1}"#;
         let error = serde_json::from_str::<Plan>(json).unwrap_err();
-        assert!(error.to_string().contains("unknown field `more`"), "{error}");
+        assert!(
+            error.to_string().contains("unknown field `more`"),
+            "{error}"
+        );
     }
 }

@@ -91,11 +91,7 @@ pub(super) async fn prepare(request: &Request) -> anyhow::Result<Reply> {
     ask(command, request, DEADLINE).await
 }
 
-async fn ask(
-    mut command: Command,
-    request: &Request,
-    deadline: Duration,
-) -> anyhow::Result<Reply> {
+async fn ask(mut command: Command, request: &Request, deadline: Duration) -> anyhow::Result<Reply> {
     let question = serde_json::to_vec(request).context("cannot write the request")?;
     let hold = Reaper::global().hold();
     let child = command
@@ -116,12 +112,16 @@ async fn ask(
         }
         bail!("preparing the application took longer than {deadline:?}");
     };
-    let (answer, stderr) = spoken.context("cannot talk to the process that prepares the application")?;
+    let (answer, stderr) =
+        spoken.context("cannot talk to the process that prepares the application")?;
     if let Ok(reply) = serde_json::from_slice(&answer) {
         return Ok(reply);
     }
     let ended = timeout(END_DEADLINE, exit.wait()).await.ok();
-    bail!("{}", without_answer(ended, &String::from_utf8_lossy(&stderr)))
+    bail!(
+        "{}",
+        without_answer(ended, &String::from_utf8_lossy(&stderr))
+    )
 }
 
 async fn converse(mut child: Child, question: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
@@ -133,7 +133,10 @@ async fn converse(mut child: Child, question: &[u8]) -> std::io::Result<(Vec<u8>
         rustix::io::ioctl_fionbio(pipe, true)?;
     }
     let mut sender = Sender::from_owned_fd(stdin)?;
-    let (answers, errors) = (Receiver::from_owned_fd(stdout)?, Receiver::from_owned_fd(stderr)?);
+    let (answers, errors) = (
+        Receiver::from_owned_fd(stdout)?,
+        Receiver::from_owned_fd(stderr)?,
+    );
     let send = async move {
         // A process that ends early closes its end; its last words tell more.
         sender.write_all(question).await.ok();
@@ -220,7 +223,12 @@ mod tests {
 
     #[test]
     fn an_end_without_an_answer_tells_how_and_what_was_said() {
-        let ended = |code| Some(Ended { code, at: Utc::now() });
+        let ended = |code| {
+            Some(Ended {
+                code,
+                at: Utc::now(),
+            })
+        };
         assert_eq!(
             without_answer(ended(134), "thread main panicked\n"),
             "the process that prepares the application was killed by signal 6: thread main panicked"

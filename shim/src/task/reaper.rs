@@ -130,7 +130,13 @@ fn listen(reaper: Arc<Reaper>) -> Result<(), String> {
         while let Ok(ExitEvent { subject, exit_code }) = subscription.rx.recv() {
             if let Subject::Pid(pid) = subject {
                 let code = exit_code as u32;
-                reaper.ended(pid, Ended { code, at: Utc::now() });
+                reaper.ended(
+                    pid,
+                    Ended {
+                        code,
+                        at: Utc::now(),
+                    },
+                );
             }
         }
     };
@@ -144,7 +150,10 @@ mod tests {
     use super::*;
 
     fn ended(code: u32) -> Ended {
-        Ended { code, at: Utc::now() }
+        Ended {
+            code,
+            at: Utc::now(),
+        }
     }
 
     #[tokio::test]

@@ -19,12 +19,18 @@ pub(super) fn report(message: &str, stderr: &Path, termination_message: Option<&
     if !stderr.as_os_str().is_empty()
         && let Err(error) = write_line(message, stderr)
     {
-        log::warn!("cannot write to the container's stderr `{}`: {error}", stderr.display());
+        log::warn!(
+            "cannot write to the container's stderr `{}`: {error}",
+            stderr.display()
+        );
     }
     if let Some(path) = termination_message
         && let Err(error) = write_termination_message(message, path)
     {
-        log::warn!("cannot write the termination message `{}`: {error}", path.display());
+        log::warn!(
+            "cannot write the termination message `{}`: {error}",
+            path.display()
+        );
     }
 }
 
@@ -32,11 +38,15 @@ pub(super) fn report(message: &str, stderr: &Path, termination_message: Option<&
 fn write_line(message: &str, path: &Path) -> io::Result<()> {
     let deadline = Instant::now() + STDERR_DEADLINE;
     let mut options = OpenOptions::new();
-    options.append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options
+        .append(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let mut file = loop {
         match options.open(path) {
             // Nobody reads the FIFO yet.
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < deadline => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < deadline =>
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             opened => break opened?,
@@ -52,14 +62,20 @@ fn write_line(message: &str, path: &Path) -> io::Result<()> {
 
 /// Lines of a log belong together, and an event of a pod has only one.
 fn one_line(message: &str) -> String {
-    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Kubelet made the file; a link in its place was put there by somebody else.
 pub(super) fn write_termination_message(message: &str, path: &Path) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("is no file"));
     }
@@ -115,7 +131,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("stderr");
         mknodat(CWD, &fifo, FileType::Fifo, Mode::from(0o600), 0).unwrap();
-        let both = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        let both = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&fifo)
+            .unwrap();
         let error = write_line(&"x".repeat(1 << 20), &fifo).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         drop(both);

@@ -40,7 +40,10 @@ impl Status {
 
     /// Tells a failure, and whether that was one of the start.
     fn failed(&self, message: &str) -> bool {
-        let told = self.0.take().map(|mut file| file.write_all(message.as_bytes()));
+        let told = self
+            .0
+            .take()
+            .map(|mut file| file.write_all(message.as_bytes()));
         matches!(told, Some(Ok(())))
     }
 }
@@ -76,7 +79,10 @@ fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     if let Some(path) = termination_message
         && let Err(error) = write_termination_message(&message, path)
     {
-        eprintln!("skiff: cannot write the termination message `{}`: {error}", path.display());
+        eprintln!(
+            "skiff: cannot write the termination message `{}`: {error}",
+            path.display()
+        );
     }
 }
 
@@ -128,7 +134,8 @@ fn plan() -> anyhow::Result<Plan> {
 fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, Option<OwnedFd>)> {
     match &plan.source {
         Source::Unpacked => {
-            let app = handover::take(handover::APP).context("the application was not passed along")?;
+            let app =
+                handover::take(handover::APP).context("the application was not passed along")?;
             Ok((Prepared::from_unpacked(&path_of(&app))?, Some(app)))
         }
         Source::RootFs { entrypoint } => {

@@ -15,7 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A guest built by `make images`.
 pub fn guest(name: &str) -> PathBuf {
     let path = root().join("target/guests").join(format!("{name}.wasm"));
-    assert!(path.exists(), "{} is missing: run `make images`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `make images`",
+        path.display()
+    );
     path
 }
 
@@ -131,7 +135,11 @@ impl Skiff {
             child.wait().ok();
             panic!("skiff did not start: {}", errors.join().unwrap());
         };
-        let address = first.strip_prefix("Serving http://").unwrap().parse().unwrap();
+        let address = first
+            .strip_prefix("Serving http://")
+            .unwrap()
+            .parse()
+            .unwrap();
         Running {
             child,
             address,
@@ -176,7 +184,9 @@ impl Running {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        ))
     }
 
     pub fn post(&self, path: &str, body: &str) -> Answer {
@@ -217,7 +227,12 @@ impl Running {
         let stderr = self.errors.take().map(|e| e.join().unwrap());
         Ended {
             status,
-            stdout: self.lines.lock().unwrap().iter().fold(String::new(), |all, line| all + &line + "\n"),
+            stdout: self
+                .lines
+                .lock()
+                .unwrap()
+                .iter()
+                .fold(String::new(), |all, line| all + &line + "\n"),
             stderr: stderr.unwrap_or_default(),
         }
     }
@@ -244,7 +259,10 @@ pub fn answer(mut stream: TcpStream) -> Answer {
     } else {
         let length = lower.split("content-length: ").nth(1);
         let length = length.and_then(|l| l.lines().next()?.trim().parse().ok());
-        (rest.to_vec(), length.is_none_or(|length: usize| rest.len() == length))
+        (
+            rest.to_vec(),
+            length.is_none_or(|length: usize| rest.len() == length),
+        )
     };
     Answer {
         whole: whole && status.is_some(),

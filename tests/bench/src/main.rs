@@ -34,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     wasmtime::prepare(scratch).context("cannot configure wasmtime")?;
     let wrk = Wrk::new(scratch)?;
     let mut run = Run::default();
+    run.remarks.extend(remarks(&options));
     let site = runtime.block_on(containers::open(
         &options, &native, ground, scratch, &mut run,
     ));
@@ -63,4 +64,17 @@ fn main() -> anyhow::Result<()> {
         series: run.all,
     };
     output::write(&report, &options)
+}
+
+/// What the command line and the machine already tell about the figures to come.
+fn remarks(options: &Options) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !options.wasmtime.exists() {
+        remarks.push("wasmtime serve is left out; `bench --setup` builds it".to_owned());
+    }
+    if options.ahead {
+        let text = "run with --ahead, whose priority does not reach into containers";
+        remarks.push(text.to_owned());
+    }
+    remarks
 }

@@ -64,9 +64,15 @@ pub fn promise_rows(all: &Measurements) -> Vec<Row> {
     PROMISES.iter().map(|promise| judge(promise, all)).collect()
 }
 
-/// The rows of what is not promised; those without a figure tell why.
+/// The rows of what is not promised; those without a figure tell why. What a
+/// promise's row says already is left out.
 pub fn remark_rows(remarks: &[Remark], all: &Measurements) -> Vec<Row> {
-    let rows = remarks.iter().map(|remark| {
+    let said = |remark: &&Remark| {
+        let base = remark.base.as_deref();
+        let mut promises = PROMISES.iter();
+        promises.any(|promise| promise.key == remark.key && promise.base == base)
+    };
+    let rows = remarks.iter().filter(|remark| !said(remark)).map(|remark| {
         let base = remark.base.as_deref();
         row(&remark.what, remark.unit, measured(&remark.key, base, all))
     });
@@ -307,6 +313,20 @@ mod tests {
         let row = &promise_rows(&all)[0];
         assert_eq!(row.verdict, "reached, target ahead");
         assert_eq!(row.range(), "0.400–0.900");
+    }
+
+    #[test]
+    fn what_a_promise_says_is_not_said_twice() {
+        let remark = |key: &str| Remark {
+            key: key.to_owned(),
+            base: Some("throughput/native".to_owned()),
+            what: key.to_owned(),
+            unit: Unit::Ratio,
+        };
+        let remarks = ["throughput/skiff/hello-wasi", "throughput/peer"].map(remark);
+        let rows = remark_rows(&remarks, &Measurements::default());
+        let told: Vec<_> = rows.into_iter().map(|row| row.what).collect();
+        assert_eq!(told, ["throughput/peer"]);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// compare two releases of wasmtime, not two ways to use it.
 const WASMTIME: &str = "^48";
 
+/// Where it goes; `bin/wasmtime` below it is the default of `--wasmtime`.
+const ROOT: &str = "target/tools/wasmtime";
+
 /// Builds the native server, if it is not there yet, and tells where it is.
 ///
 /// # Errors
@@ -41,9 +44,14 @@ fn executable(messages: &str) -> Option<PathBuf> {
 /// # Errors
 /// Where cargo is missing or fails.
 pub fn wasmtime() -> anyhow::Result<()> {
+    let root = std::path::absolute(ROOT).context("there is no current folder")?;
     let status = Command::new("cargo")
+        // Cargo's settings of this repository are for Skiff; this is to be what
+        // everyone gets.
+        .current_dir(std::env::temp_dir())
         .args(["install", "wasmtime-cli", "--version", WASMTIME, "--locked"])
-        .args(["--root", "target/tools/wasmtime"])
+        .arg("--root")
+        .arg(root)
         .status()
         .context("cannot execute cargo")?;
     if !status.success() {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use skiff_test_support::oci::{self, Image, Layout};
-use skiff_test_support::paths;
+use skiff_test_support::{ContainerSpec, paths};
 
 use crate::node::{Node, guest, sample};
 
@@ -26,6 +26,16 @@ pub enum Kind {
 impl Kind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Spin, Self::Package, Self::Manifest, Self::Component];
+
+    /// The container of an image of this kind. Artifacts have no entrypoint,
+    /// so a pod has to name one, and `/` is what people write.
+    pub fn container(self, name: &str, image: &str) -> ContainerSpec {
+        let spec = ContainerSpec::new(name, image);
+        match self {
+            Self::Spin | Self::Package => spec.command(&["/"]),
+            Self::Manifest | Self::Component => spec,
+        }
+    }
 
     /// A word for names of cases and images.
     pub fn word(self) -> &'static str {
@@ -159,6 +169,23 @@ impl Node {
                     .await
             }
         }
+    }
+
+    /// The image of a guest that `ctr run` takes: it refuses the configuration
+    /// of a Wasm package, so a package has that of an image instead.
+    ///
+    /// # Errors
+    ///
+    /// When it was not built, or cannot be packed or imported.
+    pub async fn guest_task_image(&self, kind: Kind, name: &str) -> anyhow::Result<String> {
+        if kind != Kind::Package {
+            return self.guest_image(kind, name).await;
+        }
+        let wasm = fs::read(guest(name)?)?;
+        self.image(&format!("package-image-{name}"), |scratch| {
+            Ok(oci::wasm_image(&wasm, scratch.join("layout"))?)
+        })
+        .await
     }
 
     /// The image of a sample application. The kinds that hold a component and

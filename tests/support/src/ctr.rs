@@ -175,8 +175,9 @@ impl Containerd {
     /// When containerd refuses it.
     pub async fn import_archive(&self, archive: &Path) -> Result<(), CtrError> {
         let path = archive.display().to_string();
-        // Wasm images are of no platform that containerd would import unasked.
-        let args = ["images", "import", "--all-platforms", &path];
+        // Wasm images are of no platform that containerd would import unasked,
+        // and its transfer service would not unpack them for pods either.
+        let args = ["images", "import", "--local", "--all-platforms", &path];
         for namespace in [KUBERNETES, self.run().name()] {
             self.ctr_in(namespace, &args).await?;
         }

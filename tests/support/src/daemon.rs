@@ -1,7 +1,6 @@
 //! containerd's process, and the files it is given.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -151,8 +150,13 @@ impl Folders {
                 path: program.clone(),
             });
         }
-        let link = self.bin.join(runtime.program_name());
-        symlink(program, &link).map_err(|source| StartError::Write { path: link, source })
+        // A shim starts itself again by the path of its file, so a link that is
+        // followed on the way would lose it the name it goes by.
+        let name = self.bin.join(runtime.program_name());
+        let placed = fs::hard_link(program, &name);
+        placed
+            .or_else(|_| fs::copy(program, &name).map(drop))
+            .map_err(|source| StartError::Write { path: name, source })
     }
 }
 

@@ -218,16 +218,35 @@ pub fn blob_name(digest: &str) -> String {
 ///
 /// When the folder cannot be written.
 pub fn wasm_package(wasm: &[u8], folder: impl Into<PathBuf>) -> Result<Layout, ImageError> {
+    package(wasm, folder.into(), WASM_CONFIG)
+}
+
+/// The same package with the configuration of an image, as builders make it
+/// for tools that know no other, for example `ctr run`.
+///
+/// # Errors
+///
+/// When the folder cannot be written.
+pub fn wasm_image(wasm: &[u8], folder: impl Into<PathBuf>) -> Result<Layout, ImageError> {
+    package(wasm, folder.into(), CONFIG)
+}
+
+fn package(wasm: &[u8], folder: PathBuf, config_type: &str) -> Result<Layout, ImageError> {
     let layout = Layout::create(folder)?;
     let layer = layout.blob(WASM_LAYER, wasm)?;
-    let config = json!({
+    let mut config = json!({
         "created": "2026-01-01T00:00:00Z",
         "architecture": "wasm",
         "os": "wasip2",
-        "layerDigests": [layer.digest],
-        "component": { "exports": ["wasi:http/incoming-handler@0.2.0"], "imports": [] },
     });
-    let config = layout.blob(WASM_CONFIG, config.to_string().as_bytes())?;
+    if config_type == WASM_CONFIG {
+        config["layerDigests"] = json!([layer.digest]);
+        config["component"] = json!({
+            "exports": ["wasi:http/incoming-handler@0.2.0"],
+            "imports": [],
+        });
+    }
+    let config = layout.blob(config_type, config.to_string().as_bytes())?;
     layout.manifest(&config, &[layer])?;
     Ok(layout)
 }

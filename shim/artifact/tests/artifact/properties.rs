@@ -16,7 +16,8 @@ use crate::support::{Builder, COMPONENT, Entry, Target, file, gzip, locked, pack
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{1,8}",
-        "[a-zA-Z0-9 _.,+=@~-]{1,20}".prop_filter("a name", |name| !name.trim_matches('.').is_empty()),
+        "[a-zA-Z0-9 _.,+=@~-]{1,20}"
+            .prop_filter("a name", |name| !name.trim_matches('.').is_empty()),
         "[ä-ö漢字]{1,4}",
         Just("...".to_owned()),
         Just(".wh.x".to_owned()),

@@ -10,8 +10,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::p2::Instance;
 use super::one_line;
+use super::p2::Instance;
 
 /// A response's body.
 pub enum Payload {

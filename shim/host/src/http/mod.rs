@@ -8,10 +8,10 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skiff_engine::{Busy, Limits};
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt as _;
+use skiff_engine::{Busy, Limits};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 pub use body::{GuestBody, Payload};

@@ -75,7 +75,10 @@ fn find(request: &Request, apps: &Path) -> anyhow::Result<Found> {
 /// Makes the node's folder so that only root comes in: what is in it may be of
 /// private images. Containers are handed what they need of it open.
 fn make_state_folder(path: &Path) -> anyhow::Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.with_context(|| format!("cannot make the state folder `{}`", path.display()))
 }
 
@@ -111,7 +114,10 @@ mod tests {
         let read = variables(&environment);
         assert_eq!(
             read.into_iter().collect::<Vec<_>>(),
-            [("A".to_owned(), "2".to_owned()), ("B".to_owned(), "x=y".to_owned())]
+            [
+                ("A".to_owned(), "2".to_owned()),
+                ("B".to_owned(), "x=y".to_owned())
+            ]
         );
     }
 }

@@ -31,8 +31,9 @@ pub(super) fn manifest(
             .with_context(|| format!("the image's index {digest} cannot be understood"))?;
         let mut present = index.manifests;
         present.retain(&has);
-        descriptor = choose(present, host_architecture())
-            .with_context(|| format!("the image's index {digest} has no manifest that was pulled"))?;
+        descriptor = choose(present, host_architecture()).with_context(|| {
+            format!("the image's index {digest} has no manifest that was pulled")
+        })?;
     }
     bail!("the image's indexes are nested more than {MAX_DEPTH} deep")
 }
@@ -152,7 +153,10 @@ mod tests {
         let error = content.manifest(&nothing).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("the image's index {} has no manifest that was pulled", nothing.digest)
+            format!(
+                "the image's index {} has no manifest that was pulled",
+                nothing.digest
+            )
         );
     }
 
@@ -164,7 +168,10 @@ mod tests {
             image = content.add_index(&[image]);
         }
         let error = content.manifest(&image).unwrap_err();
-        assert_eq!(error.to_string(), "the image's indexes are nested more than 4 deep");
+        assert_eq!(
+            error.to_string(),
+            "the image's indexes are nested more than 4 deep"
+        );
     }
 
     #[test]

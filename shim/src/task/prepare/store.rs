@@ -54,7 +54,10 @@ impl Store {
         let found = found
             .map_err(|status| said(&status))
             .with_context(|| format!("cannot find container {container}"))?;
-        let name = found.into_inner().container.map_or_else(String::new, |c| c.image);
+        let name = found
+            .into_inner()
+            .container
+            .map_or_else(String::new, |c| c.image);
         if name.is_empty() {
             return Ok(None);
         }
@@ -77,13 +80,17 @@ impl Store {
         let request = self.request(InfoRequest {
             digest: descriptor.digest.to_string(),
         });
-        self.runtime.block_on(self.client.content().info(request)).is_ok()
+        self.runtime
+            .block_on(self.client.content().info(request))
+            .is_ok()
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let namespace = self.namespace.clone();
-        request.metadata_mut().insert("containerd-namespace", namespace);
+        request
+            .metadata_mut()
+            .insert("containerd-namespace", namespace);
         request
     }
 }

@@ -57,7 +57,7 @@ async fn exit_code_in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     let image = node.guest_image(kind, "exit-code").await?;
     for code in [0, 42] {
         let name = format!("exit-{}-{code}", kind.word());
-        let spec = ContainerSpec::new("job", &image).env("CODE", &code.to_string());
+        let spec = kind.container("job", &image).env("CODE", &code.to_string());
         let (status, lines) = run_to_end(&node, &name, &spec).await?;
         assert_eq!(status.exit_code, code, "{status:?} {lines:?}");
         let reason = if code == 0 { "Completed" } else { "Error" };
@@ -68,7 +68,7 @@ async fn exit_code_in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
 }
 
 async fn exit_code_as_a_task(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
-    let image = node.guest_image(kind, "exit-code").await?;
+    let image = node.guest_task_image(kind, "exit-code").await?;
     let id = format!("exit-task-{}", kind.word());
     let spec = TaskSpec::new(&id, &image, SKIFF).env("CODE", "17");
     let finished = node.containerd().run_task(&spec).await?;
@@ -142,7 +142,9 @@ async fn an_init_container_ends_before_the_next_begins(node: Arc<Node>) -> anyho
     let status = pod.run(&init).await?.wait_exit(SOON).await?;
     assert_eq!(status.exit_code, 0, "{status:?}");
     let image = node.guest_image(Kind::Spin, "read-files").await?;
-    let spec = ContainerSpec::new("app", &image).mount_read_only(&folder, "/shared");
+    let spec = Kind::Spin
+        .container("app", &image)
+        .mount_read_only(&folder, "/shared");
     let container = pod.run(&spec).await?;
     let served = crate::pods::Served { pod, container };
     served.healthy(80).await?;

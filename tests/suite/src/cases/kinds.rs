@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use skiff_test_support::ContainerSpec;
 use skiff_test_support::ctr::TaskSpec;
 use skiff_test_support::http;
 
@@ -32,7 +31,7 @@ fn of_kind(kind: Kind) -> [Case; 3] {
 
 async fn in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     let image = node.guest_image(kind, "hello").await?;
-    let spec = ContainerSpec::new("app", &image);
+    let spec = kind.container("app", &image);
     let served = Served::start(&node, &format!("kind-{}", kind.word()), &spec).await?;
     for path in ["/", "/any/path?and=query"] {
         let reply = served.get(path).await?;
@@ -48,13 +47,13 @@ async fn in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
 }
 
 async fn as_a_task(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
-    let image = node.guest_image(kind, "hello").await?;
+    let image = node.guest_task_image(kind, "hello").await?;
     task_answers(&node, &format!("task-{}", kind.word()), &image, HELLO).await
 }
 
 async fn module(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     let image = node.guest_image(kind, "module-hello").await?;
-    let spec = ContainerSpec::new("app", &image);
+    let spec = kind.container("app", &image);
     let served = Served::start(&node, &format!("module-{}", kind.word()), &spec).await?;
     assert_eq!(served.get("/").await?.text(), HELLO);
     served.end().await?;

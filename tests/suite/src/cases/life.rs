@@ -36,10 +36,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn app(node: &Node, guest: &str) -> anyhow::Result<ContainerSpec> {
-    Ok(ContainerSpec::new(
-        "app",
-        &node.guest_image(Kind::Spin, guest).await?,
-    ))
+    let image = node.guest_image(Kind::Spin, guest).await?;
+    Ok(Kind::Spin.container("app", &image))
 }
 
 /// Asks in the background and comes back once the request is on its way into
@@ -141,7 +139,8 @@ async fn a_linux_container_runs_beside_a_wasm_one(node: Arc<Node>) -> anyhow::Re
 async fn a_taken_port_is_told(node: Arc<Node>) -> anyhow::Result<()> {
     let spec = app(&node, "hello").await?;
     let served = Served::start(&node, "port-taken", &spec).await?;
-    let second = ContainerSpec::new("second", &node.guest_image(Kind::Spin, "hello").await?);
+    let image = node.guest_image(Kind::Spin, "hello").await?;
+    let second = Kind::Spin.container("second", &image);
     let refusal = Refusal::within(&served.pod, second).await?;
     refusal.tells(&["0.0.0.0:80", "in use"])?;
     assert_eq!(served.get("/").await?.status, 200, "the first goes on");
@@ -247,7 +246,7 @@ async fn many_pods_start_at_once(node: Arc<Node>) -> anyhow::Result<()> {
     let started = (0..PODS).map(|number| {
         let (node, image) = (Arc::clone(&node), image.clone());
         async move {
-            let spec = ContainerSpec::new("app", &image);
+            let spec = Kind::Spin.container("app", &image);
             Served::start(&node, &format!("many-{number}"), &spec).await
         }
     });

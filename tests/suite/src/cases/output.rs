@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
-use skiff_test_support::ContainerSpec;
 use skiff_test_support::logs::{Line, Stream};
 
 use crate::apps::Kind;
@@ -32,7 +31,7 @@ fn texts(lines: &[Line], stream: Stream) -> Vec<&str> {
 
 async fn lines_printed_in_pieces_are_whole(node: Arc<Node>) -> anyhow::Result<()> {
     let image = node.guest_image(Kind::Spin, "print-lines").await?;
-    let served = Served::start(&node, "pieces", &ContainerSpec::new("app", &image)).await?;
+    let served = Served::start(&node, "pieces", &Kind::Spin.container("app", &image)).await?;
     assert_eq!(served.get("/").await?.text(), "printed\n");
     // Both, since the streams reach the log apart from each other.
     served
@@ -62,7 +61,7 @@ async fn long_lines_of_many_requests_are_not_torn(node: Arc<Node>) -> anyhow::Re
     const LINES: usize = 50;
     const LENGTH: usize = 5000;
     let image = node.guest_image(Kind::Spin, "print-a-lot").await?;
-    let served = Served::start(&node, "prints", &ContainerSpec::new("app", &image)).await?;
+    let served = Served::start(&node, "prints", &Kind::Spin.container("app", &image)).await?;
     let path = format!("/?lines={LINES}&length={LENGTH}");
     let asked = (0..REQUESTS).map(|_| served.get(&path));
     for reply in try_join_all(asked).await? {
@@ -132,7 +131,7 @@ async fn wait_count(
 
 async fn a_trap_is_one_line_with_the_component(node: Arc<Node>) -> anyhow::Result<()> {
     let image = node.guest_image(Kind::Spin, "trap").await?;
-    let served = Served::start(&node, "traps", &ContainerSpec::new("app", &image)).await?;
+    let served = Served::start(&node, "traps", &Kind::Spin.container("app", &image)).await?;
     for how in ["panic", "unreachable", "memory"] {
         let reply = served.get(&format!("/?how={how}")).await?;
         assert_eq!((reply.status.as_u16(), reply.body.len()), (500, 0), "{how}");

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use skiff_test_support::ContainerSpec;
 use skiff_test_support::oci::{self, Descriptor, Layout};
 
 use crate::apps::{App, Kind};
@@ -46,7 +45,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn refused(node: &Node, name: &str, image: &str, words: &[&str]) -> anyhow::Result<()> {
-    let refusal = Refusal::of(node, name, ContainerSpec::new("app", image)).await?;
+    let refusal = Refusal::of(node, name, Kind::Spin.container("app", image)).await?;
     refusal.tells(words)
 }
 
@@ -57,7 +56,8 @@ async fn unknown_import(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     if matches!(kind, Kind::Spin | Kind::Manifest) {
         words.push("`unknown-import`");
     }
-    refused(&node, &name, &image, &words).await
+    let refusal = Refusal::of(&node, &name, kind.container("app", &image)).await?;
+    refusal.tells(&words)
 }
 
 async fn a_variable_without_a_value_is_named(node: Arc<Node>) -> anyhow::Result<()> {
@@ -247,10 +247,10 @@ async fn a_refused_container_leaves_its_pod_usable(node: Arc<Node>) -> anyhow::R
     let right = node.guest_image(Kind::Spin, "hello").await?;
     let pod = node.cri().run_pod("second-try", "skiff").await?;
     for _ in 0..2 {
-        let refusal = Refusal::within(&pod, ContainerSpec::new("app", &wrong)).await?;
+        let refusal = Refusal::within(&pod, Kind::Spin.container("app", &wrong)).await?;
         refusal.tells(&["nowhere:land/teapot@1.2.3"])?;
     }
-    let container = pod.run(&ContainerSpec::new("app", &right)).await?;
+    let container = pod.run(&Kind::Spin.container("app", &right)).await?;
     let served = Served { pod, container };
     served.healthy(80).await?;
     assert_eq!(served.get("/").await?.status, 200);

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use skiff_test_support::ContainerSpec;
-
 use crate::apps::Kind;
 use crate::cases::kinds::task_answers;
 use crate::harness::Case;
@@ -41,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 async fn in_a_pod(node: Arc<Node>, kind: Kind, sample: &str, greeting: &str) -> anyhow::Result<()> {
     let image = node.sample_image(kind, sample).await?;
-    let spec = ContainerSpec::new("app", &image);
+    let spec = kind.container("app", &image);
     let served = Served::start(&node, &format!("{sample}-{}", kind.word()), &spec).await?;
     for _ in 0..3 {
         let reply = served.get("/").await?;
@@ -61,7 +59,7 @@ async fn as_a_task(node: Arc<Node>, sample: &str, greeting: &str) -> anyhow::Res
 
 async fn site(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     let image = node.sample_image(kind, "static-site").await?;
-    let spec = ContainerSpec::new("app", &image);
+    let spec = kind.container("app", &image);
     let served = Served::start(&node, &format!("site-{}", kind.word()), &spec).await?;
     let home = served.get("/").await?;
     assert_eq!(home.status, 200);

@@ -29,10 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn hello(node: &Node) -> anyhow::Result<ContainerSpec> {
-    Ok(ContainerSpec::new(
-        "app",
-        &node.guest_image(Kind::Spin, "hello").await?,
-    ))
+    Ok(Kind::Spin.container("app", &node.guest_image(Kind::Spin, "hello").await?))
 }
 
 async fn a_listen_address_is_kept(node: Arc<Node>) -> anyhow::Result<()> {
@@ -125,7 +122,8 @@ async fn variables_come_from_environment_and_defaults(node: Arc<Node>) -> anyhow
     let image = node
         .app_image("variables", Kind::Spin, &variables()?)
         .await?;
-    let spec = ContainerSpec::new("app", &image)
+    let spec = Kind::Spin
+        .container("app", &image)
         .env("PLAIN", "by plain name")
         .env("SPIN_VARIABLE_PREFIXED", "by prefix")
         .env("SPIN_VARIABLE_BOTH", "loses")
@@ -152,7 +150,9 @@ async fn variables_come_from_environment_and_defaults(node: Arc<Node>) -> anyhow
 async fn guests_see_their_own_environment_only(node: Arc<Node>) -> anyhow::Result<()> {
     let app = App::of_guest("environment")?.component("environment = { OWN = \"value\" }");
     let image = node.app_image("environment", Kind::Spin, &app).await?;
-    let spec = ContainerSpec::new("app", &image).env("SECRET_OF_THE_POD", "hidden");
+    let spec = Kind::Spin
+        .container("app", &image)
+        .env("SECRET_OF_THE_POD", "hidden");
     let served = Served::start(&node, "environment", &spec).await?;
     assert_eq!(served.get("/").await?.text(), "env OWN=value\n");
     served.end().await?;
@@ -176,7 +176,9 @@ async fn components_that_are_not_retained_are_gone(node: Arc<Node>) -> anyhow::R
     let image = node
         .app_image("two", Kind::Spin, &two_components()?)
         .await?;
-    let spec = ContainerSpec::new("app", &image).env("SPIN_COMPONENTS_TO_RETAIN", "second");
+    let spec = Kind::Spin
+        .container("app", &image)
+        .env("SPIN_COMPONENTS_TO_RETAIN", "second");
     let served = Served::start(&node, "retains", &spec).await?;
     assert_eq!(served.get("/second").await?.status, 200);
     assert_eq!(served.get("/first").await?.status, 404);
@@ -188,14 +190,18 @@ async fn an_unknown_component_to_retain_is_named(node: Arc<Node>) -> anyhow::Res
     let image = node
         .app_image("two", Kind::Spin, &two_components()?)
         .await?;
-    let spec = ContainerSpec::new("app", &image).env("SPIN_COMPONENTS_TO_RETAIN", "second,third");
+    let spec = Kind::Spin
+        .container("app", &image)
+        .env("SPIN_COMPONENTS_TO_RETAIN", "second,third");
     let refusal = Refusal::of(&node, "retains-unknown", spec).await?;
     refusal.tells(&["SPIN_COMPONENTS_TO_RETAIN", "third"])
 }
 
 async fn instance_memory_is_limited(node: Arc<Node>) -> anyhow::Result<()> {
     let image = node.guest_image(Kind::Spin, "eat-memory").await?;
-    let spec = ContainerSpec::new("app", &image).env("SPIN_MAX_INSTANCE_MEMORY", "33554432");
+    let spec = Kind::Spin
+        .container("app", &image)
+        .env("SPIN_MAX_INSTANCE_MEMORY", "33554432");
     let served = Served::start(&node, "instance-memory", &spec).await?;
     assert_eq!(served.get("/?mib=8").await?.text(), "8 MiB\n");
     assert_eq!(served.get("/?mib=64").await?.status, 500);
@@ -211,7 +217,9 @@ async fn instance_memory_is_limited(node: Arc<Node>) -> anyhow::Result<()> {
 async fn a_request_over_its_time_is_answered_504(node: Arc<Node>) -> anyhow::Result<()> {
     for guest in ["loop-forever", "hang"] {
         let image = node.guest_image(Kind::Spin, guest).await?;
-        let spec = ContainerSpec::new("app", &image).env("SKIFF_REQUEST_TIMEOUT", "300ms");
+        let spec = Kind::Spin
+            .container("app", &image)
+            .env("SKIFF_REQUEST_TIMEOUT", "300ms");
         let served = Served::start(&node, &format!("timeout-{guest}"), &spec).await?;
         assert_eq!(served.get("/").await?.status, 504, "{guest}");
         served.container.wait_log(guest, SOON).await?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use http::Method;
-use skiff_test_support::ContainerSpec;
 use skiff_test_support::http::{Protocol, Reply, send};
 
 use crate::apps::{App, Kind};
@@ -29,7 +28,7 @@ async fn put(served: &Served, path: &str, text: &'static str) -> anyhow::Result<
 async fn a_writable_volume_is_written_by_the_guest(node: Arc<Node>) -> anyhow::Result<()> {
     let folder = node.scratch("volume-writable")?;
     let image = node.guest_image(Kind::Spin, "write-files").await?;
-    let spec = ContainerSpec::new("app", &image).mount(&folder, "/data");
+    let spec = Kind::Spin.container("app", &image).mount(&folder, "/data");
     let served = Served::start(&node, "volume-writable", &spec).await?;
     let reply = put(&served, "/data/new", "from a guest").await?;
     assert_eq!(
@@ -47,7 +46,9 @@ async fn a_read_only_volume_is_read_and_not_written(node: Arc<Node>) -> anyhow::
     let folder = node.scratch("volume-read-only")?;
     std::fs::write(folder.join("config"), "of the pod")?;
     let reader = node.guest_image(Kind::Spin, "read-files").await?;
-    let spec = ContainerSpec::new("app", &reader).mount_read_only(&folder, "/etc/config");
+    let spec = Kind::Spin
+        .container("app", &reader)
+        .mount_read_only(&folder, "/etc/config");
     let served = Served::start(&node, "volume-read", &spec).await?;
     assert_eq!(
         served.get("/?path=/etc/config/config").await?.text(),
@@ -55,7 +56,9 @@ async fn a_read_only_volume_is_read_and_not_written(node: Arc<Node>) -> anyhow::
     );
     served.end().await?;
     let writer = node.guest_image(Kind::Spin, "write-files").await?;
-    let spec = ContainerSpec::new("app", &writer).mount_read_only(&folder, "/etc/config");
+    let spec = Kind::Spin
+        .container("app", &writer)
+        .mount_read_only(&folder, "/etc/config");
     let served = Served::start(&node, "volume-no-write", &spec).await?;
     let reply = put(&served, "/etc/config/config", "changed").await?;
     assert_eq!(reply.status, 403, "{}", reply.text());
@@ -81,7 +84,7 @@ async fn files_of_an_artifact_are_read_and_not_written(node: Arc<Node>) -> anyho
             .app_image("asset-reader", kind, &app("read-files")?)
             .await?;
         let name = format!("assets-{}", kind.word());
-        let served = Served::start(&node, &name, &ContainerSpec::new("app", &image)).await?;
+        let served = Served::start(&node, &name, &kind.container("app", &image)).await?;
         assert_eq!(served.get("/?path=/a.txt").await?.text(), "asset");
         let escape = served.get("/?path=/../etc/passwd").await?;
         ensure!(
@@ -94,7 +97,7 @@ async fn files_of_an_artifact_are_read_and_not_written(node: Arc<Node>) -> anyho
             .app_image("asset-writer", kind, &app("write-files")?)
             .await?;
         let name = format!("assets-kept-{}", kind.word());
-        let served = Served::start(&node, &name, &ContainerSpec::new("app", &image)).await?;
+        let served = Served::start(&node, &name, &kind.container("app", &image)).await?;
         let reply = put(&served, "/a.txt", "changed").await?;
         assert_eq!(reply.status, 403, "{}", reply.text());
         served.end().await?;

@@ -1,0 +1,40 @@
+//! A guest that computes for ever yields, so that a deadline can end it.
+
+use std::time::Duration;
+
+use skiff_engine::{Clock, Pool, Resources, Runner, Tier, yield_on_tick};
+use wasmtime::{Linker, Module, Store};
+
+/// `(module (func (export "f") (loop br 0)))`
+const LOOP: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
+
+#[test]
+fn a_loop_without_end_meets_its_deadline() {
+    let _clock = Clock::start().unwrap();
+    let pool = Pool {
+        instances: 1,
+        resources: Resources {
+            memories: 1,
+            tables: 1,
+            table_elements: 1,
+        },
+    };
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
+        let module = Module::new(runner.engine(), LOOP).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let ended = runtime.block_on(async {
+            let mut store = Store::new(runner.engine(), ());
+            yield_on_tick(&mut store);
+            let linker = Linker::new(runner.engine());
+            let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+            let looping = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+            let call = looping.call_async(&mut store, ());
+            tokio::time::timeout(Duration::from_millis(50), call).await
+        });
+        assert!(ended.is_err(), "{tier:?}");
+    }
+}
