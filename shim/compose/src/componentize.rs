@@ -9,6 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use crate::exit::keep_code;
 use crate::module::ModuleInfo;
 use crate::{Cause, WasmKind, is_precompiled, kind};
 
@@ -94,16 +95,21 @@ pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
 fn adapt(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     let info = ModuleInfo::read(module).map_err(|source| ComponentizeError::Damaged { source })?;
     let adapter = choose_adapter(info)?;
-    let encode = || {
-        ComponentEncoder::default()
+    let is_command = adapter == COMMAND_ADAPTER;
+    let encode = || -> Result<Vec<u8>, Cause> {
+        let module = if is_command {
+            keep_code(module)?
+        } else {
+            Cow::Borrowed(module)
+        };
+        let encoded = ComponentEncoder::default()
             .validate(true)
-            .module(module)?
+            .module(&module)?
             .adapter(ADAPTER_NAME, adapter)?
-            .encode()
+            .encode()?;
+        Ok(encoded)
     };
-    encode().map_err(|source| ComponentizeError::Encode {
-        source: source.into(),
-    })
+    encode().map_err(|source| ComponentizeError::Encode { source })
 }
 
 fn choose_adapter(info: ModuleInfo) -> Result<&'static [u8], ComponentizeError> {

@@ -14,6 +14,7 @@
 mod boundary;
 mod componentize;
 mod compose;
+mod exit;
 mod interfaces;
 mod isolate;
 mod kind;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as _;
 
 use skiff_compose::{ComponentizeError, WasmKind, componentize, kind};
-use wasm_encoder::{CustomSection, Encode, ProducersField, ProducersSection, Section};
+use wasm_encoder::{CustomSection, ProducersField, ProducersSection, Section};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 use wit_component::StringEncoding;

@@ -2,7 +2,7 @@
 //! process uses, so a guest that computes is asked to yield every few
 //! milliseconds, and a process that is idle is never woken.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -19,10 +19,36 @@ static ENGINES: [AtomicPtr<Engine>; 64] = [const { AtomicPtr::new(std::ptr::null
 /// Signal handlers that run now. An engine is freed only when there are none.
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
-/// An engine's place in the list; leaving it when dropped.
-pub(crate) struct Ticking(Option<usize>);
+/// Keeps the epochs of an engine going. Whatever has a store must have one: when
+/// the last is gone, nothing interrupts the engine's guests any more.
+#[derive(Debug, Clone)]
+pub struct Ticks {
+    _ticking: Arc<Ticking>,
+}
 
-pub(crate) fn register(engine: &Engine) -> Ticking {
+impl Ticks {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        Ticks {
+            _ticking: Arc::new(register(engine)),
+        }
+    }
+
+    /// Makes guests of a store yield at every tick of the clock. Not to themselves:
+    /// timers and sockets are looked at before they go on, however busy they are.
+    pub fn interrupt<T>(&self, store: &mut Store<T>) {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| {
+            let others = Box::pin(tokio::task::yield_now());
+            Ok(UpdateDeadline::YieldCustom(1, others))
+        });
+    }
+}
+
+/// An engine's place in the list; leaving it when dropped.
+#[derive(Debug)]
+struct Ticking(Option<usize>);
+
+fn register(engine: &Engine) -> Ticking {
     let engine = Box::into_raw(Box::new(engine.clone()));
     for (index, slot) in ENGINES.iter().enumerate() {
         let free = std::ptr::null_mut();
@@ -61,16 +87,6 @@ extern "C" fn on_tick(_signal: libc::c_int) {
         }
     }
     IN_HANDLER.fetch_sub(1, SeqCst);
-}
-
-/// Makes guests of a store yield at every tick of the clock. Not to themselves:
-/// timers and sockets are looked at before they go on, however busy they are.
-pub fn yield_on_tick<T>(store: &mut Store<T>) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| {
-        let others = Box::pin(tokio::task::yield_now());
-        Ok(UpdateDeadline::YieldCustom(1, others))
-    });
 }
 
 /// The running clock of this process.

@@ -9,7 +9,7 @@ use wasmtime::{
     Strategy,
 };
 
-use crate::{CodeKey, Native, Portable, Resources};
+use crate::{CodeKey, Native, Portable, Resources, Ticks};
 
 /// Linear memory that stays resident in a free slot. A hello touches some 20
 /// pages and the JavaScript sample some 200; zeroing 1 MiB where PAGEMAP_SCAN
@@ -203,7 +203,7 @@ pub struct Runner {
     engine: Engine,
     tier: Tier,
     concurrency: bool,
-    _tick: crate::clock::Ticking,
+    ticks: Ticks,
 }
 
 impl Runner {
@@ -228,18 +228,24 @@ impl Runner {
                 Engine::new(&config).map_err(EngineError::Configure)?
             }
         };
-        let tick = crate::clock::register(&engine);
+        let ticks = Ticks::of(&engine);
         Ok(Runner {
             engine,
             tier,
             concurrency,
-            _tick: tick,
+            ticks,
         })
     }
 
     /// The engine, for linkers and stores.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What interrupts guests of this engine; to be kept as long as their stores,
+    /// which may outlive the runner.
+    pub fn ticks(&self) -> Ticks {
+        self.ticks.clone()
     }
 
     /// Which tier it runs.

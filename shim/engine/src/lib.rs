@@ -13,7 +13,7 @@ mod limits;
 mod seal;
 
 pub use cache::{Cache, CacheError};
-pub use clock::{Clock, yield_on_tick};
+pub use clock::{Clock, Ticks};
 pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
 pub use limits::{Busy, Limits, MemoryLimit, Permit, Permits};

@@ -136,17 +136,18 @@ mod tests {
     use super::*;
     use wasmtime::ResourceLimiter as _;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_over_the_limit_waits_and_is_then_turned_away() {
         let permits = Permits::new(&Limits {
             instances: 1,
+            queue: Duration::from_millis(10),
             ..Limits::default()
         });
         let held = permits.try_acquire().unwrap();
         assert!(permits.try_acquire().is_none());
         assert_eq!(
             permits.acquire().await.unwrap_err().to_string(),
-            "all 1 instances were busy for 5s"
+            "all 1 instances were busy for 10ms"
         );
         drop(held);
         permits.acquire().await.unwrap();

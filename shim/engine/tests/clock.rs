@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skiff_engine::{Clock, Pool, Resources, Runner, Tier, yield_on_tick};
+use skiff_engine::{Clock, Pool, Resources, Runner, Tier};
 use wasmtime::{Linker, Module, Store};
 
 /// `(module (func (export "f") (loop br 0)))`
@@ -22,14 +22,17 @@ fn a_loop_without_end_meets_its_deadline() {
     for tier in [Tier::Baseline, Tier::Optimized] {
         let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
         let module = Module::new(runner.engine(), LOOP).unwrap();
+        // A store may outlive its runner, as when optimised code takes over.
+        let (engine, ticks) = (runner.engine().clone(), runner.ticks());
+        drop(runner);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .unwrap();
         let ended = runtime.block_on(async {
-            let mut store = Store::new(runner.engine(), ());
-            yield_on_tick(&mut store);
-            let linker = Linker::new(runner.engine());
+            let mut store = Store::new(&engine, ());
+            ticks.interrupt(&mut store);
+            let linker = Linker::new(&engine);
             let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
             let looping = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
             let call = looping.call_async(&mut store, ());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use skiff_engine::Ticks;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::I32Exit;
@@ -14,6 +15,7 @@ use crate::{Grants, http::one_line};
 pub struct Command {
     pre: Pre,
     grants: Arc<Grants>,
+    ticks: Ticks,
 }
 
 enum Pre {
@@ -47,6 +49,7 @@ impl Command {
         pre: InstancePre<State>,
         kind: ComponentKind,
         grants: Grants,
+        ticks: Ticks,
     ) -> wasmtime::Result<Self> {
         let pre = match kind {
             ComponentKind::CommandP3 => Pre::P3(wasmtime_wasi::p3::bindings::CommandPre::new(pre)?),
@@ -57,6 +60,7 @@ impl Command {
         Ok(Command {
             pre,
             grants: Arc::new(grants),
+            ticks,
         })
     }
 
@@ -75,7 +79,7 @@ impl Command {
     pub async fn run(&self) -> Result<i32, CommandError> {
         let mut store = Store::new(self.engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        skiff_engine::yield_on_tick(&mut store);
+        self.ticks.interrupt(&mut store);
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
             component: component.clone(),

@@ -263,6 +263,7 @@ impl<'a> Loader<'a> {
         let terms = Terms {
             limits: self.limits.clone(),
             reuse: self.reuse,
+            ticks: self.runner.ticks(),
         };
         match kind {
             ComponentKind::HttpP2 => {
@@ -292,7 +293,7 @@ impl<'a> Loader<'a> {
         let kind = self.kind(component, &id)?;
         let pre = self.link(component, &id)?;
         match kind {
-            ComponentKind::CommandP2 | ComponentKind::CommandP3 => Command::new(pre, kind, grants)
+            ComponentKind::CommandP2 | ComponentKind::CommandP3 => Command::new(pre, kind, grants, self.runner.ticks())
                 .map_err(|error| LoadError::Link {
                     component: id.to_string(),
                     reason: format!("{error:#}"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A guest built by `make images`.
-pub fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     let path = root().join("target/guests").join(format!("{name}.wasm"));
     assert!(
         path.exists(),
@@ -23,7 +23,7 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
@@ -32,33 +32,33 @@ fn cache() -> PathBuf {
     root().join("target/test-cache")
 }
 
-pub struct Skiff {
+pub(crate) struct Skiff {
     command: Command,
     folder: tempfile::TempDir,
 }
 
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     lines: Mutex<mpsc::Receiver<String>>,
     errors: Option<std::thread::JoinHandle<String>>,
     _folder: tempfile::TempDir,
 }
 
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Skiff {
     /// A component alone.
-    pub fn component(name: &str) -> Self {
+    pub(crate) fn component(name: &str) -> Self {
         Skiff::of(&guest(name))
     }
 
     /// A manifest, in whose text `{name}` stands for a guest's file.
-    pub fn manifest(text: &str) -> Self {
+    pub(crate) fn manifest(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut text = text.to_owned();
         while let Some(start) = text.find("{guest:") {
@@ -74,7 +74,7 @@ impl Skiff {
         skiff
     }
 
-    pub fn of(application: &Path) -> Self {
+    pub(crate) fn of(application: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skiff"));
         command
             .args(["run", "--listen", "127.0.0.1:0"])
@@ -90,30 +90,30 @@ impl Skiff {
         }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn file(self, name: &str, content: &str) -> Self {
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    pub fn args(mut self, args: &[&str]) -> Self {
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
         self.command.args(args);
         self
     }
 
     /// Starts it and waits until it serves.
     #[track_caller]
-    pub fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let errors = std::thread::spawn(move || {
@@ -150,7 +150,7 @@ impl Skiff {
     }
 
     /// Runs it to its end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let output = self.command.output().unwrap();
         Ended {
             status: output.status,
@@ -161,35 +161,35 @@ impl Skiff {
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Whether the body came to its end.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 impl Running {
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send(&format!(
             "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
         ))
     }
 
-    pub fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
         let length = body.len();
         self.send(&format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -197,19 +197,19 @@ impl Running {
     }
 
     /// Sends bytes as they are and reads to the end of the connection.
-    pub fn send(&self, request: &str) -> Answer {
+    pub(crate) fn send(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         answer(stream)
     }
 
-    pub fn signal(&self, number: i32) {
+    pub(crate) fn signal(&self, number: i32) {
         // SAFETY: the child has not been waited for, so the number is still its own.
         unsafe { libc::kill(self.child.id() as i32, number) };
     }
 
     /// Lines printed so far, waiting until there are `count`.
-    pub fn lines(&self, count: usize) -> Vec<String> {
+    pub(crate) fn lines(&self, count: usize) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         (0..count)
             .map(|_| lines.recv_timeout(PATIENCE).expect("a line"))
@@ -217,12 +217,12 @@ impl Running {
     }
 
     /// Tells it to stop and waits for that.
-    pub fn stop(mut self) -> Ended {
+    pub(crate) fn stop(mut self) -> Ended {
         self.signal(libc::SIGTERM);
         self.wait()
     }
 
-    pub fn wait(&mut self) -> Ended {
+    pub(crate) fn wait(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
         let stderr = self.errors.take().map(|e| e.join().unwrap());
         Ended {
@@ -245,7 +245,7 @@ impl Drop for Running {
     }
 }
 
-pub fn answer(mut stream: TcpStream) -> Answer {
+pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok();
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use skiff_engine::{Busy, Limits};
+use skiff_engine::{Busy, Limits, Ticks};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 pub use body::{GuestBody, Payload};
@@ -141,4 +141,5 @@ impl From<BodyFault> for Error {
 pub(crate) struct Terms {
     pub(crate) limits: Limits,
     pub(crate) reuse: Reuse,
+    pub(crate) ticks: Ticks,
 }

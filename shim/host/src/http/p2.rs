@@ -72,7 +72,7 @@ impl P2 {
     fn fresh(&self) -> Store<State> {
         let mut store = Store::new(self.pre.engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        skiff_engine::yield_on_tick(&mut store);
+        self.terms.ticks.interrupt(&mut store);
         store
     }
 

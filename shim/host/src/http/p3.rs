@@ -109,7 +109,7 @@ impl HandlerState for Factory {
         };
         let mut store = Store::new(self.pre_engine(), State::new(&self.grants));
         store.limiter(|state| &mut state.memory);
-        skiff_engine::yield_on_tick(&mut store);
+        self.terms.ticks.interrupt(&mut store);
         let proxy = self.pre.instantiate_async(&mut store).await?;
         Ok(HandlerInstance {
             store,

@@ -22,15 +22,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// No test waits longer than this for something that has to happen.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub type Answer = Result<Response<ResponseBody>, Failure>;
+pub(crate) type Answer = Result<Response<ResponseBody>, Failure>;
 type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A handler made of a closure.
-pub struct Fun(Box<dyn Fn(Request<RequestBody>) -> AnswerFuture + Send + Sync>);
+pub(crate) struct Fun(Box<dyn Fn(Request<RequestBody>) -> AnswerFuture + Send + Sync>);
 
-pub fn fun<F, A>(answer: F) -> Fun
+pub(crate) fn fun<F, A>(answer: F) -> Fun
 where
     F: Fn(Request<RequestBody>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
@@ -45,13 +45,13 @@ impl Handler for Fun {
 }
 
 /// Answers with a text.
-pub fn says(text: &'static str) -> Fun {
+pub(crate) fn says(text: &'static str) -> Fun {
     fun(move |_| async move { Ok(Response::new(text.into())) })
 }
 
 /// Answers with what the request was: a line for the target, then one for each
 /// header, sorted, then the body.
-pub fn mirror() -> Fun {
+pub(crate) fn mirror() -> Fun {
     fun(|request| async move {
         let (parts, body) = request.into_parts();
         let mut lines: Vec<_> = parts
@@ -67,14 +67,14 @@ pub fn mirror() -> Fun {
 }
 
 /// Sends the request's body back as it comes.
-pub fn echo() -> Fun {
+pub(crate) fn echo() -> Fun {
     fun(|request| async move {
         let body = request.into_body().map_err(Into::into);
         Ok(Response::new(ResponseBody::new(body)))
     })
 }
 
-pub fn route(path: &str, component: &str, handler: Fun) -> Route<Fun> {
+pub(crate) fn route(path: &str, component: &str, handler: Fun) -> Route<Fun> {
     Route {
         trigger: format!("trigger-{component}"),
         path: RoutePath::Public(path.to_owned()),
@@ -85,7 +85,7 @@ pub fn route(path: &str, component: &str, handler: Fun) -> Route<Fun> {
     }
 }
 
-pub fn router(routes: Vec<Route<Fun>>) -> Router<Fun> {
+pub(crate) fn router(routes: Vec<Route<Fun>>) -> Router<Fun> {
     let info = AppInfo {
         name: "app".to_owned(),
         version: Some("1.2.3".to_owned()),
@@ -95,28 +95,28 @@ pub fn router(routes: Vec<Route<Fun>>) -> Router<Fun> {
 }
 
 /// A server that runs in the test's runtime.
-pub struct Running {
-    pub address: SocketAddr,
-    pub counters: Arc<Counters>,
-    pub routes: RouterHandle<Fun>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) routes: RouterHandle<Fun>,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<DrainOutcome>>,
 }
 
 /// Serves one handler on all paths.
-pub fn serve(handler: Fun) -> Running {
+pub(crate) fn serve(handler: Fun) -> Running {
     serve_with(&Settings::default(), vec![route("/...", "main", handler)])
 }
 
-pub fn serve_with(settings: &Settings, routes: Vec<Route<Fun>>) -> Running {
+pub(crate) fn serve_with(settings: &Settings, routes: Vec<Route<Fun>>) -> Running {
     start(bind(settings), routes)
 }
 
-pub fn bind(settings: &Settings) -> Server {
+pub(crate) fn bind(settings: &Settings) -> Server {
     Server::bind(([127, 0, 0, 1], 0).into(), settings).unwrap()
 }
 
-pub fn start(server: Server, routes: Vec<Route<Fun>>) -> Running {
+pub(crate) fn start(server: Server, routes: Vec<Route<Fun>>) -> Running {
     let routes = RouterHandle::new(router(routes));
     let (shutdown, told) = oneshot::channel();
     let (address, counters) = (server.local_addr(), server.counters());
@@ -135,46 +135,46 @@ pub fn start(server: Server, routes: Vec<Route<Fun>>) -> Running {
 }
 
 impl Running {
-    pub async fn connect(&self) -> Raw {
+    pub(crate) async fn connect(&self) -> Raw {
         Raw::connect(self.address).await
     }
 
     /// One request on a connection of its own.
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         let mut client = self.connect().await;
         client.get(path).await
     }
 
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         self.shutdown.take().unwrap().send(()).unwrap();
     }
 
-    pub async fn outcome(self) -> DrainOutcome {
+    pub(crate) async fn outcome(self) -> DrainOutcome {
         soon(self.server).await.unwrap().unwrap()
     }
 
     /// Ends the server without any drain.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.server.abort();
     }
 
-    pub async fn count_reaches(&self, counter: impl Fn(&Counters) -> &AtomicU64, least: u64) {
+    pub(crate) async fn count_reaches(&self, counter: impl Fn(&Counters) -> &AtomicU64, least: u64) {
         until(|| counter(&self.counters).load(Ordering::Relaxed) >= least).await;
     }
 
-    pub fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+    pub(crate) fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
         counter(&self.counters).load(Ordering::Relaxed)
     }
 }
 
-pub async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(SOON, future)
         .await
         .expect("this should have happened long ago")
 }
 
 /// Waits for something that nobody tells.
-pub async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     soon(async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -184,26 +184,26 @@ pub async fn until(condition: impl Fn() -> bool) {
 }
 
 /// A connection, in bytes.
-pub struct Raw {
-    pub stream: TcpStream,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
     read: Vec<u8>,
 }
 
 /// What a server has answered.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// As sent, without the status line.
-    pub head: String,
-    pub body: Vec<u8>,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -211,18 +211,18 @@ impl Reply {
 }
 
 impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Raw {
             stream: soon(TcpStream::connect(address)).await.unwrap(),
             read: Vec::new(),
         }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon(self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    pub async fn get(&mut self, path: &str) -> Reply {
+    pub(crate) async fn get(&mut self, path: &str) -> Reply {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
             .await;
         self.reply().await
@@ -230,7 +230,7 @@ impl Raw {
 
     /// The next reply, with a body of known length, of chunks (trailers are kept as
     /// they came), or none.
-    pub async fn reply(&mut self) -> Reply {
+    pub(crate) async fn reply(&mut self) -> Reply {
         let mut reply = self.head().await;
         if let Some(length) = reply.header("content-length") {
             reply.body = self.take(length.parse().unwrap()).await;
@@ -255,7 +255,7 @@ impl Raw {
     }
 
     /// The head of a reply whose body is left.
-    pub async fn head(&mut self) -> Reply {
+    pub(crate) async fn head(&mut self) -> Reply {
         let head = self.until(b"\r\n\r\n").await;
         let (status, head) = head.split_once("\r\n").unwrap();
         let status = status.strip_prefix("HTTP/1.").unwrap()[2..5]
@@ -269,12 +269,12 @@ impl Raw {
     }
 
     /// All up to the end of the connection. A reset counts as an end.
-    pub async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         while self.fill().await.is_ok_and(|length| length > 0) {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
 
-    pub async fn take(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) async fn take(&mut self, length: usize) -> Vec<u8> {
         while self.read.len() < length {
             assert_ne!(
                 self.fill().await.unwrap(),

@@ -54,7 +54,7 @@ async fn run_to_end(
 }
 
 async fn exit_code_in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
-    let image = node.guest_image(kind, "exit-code").await?;
+    let image = node.guest_image(kind, "module-exit-code").await?;
     for code in [0, 42] {
         let name = format!("exit-{}-{code}", kind.word());
         let spec = kind.container("job", &image).env("CODE", &code.to_string());
@@ -68,7 +68,7 @@ async fn exit_code_in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
 }
 
 async fn exit_code_as_a_task(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
-    let image = node.guest_task_image(kind, "exit-code").await?;
+    let image = node.guest_task_image(kind, "module-exit-code").await?;
     let id = format!("exit-task-{}", kind.word());
     let spec = TaskSpec::new(&id, &image, SKIFF).env("CODE", "17");
     let finished = node.containerd().run_task(&spec).await?;
