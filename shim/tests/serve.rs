@@ -55,14 +55,17 @@ fn a_wasi_0_3_instance_serves_requests_at_once() {
     let skiff = Skiff::component("p3-count")
         .env("SKIFF_WORKERS", "1")
         .start();
-    let answers: Vec<String> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| skiff.get("/?ms=300").text()))
-            .collect();
-        asked.into_iter().map(|a| a.join().unwrap()).collect()
-    });
-    let at_once = |answer: &String| !answer.trim().ends_with('1');
-    assert!(answers.iter().any(at_once), "{answers:?}");
+    let round = || -> Vec<String> {
+        std::thread::scope(|scope| {
+            let ask = || scope.spawn(|| skiff.get("/?ms=200").text());
+            let asked: Vec<_> = (0..4).map(|_| ask()).collect();
+            asked.into_iter().map(|a| a.join().unwrap()).collect()
+        })
+    };
+    // The first requests find no instance and get one each; those after them
+    // share what is there.
+    let at_once = |answer: &String| !answer.trim().ends_with(" 1");
+    assert!((0..20).any(|_| round().iter().any(at_once)));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The test guests: every example of the workspace in `tests/guests`.
+//! The test guests: every example of the workspace in `tests/guests`,
+//! and the foreign ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::BuildError;
 use crate::cargo;
+use crate::foreign;
 use crate::paths::{FileError, Paths};
 use crate::publish::{self, Outcome};
 
@@ -22,12 +24,14 @@ const PACKAGES: [(&str, &[&str]); 2] = [
 pub(crate) fn build(paths: &Paths) -> Result<Outcome, BuildError> {
     let sources = paths.guest_sources();
     let mut guests: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut all = foreign::build(paths)?;
     for (target, packages) in PACKAGES {
-        for made in cargo::build(paths, &sources, target, packages)? {
-            let file_name = format!("{}.wasm", made.name);
-            if guests.insert(file_name, made.file).is_some() {
-                return Err(BuildError::TwoGuests(made.name));
-            }
+        all.extend(cargo::build(paths, &sources, target, packages)?);
+    }
+    for made in all {
+        let file_name = format!("{}.wasm", made.name);
+        if guests.insert(file_name, made.file).is_some() {
+            return Err(BuildError::TwoGuests(made.name));
         }
     }
     // Cargo knows best what is fresh; here only what differs is replaced.

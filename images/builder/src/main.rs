@@ -6,6 +6,7 @@
 //! builders on one checkout take turns.
 
 mod cargo;
+mod foreign;
 mod guests;
 mod inputs;
 mod javascript;
@@ -17,6 +18,7 @@ mod samples;
 
 use std::error::Error;
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -48,6 +50,8 @@ pub(crate) enum BuildError {
         line: String,
         source: serde_json::Error,
     },
+    #[error("cannot read the text of `{}`", path.display())]
+    Text { path: PathBuf, source: wat::Error },
     #[error("the guest `{0}` is built twice, under the same name")]
     TwoGuests(String),
 }

@@ -23,9 +23,14 @@ const EXIT_WITH_CODE: (&str, &str) = ("wasi:cli/exit@0.2.12", "exit-with-code");
 
 /// The world of a module with the new import and no other.
 const WORLD: &str = "
-    package wasi:cli@0.2.12;
-    interface exit { exit-with-code: func(status-code: u8); }
-    world command { import exit; }
+    package skiff:command;
+    world command { import wasi:cli/exit@0.2.12; }
+    package wasi:cli@0.2.12 {
+        interface exit {
+            exit: func(status: result);
+            exit-with-code: func(status-code: u8);
+        }
+    }
 ";
 
 /// Makes a command tell its exit code. One that never exits by itself stays as it is.

@@ -26,5 +26,9 @@ pub use compose::{ComposeError, Dependency, Inherit, compose};
 pub use isolate::IsolateError;
 pub use kind::{WasmKind, is_precompiled, kind};
 
+/// Changes with every change by which the same bytes in give other bytes out, so
+/// that whoever keeps what came out can tell.
+pub const GENERATION: u32 = 2;
+
 /// The cause of an error of the tools beneath, whose own types say nothing to a caller.
 type Cause = Box<dyn std::error::Error + Send + Sync>;

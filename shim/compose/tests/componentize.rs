@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::error::Error as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use skiff_compose::{ComponentizeError, WasmKind, componentize, kind};
+use skiff_compose::{ComponentizeError, GENERATION, WasmKind, componentize, kind};
 use wasm_encoder::{CustomSection, ProducersField, ProducersSection, Section};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
@@ -88,6 +89,17 @@ fn a_command_exports_wasi_cli_run() {
 fn the_same_module_gives_the_same_component() {
     let bytes = module(COMMAND);
     assert_eq!(componentize(&bytes).unwrap(), componentize(&bytes).unwrap());
+}
+
+/// Where this fails, raise [`GENERATION`] and put both new numbers here: nodes keep
+/// what came out before.
+#[test]
+fn other_components_are_of_another_generation() {
+    let command = module(COMMAND);
+    let component = componentize(&command).unwrap();
+    let mut hasher = DefaultHasher::new();
+    component.hash(&mut hasher);
+    assert_eq!((GENERATION, hasher.finish()), (2, 3549699178692729098));
 }
 
 #[test]

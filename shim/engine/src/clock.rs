@@ -2,8 +2,8 @@
 //! process uses, so a guest that computes is asked to yield every few
 //! milliseconds, and a process that is idle is never woken.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use wasmtime::{Engine, Store, UpdateDeadline};
 

@@ -293,11 +293,14 @@ impl<'a> Loader<'a> {
         let kind = self.kind(component, &id)?;
         let pre = self.link(component, &id)?;
         match kind {
-            ComponentKind::CommandP2 | ComponentKind::CommandP3 => Command::new(pre, kind, grants, self.runner.ticks())
-                .map_err(|error| LoadError::Link {
-                    component: id.to_string(),
-                    reason: format!("{error:#}"),
-                }),
+            ComponentKind::CommandP2 | ComponentKind::CommandP3 => {
+                Command::new(pre, kind, grants, self.runner.ticks()).map_err(|error| {
+                    LoadError::Link {
+                        component: id.to_string(),
+                        reason: format!("{error:#}"),
+                    }
+                })
+            }
             actual @ (ComponentKind::HttpP2 | ComponentKind::HttpP3) => Err(LoadError::Kind {
                 component: id.to_string(),
                 actual,

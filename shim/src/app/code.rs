@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use skiff_artifact::{Digest, Prepared, PreparedComponent, PreparedDependency};
+use skiff_compose::GENERATION;
 use skiff_engine::{Cache, Compiler, Portable, Tier};
 use skiff_host::{ComponentKind, ImportError, kind, needs_concurrency};
 use skiff_manifest::{Application, Inherit};
@@ -169,7 +170,7 @@ impl Parts {
 
     /// What the component is, and the component itself where it had to be made.
     fn facts(&self, cache: &Cache) -> anyhow::Result<(Facts, Option<Portable>)> {
-        let key = format!("{}.source", self.prepared()?.key().hex());
+        let key = format!("{}.source{GENERATION}", self.prepared()?.key().hex());
         if let Some(digest) = cache.note(&key)?
             && let Some(facts) = Facts::find(cache, &digest)?
         {
@@ -205,9 +206,7 @@ pub(super) fn compile(
 ) -> anyhow::Result<BTreeMap<String, Facts>> {
     let mut all = Vec::new();
     for parts in &request.components {
-        let found = parts
-            .facts(cache)
-            .with_context(|| format!("component `{}`", parts.id))?;
+        let found = parts.facts(cache)?;
         all.push((parts, found.0, found.1));
     }
     let concurrency = concurrency(all.iter().map(|(_, facts, _)| facts));
@@ -229,10 +228,10 @@ pub(super) fn compile(
         return Ok(facts_of);
     }
     for (parts, _, portable) in missing {
-        let compiled = parts
-            .portable(portable)
-            .and_then(|portable| Ok(cache.compile(&optimizing, &portable)?));
-        compiled.with_context(|| format!("component `{}`", parts.id))?;
+        let portable = parts.portable(portable)?;
+        cache
+            .compile(&optimizing, &portable)
+            .with_context(|| format!("component `{}`", parts.id))?;
     }
     Ok(facts_of)
 }
@@ -290,9 +289,7 @@ fn baseline(
         {
             continue;
         }
-        let portable = parts
-            .compose()
-            .with_context(|| format!("component `{}`", parts.id))?;
+        let portable = parts.compose()?;
         match cache.compile(&compiler, &portable) {
             Ok(_) => {}
             Err(skiff_engine::CacheError::Compile(error)) => {

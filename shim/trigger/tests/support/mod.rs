@@ -158,7 +158,11 @@ impl Running {
         self.server.abort();
     }
 
-    pub(crate) async fn count_reaches(&self, counter: impl Fn(&Counters) -> &AtomicU64, least: u64) {
+    pub(crate) async fn count_reaches(
+        &self,
+        counter: impl Fn(&Counters) -> &AtomicU64,
+        least: u64,
+    ) {
         until(|| counter(&self.counters).load(Ordering::Relaxed) >= least).await;
     }
 
