@@ -23,17 +23,18 @@ images: setup ## build the sample applications and the guests of the tests
 	cargo run --manifest-path images/builder/Cargo.toml --target-dir target/builder
 
 tools: setup ## build the containerd versions that the tests run against
-	cargo run -p skiff-test-support --bin tools
+	cargo run --bin tools
 
 run: build images tools ## start a pod of a Wasm application under a real containerd and ask it
-	cargo run -p skiff-suite --bin demo
+	cargo run --bin demo
 
-test: build images tools lint ## prove everything that can be proven without a cluster
+test: format build images tools lint ## prove everything that can be proven without a cluster
 	cargo test --workspace
-	cargo run -p skiff-suite --bin suite
 
-lint: setup ## formatting, lints, licences
+format: ## whether everything is formatted as rustfmt does
 	cargo fmt --all --check
+
+lint: setup format ## formatting and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 
 deny: ## check licences and advisories (needs cargo-deny)
@@ -43,6 +44,6 @@ release: setup ## build what a node runs (five minutes of linking)
 	cargo build --release -p containerd-shim-skiff
 
 bench: release images tools ## measure ourselves beside the others, in one run
-	cargo run --release -p skiff-bench -- --skiff $(RELEASE)/skiff
+	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test lint deny release bench
+.PHONY: help setup build images tools run test format lint deny release bench

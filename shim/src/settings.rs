@@ -165,10 +165,13 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// All variables of this process's environment that are Unicode.
-pub fn whole_environment() -> Vec<(String, String)> {
+/// The variables of this process's environment that are Unicode and neither set us
+/// up nor carry values of application variables.
+pub fn program_environment() -> Vec<(String, String)> {
+    let ours = |name: &str| name.starts_with("SKIFF_") || name.starts_with("SPIN_");
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !ours(name))
         .collect()
 }
 

@@ -23,6 +23,7 @@ mod instance;
 mod memory;
 mod mounts;
 mod native;
+mod oom;
 mod plan;
 mod prepare;
 mod reaper;

@@ -63,7 +63,7 @@ pub(crate) fn leads_out(link: &Path, target: &Path) -> bool {
     let mut depth = if target.is_absolute() {
         0
     } else {
-        link.components().count() - 1
+        link.components().count().saturating_sub(1)
     };
     for component in target.components() {
         match component {
@@ -163,6 +163,8 @@ mod tests {
         assert!(out("a", ".."));
         assert!(out("a/b", "../../c"));
         assert!(out("a", "b/../../c"));
+        assert!(out("", ".."));
+        assert!(!out("", "a"));
         assert!(!out("a/b", "../c"));
         assert!(!out("a/b/c", "../.././d"));
         assert!(!out("a", "/etc/../../passwd"));

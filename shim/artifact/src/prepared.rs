@@ -179,7 +179,7 @@ fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let mut components = Vec::with_capacity(application.components.len());
     for component in &application.components {
-        if !component.trigger_dependencies.is_empty() {
+        if !component.trigger_dependencies.values().all(Vec::is_empty) {
             return Err(PrepareError::Middleware {
                 component: component.id.clone(),
             });

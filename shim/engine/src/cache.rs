@@ -160,6 +160,12 @@ impl Cache {
         }))
     }
 
+    /// Whether somebody compiles this at the moment.
+    pub fn is_compiling(&self, key: &CodeKey) -> bool {
+        let held = |lock: File| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err();
+        File::open(self.file(key, "lock")).is_ok_and(held)
+    }
+
     /// Code that is there, or else compiled now. Of several that ask at once,
     /// one compiles and the others wait for it.
     ///

@@ -331,15 +331,20 @@ fn spawn_optimizer(request: &CompileRequest) {
 pub fn optimize(request: &CompileRequest) -> anyhow::Result<()> {
     rustix::process::nice(19).context("cannot lower the priority")?;
     let cache = Cache::open(&request.cache)?;
-    // The sources may be gone as soon as their pod is.
-    let mut components = Vec::new();
     let mut all = Vec::new();
     for parts in &request.components {
-        let (facts, portable) = parts.facts(&cache)?;
-        components.push(parts.portable(portable)?);
-        all.push(facts);
+        all.push((parts, parts.facts(&cache)?));
     }
-    let compiler = Compiler::new(Tier::Optimized, concurrency(&all), request.stack)?;
+    let concurrency = concurrency(all.iter().map(|(_, (facts, _))| facts));
+    let compiler = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
+    // The sources may be gone as soon as their pod is.
+    let mut components = Vec::new();
+    for (parts, (facts, portable)) in all {
+        let key = compiler.key(&facts.digest);
+        if cache.find(&key)?.is_none() && !cache.is_compiling(&key) {
+            components.push(parts.portable(portable)?);
+        }
+    }
     for portable in &components {
         cache.compile(&compiler, portable)?;
     }

@@ -118,7 +118,6 @@ fn trigger_settings(settings: &Settings, workers: usize) -> skiff_trigger::Setti
         max_body_bytes: settings.max_request_body,
         drain_limit: settings.drain_timeout,
         access_log: settings.access_log,
-        reuse_port: workers > 1,
         ..skiff_trigger::Settings::default()
     }
 }
@@ -127,12 +126,11 @@ fn trigger_settings(settings: &Settings, workers: usize) -> skiff_trigger::Setti
 fn bind(listen: SocketAddr, settings: &Settings, workers: usize) -> Result<Vec<Server>, BindError> {
     let settings = trigger_settings(settings, workers);
     let first = Server::bind(listen, &settings)?;
-    // With port 0 the kernel chose one for the first.
-    let address = first.local_addr();
-    let mut servers = vec![first];
+    let mut servers = Vec::new();
     for _ in 1..workers {
-        servers.push(Server::bind(address, &settings)?);
+        servers.push(first.another()?);
     }
+    servers.insert(0, first);
     Ok(servers)
 }
 

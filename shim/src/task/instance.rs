@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::container::{self, Container, Make, Workload};
 use super::memory;
 use super::mounts;
+use super::oom;
 use super::plan::Plan;
 use super::prepare::{self, Reply, Request};
 use super::reaper::{Ended, Exit, Reaper};
@@ -53,7 +54,10 @@ pub(super) struct Instance {
     is_wasm: bool,
     /// Whether other processes of the container outlive the first.
     shares_processes: bool,
-    swept: OnceCell<()>,
+    namespace: String,
+    kills: Option<oom::Counter>,
+    /// Done what comes between the end of the process and the news of it.
+    settled: OnceCell<()>,
     owner: Owner,
 }
 
@@ -124,9 +128,7 @@ impl ShimInstance for Instance {
 
     async fn wait(&self) -> (u32, DateTime<Utc>) {
         let Ended { code, at } = self.exit.wait().await;
-        if self.shares_processes {
-            self.swept.get_or_init(async || self.sweep()).await;
-        }
+        self.settled.get_or_init(async || self.settle(code)).await;
         (code, at)
     }
 }
@@ -175,6 +177,16 @@ impl Instance {
             _ if result == 0 => Ok(()),
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             error => Err(error),
+        }
+    }
+
+    fn settle(&self, code: u32) {
+        let killed = code == crate::exit::ExitCode::Killed.number() as u32;
+        if killed && self.kills.as_ref().is_some_and(oom::Counter::has_counted) {
+            oom::publish(&self.namespace, &self.id);
+        }
+        if self.shares_processes {
+            self.sweep();
         }
     }
 
@@ -235,7 +247,9 @@ async fn create(
         status: Mutex::new(Some(status)),
         is_wasm,
         shares_processes: !has_own_processes(&spec),
-        swept: OnceCell::new(),
+        namespace: config.namespace.clone(),
+        kills: oom::Counter::of_process(pid),
+        settled: OnceCell::new(),
         owner: owner.clone(),
     })
 }
@@ -284,8 +298,13 @@ async fn decide(
         environment: process.env().clone().unwrap_or_default(),
         state: node.state.clone(),
     };
-    let (source, codes, app) = match prepare::prepare(&request).await? {
-        Reply::Wasm { source, codes, app } => (source, codes, app),
+    let (source, codes, bare, app) = match prepare::prepare(&request).await? {
+        Reply::Wasm {
+            source,
+            codes,
+            bare,
+            app,
+        } => (source, codes, bare, app),
         Reply::NotWasm { reason } => {
             let not_wasm = Some(reason);
             return Ok(Workload::Linux { not_wasm });
@@ -296,14 +315,36 @@ async fn decide(
         source,
         codes,
         mounts: mounts::volumes(spec),
+        bare,
         args,
         termination_message,
     };
     let path = config.bundle.join(container::PLAN);
     let json = serde_json::to_vec(&plan).context("cannot write the plan")?;
     std::fs::write(&path, json).with_context(|| format!("cannot write `{}`", path.display()))?;
+    let no_program = process.args().as_ref().is_none_or(Vec::is_empty);
+    if no_program {
+        name_a_program(&config.bundle)?;
+    }
     let cache = node.cache();
     Ok(Workload::Wasm { cache, app })
+}
+
+/// Artifacts name no program, and `ctr run` adds none as the kubelet does;
+/// libcontainer ends a container without a program before we are asked.
+fn name_a_program(bundle: &Path) -> anyhow::Result<()> {
+    let path = bundle.join("config.json");
+    let named = || {
+        format!(
+            "cannot complete the container's specification `{}`",
+            path.display()
+        )
+    };
+    let mut spec = Spec::load(&path).with_context(named)?;
+    if let Some(process) = spec.process_mut() {
+        process.set_args(Some(vec!["/".to_owned()]));
+    }
+    spec.save(&path).with_context(named)
 }
 
 /// Whether the container has a process namespace of its own, which ends with its

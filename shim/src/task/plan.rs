@@ -17,6 +17,9 @@ pub(super) struct Plan {
     pub(super) codes: BTreeMap<String, String>,
     /// Volumes of the pod that guests may see.
     pub(super) mounts: Vec<Mount>,
+    /// Whether it is a component alone, without a manifest: it sees the container's
+    /// environment, as a program would.
+    pub(super) bare: bool,
     /// The container's arguments.
     pub(super) args: Vec<String>,
     /// Where the termination message goes, as the container sees it.
@@ -59,6 +62,7 @@ mod tests {
                 path: PathBuf::from("/data"),
                 writable: true,
             }],
+            bare: true,
             args: vec!["/app.wasm".to_owned(), "arg".to_owned()],
             termination_message: Some(PathBuf::from("/dev/termination-log")),
         };
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_plan_of_another_version_is_refused() {
-        let json = r#"{"source":"Unpacked","codes":{},"mounts":[],"args":[],"termination_message":null,"more":1}"#;
+        let json = r#"{"source":"Unpacked","codes":{},"mounts":[],"bare":false,"args":[],"termination_message":null,"more":1}"#;
         let error = serde_json::from_str::<Plan>(json).unwrap_err();
         assert!(
             error.to_string().contains("unknown field `more`"),

@@ -66,6 +66,8 @@ pub(super) enum Reply {
         source: Source,
         /// Keys of its compiled code.
         codes: BTreeMap<String, String>,
+        /// Whether it is a component alone, without a manifest.
+        bare: bool,
         /// Its folder on the node, where it was unpacked.
         app: Option<PathBuf>,
     },

@@ -1,6 +1,6 @@
 //! Why a container did not start, told where its owner looks.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 /// What kubelet reads of a termination message.
 const MAX_TERMINATION_MESSAGE: usize = 4096;
 
-/// How long containerd may take to open its end of the container's stderr. It
-/// does so before it asks for the container, so this is for a busy node.
-const STDERR_DEADLINE: Duration = Duration::from_millis(200);
+/// How long containerd may take to open its end of the container's stderr, and to
+/// read from it. It opens before it asks for the container, so this is for a busy
+/// node.
+const STDERR_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Writes a failure to the container's stderr and as its termination message.
 /// Neither may keep the caller: it only waits shortly for a reader to appear.
@@ -57,7 +58,20 @@ fn write_line(message: &str, path: &Path) -> io::Result<()> {
         return Err(io::Error::other("is neither a FIFO nor a file"));
     }
     let line = format!("{}\n", one_line(message));
-    file.write_all(line.as_bytes())
+    file.write_all(line.as_bytes())?;
+    if kind.is_fifo() {
+        wait_until_read(&file, deadline)?;
+    }
+    Ok(())
+}
+
+/// containerd closes its end as soon as the call has failed, and what it has not
+/// read by then is lost.
+fn wait_until_read(fifo: &File, deadline: Instant) -> io::Result<()> {
+    while rustix::io::ioctl_fionread(fifo)? > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Lines of a log belong together, and an event of a pod has only one.

@@ -99,10 +99,10 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let (prepared, _files) = prepared(&plan)?;
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let values = settings::variable_values(settings::environment, names);
-    let environment = match prepared.command {
-        // Who names a file to run expects it to run as a program would.
-        Some(_) => settings::whole_environment(),
-        None => Vec::new(),
+    let environment = if plan.bare {
+        settings::program_environment()
+    } else {
+        Vec::new()
     };
     let volumes = plan.mounts.into_iter().map(|mount| skiff_host::Mount {
         guest: mount.path.to_string_lossy().into_owned(),

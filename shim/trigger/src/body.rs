@@ -152,7 +152,10 @@ impl Wire {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.failed {
+        // hyper does not end a body of known length after its response has gone out: it
+        // waits for the next request already. Whoever has all bytes has to be told here.
+        // (The same of a chunked body with trailers cannot be told; it times out.)
+        if self.failed || self.incoming.is_end_stream() {
             return Poll::Ready(None);
         }
         let result = match Pin::new(&mut self.incoming).poll_frame(cx) {

@@ -201,6 +201,10 @@ impl Write for Io {
     /// connection, and the client may never see the answer that it was given.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if matches!(&this.sniffed, Sniffed::Http2 { read } if !read.is_empty()) {
+            // HTTP/1 closes after the read that has failed; HTTP/2 is yet to begin.
+            return Poll::Ready(Ok(()));
+        }
         if !this.shut {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             this.shut = true;

@@ -102,6 +102,8 @@ pub(crate) struct Outgoing {
     body: ResponseBody,
     /// Who to blame when the body fails. Bodies of known bytes do not.
     component: Option<Arc<str>>,
+    /// Why the body failed, until hyper is told.
+    failed: Option<BoxError>,
     exchange: Exchange,
 }
 
@@ -110,6 +112,7 @@ impl Outgoing {
         Outgoing {
             body,
             component: None,
+            failed: None,
             exchange,
         }
     }
@@ -123,8 +126,27 @@ impl Outgoing {
         Outgoing {
             body,
             component,
+            failed: None,
             exchange,
         }
+    }
+
+    /// Counts and logs what has cut the response off, and keeps it for the next poll.
+    ///
+    /// When a body fails hyper forgets what it has not written yet, the head too, and a
+    /// proxy that saw nothing sends the request again. When a body has nothing for it,
+    /// hyper writes first.
+    #[cold]
+    fn fail(&mut self, error: BoxError, cx: &mut Context<'_>) {
+        Counters::add(&self.exchange.watch().limits.counters.cut_responses);
+        let component_id = self.component.as_deref().unwrap_or_default();
+        tracing::error!(
+            component_id,
+            error = chain(&*error),
+            "the response was cut off"
+        );
+        self.failed = Some(error);
+        cx.waker().wake_by_ref();
     }
 }
 
@@ -137,27 +159,30 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.exchange.asks();
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.exchange.sends(frame),
-            Some(Err(error)) => {
-                Counters::add(&self.exchange.watch().limits.counters.cut_responses);
-                let component_id = self.component.as_deref().unwrap_or_default();
-                tracing::error!(
-                    component_id,
-                    error = chain(&**error),
-                    "the response was cut off"
-                );
+        if self.failed.is_some() {
+            if self.exchange.watch().socket_is_full() {
+                // The socket wakes the connection, which asks again.
+                return Poll::Pending;
             }
-            None => {}
+            return Poll::Ready(self.failed.take().map(Err));
         }
-        Poll::Ready(frame)
+        self.exchange.asks();
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                self.exchange.sends(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.fail(error, cx);
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failed.is_none() && self.body.is_end_stream()
     }
 
     #[inline]

@@ -70,17 +70,34 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds an address. From now on the kernel takes connections, and they wait for
-    /// [`Server::serve`].
+    /// Binds an address that nobody else has. From now on the kernel takes
+    /// connections, and they wait for [`Server::serve`].
     ///
     /// # Errors
     /// When the address cannot be had.
     pub fn bind(address: SocketAddr, settings: &Settings) -> Result<Self, BindError> {
+        Self::listen(address, settings, false)
+    }
+
+    /// Binds the same address once more, for another worker: the kernel spreads
+    /// connections over all that are bound to it.
+    ///
+    /// # Errors
+    /// When the kernel has no room for it.
+    pub fn another(&self) -> Result<Self, BindError> {
+        Self::listen(self.local, &self.settings, true)
+    }
+
+    fn listen(address: SocketAddr, settings: &Settings, shared: bool) -> Result<Self, BindError> {
         let no_socket = |source| BindError::Socket { address, source };
         let timer = ticker::timer().map_err(no_socket)?;
-        let socket = socket(address, settings).map_err(no_socket)?;
+        let socket = socket(address).map_err(no_socket)?;
         let listen = || {
+            // What is shared from the start can be bound although it is taken, by
+            // another process too.
+            sockopt::set_socket_reuseport(&socket, shared)?;
             rustix::net::bind(&socket, &address)?;
+            sockopt::set_socket_reuseport(&socket, true)?;
             rustix::net::listen(&socket, settings.backlog.try_into().unwrap_or(i32::MAX))
         };
         listen().map_err(|error| BindError::Listen {
@@ -116,7 +133,7 @@ impl Server {
     ///
     /// Runs on the runtime that polls it, which is meant to be a current-thread one,
     /// with its I/O and time drivers on; several servers on one port
-    /// ([`Settings::reuse_port`]) are the way to more cores.
+    /// ([`Server::another`]) are the way to more cores.
     ///
     /// # Errors
     /// When the runtime cannot watch the listener.
@@ -146,7 +163,7 @@ impl Server {
     }
 }
 
-fn socket(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
+fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -156,9 +173,6 @@ fn socket(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // A restarted pod must not wait for connections of the last one to time out.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    if settings.reuse_port {
-        sockopt::set_socket_reuseport(&socket, true)?;
-    }
     // Accepted sockets inherit it, which saves each a system call.
     sockopt::set_tcp_nodelay(&socket, true)?;
     Ok(socket)

@@ -82,9 +82,6 @@ pub struct Settings {
     pub drain_limit: Duration,
     /// One log line for each request.
     pub access_log: bool,
-    /// `SO_REUSEPORT`: several servers share one port, each with a queue of its own.
-    /// Off by default, as it also hides that a port is taken.
-    pub reuse_port: bool,
     /// Connections that wait in the kernel to be accepted.
     pub backlog: u32,
 }
@@ -105,7 +102,6 @@ impl Default for Settings {
             max_resets: DEFAULT_MAX_RESETS,
             drain_limit: DEFAULT_DRAIN_LIMIT,
             access_log: false,
-            reuse_port: false,
             backlog: DEFAULT_BACKLOG,
         }
     }

@@ -188,6 +188,12 @@ impl Watch {
         self.write_wait.clear();
     }
 
+    /// Whether bytes of a response wait for the client to read others, on a connection
+    /// that has no other response.
+    pub(crate) fn socket_is_full(&self) -> bool {
+        !self.is_http2() && self.write_wait.is_set()
+    }
+
     /// Large responses leave after their request has ended here.
     pub(crate) fn wrote(&self) {
         self.idle.set(&self.limits.clock);

@@ -175,12 +175,41 @@ async fn a_body_outlives_its_response() {
             Ok(Response::new("early".into()))
         }
     }));
+    for (framing, body) in [
+        ("content-length: 4", "late"),
+        ("transfer-encoding: chunked", "4\r\nlate\r\n0\r\n\r\n"),
+    ] {
+        let mut client = server.connect().await;
+        client
+            .send(format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"))
+            .await;
+        assert_eq!(client.reply().await.text(), "early");
+        client.send(body).await;
+        assert_eq!(soon(told.recv()).await.unwrap(), "late", "{framing}");
+        assert_eq!(client.get("/").await.text(), "early", "{framing}");
+        assert_eq!(soon(told.recv()).await.unwrap(), "", "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_a_failure_is_read_to_its_end() {
+    const PIECES: usize = 256;
+    let server = serve(fun(|_| async {
+        let pieces = futures::stream::repeat_with(|| Ok(Frame::data(vec![b'x'; PIECE].into())));
+        let failure = futures::stream::once(async { Err("the guest trapped".into()) });
+        let frames = pieces.take(PIECES).chain(failure);
+        Ok(Response::new(ResponseBody::new(StreamBody::new(frames))))
+    }));
     let mut client = server.connect().await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n")
-        .await;
-    assert_eq!(client.reply().await.text(), "early");
-    client.send("late").await;
-    assert_eq!(soon(told.recv()).await.unwrap(), "late");
-    assert_eq!(client.get("/").await.text(), "early");
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 200);
+    let mut read = 0;
+    for _ in 0..PIECES {
+        assert_eq!(client.take(7).await, format!("{PIECE:X}\r\n").as_bytes());
+        read += client.take(PIECE).await.len();
+        assert_eq!(client.take(2).await, b"\r\n");
+    }
+    assert_eq!(read, PIECES * PIECE);
+    assert_eq!(client.rest().await, "");
+    assert_eq!(server.count(|counters| &counters.cut_responses), 1);
 }

@@ -5,18 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context;
 use skiff_test_support::containerd::{Containerd, Settings, Version};
 use skiff_test_support::guard::Run;
 use skiff_test_support::leftovers::Leftover;
 use skiff_test_support::oci::{Image, Layout};
-use skiff_test_support::{Cri, paths};
+use skiff_test_support::{Cri, paths, processes};
 use tokio::sync::OnceCell;
 
 /// The first port that tasks are given. They share the run's own network
 /// namespace, in which nobody else has ports.
 const FIRST_PORT: u16 = 20_000;
+
+/// How long the optimising compiler may take for all samples, at the lowest
+/// priority and beside the other cases.
+const COMPILED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The runtime type of the shim.
 pub const SKIFF: &str = "io.containerd.skiff.v1";
@@ -127,6 +132,16 @@ impl Node {
 
     /// Shuts containerd down and tells what was left.
     pub async fn shut_down(self) -> Vec<Leftover> {
+        let groups = self.containerd.run().cgroups();
+        let compilers = || {
+            let compiles = |pid: &u32| {
+                let process = processes::look_up(*pid);
+                process.is_some_and(|process| process.command.contains("internal optimize"))
+            };
+            groups.processes().into_iter().filter(compiles).collect()
+        };
+        // What they make is for the node, so they outlive the pods that asked for it.
+        processes::wait_gone(compilers, COMPILED_WITHIN);
         self.containerd.shut_down().await
     }
 }

@@ -117,6 +117,8 @@ impl Refusal {
         let Err(error) = container.start().await else {
             bail!("it started; it printed {:#?}", container.logs());
         };
+        // containerd writes the log while it already answers the call.
+        container.wait_log("", SOON).await?;
         let lines = container.logs()?.into_iter().map(|line| line.text + "\n");
         let refusal = Self {
             call: error.message(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use skiff_artifact::{FilesError, PrepareError, Prepared};
 use tempfile::TempDir;
 
-use crate::support::{COMPONENT, component};
+use crate::support::{COMPONENT, chain, component};
 
 /// An application folder with some files, and `component` lines for its component.
 pub(crate) fn shop(component: &str) -> TempDir {
@@ -73,7 +73,16 @@ fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
 fn refused(component: &str) -> FilesError {
     match seen(&shop(component)) {
         Err(PrepareError::Files(error)) => error,
-        other => panic!("{other:?}"),
+        other => panic!("{component}: {other:?}"),
+    }
+}
+
+/// What is printed of an application whose manifest has mistakes.
+#[track_caller]
+fn mistaken(component: &str) -> String {
+    match seen(&shop(component)) {
+        Err(error @ PrepareError::Application { .. }) => chain(&error),
+        other => panic!("{component}: {other:?}"),
     }
 }
 
@@ -182,7 +191,7 @@ fn entries_that_cannot_be_are_named() {
         refused(r#"files = [{ source = "absent", destination = "/" }]"#),
         FilesError::Missing { .. }
     ));
-    for dots in [".", "..", "static/..", "static/./"] {
+    for dots in ["./", "static/./", "static/../"] {
         let error = refused(&format!(r#"files = ["{dots}"]"#));
         assert!(
             matches!(&error, FilesError::Dots { pattern, .. } if pattern == dots),
@@ -194,7 +203,7 @@ fn entries_that_cannot_be_are_named() {
         FilesError::FolderDestination { .. }
     ));
     assert!(matches!(
-        refused(r#"files = [{ source = "static", destination = "../x" }]"#),
+        refused(r#"files = [{ source = "static", destination = "a\u0000b" }]"#),
         FilesError::Destination { .. }
     ));
     assert!(matches!(
@@ -212,15 +221,54 @@ fn entries_that_cannot_be_are_named() {
 }
 
 #[test]
-fn patterns_that_leave_the_folder_are_refused() {
-    let folder = shop(r#"files = ["../*/secret.txt"]"#);
-    let beside = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
-    write(beside.path(), "secret.txt", b"secret");
-    let error = seen(&folder).unwrap_err();
+fn entries_that_the_manifest_refuses_are_printed_with_their_places() {
+    for (files, told) in [
+        (
+            r#"["."]"#,
+            r#"component `cart`: `files` has the pattern ".", which ends in `.`"#,
+        ),
+        (r#"["static/.."]"#, "which ends in `..`"),
+        (
+            r#"["../*/secret.txt"]"#,
+            r#""../*/secret.txt", which is outside the application's folder"#,
+        ),
+        (
+            r#"[{ source = "../x", destination = "/" }]"#,
+            r#""../x", which is outside the application's folder"#,
+        ),
+        (
+            r#"[{ source = "static", destination = "../x" }]"#,
+            r#"the destination "../x", which has `..`"#,
+        ),
+    ] {
+        let printed = mistaken(&format!("files = {files}"));
+        assert!(
+            printed.starts_with("the application is not valid: spin.toml:11:")
+                && printed.contains(told),
+            "{printed}"
+        );
+    }
+    let printed = mistaken("files = [\".\",\n\"..\"]");
     assert!(
-        matches!(error, PrepareError::Files(FilesError::Outside { .. })),
-        "{error}"
+        printed.contains("spin.toml:11:") && printed.contains("spin.toml:12:"),
+        "{printed}"
     );
+}
+
+#[test]
+fn patterns_that_leave_the_folder_are_refused() {
+    let outside = tempfile::tempdir().unwrap();
+    write(outside.path(), "secret.txt", b"secret");
+    let secret = outside.path().join("secret.txt");
+    for pattern in [secret.to_str().unwrap(), "link/*.txt", "link/secret.txt"] {
+        let folder = shop(&format!(r#"files = ["{pattern}"]"#));
+        symlink(outside.path(), folder.path().join("link")).unwrap();
+        let error = seen(&folder).unwrap_err();
+        assert!(
+            matches!(error, PrepareError::Files(FilesError::Outside { .. })),
+            "{pattern}: {error}"
+        );
+    }
 }
 
 #[test]
@@ -311,6 +359,25 @@ source = "tax.wasm"
         ]
     );
     assert_eq!(prepared.components.len(), 2);
+}
+
+#[test]
+fn middleware_is_refused_with_its_component() {
+    let folder = shop("");
+    write(folder.path(), "auth.wasm", &component(20, 1));
+    let path = folder.path().join("spin.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let around = "component = \"cart\"\ndependencies.middleware = [{ path = \"auth.wasm\" }]";
+    fs::write(&path, text.replace("component = \"cart\"", around)).unwrap();
+    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    assert!(
+        matches!(&error, PrepareError::Middleware { component } if component == "cart"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("`cart` has middleware"),
+        "{error}"
+    );
 }
 
 #[test]

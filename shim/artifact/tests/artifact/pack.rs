@@ -261,8 +261,9 @@ fn the_index_names_the_image() {
 #[test]
 fn core_modules_are_pushed_as_components() {
     let folder = shop("");
-    // (module (func (export "_start")))
-    let module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+    // (module (memory (export "memory") 1) (func (export "_start")))
+    let module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\
+        \x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
     write(folder.path(), "cart.wasm", module);
     let built = |options: &Options| {
         let target = Artifact::new(&folder, options).unpacked();

@@ -1,6 +1,5 @@
 //! What is run in a container's root file system.
 
-use std::error::Error as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::path::Path;
 use skiff_artifact::{Mount, PrepareError, Prepared};
 use tempfile::TempDir;
 
-use crate::support::COMPONENT;
+use crate::support::{COMPONENT, chain};
 
 const MANIFEST: &str = r#"spin_manifest_version = 2
 [application]
@@ -172,8 +171,8 @@ fn single_files_globs_and_exclusions_are_refused() {
         (r#"files = ["absent"]"#, "absent"),
         ("files = [\"static\"]\nexclude_files = [\"*.map\"]", "*.map"),
         (
-            r#"files = [{ source = "static", destination = "../x" }]"#,
-            "../x",
+            r#"files = [{ source = "static", destination = "a\u0000b" }]"#,
+            "a\0b",
         ),
     ] {
         let root = with_files(files);
@@ -188,7 +187,10 @@ fn single_files_globs_and_exclusions_are_refused() {
 #[test]
 fn a_manifest_with_mistakes_names_file_and_line() {
     let root = root(&[("spin.toml", b"spin_manifest_version = 3")]);
-    let error = from(root.path(), &["/"]).unwrap_err();
-    let faults = error.source().unwrap().to_string();
-    assert!(faults.contains("spin.toml:1:"), "{faults}");
+    let printed = chain(&from(root.path(), &["/"]).unwrap_err());
+    assert!(printed.contains("spin.toml:1:"), "{printed}");
+    let root = with_files(r#"files = [{ source = "static", destination = "../x" }]"#);
+    let printed = chain(&from(root.path(), &["/"]).unwrap_err());
+    assert!(printed.contains("spin.toml:9:"), "{printed}");
+    assert!(printed.contains(r#""../x", which has `..`"#), "{printed}");
 }

@@ -1,12 +1,11 @@
 //! Spin applications and single components, good and bad.
 
-use std::error::Error as _;
-
 use skiff_artifact::{
-    BlobError, Digest, LimitError, Limits, PathError, Prepared, UnpackError, media, unpack,
+    BlobError, Digest, LimitError, Limits, PathError, PrepareError, Prepared, UnpackError, media,
+    unpack,
 };
 
-use crate::support::{Builder, COMPONENT, Target, component, file, locked, locked_with};
+use crate::support::{Builder, COMPONENT, Target, chain, component, file, locked, locked_with};
 
 /// An application of `COMPONENT` with these files, and a layer for each content.
 fn shop(files: &str, contents: &[&[u8]]) -> Builder {
@@ -109,6 +108,46 @@ fn a_dependency_that_was_not_composed_is_kept() {
         matches!(&error, UnpackError::MissingContent { what, .. } if what == "dependency `acme:shop/price`"),
         "{error}"
     );
+}
+
+#[test]
+fn middleware_is_refused_with_its_component() {
+    let around = format!(
+        r#""trigger_dependencies":{{"middleware":[{{"source":{{"content_type":"application/wasm","digest":"{}"}},"export":null}}]}}"#,
+        Digest::of(COMPONENT)
+    );
+    let of_component = locked("").replace(r#""files":[]"#, &around);
+    let of_trigger = locked("").replace(
+        r#""trigger_type":"http","#,
+        &format!(r#""trigger_type":"http",{around},"#),
+    );
+    for json in [of_component, of_trigger] {
+        let target = Builder::new()
+            .layer(media::SPIN_WASM, COMPONENT)
+            .layer(media::SPIN_APPLICATION, json.as_bytes())
+            .unpack()
+            .unwrap();
+        let error = Prepared::from_unpacked(&target.path()).unwrap_err();
+        assert!(
+            matches!(&error, PrepareError::Middleware { component } if component == "cart"),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("`cart` has middleware"),
+            "{error}"
+        );
+    }
+    // Nothing to put around it is no middleware.
+    let none = locked("").replace(
+        r#""files":[]"#,
+        r#""trigger_dependencies":{"middleware":[]}"#,
+    );
+    let target = Builder::new()
+        .layer(media::SPIN_WASM, COMPONENT)
+        .layer(media::SPIN_APPLICATION, none.as_bytes())
+        .unpack()
+        .unwrap();
+    Prepared::from_unpacked(&target.path()).unwrap();
 }
 
 #[test]
@@ -331,8 +370,11 @@ fn an_application_with_mistakes_names_their_places() {
     let error = Builder::new()
         .layer(media::SPIN_APPLICATION, b"{\"spin_lock_version\":7}")
         .refused();
-    let faults = error.source().unwrap().to_string();
-    assert!(faults.contains("locked application:1:"), "{faults}");
+    let printed = chain(&error);
+    assert!(
+        printed.starts_with("the application in the image is not valid: locked application:1:"),
+        "{printed}"
+    );
 }
 
 #[test]

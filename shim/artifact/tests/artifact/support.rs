@@ -1,6 +1,7 @@
 //! Images made by hand, in memory.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,17 @@ pub(crate) fn component(size: usize, fill: u8) -> Vec<u8> {
     bytes.push(length as u8);
     bytes.extend(section);
     bytes
+}
+
+/// An error as it is printed at the top: with its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Blobs by digest. What is stored need not be what the digest says.
@@ -160,7 +172,8 @@ impl Target {
         std::fs::read_to_string(self.path().join(path)).unwrap()
     }
 
-    /// All files and links below `folder`, with what is in them, or where they lead.
+    /// All files and links below `folder`, with what is in them (as text, as far as it
+    /// is), or where they lead.
     pub(crate) fn tree(&self, folder: &str) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(&self.path().join(folder), Path::new(""), &mut found);
@@ -180,7 +193,8 @@ fn walk(folder: &Path, below: &Path, found: &mut BTreeMap<String, String>) {
         } else if kind.is_dir() {
             walk(&path, &name, found);
         } else {
-            found.insert(shown, std::fs::read_to_string(&path).unwrap());
+            let content = std::fs::read(&path).unwrap();
+            found.insert(shown, String::from_utf8_lossy(&content).into_owned());
         }
     }
 }
@@ -246,6 +260,10 @@ pub(crate) fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         let fields = header.as_gnu_mut().unwrap();
         fields.name[..entry.name.len()].copy_from_slice(entry.name.as_bytes());
         fields.linkname[..entry.target.len()].copy_from_slice(entry.target.as_bytes());
+        if entry.kind.is_gnu_sparse() {
+            // All of its content is one hole of no length.
+            header.as_gnu_mut().unwrap().realsize = *b"00000000000\0";
+        }
         header.set_entry_type(entry.kind);
         header.set_mode(entry.mode);
         header.set_size(entry.content.len() as u64);

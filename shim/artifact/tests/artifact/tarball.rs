@@ -4,7 +4,7 @@ use skiff_artifact::{BlobError, LimitError, Limits, UnpackError, media};
 use tar::EntryType;
 
 use crate::support::{
-    Builder, COMPONENT, Entry, archive, file, folder, gzip, link, locked, packed, plain,
+    Builder, COMPONENT, Entry, archive, chain, file, folder, gzip, link, locked, packed, plain,
 };
 
 /// An application with the file `wanted.txt`, and its archive.
@@ -70,8 +70,14 @@ fn names_that_leave_are_refused() {
             "{name}: {error}"
         );
     }
-    let error = shop(&packed(&[plain("./", b"")])).refused();
-    assert!(matches!(error, UnpackError::EntryPath { .. }), "{error}");
+    for (kind, target) in [
+        (EntryType::Regular, ""),
+        (EntryType::Symlink, "a"),
+        (EntryType::Link, "a"),
+    ] {
+        let error = shop(&packed(&[link(kind, "./", target)])).refused();
+        assert!(matches!(error, UnpackError::EntryPath { .. }), "{error}");
+    }
 }
 
 #[test]
@@ -104,7 +110,8 @@ fn devices_and_pipes_are_refused_by_kind() {
         let error = shop(&packed(&[link(kind, "dev/x", "")])).refused();
         assert!(
             matches!(&error, UnpackError::EntryKind { kind, .. } if *kind == name),
-            "{error}"
+            "{kind:?}: {}",
+            chain(&error)
         );
     }
 }

@@ -60,6 +60,11 @@ impl P3 {
         request: http::Request<WasiBody>,
     ) -> Result<http::Response<Payload>, GuestError> {
         let factory = self.handler.state();
+        let deadline = factory
+            .terms
+            .limits
+            .deadline
+            .map(|limit| (Instant::now(), limit));
         match self.handler.handle((), request).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
@@ -72,12 +77,13 @@ impl P3 {
                 .await;
                 Ok(http::Response::from_parts(head, payload))
             }
-            Err(error) => Err(failure(error, factory.terms.limits.deadline)),
+            Err(error) => Err(failure(error, deadline)),
         }
     }
 }
 
-fn failure(error: wasmtime::Error, deadline: Option<Duration>) -> GuestError {
+/// `deadline` is since when the request runs, and how long it may.
+fn failure(error: wasmtime::Error, deadline: Option<(Instant, Duration)>) -> GuestError {
     if let Some(instantiation) = error.downcast_ref::<InstantiationError<()>>() {
         if let Some(busy) = instantiation.error.downcast_ref::<Busy>() {
             return GuestError::Busy(*busy);
@@ -85,11 +91,14 @@ fn failure(error: wasmtime::Error, deadline: Option<Duration>) -> GuestError {
         let text = one_line(&instantiation.error);
         return GuestError::Instantiate(wasmtime::Error::msg(text));
     }
-    if error.is::<ExpirationError>() {
-        return GuestError::Deadline(deadline.unwrap_or_default());
-    }
-    if error.is::<TrapOrPanicError>() {
-        return GuestError::Trap(error);
+    let over = deadline.filter(|(since, limit)| since.elapsed() >= *limit);
+    match over {
+        // A guest that computes is ended with its whole instance, which looks
+        // like a trap from here.
+        Some((_, limit)) if error.is::<ExpirationError>() || error.is::<TrapOrPanicError>() => {
+            return GuestError::Deadline(limit);
+        }
+        _ => {}
     }
     match error.downcast_ref::<ErrorCode>() {
         Some(code) => GuestError::Refused(format!("{code:?}")),

@@ -27,15 +27,16 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
     };
     make_state_folder(&node.state)?;
     let found = find(request, &node.apps())?;
-    let (prepared, source, app) = match found {
-        Found::Unpacked(directory) => {
+    let (prepared, source, bare, app) = match found {
+        Found::Unpacked { directory, bare } => {
             let prepared = Prepared::from_unpacked(&directory)?;
-            (prepared, Source::Unpacked, Some(directory))
+            (prepared, Source::Unpacked, bare, Some(directory))
         }
         Found::RootFs => match Prepared::from_rootfs(&request.rootfs, &request.args) {
             Ok(prepared) => {
                 let entrypoint = request.args.clone();
-                (prepared, Source::RootFs { entrypoint }, None)
+                let bare = prepared.command.is_some();
+                (prepared, Source::RootFs { entrypoint }, bare, None)
             }
             // Perhaps a program that only the container can find.
             Err(error @ PrepareError::NothingToRun { .. }) => {
@@ -48,13 +49,22 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let values = settings::variable_values(var, names);
     let codes = app::prepare(&prepared, &settings, &values, &node.cache())?;
-    Ok(Reply::Wasm { source, codes, app })
+    Ok(Reply::Wasm {
+        source,
+        codes,
+        bare,
+        app,
+    })
 }
 
 /// Where an application is found.
 enum Found {
     /// In a folder of the node.
-    Unpacked(PathBuf),
+    Unpacked {
+        directory: PathBuf,
+        /// Whether the image holds a component and no manifest.
+        bare: bool,
+    },
     /// In the container's own files, if at all.
     RootFs,
 }
@@ -69,7 +79,9 @@ fn find(request: &Request, apps: &Path) -> anyhow::Result<Found> {
     if image.kind == Kind::RootFs {
         return Ok(Found::RootFs);
     }
-    unpacked(&image, &store, apps).map(Found::Unpacked)
+    let directory = unpacked(&image, &store, apps)?;
+    let bare = matches!(image.kind, Kind::Component { .. });
+    Ok(Found::Unpacked { directory, bare })
 }
 
 /// Makes the node's folder so that only root comes in: what is in it may be of

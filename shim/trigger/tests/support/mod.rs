@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use skiff_trigger::{
     AppInfo, Counters, DrainOutcome, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath,
     Router, RouterHandle, Server, Settings, Target,
@@ -71,6 +73,19 @@ pub(crate) fn echo() -> Fun {
     fun(|request| async move {
         let body = request.into_body().map_err(Into::into);
         Ok(Response::new(ResponseBody::new(body)))
+    })
+}
+
+/// Answers with half a body.
+pub(crate) fn half() -> Fun {
+    fun(|_| async {
+        let frames = [
+            Ok(Frame::data(Bytes::from("half"))),
+            Err("the guest trapped".into()),
+        ];
+        Ok(Response::new(ResponseBody::new(StreamBody::new(
+            futures::stream::iter(frames),
+        ))))
     })
 }
 

@@ -122,7 +122,14 @@ fn artifact(
         }],
     });
     let locked = layout.blob(SPIN_APP, locked.to_string().as_bytes())?;
-    let config = json!({ "architecture": "wasm", "os": "Wasip1" });
+    // The CRI takes images of the same configuration for the same image.
+    let digests: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
+    let made_for = format!("{digest} {digests:?}");
+    let config = json!({
+        "architecture": "wasm",
+        "os": "Wasip1",
+        "config": { "Labels": { "made-for": made_for } },
+    });
     let config = layout.blob(oci::CONFIG, config.to_string().as_bytes())?;
     let mut all = layers.to_vec();
     all.push(locked);
@@ -193,13 +200,15 @@ async fn a_layer_that_was_cut_off_is_named(node: Arc<Node>) -> anyhow::Result<()
 }
 
 async fn a_layer_that_is_not_wasm_is_named(node: Arc<Node>) -> anyhow::Result<()> {
-    let (image, _) = with_layer(&node, "not-wasm", b"#!/bin/sh\necho no\n").await?;
-    refused(&node, "not-wasm", &image, &["crafted"]).await
+    let (image, layer) = with_layer(&node, "not-wasm", b"#!/bin/sh\necho no\n").await?;
+    let words = [layer.digest.as_str(), "not WebAssembly"];
+    refused(&node, "not-wasm", &image, &words).await
 }
 
 async fn native_code_in_a_layer_is_refused(node: Arc<Node>) -> anyhow::Result<()> {
-    let (image, _) = with_layer(&node, "native-code", NATIVE).await?;
-    refused(&node, "native-code", &image, &["crafted", "compiled"]).await
+    let (image, layer) = with_layer(&node, "native-code", NATIVE).await?;
+    let words = [layer.digest.as_str(), "compiled"];
+    refused(&node, "native-code", &image, &words).await
 }
 
 async fn two_layers_in_a_package_are_refused(node: Arc<Node>) -> anyhow::Result<()> {
