@@ -29,6 +29,7 @@ mod prepare;
 mod reaper;
 mod report;
 mod serve;
+mod socket;
 
 pub use serve::main as serve_main;
 
@@ -71,6 +72,7 @@ pub fn main() -> ProcessCode {
         Ok(flags) if flags.action == "delete" => clean_up(&flags),
         Ok(flags) if flags.action == "start" => {}
         Ok(_) => {
+            socket::remove_at_exit();
             if let Err(error) = memory::start_small_runtime() {
                 eprintln!("{error:#}");
             }

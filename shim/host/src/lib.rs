@@ -16,5 +16,5 @@ pub use command::{Command, CommandError};
 pub use grants::{Grants, Mount};
 pub use http::{BodyFault, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
 pub use imports::{ComponentKind, ImportError, LoadError, Loader, kind, needs_concurrency};
-pub use output::Output;
+pub use output::{Output, share_output};
 pub use variables::{Variables, VariablesError};

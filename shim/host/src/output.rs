@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,8 +17,22 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 /// its line cannot fill our memory. containerd itself splits lines at 16 KiB.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Pipes take this much at once or not at all (POSIX); what is longer needs a lock.
-const PIPE_BUF: usize = 4096;
+/// Held for each write, as pipes tear what is longer than a page.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Also held for each write where other processes write to the same pipes.
+static SHARED: OnceLock<File> = OnceLock::new();
+
+/// To be called before the process is forked into several that print: from then on
+/// they wait for each other's lines.
+///
+/// # Errors
+/// Where the kernel gives no file for the lock.
+pub fn share_output() -> io::Result<()> {
+    let lock = rustix::fs::memfd_create(c"output", rustix::fs::MemfdFlags::CLOEXEC)?;
+    SHARED.get_or_init(|| lock.into());
+    Ok(())
+}
 
 /// Where a guest's stream goes.
 #[derive(Debug, Clone)]
@@ -26,7 +40,7 @@ pub struct Output(Arc<Sink>);
 
 #[derive(Debug)]
 enum Sink {
-    Descriptor { fd: RawFd, lock: Option<File> },
+    Descriptor(RawFd),
     Memory(Mutex<Vec<u8>>),
     Nowhere,
 }
@@ -34,31 +48,12 @@ enum Sink {
 impl Output {
     /// Our own standard output.
     pub fn stdout() -> Self {
-        Output(Arc::new(Sink::Descriptor {
-            fd: libc_fd::STDOUT,
-            lock: None,
-        }))
+        Output(Arc::new(Sink::Descriptor(libc_fd::STDOUT)))
     }
 
     /// Our own standard error.
     pub fn stderr() -> Self {
-        Output(Arc::new(Sink::Descriptor {
-            fd: libc_fd::STDERR,
-            lock: None,
-        }))
-    }
-
-    /// The same stream shared with other processes that hold `lock` too: an
-    /// open file whose record lock is taken for lines that a pipe would tear.
-    #[must_use]
-    pub fn shared_under(self, lock: File) -> Self {
-        match &*self.0 {
-            Sink::Descriptor { fd, .. } => Output(Arc::new(Sink::Descriptor {
-                fd: *fd,
-                lock: Some(lock),
-            })),
-            Sink::Memory(_) | Sink::Nowhere => self,
-        }
+        Output(Arc::new(Sink::Descriptor(libc_fd::STDERR)))
     }
 
     /// Kept, for tests.
@@ -75,23 +70,23 @@ impl Output {
     pub fn kept(&self) -> Vec<u8> {
         match &*self.0 {
             Sink::Memory(kept) => kept.lock().unwrap_or_else(|e| e.into_inner()).clone(),
-            Sink::Descriptor { .. } | Sink::Nowhere => Vec::new(),
+            Sink::Descriptor(_) | Sink::Nowhere => Vec::new(),
         }
     }
 
     /// Writes all of it, waiting for a reader that is slow as any program does.
-    fn write(&self, bytes: &[u8]) {
+    fn pass_on(&self, bytes: &[u8]) {
         match &*self.0 {
             Sink::Nowhere => {}
             Sink::Memory(kept) => kept
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
                 .extend_from_slice(bytes),
-            Sink::Descriptor { fd, lock } => {
-                let lock = lock.as_ref().filter(|_| bytes.len() > PIPE_BUF);
-                let locked = lock.map(RecordLock::take);
+            Sink::Descriptor(fd) => {
+                let threads = WRITING.lock().unwrap_or_else(|e| e.into_inner());
+                let processes = SHARED.get().map(RecordLock::take);
                 write_all(*fd, bytes);
-                drop(locked);
+                drop((processes, threads));
             }
         }
     }
@@ -166,19 +161,19 @@ impl Line {
     fn push(&mut self, bytes: &[u8]) {
         match bytes.iter().rposition(|&byte| byte == b'\n') {
             Some(end) if self.held.is_empty() => {
-                self.output.write(&bytes[..=end]);
+                self.output.pass_on(&bytes[..=end]);
                 self.held.extend_from_slice(&bytes[end + 1..]);
             }
             Some(end) => {
                 self.held.extend_from_slice(&bytes[..=end]);
-                self.output.write(&self.held);
+                self.output.pass_on(&self.held);
                 self.held.clear();
                 self.held.extend_from_slice(&bytes[end + 1..]);
             }
             None => self.held.extend_from_slice(bytes),
         }
         if self.held.len() > LONGEST_LINE {
-            self.output.write(&self.held);
+            self.output.pass_on(&self.held);
             self.held.clear();
         }
     }
@@ -189,15 +184,27 @@ impl Drop for Line {
     fn drop(&mut self) {
         if !self.held.is_empty() {
             self.held.push(b'\n');
-            self.output.write(&self.held);
+            self.output.pass_on(&self.held);
         }
+    }
+}
+
+/// What is written at once is kept together.
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pass_on(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
         match &*self.0 {
-            Sink::Descriptor { fd, .. } => {
+            Sink::Descriptor(fd) => {
                 // SAFETY: as in `write_all`.
                 let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
                 rustix::termios::isatty(fd)

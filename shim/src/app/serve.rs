@@ -161,6 +161,7 @@ fn listen_and_serve(
         optimized: OnceLock::new(),
     });
     if processes {
+        skiff_host::share_output().context("cannot share the output")?;
         return match workers::fork(count).context("cannot start worker processes")? {
             Worker::First(others) => {
                 let own = servers.swap_remove(0);

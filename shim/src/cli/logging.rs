@@ -1,4 +1,6 @@
-//! Logs of our own: events with fields, on stderr.
+//! Logs of our own: events with fields, on stderr, in between what guests print.
+
+use skiff_host::Output;
 
 use crate::settings::LogLevel;
 
@@ -13,7 +15,7 @@ pub fn start(level: LogLevel) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(Output::stderr)
         .with_ansi(false)
         .with_target(false)
         .try_init()

@@ -24,7 +24,7 @@ use super::oom;
 use super::plan::Plan;
 use super::prepare::{self, Reply, Request};
 use super::reaper::{Ended, Exit, Reaper};
-use super::report::report;
+use super::report::{hold, report};
 use crate::settings::{NodeSettings, environment};
 use crate::task::native::is_linux;
 
@@ -89,6 +89,7 @@ impl ShimInstance for Instance {
     }
 
     async fn start(&self) -> Result<u32, Error> {
+        let stderr = hold(&self.owner.stderr);
         let started = self.begin().await;
         memory::give_back();
         match started {
@@ -97,7 +98,9 @@ impl ShimInstance for Instance {
                 if let Err(error) = self.send(libc::SIGKILL) {
                     log::warn!("cannot kill container {}: {error}", self.id);
                 }
-                Err(self.owner.told(&error))
+                let told = self.owner.told(&error);
+                drop(stderr);
+                Err(told)
             }
         }
     }
@@ -114,12 +117,11 @@ impl ShimInstance for Instance {
     }
 
     async fn delete(&self) -> Result<(), Error> {
-        if self.exit.now().is_none() {
-            self.send(libc::SIGKILL)?;
-            if timeout(KILL_DEADLINE, self.exit.wait()).await.is_err() {
-                let message = format!("process {} does not end when killed", self.pid);
-                return Err(Error::FailedPrecondition(message));
-            }
+        self.send(libc::SIGKILL)?;
+        // Nothing else may look at its cgroup while that is removed.
+        if timeout(KILL_DEADLINE, self.wait()).await.is_err() {
+            let message = format!("process {} does not end when killed", self.pid);
+            return Err(Error::FailedPrecondition(message));
         }
         let deleted = self.container.delete();
         memory::give_back();

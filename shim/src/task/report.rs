@@ -12,7 +12,10 @@ const MAX_TERMINATION_MESSAGE: usize = 4096;
 /// How long containerd may take to open its end of the container's stderr, and to
 /// read from it. It opens before it asks for the container, so this is for a busy
 /// node.
-const STDERR_DEADLINE: Duration = Duration::from_millis(500);
+const STDERR_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long containerd needs to put a line that it has read into the log.
+const PASSED_ON: Duration = Duration::from_millis(50);
 
 /// Writes a failure to the container's stderr and as its termination message.
 /// Neither may keep the caller: it only waits shortly for a reader to appear.
@@ -33,6 +36,16 @@ pub(super) fn report(message: &str, stderr: &Path, termination_message: Option<&
             path.display()
         );
     }
+}
+
+/// Keeps the container's stderr open for a failure that is still to be written:
+/// containerd reads to the end, and the end is where the last writer is gone.
+pub(super) fn hold(stderr: &Path) -> Option<File> {
+    let held = OpenOptions::new()
+        .append(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(stderr);
+    held.ok()
 }
 
 /// Writes one line to a FIFO or file without ever waiting for a slow reader.
@@ -71,6 +84,8 @@ fn wait_until_read(fifo: &File, deadline: Instant) -> io::Result<()> {
     while rustix::io::ioctl_fionread(fifo)? > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
+    // It has to pass on what it has read.
+    std::thread::sleep(PASSED_ON);
     Ok(())
 }
 
