@@ -4,6 +4,7 @@ use std::path::Path;
 
 fn main() {
     // The lock file is the one place where the exact version stands.
+    #[expect(clippy::disallowed_methods, reason = "cargo talks to build scripts so")]
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let lock = Path::new(&root).join("../../Cargo.lock");
     println!("cargo:rerun-if-changed={}", lock.display());

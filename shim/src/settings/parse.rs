@@ -168,7 +168,7 @@ pub(super) fn show_size(bytes: u64) -> String {
     let units = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
     let fits = units
         .iter()
-        .find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
     match fits {
         Some((unit, name)) => format!("{}{name}", bytes / unit),
         None => bytes.to_string(),

@@ -121,7 +121,7 @@ fn folder(bundle: &Path, id: &str) -> PathBuf {
 /// # Errors
 /// What libcontainer says, with every cause.
 pub(super) fn clean_up(bundle: &Path, id: &str) -> anyhow::Result<()> {
-    delete(&folder(bundle, id))
+    delete(&folder(bundle, id)).map_err(|error| anyhow!(error))
 }
 
 /// Runs a step in a new process. What it answers crosses as text.
@@ -147,21 +147,25 @@ fn in_zygote_make((make, status): (Make, WireFd<OwnedFd>)) -> Result<i32, String
 
 fn in_zygote_start(folder: PathBuf) -> Result<(), String> {
     limit_time();
-    let start = || Libcontainer::load(folder)?.start();
-    start().map_err(|error| chain(&error))
+    let mut container = load(folder)?;
+    container.start().map_err(|error| chain(&error))
 }
 
 fn in_zygote_kill_all(folder: PathBuf) -> Result<(), String> {
     limit_time();
     let signal =
         libcontainer::signal::Signal::try_from(libc::SIGKILL).map_err(|error| error.to_string())?;
-    let kill = || Libcontainer::load(folder)?.kill(signal, true);
-    kill().map_err(|error| chain(&error))
+    let mut container = load(folder)?;
+    container.kill(signal, true).map_err(|error| chain(&error))
 }
 
 fn in_zygote_delete(folder: PathBuf) -> Result<(), String> {
     limit_time();
-    delete(&folder).map_err(|error| format!("{error:#}"))
+    delete(&folder)
+}
+
+fn load(folder: PathBuf) -> Result<Libcontainer, String> {
+    Libcontainer::load(folder).map_err(|error| chain(&error))
 }
 
 /// libcontainer's processes send each other errors without their causes, and log
@@ -224,7 +228,8 @@ fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
     let state = make.bundle.join(STATE);
     let mut builder = ContainerBuilder::new(make.id.clone(), SyscallType::Linux)
         .validate_id()
-        .and_then(|builder| builder.with_root_path(&state))
+        .map_err(|error| anyhow!(chain(&error)))?
+        .with_root_path(&state)
         .map_err(|error| anyhow!(chain(&error)))?;
     builder = match &make.workload {
         Workload::Linux { not_wasm } => builder.with_executor(executor::Linux {
@@ -285,12 +290,12 @@ fn open_stdio(path: &Path) -> anyhow::Result<Option<File>> {
         .with_context(|| format!("cannot open `{}`", path.display()))
 }
 
-fn delete(folder: &Path) -> anyhow::Result<()> {
+fn delete(folder: &Path) -> Result<(), String> {
     if !folder.exists() {
         return Ok(());
     }
-    let delete = || Libcontainer::load(folder.to_owned())?.delete(true);
-    delete().map_err(|error| anyhow!(chain(&error)))
+    let mut container = load(folder.to_owned())?;
+    container.delete(true).map_err(|error| chain(&error))
 }
 
 #[cfg(test)]
