@@ -55,10 +55,11 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(ExitCode::Settings)
             } else if cause.is::<skiff_trigger::BindError>() {
                 Some(ExitCode::Listen)
-            } else if cause.is::<skiff_engine::CacheError>() {
-                Some(ExitCode::State)
             } else {
-                None
+                match cause.downcast_ref()? {
+                    skiff_engine::CacheError::Compile(_) => None,
+                    _ => Some(ExitCode::State),
+                }
             }
         })
         .unwrap_or(ExitCode::Application)

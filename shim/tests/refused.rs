@@ -85,16 +85,16 @@ fn an_unknown_trigger_type_is_named() {
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let skiff = Skiff::component("hello").args(&["--listen", &address]);
-    let ended = skiff.end();
-    // Given twice, the option itself is refused; the setting is the other way.
-    assert_ne!(ended.status.code(), Some(0));
+    let by_option = Skiff::component("hello").args(&["--listen", &address]);
+    refused(by_option, 69, &[&address, "in use"]);
+    let by_setting = Skiff::component("hello").env("SKIFF_HTTP_LISTEN_ADDR", &address);
+    refused(by_setting, 69, &[&address, "in use"]);
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_is_named() {
     let skiff = Skiff::component("hello").env("SKIFF_CACHE_DIR", "/proc/skiff-cache");
-    refused(skiff, 65, &["/proc/skiff-cache"]);
+    refused(skiff, 74, &["/proc/skiff-cache"]);
 }
 
 #[test]

@@ -258,6 +258,8 @@ pub fn answer(request: &CompileRequest) -> CompileReply {
 /// # Errors
 /// What the process answered, or that it did not.
 pub fn compile_apart(request: &CompileRequest) -> anyhow::Result<BTreeMap<String, String>> {
+    // Told here with its kind, which does not come back from a process.
+    Cache::open(&request.cache)?;
     let text = serde_json::to_string(request).context("cannot write the request")?;
     let output = Command::new("/proc/self/exe")
         .arg0("skiff")

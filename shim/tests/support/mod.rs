@@ -77,9 +77,10 @@ impl Skiff {
     pub(crate) fn of(application: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skiff"));
         command
-            .args(["run", "--listen", "127.0.0.1:0"])
+            .arg("run")
             .arg(application)
             .env_clear()
+            .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
             .env("SKIFF_CACHE_DIR", cache())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
