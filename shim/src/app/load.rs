@@ -46,8 +46,6 @@ pub struct Extras {
 /// An application in memory: an engine and its components.
 pub(super) struct Loaded {
     pub(super) tier: Tier,
-    /// Bytes of compiled code.
-    pub(super) size: u64,
     runner: Runner,
     components: BTreeMap<String, Component>,
 }
@@ -109,10 +107,10 @@ impl App {
         Ok(Some(codes))
     }
 
-    /// Loads the best code there is. `workers` share the engine.
-    pub(super) fn load(&self, workers: usize) -> anyhow::Result<Loaded> {
+    /// Loads the best code there is.
+    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
         for tier in [Tier::Optimized, Tier::Baseline] {
-            if let Some(loaded) = self.load_tier(tier, workers)? {
+            if let Some(loaded) = self.load_tier(tier)? {
                 return Ok(loaded);
             }
         }
@@ -124,7 +122,7 @@ impl App {
     }
 
     /// Loads code of one tier where it is there.
-    pub(super) fn load_tier(&self, tier: Tier, workers: usize) -> anyhow::Result<Option<Loaded>> {
+    pub(super) fn load_tier(&self, tier: Tier) -> anyhow::Result<Option<Loaded>> {
         let Some(codes) = self.codes(tier)? else {
             return Ok(None);
         };
@@ -132,9 +130,8 @@ impl App {
             let largest = codes.values().map(|native| of(native.resources())).max();
             largest.unwrap_or_default()
         };
-        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
         let pool = Pool {
-            instances: self.limits.instances.saturating_mul(workers),
+            instances: self.limits.instances,
             resources: Resources {
                 memories: largest(|r| r.memories.into()) as u32,
                 tables: largest(|r| r.tables.into()) as u32,
@@ -148,14 +145,11 @@ impl App {
             &pool,
         )?;
         let mut components = BTreeMap::new();
-        let mut size = 0;
         for (id, native) in codes {
-            size += native.size();
             components.insert(id.clone(), runner.load(&native)?);
         }
         Ok(Some(Loaded {
             tier,
-            size,
             runner,
             components,
         }))
@@ -166,7 +160,7 @@ impl App {
         Ok(Loader::new(&loaded.runner, limits, reuse, guests)?)
     }
 
-    /// A router over components of their own instances: one for each worker.
+    /// A router over components of their own instances.
     pub(super) fn router(&self, loaded: &Loaded) -> anyhow::Result<Router<GuestHandler>> {
         let loader = self.loader(loaded)?;
         let mut handlers = BTreeMap::new();

@@ -1,16 +1,12 @@
-//! How many run at once, and as what: threads that share memory, or processes
-//! that do not.
+//! Workers: processes, each with a runtime and a listener of its own. Threads of one
+//! address space would make each other flush their address caches whenever an
+//! instance is made and unmade, which costs a small component a fifth of its speed
+//! and a large one half; a further process costs a third of a megabyte.
 
 use std::num::NonZero;
 use std::process;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-
-/// From this much compiled code on workers are processes. Threads of one address
-/// space make each other flush their address caches when instances of a large
-/// component are made and unmade, which halves what two of them do; a small
-/// component does not notice, and a second process costs half a megabyte.
-const PROCESSES_FROM: u64 = 8 << 20;
 
 /// Workers beyond the processor's cores only take turns.
 pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
@@ -18,11 +14,6 @@ pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
     // our control groups.
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     asked.map_or(cores, |asked| asked.get() as usize)
-}
-
-/// Whether workers of this much code are processes.
-pub(super) fn are_processes(workers: usize, code: u64) -> bool {
-    workers > 1 && code >= PROCESSES_FROM
 }
 
 /// Who a process is after [`fork`].
@@ -47,6 +38,9 @@ pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
                 // Without the first worker nobody would end the others.
                 // SAFETY: no pointers are passed.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                // A terminal's signals go to the first, which passes them on once.
+                // SAFETY: no pointers are passed.
+                unsafe { libc::setpgid(0, 0) };
                 return Ok(Worker::Other(number));
             }
             -1 => {
@@ -69,12 +63,16 @@ pub(super) fn end(workers: &[Pid], signal: Signal) {
     }
 }
 
-/// The first of `workers` that has ended, where one has.
-pub(super) fn ended(workers: &[Pid]) -> Option<Pid> {
+/// The first of `workers` that has ended, where one has, and the signal that has
+/// killed it.
+pub(super) fn ended(workers: &[Pid]) -> Option<(Pid, Option<i32>)> {
     workers
         .iter()
-        .copied()
-        .find(|&worker| !matches!(waitpid(Some(worker), WaitOptions::NOHANG), Ok(None)))
+        .find_map(|&worker| match waitpid(Some(worker), WaitOptions::NOHANG) {
+            Ok(None) => None,
+            Ok(Some((_, status))) => Some((worker, status.terminating_signal())),
+            Err(_) => Some((worker, None)),
+        })
 }
 
 /// Waits until all have ended.

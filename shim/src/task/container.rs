@@ -30,6 +30,13 @@ const STEP_SECONDS: u32 = 60;
 /// is left when everything went wrong goes away with the bundle.
 const STATE: &str = "skiff";
 
+/// What libcontainer says when the news of the first process being ready came before
+/// those of its existence: two processes tell them, and nothing puts them in order.
+const OVERTAKEN: &str = "received unexpected message: InitReady";
+
+/// How often a container is set up before that is an error.
+const TRIES: usize = 5;
+
 /// What is read of libcontainer's log when it fails.
 const MAX_CAUSE: usize = 4 << 10;
 
@@ -82,9 +89,21 @@ impl Container {
     /// # Errors
     /// What libcontainer says, with every cause.
     pub(super) fn make(make: Make, status: OwnedFd) -> anyhow::Result<(Self, i32)> {
-        let folder = folder(&make.bundle, &make.id);
+        let container = Container {
+            folder: folder(&make.bundle, &make.id),
+        };
+        for _ in 1..TRIES {
+            let status = status.try_clone().context("cannot share a pipe")?;
+            match step(in_zygote_make, (make.clone(), WireFd::new(status))) {
+                Err(error) if error.to_string().contains(OVERTAKEN) => {
+                    log::info!("setting up container {} again: {error:#}", make.id);
+                    container.delete()?;
+                }
+                made => return made.map(|pid| (container, pid)),
+            }
+        }
         let pid = step(in_zygote_make, (make, WireFd::new(status)))?;
-        Ok((Container { folder }, pid))
+        Ok((container, pid))
     }
 
     /// Lets the first process become what it is to be.

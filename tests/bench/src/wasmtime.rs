@@ -52,7 +52,9 @@ pub fn prepare(scratch: &Path) -> io::Result<()> {
 
 /// `wasmtime serve` on a sample; by itself it compiles whatever its cache lacks.
 pub fn serve(options: &Options, sample: &Sample, flags: &[&str], address: SocketAddr) -> Line {
-    let mut arguments = vec!["serve".to_owned(), format!("--addr={address}")];
+    // What the standard libraries of all languages import.
+    let cli = "-Scli=y".to_owned();
+    let mut arguments = vec!["serve".to_owned(), format!("--addr={address}"), cli];
     arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
     arguments.push(component(options, sample).display().to_string());
     Line::new(&options.wasmtime, arguments)
