@@ -29,9 +29,6 @@ const RESIDENT: [(&str, &str); 2] = [
     ("32 MiB resident", "-Opooling-memory-keep-resident=33554432"),
 ];
 
-/// A WASI 0.2 component needs none of the machinery for concurrent calls.
-const NO_CONCURRENCY: [&str; 2] = ["-Wconcurrency-support=n", "-Sp3=n"];
-
 /// As many requests as an instance may ever take before it is replaced.
 const LONG_REUSE: [&str; 2] = [
     "--max-instance-reuse-count=1000000",
@@ -106,14 +103,15 @@ struct Tuning {
     one_thread: bool,
 }
 
+/// Its concurrency stays on: `serve` calls components of WASI 0.2 by it, too.
 fn tunings(wasi: Wasi) -> Vec<Tuning> {
-    let (more, flags) = match wasi {
-        Wasi::P2 => ("no concurrency", NO_CONCURRENCY),
-        Wasi::P3 => ("long reuse", LONG_REUSE),
+    let reuse: &[(&str, &[&str])] = match wasi {
+        Wasi::P2 => &[("", &[])],
+        Wasi::P3 => &[("", &[]), ("long reuse", &LONG_REUSE)],
     };
     let mut tunings = Vec::new();
     for (resident, keep) in RESIDENT {
-        for (extra, flags) in [("", &[][..]), (more, &flags[..])] {
+        for &(extra, flags) in reuse {
             for (threads, one_thread) in [("", false), ("one thread", true)] {
                 let words = ["pool", resident, extra, threads];
                 let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -134,18 +132,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tunings_for_wasi_0_3_keep_concurrency() {
+    fn only_wasi_0_3_is_given_longer_reuse() {
         let flags = |wasi| {
             let tunings = tunings(wasi).into_iter();
             tunings.flat_map(|tuning| tuning.flags).collect::<Vec<_>>()
         };
-        assert!(flags(Wasi::P2).contains(&NO_CONCURRENCY[0]));
-        assert!(!flags(Wasi::P3).contains(&NO_CONCURRENCY[0]));
+        assert!(!flags(Wasi::P2).contains(&LONG_REUSE[0]));
+        assert!(flags(Wasi::P3).contains(&LONG_REUSE[0]));
     }
 
     #[test]
     fn every_tuning_has_a_name_of_its_own() {
-        let names: Vec<_> = tunings(Wasi::P2).into_iter().map(|t| t.name).collect();
+        let names: Vec<_> = tunings(Wasi::P3).into_iter().map(|t| t.name).collect();
         let mut once = names.clone();
         once.sort();
         once.dedup();
