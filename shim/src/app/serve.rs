@@ -169,8 +169,11 @@ fn listen_and_serve(
     match forked {
         Worker::First(others) => lead(work, &others, || ready(serving)),
         Worker::Other(_) => {
-            let code = lead(work, &[], || Ok(()));
-            workers::exit(code.unwrap_or(ExitCode::Internal.number()))
+            let code = lead(work, &[], || Ok(())).unwrap_or_else(|error| {
+                tracing::error!(error = %format!("{error:#}"), "A worker process cannot serve");
+                ExitCode::Internal.number()
+            });
+            workers::exit(code)
         }
     }
 }

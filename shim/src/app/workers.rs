@@ -1,7 +1,6 @@
 //! Workers: processes, each with a runtime and a listener of its own. Threads of one
 //! address space would make each other flush their address caches whenever an
-//! instance is made and unmade, which costs a small component a fifth of its speed
-//! and a large one half; a further process costs a third of a megabyte.
+//! instance is made and unmade.
 
 use std::num::NonZero;
 use std::process;

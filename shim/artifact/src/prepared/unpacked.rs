@@ -62,8 +62,10 @@ impl Source for Directory<'_> {
             (None, Some(bytes)) => Some(Digest::of(bytes)),
             (None, None) => None,
         };
-        let digest: Digest = digest
-            .ok_or_else(|| place.remote(content.source.as_deref().unwrap_or("no content")))?;
+        // Unpacking has refused digests that are none, so a bad one was put here since.
+        let reference = content.digest.as_ref().or(content.source.as_ref());
+        let digest: Digest =
+            digest.ok_or_else(|| place.remote(reference.map_or("no content", String::as_str)))?;
         Ok((wasm_path(self.0, &digest), digest))
     }
 
