@@ -198,6 +198,40 @@ fn a_wasi_0_3_guest_that_fails_is_answered_for() {
 }
 
 #[test]
+fn a_wasi_0_3_request_waits_for_none_that_computes() {
+    let skiff = Skiff::component("p3-fail")
+        .env("SKIFF_REQUEST_TIMEOUT", "5s")
+        .env("SKIFF_WORKERS", "1")
+        .start();
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| skiff.get("/?how=3").status);
+        for _ in 0..20 {
+            assert_eq!(skiff.get("/?how=0").status, 500);
+        }
+        assert!(!looping.is_finished());
+        assert_eq!(looping.join().unwrap(), 504);
+    });
+}
+
+#[test]
+fn a_wasi_0_3_request_over_its_deadline_leaves_its_neighbours_alone() {
+    let skiff = Skiff::component("p3-count")
+        .env("SKIFF_REQUEST_TIMEOUT", "3s")
+        .env("SKIFF_WORKERS", "1")
+        .start();
+    skiff.get("/");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| skiff.get("/?ms=60000").status);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let neighbour = skiff.get("/?ms=2300");
+        assert_eq!(slow.join().unwrap(), 504);
+        assert!(neighbour.text().ends_with("at once 2\n"), "{neighbour:?}");
+    });
+    // The instance takes on nothing more.
+    assert!(skiff.get("/").text().starts_with("taken 1 "));
+}
+
+#[test]
 fn memory_ends_at_the_limit_and_nobody_else_is_hurt() {
     let skiff = Skiff::component("eat-memory")
         .env("SKIFF_MAX_INSTANCE_MEMORY", "32Mi")

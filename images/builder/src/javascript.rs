@@ -47,9 +47,13 @@ pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
     publish::remove(&component)?;
     publish::remove(&work.join("app.js.buildData.json"))?;
     publish::copy(&source.join("app.js"), &work.join("app.js"))?;
+    let scratch = work.join("tmp");
+    fs::create_dir_all(&scratch).map_err(FileError::at(&scratch))?;
     let mut command = Command::new("npx");
     command
         .args(["--no-install", "j2w", "-i", "app.js", "-o", "app.wasm"])
+        // It leaves its scratch behind.
+        .env("TMPDIR", &scratch)
         .current_dir(&work);
     let ran = process::run(&mut command)?;
     if !component.exists() {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use skiff_engine::Ticks;
-use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::I32Exit;
 
@@ -77,9 +76,7 @@ impl Command {
     /// # Errors
     /// Where it traps or cannot be instantiated.
     pub async fn run(&self) -> Result<i32, CommandError> {
-        let mut store = Store::new(self.engine(), State::new(&self.grants));
-        store.limiter(|state| &mut state.memory);
-        self.ticks.interrupt(&mut store);
+        let mut store = State::store(self.engine(), &self.grants, &self.ticks);
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
             component: component.clone(),

@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
 use http::header;
-use skiff_engine::MemoryLimit;
+use skiff_engine::{MemoryLimit, Ticks};
 use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
@@ -27,17 +28,23 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(grants: &Arc<Grants>) -> Self {
+    fn new(grants: &Arc<Grants>) -> Self {
         State {
             grants: Arc::clone(grants),
             wasi: None,
             http: WasiHttpCtx::new(),
-            hooks: Hooks {
-                component: Arc::clone(&grants.component),
-            },
+            hooks: Hooks::new(grants),
             table: ResourceTable::new(),
             memory: MemoryLimit(grants.memory),
         }
+    }
+
+    /// A store for one instance, with its limits.
+    pub(crate) fn store(engine: &Engine, grants: &Arc<Grants>, ticks: &Ticks) -> Store<State> {
+        let mut store = Store::new(engine, State::new(grants));
+        store.limiter(|state| &mut state.memory);
+        ticks.interrupt(&mut store);
+        store
     }
 
     pub(crate) fn grants(&self) -> &Grants {
@@ -103,6 +110,14 @@ pub(crate) fn http_view(state: &mut State) -> WasiHttpCtxView<'_> {
 /// Decides about headers and outbound requests.
 pub(crate) struct Hooks {
     component: Arc<str>,
+}
+
+impl Hooks {
+    pub(crate) fn new(grants: &Grants) -> Self {
+        Hooks {
+            component: Arc::clone(&grants.component),
+        }
+    }
 }
 
 /// Names that a guest may neither see nor set (contract 4.8).

@@ -35,6 +35,8 @@ fn cache() -> PathBuf {
 pub(crate) struct Skiff {
     command: Command,
     folder: tempfile::TempDir,
+    /// Its temporary folder, which outlives it where it is killed.
+    scratch: tempfile::TempDir,
 }
 
 pub(crate) struct Running {
@@ -42,7 +44,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     lines: Mutex<mpsc::Receiver<String>>,
     errors: Option<std::thread::JoinHandle<String>>,
-    _folder: tempfile::TempDir,
+    _folders: [tempfile::TempDir; 2],
 }
 
 pub(crate) struct Ended {
@@ -75,11 +77,13 @@ impl Skiff {
     }
 
     pub(crate) fn of(application: &Path) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_skiff"));
         command
             .arg("run")
             .arg(application)
             .env_clear()
+            .env("TMPDIR", scratch.path())
             .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
             .env("SKIFF_CACHE_DIR", cache())
             .stdin(Stdio::null())
@@ -88,6 +92,7 @@ impl Skiff {
         Skiff {
             command,
             folder: tempfile::tempdir().unwrap(),
+            scratch,
         }
     }
 
@@ -146,7 +151,7 @@ impl Skiff {
             address,
             lines: Mutex::new(lines),
             errors: Some(errors),
-            _folder: self.folder,
+            _folders: [self.folder, self.scratch],
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use skiff_trigger::{
@@ -266,46 +266,6 @@ async fn http_1_0_is_answered_and_closed() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_to_continue_only_when_its_body_is_read() {
-    let head = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n";
-
-    let server = serve(mirror());
-    let mut client = server.connect().await;
-    client.send(head).await;
-    assert_eq!(client.head().await.status, 100);
-    client.send("abc").await;
-    assert!(client.reply().await.text().ends_with("\n\nabc"));
-
-    let server = serve(says("no need"));
-    let mut client = server.connect().await;
-    client.send(head).await;
-    let reply = client.reply().await;
-    assert_eq!((reply.status, reply.text()), (200, "no need"));
-}
-
-#[tokio::test]
-async fn trailers_pass_both_ways() {
-    let server = serve(fun(|request| async move {
-        let body = request.into_body().collect().await?;
-        let sum = body.trailers().unwrap()["x-sum"].clone();
-        let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-back"), sum)]);
-        let frames = [Frame::data(body.to_bytes()), Frame::trailers(trailers)].map(Ok);
-        let mut response = Response::new(ResponseBody::new(StreamBody::new(
-            futures::stream::iter(frames),
-        )));
-        response
-            .headers_mut()
-            .insert("trailer", HeaderValue::from_static("x-back"));
-        Ok(response)
-    }));
-    let mut client = server.connect().await;
-    client.send("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n").await;
-    client.send("3\r\nabc\r\n0\r\nx-sum: 42\r\n\r\n").await;
-    let reply = client.reply().await;
-    assert_eq!((reply.text(), reply.header("x-back")), ("abc", Some("42")));
-}
-
-#[tokio::test]
 async fn a_header_that_is_not_utf_8_fails_the_request_alone() {
     let server = serve(says("hello"));
     let mut client = server.connect().await;
@@ -397,18 +357,6 @@ async fn a_response_that_cannot_be_sent_is_a_500() {
     for path in ["/4", "/4+4"] {
         assert_eq!(client.get(path).await.text(), "four", "{path}");
     }
-}
-
-#[tokio::test]
-async fn a_body_that_fails_cuts_the_response() {
-    let server = serve(half());
-    let mut client = server.connect().await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let reply = client.head().await;
-    assert_eq!(reply.status, 200);
-    assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
-    assert_eq!(client.rest().await, "4\r\nhalf\r\n");
-    assert_eq!(server.count(|counters| &counters.cut_responses), 1);
 }
 
 #[tokio::test]

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use skiff_engine::{Busy, Limits, Ticks};
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::Error;
 
 pub use body::{GuestBody, Payload};
 pub(crate) use p2::P2;
@@ -104,10 +103,7 @@ impl HttpGuest {
     {
         match self {
             HttpGuest::P2(guest) => guest.handle(request).await,
-            HttpGuest::P3(guest) => {
-                let boxed = |body: B| WasiBody::new(body.map_err(Error::from));
-                guest.handle(request.map(boxed)).await
-            }
+            HttpGuest::P3(guest) => guest.handle(request).await,
         }
     }
 }

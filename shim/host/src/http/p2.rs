@@ -69,13 +69,6 @@ impl P2 {
         }
     }
 
-    fn fresh(&self) -> Store<State> {
-        let mut store = Store::new(self.pre.engine(), State::new(&self.grants));
-        store.limiter(|state| &mut state.memory);
-        self.terms.ticks.interrupt(&mut store);
-        store
-    }
-
     /// An instance that is idle, dropping those that waited too long.
     fn reusable(&self) -> Option<Idle> {
         if !self.terms.reuse.wasi_0_2 {
@@ -101,7 +94,8 @@ impl P2 {
                     Some(permit) => permit,
                     None => self.permits.acquire().await?,
                 };
-                (self.fresh(), None, 0, permit)
+                let store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
+                (store, None, 0, permit)
             }
         };
         let answer: Arc<Mutex<Option<Answer>>> = Arc::default();

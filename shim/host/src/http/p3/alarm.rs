@@ -1,0 +1,54 @@
+//! What wakes an instance that waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::AcqRel};
+use std::task::Wake;
+
+use tokio::sync::Notify;
+
+/// Somebody polls the instance now.
+const POLLED: u8 = 1;
+/// Something that it waits for has happened since the poll began.
+const RUNG: u8 = 2;
+
+/// The waker of an instance, whoever polls it. While it is polled, being woken
+/// only means that it is polled once more.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    state: AtomicU8,
+    awake: Notify,
+}
+
+impl Alarm {
+    pub(super) fn poll_begins(&self) {
+        self.state
+            .store(POLLED, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether it must be polled again.
+    pub(super) fn poll_ends(&self) -> bool {
+        self.state.swap(0, AcqRel) & RUNG != 0
+    }
+
+    /// Makes the instance's own task look.
+    pub(super) fn ring(&self) {
+        self.awake.notify_one();
+    }
+
+    /// Waits until it was rung. One ring is kept for a task that does not wait yet.
+    pub(super) async fn rung(&self) {
+        self.awake.notified().await;
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.fetch_or(RUNG, AcqRel) & POLLED == 0 {
+            self.ring();
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One instance and what drives it: its guest is run by whoever brings a request,
+//! on the spot, and by a task of its own where it waits for something. So a guest
+//! that answers at once costs no task, no queue and no waking.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use skiff_engine::Permit;
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::Service;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::Shared;
+use super::alarm::Alarm;
+use crate::http::running::Entered;
+use crate::http::{GuestError, one_line};
+use crate::state::{State, http_view};
+
+/// How often a guest that wakes itself is polled before others get their turn.
+const TURNS: usize = 4;
+
+/// A request on its way into a guest.
+pub(super) struct Job {
+    pub(super) request: Request,
+    /// How reading the request's body ends.
+    pub(super) sent: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
+    pub(super) answer: oneshot::Sender<Result<http::Response<WasiBody>, GuestError>>,
+}
+
+/// What the guest's side and the requests' side know of each other.
+#[derive(Default)]
+struct Desk {
+    /// The request that is being handed over.
+    job: Mutex<Option<Job>>,
+    /// Requests taken on in its life.
+    served: AtomicUsize,
+    /// Requests without an answer yet.
+    open: AtomicUsize,
+    /// Requests taken on since the guest last had nothing to do.
+    together: AtomicUsize,
+    /// The guest has nothing to do.
+    idle: AtomicBool,
+    /// It computes, or asked to be left alone, when it was last offered a request.
+    reluctant: AtomicBool,
+    /// It takes on no more requests.
+    retired: AtomicBool,
+}
+
+impl Desk {
+    fn job(&self) -> std::sync::MutexGuard<'_, Option<Job>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Instance {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+    alarm: Arc<Alarm>,
+    waker: Waker,
+    /// Why it has ended before its time.
+    failed: OnceLock<String>,
+    /// None when it has ended.
+    run: Mutex<Option<Run>>,
+}
+
+/// A guest that lives.
+struct Run {
+    guest: Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>,
+    /// Held while the guest does anything that the way down must wait for.
+    working: Option<Entered>,
+    idle_since: Instant,
+    /// When it is ended whatever it does.
+    until: Option<Instant>,
+}
+
+impl Instance {
+    /// Makes an instance live: until it has served its number of requests, was
+    /// idle for long enough, traps, or is overdue.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        store: Store<State>,
+        service: Service,
+        permit: Permit,
+    ) -> Arc<Self> {
+        let desk = Arc::<Desk>::default();
+        let alarm = Arc::<Alarm>::default();
+        let requests = shared.terms.reuse.requests;
+        let guest = Box::pin(live(store, service, Arc::clone(&desk), requests, permit));
+        let instance = Arc::new(Instance {
+            shared: Arc::clone(shared),
+            desk,
+            waker: Waker::from(Arc::clone(&alarm)),
+            alarm,
+            failed: OnceLock::new(),
+            run: Mutex::new(Some(Run {
+                guest,
+                working: None,
+                idle_since: Instant::now(),
+                until: None,
+            })),
+        });
+        tokio::spawn(Arc::clone(&instance).attend());
+        instance
+    }
+
+    /// Whether it is worth offering it a request.
+    pub(super) fn is_willing(&self) -> bool {
+        let reuse = &self.shared.terms.reuse;
+        !self.desk.retired.load(Relaxed)
+            && !self.desk.reluctant.load(Relaxed)
+            && self.desk.open.load(Relaxed) < reuse.concurrent
+            && self.desk.served.load(Relaxed) < reuse.requests
+    }
+
+    /// Hands a request over and runs the guest as far as it goes.
+    ///
+    /// # Errors
+    /// The request itself, where the guest does not take it now.
+    pub(super) fn offer(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+        match &mut *self.desk.job() {
+            Some(_) => return Err(job),
+            none => *none = Some(job),
+        }
+        self.drive();
+        match self.desk.job().take() {
+            None => Ok(()),
+            Some(job) => {
+                self.desk.reluctant.store(true, Relaxed);
+                Err(job)
+            }
+        }
+    }
+
+    /// Runs the guest until it waits for something.
+    fn drive(self: &Arc<Self>) {
+        // Whoever holds it drives already.
+        let Ok(mut run) = self.run.try_lock() else {
+            return self.alarm.ring();
+        };
+        let Some(running) = run.as_mut() else { return };
+        let mut cx = Context::from_waker(&self.waker);
+        for _ in 0..TURNS {
+            self.alarm.poll_begins();
+            if let Poll::Ready(result) = running.guest.as_mut().poll(&mut cx) {
+                *run = None;
+                drop(run);
+                return self.ended(result);
+            }
+            if !self.alarm.poll_ends() {
+                return self.note(running);
+            }
+        }
+        self.note(running);
+        self.alarm.ring();
+    }
+
+    fn note(&self, run: &mut Run) {
+        if !self.desk.idle.load(Relaxed) {
+            run.working
+                .get_or_insert_with(|| self.shared.guests.enter());
+        } else {
+            run.working = None;
+            run.idle_since = Instant::now();
+        }
+    }
+
+    fn ended(self: &Arc<Self>, result: wasmtime::Result<()>) {
+        self.desk.retired.store(true, Relaxed);
+        self.shared.forget(self);
+        if let Err(error) = result {
+            let reason = one_line(&error);
+            if self.desk.open.load(Relaxed) == 0 {
+                tracing::error!(component_id = %self.shared.grants.component, error = %reason, "Guest failed after its response");
+            }
+            self.failed.get_or_init(|| reason);
+        }
+        // Its task has nothing to attend to any more.
+        self.alarm.ring();
+    }
+
+    /// Why requests were left without an answer.
+    pub(super) fn failure(&self) -> String {
+        let failed = self.failed.get().cloned();
+        failed.unwrap_or_else(|| "its instance was ended by another request".to_owned())
+    }
+
+    /// A request has taken longer than `limit`. Others that the instance serves
+    /// have as long again; nobody else waits for one that served it alone.
+    pub(super) fn is_overdue(self: &Arc<Self>, limit: Duration) {
+        self.desk.retired.store(true, Relaxed);
+        if self.desk.together.load(Relaxed) <= 1 {
+            return self.end();
+        }
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = run.as_mut() {
+            run.until.get_or_insert_with(|| Instant::now() + limit);
+        }
+        self.alarm.ring();
+    }
+
+    fn end(self: &Arc<Self>) {
+        let run = self
+            .run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(run) = run {
+            drop(run);
+            self.ended(Ok(()));
+        }
+    }
+
+    /// Runs the guest when what it waits for has happened, and ends it in time.
+    async fn attend(self: Arc<Self>) {
+        let mut sleep = pin!(tokio::time::sleep(self.shared.terms.reuse.idle));
+        loop {
+            tokio::select! {
+                () = self.alarm.rung() => self.drive(),
+                () = &mut sleep => {}
+            }
+            let now = Instant::now();
+            match self.expires(now) {
+                None => return,
+                Some(at) if at <= now => return self.end(),
+                // The timer is left as it is while it would fire too early,
+                // which costs one look when it does and nothing for each request.
+                Some(at) if sleep.is_elapsed() || at < sleep.deadline() => {
+                    sleep.as_mut().reset(at);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// When to look again whether its time has come; none when it has ended.
+    fn expires(&self, now: Instant) -> Option<Instant> {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = run.as_ref()?;
+        let idle = self.shared.terms.reuse.idle;
+        let at = match (run.until, self.desk.idle.load(Relaxed)) {
+            (Some(until), _) => until,
+            (None, true) => run.idle_since + idle,
+            (None, false) => now + idle,
+        };
+        Some(at)
+    }
+}
+
+/// A guest's life: takes requests from the desk and answers them.
+async fn live(
+    mut store: Store<State>,
+    service: Service,
+    desk: Arc<Desk>,
+    requests: usize,
+    _permit: Permit,
+) -> wasmtime::Result<()> {
+    let entry = *service.wasi_http_handler().func_handle().func();
+    let serve = async |accessor: &Accessor<State>| {
+        let mut calls = Vec::new();
+        std::future::poll_fn(|cx| {
+            if accessor
+                .poll_ready_for_concurrent_call(entry, cx)
+                .is_ready()
+            {
+                desk.reluctant.store(false, Relaxed);
+                if let Some(job) = desk.job().take() {
+                    desk.idle.store(false, Relaxed);
+                    desk.served.fetch_add(1, Relaxed);
+                    desk.together.fetch_add(1, Relaxed);
+                    calls.push(Box::pin(call(accessor, &service, job)));
+                }
+            }
+            let mut index = 0;
+            while let Some(running) = calls.get_mut(index) {
+                match running.as_mut().poll(cx) {
+                    Poll::Pending => index += 1,
+                    Poll::Ready(Ok(())) => drop(calls.swap_remove(index)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            desk.open.store(calls.len(), Relaxed);
+            if calls.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready() {
+                desk.together.store(0, Relaxed);
+                desk.idle.store(true, Relaxed);
+                if desk.retired.load(Relaxed) || desk.served.load(Relaxed) >= requests {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    store.run_concurrent(serve).await?
+}
+
+/// One request, until its response's head.
+async fn call(accessor: &Accessor<State>, service: &Service, job: Job) -> wasmtime::Result<()> {
+    let Job {
+        request,
+        sent,
+        answer,
+    } = job;
+    let request = accessor.with(|mut store| http_view(store.get()).table.push(request));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => {
+            answer.send(Err(GuestError::Request(error.into()))).ok();
+            return Ok(());
+        }
+    };
+    let answered = match service
+        .wasi_http_handler()
+        .call_handle(accessor, request)
+        .await?
+    {
+        Err(code) => Err(GuestError::Refused(format!("{code:?}"))),
+        Ok(response) => accessor
+            .with(|mut store| {
+                let response = http_view(store.get()).table.delete(response)?;
+                response.into_http_with_getter(&mut store, sent, http_view)
+            })
+            .map_err(GuestError::Trap),
+    };
+    // Nobody waits for it when the client has left.
+    answer.send(answered).ok();
+    Ok(())
+}
