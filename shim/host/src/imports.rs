@@ -387,6 +387,11 @@ fn offered(import: &str) -> bool {
 
 fn add_interfaces(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    // Streams again, by way of the table alone: what is in place now would make a
+    // WASI context for every guest that writes an answer.
+    linker.allow_shadowing(true);
+    wasmtime_wasi_io::add_to_linker_async(linker)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     if concurrency {
         wasmtime_wasi::p3::add_to_linker(linker)?;

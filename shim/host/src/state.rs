@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
     WasiHttpHooks, WasiHttpView,
 };
+use wasmtime_wasi_io::IoView;
 
 use crate::Grants;
 
@@ -90,6 +91,12 @@ impl WasiView for State {
             ctx: self.wasi.get_or_insert_with(|| wasi(&self.grants)),
             table: &mut self.table,
         }
+    }
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 

@@ -189,12 +189,35 @@ impl Parts {
         cache.keep(&key, facts.digest.as_bytes())?;
         Ok((facts, Some(portable)))
     }
+}
 
-    fn portable(&self, made: Option<Portable>) -> anyhow::Result<Portable> {
-        match made {
-            Some(portable) => Ok(portable),
-            None => self.compose(),
-        }
+/// A component and what is known of it.
+struct Found<'a> {
+    parts: &'a Parts,
+    facts: Facts,
+    /// The component itself, where it had to be made already.
+    portable: Option<Portable>,
+}
+
+impl<'a> Found<'a> {
+    fn all(request: &'a CompileRequest, cache: &Cache) -> anyhow::Result<Vec<Self>> {
+        let find = |parts: &'a Parts| {
+            let (facts, portable) = parts.facts(cache)?;
+            Ok(Found {
+                parts,
+                facts,
+                portable,
+            })
+        };
+        request.components.iter().map(find).collect()
+    }
+
+    fn portable(&mut self) -> anyhow::Result<&Portable> {
+        let portable = match self.portable.take() {
+            Some(portable) => portable,
+            None => self.parts.compose()?,
+        };
+        Ok(self.portable.insert(portable))
     }
 }
 
@@ -204,36 +227,30 @@ pub(super) fn compile(
     request: &CompileRequest,
     cache: &Cache,
 ) -> anyhow::Result<BTreeMap<String, Facts>> {
-    let mut all = Vec::new();
-    for parts in &request.components {
-        let found = parts.facts(cache)?;
-        all.push((parts, found.0, found.1));
-    }
-    let concurrency = concurrency(all.iter().map(|(_, facts, _)| facts));
+    let mut all = Found::all(request, cache)?;
+    let concurrency = concurrency(all.iter().map(|found| &found.facts));
     let optimizing = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
-    let mut missing = Vec::new();
-    let mut facts_of = BTreeMap::new();
-    for (parts, facts, portable) in all {
-        let there = cache.find(&optimizing.key(&facts.digest))?.is_some();
-        facts_of.insert(parts.id.clone(), facts.clone());
-        if !there {
-            missing.push((parts, facts, portable));
+    let mut large = false;
+    for found in &all {
+        let there = cache.find(&optimizing.key(&found.facts.digest))?.is_some();
+        large |= !there && found.facts.size >= BASELINE_FROM;
+    }
+    if large && baseline(request, cache, concurrency, &mut all)? {
+        spawn_optimizer(request);
+    } else {
+        for found in &mut all {
+            let id = &found.parts.id;
+            if cache.find(&optimizing.key(&found.facts.digest))?.is_none() {
+                cache
+                    .compile(&optimizing, found.portable()?)
+                    .with_context(|| format!("component `{id}`"))?;
+            }
         }
     }
-    let large = missing
-        .iter()
-        .any(|(_, facts, _)| facts.size >= BASELINE_FROM);
-    if large && baseline(request, cache, concurrency, &facts_of)? {
-        spawn_optimizer(request);
-        return Ok(facts_of);
-    }
-    for (parts, _, portable) in missing {
-        let portable = parts.portable(portable)?;
-        cache
-            .compile(&optimizing, &portable)
-            .with_context(|| format!("component `{}`", parts.id))?;
-    }
-    Ok(facts_of)
+    let facts = all.into_iter();
+    Ok(facts
+        .map(|found| (found.parts.id.clone(), found.facts))
+        .collect())
 }
 
 /// Answers a [`CompileRequest`].
@@ -281,24 +298,21 @@ fn baseline(
     request: &CompileRequest,
     cache: &Cache,
     concurrency: bool,
-    facts: &BTreeMap<String, Facts>,
+    all: &mut [Found<'_>],
 ) -> anyhow::Result<bool> {
     let compiler = Compiler::new(Tier::Baseline, concurrency, request.stack)?;
-    for parts in &request.components {
-        if cache
-            .find(&compiler.key(&facts[&parts.id].digest))?
-            .is_some()
-        {
+    for found in all {
+        let id = &found.parts.id;
+        if cache.find(&compiler.key(&found.facts.digest))?.is_some() {
             continue;
         }
-        let portable = parts.compose()?;
-        match cache.compile(&compiler, &portable) {
+        match cache.compile(&compiler, found.portable()?) {
             Ok(_) => {}
             Err(skiff_engine::CacheError::Compile(error)) => {
-                tracing::info!(component_id = %parts.id, %error, "The baseline compiler does not take this component");
+                tracing::info!(component_id = %id, %error, "The baseline compiler does not take this component");
                 return Ok(false);
             }
-            Err(error) => return Err(error).with_context(|| format!("component `{}`", parts.id)),
+            Err(error) => return Err(error).with_context(|| format!("component `{id}`")),
         }
     }
     Ok(true)
@@ -333,21 +347,18 @@ fn spawn_optimizer(request: &CompileRequest) {
 pub fn optimize(request: &CompileRequest) -> anyhow::Result<()> {
     rustix::process::nice(19).context("cannot lower the priority")?;
     let cache = Cache::open(&request.cache)?;
-    let mut all = Vec::new();
-    for parts in &request.components {
-        all.push((parts, parts.facts(&cache)?));
-    }
-    let concurrency = concurrency(all.iter().map(|(_, (facts, _))| facts));
+    let mut all = Found::all(request, &cache)?;
+    let concurrency = concurrency(all.iter().map(|found| &found.facts));
     let compiler = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
-    // The sources may be gone as soon as their pod is.
-    let mut components = Vec::new();
-    for (parts, (facts, portable)) in all {
-        let key = compiler.key(&facts.digest);
+    let mut missing = Vec::new();
+    for found in &mut all {
+        let key = compiler.key(&found.facts.digest);
         if cache.find(&key)?.is_none() && !cache.is_compiling(&key) {
-            components.push(parts.portable(portable)?);
+            // The sources may be gone as soon as their pod is.
+            missing.push(found.portable()?);
         }
     }
-    for portable in &components {
+    for portable in missing {
         cache.compile(&compiler, portable)?;
     }
     Ok(())
