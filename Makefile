@@ -9,6 +9,8 @@ export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(shell gcc -print-multiarch 2>/dev/null 
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT := target/$(TARGET)/debug
 RELEASE := target/$(TARGET)/release
+# What releases are optimised for. Another compiler takes no notice of it.
+PROFILE := $(CURDIR)/shim/skiff.profdata
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,9 +43,13 @@ deny: ## check licences and advisories (needs cargo-deny)
 	cargo deny check
 
 release: setup ## build what a node runs (five minutes of linking)
-	cargo build --release -p containerd-shim-skiff
+	cargo build --release -p containerd-shim-skiff \
+		--config 'target.$(TARGET).rustflags=["-Cprofile-use=$(PROFILE)", "-Cllvm-args=-no-pgo-warn-mismatch"]'
+
+profile: setup images ## learn anew what releases are optimised for (half an hour; after changes to the request path)
+	tests/bench/profile
 
 bench: release images tools ## measure ourselves beside the others, in one run
 	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test format lint deny release bench
+.PHONY: help setup build images tools run test format lint deny release profile bench
