@@ -314,7 +314,7 @@ fn a_guest_works_on_after_its_answer_and_the_way_down_waits_for_it() {
 
 #[test]
 fn the_way_down_finishes_what_runs() {
-    let skiff = Skiff::component("sleep").start();
+    let skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "1").start();
     std::thread::scope(|scope| {
         let mut stream = skiff.connect();
         stream
@@ -326,6 +326,22 @@ fn the_way_down_finishes_what_runs() {
         skiff.signal(libc::SIGTERM);
         assert_eq!(slow.join().unwrap(), 200);
     });
+}
+
+#[test]
+fn a_signal_right_after_the_start_loses_no_request() {
+    for _ in 0..5 {
+        let skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "3").start();
+        let streams = [(); 9].map(|()| {
+            let mut stream = skiff.connect();
+            stream
+                .write_all(b"GET /?ms=50 HTTP/1.1\r\nhost: a\r\n\r\n")
+                .unwrap();
+            stream
+        });
+        skiff.signal(libc::SIGTERM);
+        assert_eq!(streams.map(|stream| answer(stream).status), [200; 9]);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::check::Life;
 use super::handler::GuestHandler;
 use super::load::App;
-use super::workers::{self, Worker};
+use super::workers::{self, HeldSignals, Worker};
 use crate::exit::ExitCode;
 use crate::settings::Settings;
 
@@ -152,6 +152,7 @@ fn listen_and_serve(
     if servers.len() > 1 {
         skiff_host::share_output().context("cannot share the output")?;
     }
+    let held = HeldSignals::hold().context("cannot hold signals back")?;
     let forked = workers::fork(servers.len()).context("cannot start worker processes")?;
     let own = match forked {
         Worker::First(_) => 0,
@@ -167,9 +168,9 @@ fn listen_and_serve(
         server,
     };
     match forked {
-        Worker::First(others) => lead(work, &others, || ready(serving)),
+        Worker::First(others) => lead(work, held, &others, || ready(serving)),
         Worker::Other(_) => {
-            let code = lead(work, &[], || Ok(())).unwrap_or_else(|error| {
+            let code = lead(work, held, &[], || Ok(())).unwrap_or_else(|error| {
                 tracing::error!(error = %format!("{error:#}"), "A worker process cannot serve");
                 ExitCode::Internal.number()
             });
@@ -191,6 +192,7 @@ struct Work {
 /// it is the first.
 fn lead(
     work: Work,
+    held: HeldSignals,
     others: &[Pid],
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
@@ -199,6 +201,7 @@ fn lead(
     let code = runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let changes = signal(SignalKind::child()).context("cannot watch SIGCHLD")?;
+        drop(held);
         ready()?;
         let own = serve_until(work, stopped);
         tokio::pin!(own);

@@ -1,7 +1,7 @@
 //! What wakes an instance that waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::AcqRel};
+use std::sync::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Release};
 use std::task::Wake;
 
 use tokio::sync::Notify;
@@ -21,8 +21,12 @@ pub(super) struct Alarm {
 
 impl Alarm {
     pub(super) fn poll_begins(&self) {
-        self.state
-            .store(POLLED, std::sync::atomic::Ordering::Release);
+        self.state.store(POLLED, Release);
+    }
+
+    /// What it was rung for is looked at now, within the poll that has begun.
+    pub(super) fn is_heard(&self) {
+        self.state.fetch_and(!RUNG, AcqRel);
     }
 
     /// Whether it must be polled again.

@@ -93,7 +93,13 @@ impl Instance {
         let desk = Arc::<Desk>::default();
         let alarm = Arc::<Alarm>::default();
         let requests = shared.terms.reuse.requests;
-        let guest = Box::pin(live(store, service, Arc::clone(&desk), requests, permit));
+        let guest = Box::pin(live(
+            store,
+            service,
+            (Arc::clone(&desk), Arc::clone(&alarm)),
+            requests,
+            permit,
+        ));
         let instance = Arc::new(Instance {
             shared: Arc::clone(shared),
             desk,
@@ -258,7 +264,7 @@ impl Instance {
 async fn live(
     mut store: Store<State>,
     service: Service,
-    desk: Arc<Desk>,
+    (desk, alarm): (Arc<Desk>, Arc<Alarm>),
     requests: usize,
     _permit: Permit,
 ) -> wasmtime::Result<()> {
@@ -266,18 +272,24 @@ async fn live(
     let serve = async |accessor: &Accessor<State>| {
         let mut calls = Vec::new();
         std::future::poll_fn(|cx| {
-            if accessor
-                .poll_ready_for_concurrent_call(entry, cx)
-                .is_ready()
+            // All that was rung for until now is looked at in this pass.
+            alarm.is_heard();
+            let mut waiting = desk.job();
+            let asked = waiting.is_some() || desk.reluctant.load(Relaxed);
+            if asked
+                && accessor
+                    .poll_ready_for_concurrent_call(entry, cx)
+                    .is_ready()
             {
                 desk.reluctant.store(false, Relaxed);
-                if let Some(job) = desk.job().take() {
+                if let Some(job) = waiting.take() {
                     desk.idle.store(false, Relaxed);
                     desk.served.fetch_add(1, Relaxed);
                     desk.together.fetch_add(1, Relaxed);
                     calls.push(Box::pin(call(accessor, &service, job)));
                 }
             }
+            drop(waiting);
             let mut index = 0;
             while let Some(running) = calls.get_mut(index) {
                 match running.as_mut().poll(cx) {
