@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -100,13 +101,18 @@ impl Run {
     }
 }
 
+/// Tells where the application is served. Nobody has to listen: a reader that has
+/// gone is no reason to stop serving.
 fn print_routes(serving: &Serving) {
     let Some(address) = serving.address else {
         return;
     };
-    println!("Serving http://{address}");
+    let mut text = format!("Serving http://{address}\n");
     for (route, by) in &serving.routes {
-        println!("  {by}: http://{address}{}", url_path(route));
+        text += &format!("  {by}: http://{address}{}\n", url_path(route));
+    }
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        tracing::warn!(%error, "Cannot print the routes");
     }
 }
 

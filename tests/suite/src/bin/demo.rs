@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use skiff_suite::apps::{self, Kind};
 use skiff_suite::node::sample;
 use skiff_test_support::containerd::{Containerd, Settings, Version};
@@ -103,7 +104,10 @@ struct Serving(Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.kill().ok();
+        // Asked to end, it removes what it has unpacked.
+        if kill_process(Pid::from_child(&self.0), Signal::TERM).is_err() {
+            self.0.kill().ok();
+        }
         self.0.wait().ok();
     }
 }
@@ -118,8 +122,8 @@ fn without_containerd(layout: &Path) -> anyhow::Result<()> {
         .context("cannot start skiff")?;
     let mut serving = Serving(child);
     let stdout = serving.0.stdout.take().context("skiff has no stdout")?;
-    let first = BufReader::new(stdout).lines().next();
-    let first = first.context("skiff ended at once")??;
+    let mut lines = BufReader::new(stdout).lines();
+    let first = lines.next().context("skiff ended at once")??;
     let Some(url) = first.strip_prefix("Serving ") else {
         bail!("skiff says {first:?}");
     };
