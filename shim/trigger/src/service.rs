@@ -71,6 +71,10 @@ impl<H: Handler> Service<H> {
                     let bodiless = parts.method == Method::HEAD;
                     let body = RequestBody::incoming(incoming, exchange.watch(), spin);
                     let result = handler.handle(Request::from_parts(parts, body)).await;
+                    // The other connections that are ready have their turn before this
+                    // one writes. Answers then leave together, and a client on this
+                    // machine is woken once for many of them.
+                    tokio::task::yield_now().await;
                     let response = result
                         .and_then(|response| response::check(response, bodiless))
                         .unwrap_or_else(|failure| {

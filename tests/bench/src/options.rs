@@ -115,15 +115,11 @@ impl Options {
 
     /// The numbers behind `--quick` and its absence.
     pub fn plan(&self) -> Plan {
-        let (seconds, rounds, starts, first_starts) = if self.quick {
-            (2, 3, 5, 1)
-        } else {
-            (4, 5, 20, 3)
-        };
+        let (seconds, rounds, first_starts) = if self.quick { (2, 3, 1) } else { (4, 5, 3) };
         Plan {
             round: Duration::from_secs(seconds),
             rounds,
-            starts,
+            starts: 20,
             first_starts,
             alike: 20,
             large_alike: 10,
