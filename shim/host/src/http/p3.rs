@@ -120,8 +120,8 @@ impl Shared {
                 None => self.instantiate().await?,
             };
             match instance.offer(job) {
-                Ok(()) => return Ok(instance),
-                Err(refused) => job = refused,
+                None => return Ok(instance),
+                Some(refused) => job = refused,
             }
         }
     }

@@ -126,23 +126,19 @@ impl Instance {
             && self.desk.served.load(Relaxed) < reuse.requests
     }
 
-    /// Hands a request over and runs the guest as far as it goes.
-    ///
-    /// # Errors
-    /// The request itself, where the guest does not take it now.
-    pub(super) fn offer(self: &Arc<Self>, job: Job) -> Result<(), Job> {
+    /// Hands a request over and runs the guest as far as it goes. Gives the request
+    /// back where the guest does not take it now.
+    pub(super) fn offer(self: &Arc<Self>, job: Job) -> Option<Job> {
         match &mut *self.desk.job() {
-            Some(_) => return Err(job),
+            Some(_) => return Some(job),
             none => *none = Some(job),
         }
         self.drive();
-        match self.desk.job().take() {
-            None => Ok(()),
-            Some(job) => {
-                self.desk.reluctant.store(true, Relaxed);
-                Err(job)
-            }
+        let refused = self.desk.job().take();
+        if refused.is_some() {
+            self.desk.reluctant.store(true, Relaxed);
         }
+        refused
     }
 
     /// Runs the guest until it waits for something.
