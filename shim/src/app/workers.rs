@@ -61,6 +61,8 @@ impl Drop for HeldSignals {
 /// Where the kernel has no room; those that exist already are ended.
 pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
     let mut others = Vec::new();
+    // SAFETY: no preconditions.
+    let first = unsafe { libc::getpid() };
     for number in 1..workers {
         // SAFETY: the process has one thread (the caller's promise), so the child
         // finds every lock as its parent left it.
@@ -69,6 +71,11 @@ pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
                 // Without the first worker nobody would end the others.
                 // SAFETY: no pointers are passed.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                // It may have gone before this one asked to be told.
+                // SAFETY: no preconditions.
+                if unsafe { libc::getppid() } != first {
+                    return Err(std::io::Error::other("the first worker has ended"));
+                }
                 // A terminal's signals go to the first, which passes them on once.
                 // SAFETY: no pointers are passed.
                 unsafe { libc::setpgid(0, 0) };
