@@ -9,7 +9,7 @@ export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(shell gcc -print-multiarch 2>/dev/null 
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT := target/$(TARGET)/debug
 RELEASE := target/$(TARGET)/release
-# What releases are optimised for. Another compiler takes no notice of it.
+# What releases are optimised for. A newer compiler reads it too, an older one refuses it.
 PROFILE := $(CURDIR)/shim/skiff.profdata
 
 help: ## show this list
