@@ -21,6 +21,10 @@ pub const LISTEN_IN_POD: SocketAddr = address(Ipv4Addr::UNSPECIFIED, 80);
 /// Where `skiff run` listens: what `spin up` does, and out of reach for others.
 pub const LISTEN_ON_LAPTOP: SocketAddr = address(Ipv4Addr::LOCALHOST, 3000);
 
+/// As long as a cluster may take to send its connections elsewhere; CoreDNS lingers for
+/// the same time. A pod that nobody calls goes after the first second.
+pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(5);
+
 /// Below Kubernetes' default grace period of 30 s, with time left to exit.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -67,6 +71,7 @@ pub struct Settings {
     pub retain: Option<BTreeSet<String>>,
     pub max_instance_memory: Option<u64>,
     pub request_timeout: Option<Duration>,
+    pub shutdown_delay: Option<Duration>,
     pub drain_timeout: Duration,
     pub max_instances: NonZeroU32,
     pub queue_timeout: Duration,
@@ -94,6 +99,7 @@ impl Default for Settings {
             retain: None,
             max_instance_memory: None,
             request_timeout: None,
+            shutdown_delay: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             max_instances: const { NonZeroU32::new(Limits::DEFAULT_INSTANCES).unwrap() },
             queue_timeout: Limits::DEFAULT_QUEUE,

@@ -112,6 +112,7 @@ fn trigger_settings(settings: &Settings) -> skiff_trigger::Settings {
         idle_timeout: settings.idle_timeout,
         max_connections: settings.max_connections.get() as usize,
         max_body_bytes: settings.max_request_body,
+        shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
         drain_limit: settings.drain_timeout,
         access_log: settings.access_log,
         ..skiff_trigger::Settings::default()
@@ -207,7 +208,7 @@ fn lead(
         tokio::pin!(own);
         let code = tokio::select! {
             number = signals.next() => {
-                tracing::info!(signal = number, "Stopping: no new connections, running requests are finished");
+                tracing::info!(signal = number, "Stopping: running requests are finished");
                 ExitCode::Success
             }
             (lost, killed) = lose(others, changes) => {

@@ -73,10 +73,24 @@ pub(super) const TABLE: &[Row] = &[
         show: |s| optional(s.request_timeout, parse::show_duration),
     },
     Row {
+        name: "SKIFF_SHUTDOWN_DELAY",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long new connections are still taken after SIGTERM, at most, while the health endpoint answers 503 and the cluster learns of it. Over as soon as none has come for a second.",
+        set: |s, v| parse::duration(v).map(|v| s.shutdown_delay = Some(v)),
+        show: |s| match s.shutdown_delay {
+            Some(delay) => parse::show_duration(delay),
+            None => format!(
+                "{} in a pod, none with `skiff run`",
+                parse::show_duration(super::SHUTDOWN_DELAY_IN_POD)
+            ),
+        },
+    },
+    Row {
         name: "SKIFF_DRAIN_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
-        meaning: "How long requests that run at SIGTERM may go on. Keep it below the pod's terminationGracePeriodSeconds.",
+        meaning: "How long requests may go on after SIGTERM, the shutdown delay included. Keep it below the pod's terminationGracePeriodSeconds.",
         set: |s, v| parse::duration(v).map(|v| s.drain_timeout = v),
         show: |s| parse::show_duration(s.drain_timeout),
     },

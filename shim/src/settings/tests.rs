@@ -131,6 +131,6 @@ fn the_table_has_a_row_for_each_setting() {
     let table = markdown_table();
     assert_eq!(table.lines().count(), table::TABLE.len() + 2);
     assert!(table.contains(
-        "| `SKIFF_DRAIN_TIMEOUT` | duration | 25s | How long requests that run at SIGTERM may go on."
+        "| `SKIFF_DRAIN_TIMEOUT` | duration | 25s | How long requests may go on after SIGTERM, the shutdown delay included."
     ));
 }

@@ -16,7 +16,7 @@ use super::plan::{Plan, Source};
 use super::report::write_termination_message;
 use crate::app::{self, App, Extras};
 use crate::exit::{ExitCode, code_of};
-use crate::settings::{self, LISTEN_IN_POD, Settings};
+use crate::settings::{self, LISTEN_IN_POD, SHUTDOWN_DELAY_IN_POD, Settings};
 
 /// What the process is called in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
@@ -89,7 +89,7 @@ fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
 fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Result<i32> {
     let plan = plan()?;
     termination_message.clone_from(&plan.termination_message);
-    let (settings, warnings) = Settings::from_environment()?;
+    let (mut settings, warnings) = Settings::from_environment()?;
     crate::cli::start_logging(settings.log_level);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -118,6 +118,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     };
     let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
     let listen = settings.listen.unwrap_or(LISTEN_IN_POD);
+    settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     app::serve(app, &settings, listen, |_| {
         status.ready().context("cannot tell the shim")
     })

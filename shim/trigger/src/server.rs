@@ -25,6 +25,10 @@ use crate::{Counters, Handler, Settings};
 /// memory: long enough for requests to end, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whoever has sent no connection for this long to a server that is going has learnt
+/// of it. Kubernetes' proxies write their rules at most once a second.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -127,9 +131,9 @@ impl Server {
         self.counters.clone()
     }
 
-    /// Serves until `shutdown` is ready, then accepts no more, finishes what runs, and
-    /// returns at the drain limit at the latest. Dropping the future ends everything
-    /// at once.
+    /// Serves until `shutdown` is ready, then fails its health, goes on accepting for
+    /// the shutdown delay, finishes what runs, and returns at the drain limit at the
+    /// latest. Dropping the future ends everything at once.
     ///
     /// Runs on the runtime that polls it, which is meant to be a current-thread one,
     /// with its I/O and time drivers on; several servers on one port
@@ -158,8 +162,11 @@ impl Server {
         connections
             .accept_until(&listener, self.settings.max_connections, shutdown)
             .await;
+        let told = Instant::now();
+        connections.leave(&listener, &self.settings).await;
         connections.accept_rest(listener.into_std()?);
-        Ok(connections.drain(self.settings.drain_limit).await)
+        let left = self.settings.drain_limit.saturating_sub(told.elapsed());
+        Ok(connections.drain(left).await)
     }
 }
 
@@ -207,6 +214,28 @@ impl<H: Handler> Connections<H> {
                 accepted = listener.accept(), if pause.is_none() && self.tasks.len() < most => {
                     pause = self.accepted(accepted);
                 }
+            }
+        }
+    }
+
+    /// Says that it is going, and goes on accepting from those who have not heard.
+    async fn leave(&mut self, listener: &TcpListener, settings: &Settings) {
+        let end = Instant::now() + settings.shutdown_delay.min(settings.drain_limit);
+        self.limits.leave();
+        // Clients of HTTP/2 can be told at once, those of HTTP/1 with an answer.
+        let http2 = self.watches.values().filter(|watch| watch.is_http2());
+        http2.for_each(|watch| watch.order(DRAIN));
+        loop {
+            let before = self.limits.counters.connections.load(Relaxed);
+            let pause = QUIET.min(end.saturating_duration_since(Instant::now()));
+            if pause.is_zero() {
+                return;
+            }
+            let over = tokio::time::sleep(pause);
+            self.accept_until(listener, settings.max_connections, over)
+                .await;
+            if self.limits.counters.connections.load(Relaxed) == before {
+                return;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
+use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -61,8 +61,9 @@ impl<H: Handler> Service<H> {
                     tracing::debug!(error = %refused, peer = %exchange.watch().peer, "connection closed");
                     Err(refused)
                 }
-                Plan::Answer(response) => {
+                Plan::Answer(mut response) => {
                     exchange.answers(response.status());
+                    announce_close(&mut response, exchange.watch());
                     Ok(response.map(|body| Outgoing::new(body, exchange)))
                 }
                 Plan::Call(callee, spin) => {
@@ -75,12 +76,13 @@ impl<H: Handler> Service<H> {
                     // one writes. Answers then leave together, and a client on this
                     // machine is woken once for many of them.
                     tokio::task::yield_now().await;
-                    let response = result
+                    let mut response = result
                         .and_then(|response| response::check(response, bodiless))
                         .unwrap_or_else(|failure| {
                             failure.answer(component, &exchange.watch().limits.counters)
                         });
                     exchange.answers(response.status());
+                    announce_close(&mut response, exchange.watch());
                     Ok(response.map(|body| Outgoing::of_component(body, component, exchange)))
                 }
             }
@@ -100,7 +102,7 @@ impl<H: Handler> Service<H> {
         let routes = self.routes.load();
         let path = parts.uri.path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
-            return Plan::Answer(routes.well_known(name));
+            return Plan::Answer(routes.well_known(name, limits.is_leaving()));
         }
         match routes.find(path) {
             None => answer(StatusCode::NOT_FOUND),
@@ -159,6 +161,16 @@ impl<H: Handler> Service<H> {
             Ok(()) => Plan::Call(callee.clone(), None),
             Err(failure) => fail(failure),
         }
+    }
+}
+
+/// Tells a client of HTTP/1 that the server is going, so that its next request takes a
+/// new connection, and with it perhaps another server.
+fn announce_close(response: &mut Response<ResponseBody>, watch: &Watch) {
+    if watch.limits.is_leaving() && !watch.is_http2() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -43,6 +43,10 @@ pub const DEFAULT_MAX_STREAMS: u32 = 100;
 /// once is the rapid-reset attack, and the connection is closed.
 pub const DEFAULT_MAX_RESETS: usize = 20;
 
+/// None: who ends a server by hand wants it gone. Where something balances load over
+/// servers, its owner gives it the time to look elsewhere.
+pub const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::ZERO;
+
 /// Kubernetes kills after 30 seconds; the rest of the way down needs a little of it.
 pub const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
@@ -78,6 +82,10 @@ pub struct Settings {
     pub max_streams: u32,
     /// HTTP/2 streams that may be reset before they are taken up.
     pub max_resets: usize,
+    /// How long connections are still taken once the server was told to stop, at most:
+    /// whoever balances load learns of it a little later. It is over as soon as none has
+    /// come for a second, and it is part of the drain limit.
+    pub shutdown_delay: Duration,
     /// How long running requests may take once the server was told to stop.
     pub drain_limit: Duration,
     /// One log line for each request.
@@ -100,6 +108,7 @@ impl Default for Settings {
             max_buffer_bytes: DEFAULT_MAX_BUFFER_BYTES,
             max_streams: DEFAULT_MAX_STREAMS,
             max_resets: DEFAULT_MAX_RESETS,
+            shutdown_delay: DEFAULT_SHUTDOWN_DELAY,
             drain_limit: DEFAULT_DRAIN_LIMIT,
             access_log: false,
             backlog: DEFAULT_BACKLOG,

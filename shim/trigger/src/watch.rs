@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) max_body_bytes: u64,
     pub(crate) max_header_count: usize,
     pub(crate) access_log: bool,
+    /// Whether the server was told to stop.
+    leaving: AtomicBool,
     header_ticks: u64,
     idle_ticks: u64,
     body_ticks: u64,
@@ -60,6 +62,7 @@ impl Limits {
             max_body_bytes: settings.max_body_bytes.unwrap_or(u64::MAX),
             max_header_count: settings.max_header_count,
             access_log: settings.access_log,
+            leaving: AtomicBool::new(false),
             header_ticks: clock.ticks(settings.header_timeout),
             idle_ticks: clock.ticks(settings.idle_timeout),
             body_ticks: clock.ticks(settings.body_timeout),
@@ -67,6 +70,16 @@ impl Limits {
             parting_ticks: clock.ticks(PARTING),
             clock,
         }
+    }
+
+    /// From now on health says that the server is going, and so does each answer of
+    /// HTTP/1.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
     }
 }
 

@@ -146,8 +146,9 @@ impl<H> Router<H> {
     }
 
     /// Answers a path under [`WELL_KNOWN`], given without the prefix.
-    pub(crate) fn well_known(&self, name: &str) -> Response<ResponseBody> {
+    pub(crate) fn well_known(&self, name: &str, leaving: bool) -> Response<ResponseBody> {
         let mut response = match name {
+            "health" if leaving => Response::new(ResponseBody::from("Stopping")),
             "health" => Response::new(ResponseBody::from("OK")),
             "info" => {
                 let mut response = Response::new(ResponseBody::from(self.info.clone()));
@@ -158,9 +159,11 @@ impl<H> Router<H> {
             }
             _ => Response::new(ResponseBody::Empty),
         };
-        if !matches!(name, "health" | "info") {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        }
+        *response.status_mut() = match name {
+            "health" if leaving => StatusCode::SERVICE_UNAVAILABLE,
+            "health" | "info" => StatusCode::OK,
+            _ => StatusCode::NOT_FOUND,
+        };
         response
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn cases() -> Vec<Case> {
         sigterm_lets_a_request_in_flight_finish,
         work_after_an_answer_is_finished_before_the_end,
         a_request_over_the_drain_time_is_cut_off,
-        nothing_is_accepted_after_sigterm,
+        a_pod_is_reached_until_the_cluster_has_heard_that_it_goes,
+        nothing_is_accepted_after_sigterm_and_the_shutdown_delay,
         a_linux_container_runs_beside_a_wasm_one,
         a_taken_port_is_told,
         a_container_can_be_replaced_in_its_pod,
@@ -100,8 +101,30 @@ async fn a_request_over_the_drain_time_is_cut_off(node: Arc<Node>) -> anyhow::Re
     Ok(())
 }
 
-async fn nothing_is_accepted_after_sigterm(node: Arc<Node>) -> anyhow::Result<()> {
-    let served = Served::start(&node, "closes", &app(&node, "sleep").await?).await?;
+async fn a_pod_is_reached_until_the_cluster_has_heard_that_it_goes(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let served = Served::start(&node, "lingers", &app(&node, "sleep").await?).await?;
+    let stop = served.container.stop(GRACE);
+    let asks = async {
+        while served.get("/.well-known/spin/health").await?.status != 503 {}
+        let reply = served.get("/?ms=1").await?;
+        assert_eq!(reply.text(), "slept 1 ms\n");
+        assert_eq!(reply.header("connection"), "close");
+        anyhow::Ok(())
+    };
+    let (stopped, asked) = tokio::join!(stop, asks);
+    stopped?;
+    asked?;
+    served.pod.remove().await?;
+    Ok(())
+}
+
+async fn nothing_is_accepted_after_sigterm_and_the_shutdown_delay(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let spec = app(&node, "sleep").await?.env("SKIFF_SHUTDOWN_DELAY", "0s");
+    let served = Served::start(&node, "closes", &spec).await?;
     let asked = in_flight(&served, "/?ms=1500").await?;
     let url = served.pod.url(80, "/?ms=0");
     let stop = served.container.stop(GRACE);
