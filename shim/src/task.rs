@@ -11,24 +11,27 @@ use std::path::Path;
 use std::process::ExitCode as ProcessCode;
 
 use anyhow::Context;
-use containerd_shimkit::Config;
-use containerd_shimkit::sandbox::cli::{Version, shim_main};
 
 use crate::exit::ExitCode;
 
 mod container;
+mod events;
 mod executor;
 mod handover;
 mod instance;
+mod logging;
 mod memory;
 mod mounts;
 mod native;
 mod oom;
+mod options;
 mod plan;
 mod prepare;
 mod reaper;
 mod report;
 mod serve;
+mod service;
+mod shim;
 mod socket;
 
 pub use serve::main as serve_main;
@@ -54,9 +57,6 @@ pub fn prepare_main() -> ProcessCode {
 
 /// The shim. containerd calls it with `start`, `delete` or nothing; a person may
 /// ask for its version.
-///
-/// # Panics
-/// Where containerd's arguments cannot be read, as it then talks to something else.
 pub fn main() -> ProcessCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if args
@@ -67,30 +67,30 @@ pub fn main() -> ProcessCode {
         return ExitCode::Success.into();
     }
     memory::use_one_arena();
-    match containerd_shim::parse(&args) {
-        Ok(flags) if flags.info => {}
-        Ok(flags) if flags.action == "delete" => clean_up(&flags),
-        Ok(flags) if flags.action == "start" => {}
-        Ok(_) => {
+    let flags = match containerd_shim::parse(&args) {
+        Ok(flags) => flags,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::Usage.into();
+        }
+    };
+    if flags.info {
+        return match shim::print_info() {
+            Ok(()) => ExitCode::Success.into(),
+            Err(_) => ExitCode::Internal.into(),
+        };
+    }
+    match flags.action.as_str() {
+        "start" => {}
+        "delete" => clean_up(&flags),
+        _ => {
             socket::remove_at_exit();
             if let Err(error) = memory::start_small_runtime() {
                 eprintln!("{error:#}");
             }
         }
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::Usage.into();
-        }
     }
-    let config = Config {
-        default_log_level: "warn".to_owned(),
-        ..Config::default()
-    };
-    let version = Version {
-        version: env!("CARGO_PKG_VERSION"),
-        revision: revision(),
-    };
-    shim_main::<instance::Instance>(RUNTIME, version, Some(config));
+    shim::run(&flags);
     ExitCode::Success.into()
 }
 

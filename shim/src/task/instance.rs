@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use chrono::{DateTime, Utc};
-use containerd_shimkit::sandbox::{Error, Instance as ShimInstance, InstanceConfig};
+use containerd_shimkit::sandbox::{Error, InstanceConfig};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -77,8 +76,13 @@ impl Owner {
     }
 }
 
-impl ShimInstance for Instance {
-    async fn new(id: String, config: &InstanceConfig) -> Result<Self, Error> {
+impl Instance {
+    /// Makes the container, whose process then waits to be started. What goes wrong is
+    /// told to its owner as well.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with the container and with its application.
+    pub(super) async fn new(id: String, config: &InstanceConfig) -> Result<Self, Error> {
         let mut owner = Owner {
             stderr: config.stderr.clone(),
             termination_message: None,
@@ -88,12 +92,16 @@ impl ShimInstance for Instance {
         created.map_err(|error| owner.told(&error))
     }
 
-    async fn start(&self) -> Result<u32, Error> {
+    /// Starts it, and waits until it serves where it is one of ours.
+    ///
+    /// # Errors
+    /// What its process says went wrong; it is killed then.
+    pub(super) async fn start(&self) -> Result<(), Error> {
         let stderr = hold(&self.owner.stderr);
         let started = self.begin().await;
         memory::give_back();
         match started {
-            Ok(()) => Ok(self.pid as u32),
+            Ok(()) => Ok(()),
             Err(error) => {
                 if let Err(error) = self.send(libc::SIGKILL) {
                     log::warn!("cannot kill container {}: {error}", self.id);
@@ -105,18 +113,30 @@ impl ShimInstance for Instance {
         }
     }
 
-    /// Never waits: a process that hangs must not make its pod impossible to stop.
-    async fn kill(&self, signal: u32) -> Result<(), Error> {
+    /// Sends a signal to its first process, or kills all of them. Never waits: a
+    /// process that hangs must not make its pod impossible to stop.
+    ///
+    /// # Errors
+    /// Where there is no such signal.
+    pub(super) fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
         let number = i32::try_from(signal)
             .map_err(|_| Error::InvalidArgument(format!("signal {signal}")))?;
         self.send(number)
             .map_err(|error| match error.raw_os_error() {
                 Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
                 _ => Error::Stdio(error),
-            })
+            })?;
+        if all && number == libc::SIGKILL {
+            self.sweep();
+        }
+        Ok(())
     }
 
-    async fn delete(&self) -> Result<(), Error> {
+    /// Ends and removes it.
+    ///
+    /// # Errors
+    /// Where its process does not end, or something of it cannot be removed.
+    pub(super) async fn delete(&self) -> Result<(), Error> {
         self.send(libc::SIGKILL)?;
         // Nothing else may look at its cgroup while that is removed.
         if timeout(KILL_DEADLINE, self.wait()).await.is_err() {
@@ -128,14 +148,37 @@ impl ShimInstance for Instance {
         deleted.map_err(|error| Error::Any(anyhow!("{error:#}")))
     }
 
-    async fn wait(&self) -> (u32, DateTime<Utc>) {
-        let Ended { code, at } = self.exit.wait().await;
-        self.settled.get_or_init(async || self.settle(code)).await;
-        (code, at)
+    /// Waits until its first process has ended.
+    pub(super) async fn wait(&self) -> Ended {
+        let ended = self.exit.wait().await;
+        let settle = async || self.settle(ended.code);
+        self.settled.get_or_init(settle).await;
+        ended
     }
-}
 
-impl Instance {
+    /// How its first process ended, if it did.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.exit.now()
+    }
+
+    /// The number of its first process.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.cast_unsigned()
+    }
+
+    /// The numbers of its processes. None where it has ended.
+    pub(super) fn processes(&self) -> Option<Vec<u32>> {
+        if self.ended().is_some() {
+            return None;
+        }
+        let listed = self.kills.as_ref().map(oom::Counter::processes);
+        let mut processes = listed.unwrap_or_default();
+        if !processes.contains(&self.pid()) {
+            processes.push(self.pid());
+        }
+        Some(processes)
+    }
+
     async fn begin(&self) -> anyhow::Result<()> {
         let status = self
             .status

@@ -30,6 +30,16 @@ impl Counter {
         // A group that is gone tells nothing any more.
         fs::read_to_string(&self.0).is_ok_and(|text| kills(&text) > 0)
     }
+
+    /// The processes that are in the group.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let listed = fs::read_to_string(self.0.with_file_name("cgroup.procs"));
+        let numbers = listed.unwrap_or_default();
+        numbers
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect()
+    }
 }
 
 /// Reads the lines of `/proc/<pid>/cgroup`: `0::/path` in version 2,

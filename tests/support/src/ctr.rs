@@ -232,6 +232,19 @@ impl Containerd {
             .map(drop)
     }
 
+    /// The processes of a task, by containerd's account.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such task, or its shim does not tell.
+    pub async fn task_processes(&self, task: &Task) -> Result<Vec<u32>, CtrError> {
+        let table = self.ctr(&["tasks", "ps", &task.id]).await?;
+        let numbers = table
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        Ok(numbers.filter_map(|number| number.parse().ok()).collect())
+    }
+
     /// Ends and deletes whatever tasks and containers tests left.
     pub(crate) async fn remove_all_tasks(&self) -> Result<(), CtrError> {
         let containers = self.ctr(&["containers", "list", "--quiet"]).await?;

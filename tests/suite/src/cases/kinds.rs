@@ -75,6 +75,9 @@ pub(super) async fn task_answers(
         reply = http::get_until_ok(&url, SOON) => reply,
         () = task.ended() => anyhow::bail!("it ended: {:?}", task.finished().await?),
     };
+    // A restarted containerd clears away shims that do not tell.
+    let processes = node.containerd().task_processes(&task).await?;
+    ensure!(!processes.is_empty(), "the task has no processes");
     node.containerd().signal_task(&task, "SIGTERM").await?;
     let finished = task.finished().await?;
     let reply = reply.with_context(|| format!("the task: {finished:?}"))?;
