@@ -1,0 +1,76 @@
+//! Why an application does not run on a node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use containerd_client::tonic::{Code, Status};
+
+use super::HelloError;
+use crate::host::HostError;
+
+/// Why an application does not run on this node.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The hello is not whole.
+    #[error("the hello of the installer's image cannot be used")]
+    Hello(#[from] HelloError),
+    /// containerd does not listen.
+    #[error("containerd does not listen at `{}`", socket.display())]
+    Connect {
+        /// Its socket on the node.
+        socket: PathBuf,
+        /// What was said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// containerd, or the shim through it, refuses.
+    #[error("cannot {what}: {message}")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// What containerd says.
+        message: String,
+    },
+    /// It does not end.
+    #[error("the hello did not end within {} s", within.as_secs())]
+    TooLate {
+        /// The limit.
+        within: Duration,
+    },
+    /// It ended, and not well.
+    #[error("the hello ended with {status} and not with 0; it said: {output}")]
+    Status {
+        /// Its exit status.
+        status: u32,
+        /// All that it printed.
+        output: String,
+    },
+    /// It ended well without a word.
+    #[error("the hello printed `{output}` and not `{expected}`")]
+    Output {
+        /// What it printed.
+        output: String,
+        /// What it should have.
+        expected: String,
+    },
+    /// A file for its output cannot be used.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Something of it is still there.
+    #[error("the hello ran, but what it left cannot be removed")]
+    NotCleared(#[source] Box<CheckError>),
+}
+
+pub(super) fn refused(what: &'static str) -> impl Fn(Status) -> CheckError {
+    move |status| CheckError::Refused {
+        what,
+        message: status.message().to_owned(),
+    }
+}
+
+/// That there is nothing to remove is as good as its removal.
+pub(super) fn gone<T>(what: &'static str, removed: Result<T, Status>) -> Result<(), CheckError> {
+    match removed {
+        Err(status) if status.code() == Code::NotFound => Ok(()),
+        removed => removed.map(drop).map_err(refused(what)),
+    }
+}

@@ -1,0 +1,359 @@
+//! containerd's configuration as text that other people wrote: what it says, and
+//! how a handler gets in and out of it without a change to any other byte.
+//!
+//! What is added is a block between two marks at the end of the file. A table can
+//! be continued there in nearly every file, and what was added in one piece goes
+//! in one piece. Where tables are written inline or as dotted keys they cannot be
+//! continued, and the handler is put between them (`inside`).
+
+mod block;
+mod inside;
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Document, Item, TableLike};
+
+use crate::{HANDLER, RUNTIME};
+
+pub use block::{block, block_in, drop_in, fresh, was_fresh, with_block, without_block};
+
+/// Names by which plugins that answer the kubelet are turned off.
+const CRI: &[&str] = &[
+    "cri",
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.runtime",
+    "io.containerd.cri.v1.images",
+];
+
+/// Why a configuration stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is no TOML.
+    #[error("`{}` is no TOML, at line {line}", path.display())]
+    Malformed {
+        /// The file on the node.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong there.
+        source: Box<toml_edit::TomlError>,
+    },
+    /// It is of a version that is not served.
+    #[error(
+        "`{}` is a configuration of version {version}, and handlers are added to versions 2 to 4; \
+         `containerd config migrate` makes a newer one of it", path.display()
+    )]
+    Version {
+        /// The file on the node.
+        path: PathBuf,
+        /// What it says, or 1 where it says nothing.
+        version: i64,
+    },
+    /// containerd does not talk to the kubelet at all.
+    #[error(
+        "`{}` turns `{plugin}` off at line {line}, so no pod can run on this containerd; \
+         take it out of `disabled_plugins`", path.display()
+    )]
+    Disabled {
+        /// The file on the node.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// The plugin.
+        plugin: String,
+    },
+    /// Somebody else has a handler of that name.
+    #[error(
+        "`{}` has a handler `{HANDLER}` at line {line} that is not ours: its type is `{kind}` \
+         and not `{RUNTIME}`; rename it or take it out", path.display()
+    )]
+    Taken {
+        /// The file on the node.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// Its type.
+        kind: String,
+    },
+    /// A file that this one imports has such a handler.
+    #[error(
+        "a file that `{}` imports has a handler `{HANDLER}` that is not ours: its type is `{kind}` \
+         and not `{RUNTIME}`; rename it or take it out", path.display()
+    )]
+    TakenElsewhere {
+        /// The main file on the node.
+        path: PathBuf,
+        /// Its type.
+        kind: String,
+    },
+    /// There is no place for the handler.
+    #[error("`{}` cannot take a handler: `{key}` is no table", path.display())]
+    NoTable {
+        /// The file on the node.
+        path: PathBuf,
+        /// What should be one.
+        key: String,
+    },
+}
+
+/// Where handlers are in a configuration: which plugin serves the kubelet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Version 2, of containerd 1.x.
+    Two,
+    /// Version 3 and later, of containerd 2.x.
+    Three,
+}
+
+impl Family {
+    /// What a version's handlers are found by; none for one that is not known.
+    pub fn of_version(version: i64) -> Option<Self> {
+        match version {
+            2 => Some(Self::Two),
+            3 | 4 => Some(Self::Three),
+            _ => None,
+        }
+    }
+
+    /// The name of the plugin that has the handlers.
+    pub fn plugin(self) -> &'static str {
+        match self {
+            Self::Two => "io.containerd.grpc.v1.cri",
+            Self::Three => "io.containerd.cri.v1.runtime",
+        }
+    }
+
+    /// The version to write into a new file.
+    fn version(self) -> i64 {
+        match self {
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
+/// The handler as containerd is told of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Handler {
+    /// The shim, where containerd does not find it by its name.
+    pub path: Option<PathBuf>,
+    /// What containers begin from, as those of the default runtime do.
+    pub base_spec: Option<String>,
+    /// Whether systemd makes the cgroups, as for the default runtime.
+    pub systemd_cgroup: bool,
+    /// Runtimes that have to be named with it. containerd 1.x has one without being
+    /// told, and forgets it when it is told of another.
+    pub others: toml::Table,
+}
+
+/// What a configuration says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What its handlers are found by.
+    pub family: Family,
+    /// Files that belong to it.
+    pub imports: Vec<String>,
+    /// Whether somebody has put our handler into it by hand.
+    pub by_hand: bool,
+    /// Whether it names any runtime.
+    pub has_runtimes: bool,
+    /// Whether there is nothing in it.
+    pub empty: bool,
+}
+
+/// Reads a configuration from which our block was taken. `fallback` is what a
+/// file without anything in it would be.
+///
+/// # Errors
+///
+/// Where it must not be changed.
+pub fn read(text: &str, path: &Path, fallback: Family) -> Result<Said, ConfigError> {
+    let document = parse(text, path)?;
+    let table = document.as_table();
+    if let Some((plugin, line)) = disabled(&document, text) {
+        let path = path.to_owned();
+        return Err(ConfigError::Disabled { path, line, plugin });
+    }
+    if table.is_empty() {
+        return Ok(Said {
+            family: fallback,
+            imports: Vec::new(),
+            by_hand: false,
+            has_runtimes: false,
+            empty: true,
+        });
+    }
+    let version = table.get("version").and_then(Item::as_integer).unwrap_or(1);
+    let family = Family::of_version(version).ok_or_else(|| ConfigError::Version {
+        path: path.to_owned(),
+        version,
+    })?;
+    let imports = table.get("imports").and_then(Item::as_array);
+    let imports = imports.into_iter().flatten();
+    Ok(Said {
+        family,
+        imports: imports
+            .filter_map(|import| import.as_str().map(str::to_owned))
+            .collect(),
+        by_hand: by_hand(&document, text, path)?,
+        has_runtimes: runtimes(&document, family).is_some_and(|table| !table.is_empty()),
+        empty: false,
+    })
+}
+
+/// Checks that it is TOML at all.
+fn parse<'a>(text: &'a str, path: &Path) -> Result<Document<&'a str>, ConfigError> {
+    Document::parse(text).map_err(|source| ConfigError::Malformed {
+        path: path.to_owned(),
+        line: line_of(text, source.span().map_or(0, |span| span.start)),
+        source: Box::new(source),
+    })
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.matches('\n').count() + 1
+}
+
+fn disabled(document: &Document<&str>, text: &str) -> Option<(String, usize)> {
+    let plugins = document.as_table().get("disabled_plugins")?.as_array()?;
+    let hit = plugins
+        .iter()
+        .find(|plugin| plugin.as_str().is_some_and(|name| CRI.contains(&name)))?;
+    let line = line_of(text, hit.span().map_or(0, |span| span.start));
+    Some((hit.as_str()?.to_owned(), line))
+}
+
+/// Whether a handler of our name is there, at either plugin: containerd 2 reads
+/// both.
+fn by_hand(document: &Document<&str>, text: &str, path: &Path) -> Result<bool, ConfigError> {
+    let mut found = false;
+    for family in [Family::Two, Family::Three] {
+        let runtimes = runtimes(document, family);
+        let Some((key, handler)) = runtimes.and_then(|table| table.get_key_value(HANDLER)) else {
+            continue;
+        };
+        let kind = handler
+            .get("runtime_type")
+            .and_then(Item::as_str)
+            .unwrap_or_default();
+        if kind != RUNTIME {
+            let span = handler.span().or_else(|| key.span());
+            return Err(ConfigError::Taken {
+                path: path.to_owned(),
+                line: line_of(text, span.map_or(0, |span| span.start)),
+                kind: kind.to_owned(),
+            });
+        }
+        found = true;
+    }
+    Ok(found)
+}
+
+fn runtimes<'a>(document: &'a Document<&str>, family: Family) -> Option<&'a dyn TableLike> {
+    ["plugins", family.plugin(), "containerd", "runtimes"]
+        .iter()
+        .try_fold(document.as_table() as &dyn TableLike, |table, key| {
+            table.get(key)?.as_table_like()
+        })
+}
+
+/// The text with the handler in it.
+///
+/// # Errors
+///
+/// Where it is no TOML, or has no place for it.
+pub fn with_handler(
+    text: &str,
+    path: &Path,
+    family: Family,
+    handler: &Handler,
+) -> Result<String, ConfigError> {
+    let version = parse(text, path)?.as_table().is_empty();
+    let continued = format!("{text}{}", block(family, handler, version));
+    match Document::parse(continued.as_str()) {
+        Ok(_) => Ok(continued),
+        Err(_) => inside::insert(text, path, family, handler),
+    }
+}
+
+/// The text without a handler that is not in a block, where tables are written
+/// inline; everything else stays as it is.
+///
+/// # Errors
+///
+/// Where it is no TOML.
+pub fn without_handler(text: &str, path: &Path) -> Result<String, ConfigError> {
+    inside::remove(text, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "/etc/containerd/config.toml";
+
+    fn said(text: &str) -> Result<Said, ConfigError> {
+        read(text, Path::new(FILE), Family::Three)
+    }
+
+    fn added(text: &str) -> String {
+        let handler = Handler {
+            systemd_cgroup: true,
+            ..Handler::default()
+        };
+        let family = said(text).expect("a configuration").family;
+        with_handler(text, Path::new(FILE), family, &handler).expect("room for a handler")
+    }
+
+    #[test]
+    fn what_was_added_goes_without_a_trace() {
+        for text in [
+            "version = 2\n",
+            "version = 2",
+            "version = 3 # and\r\n\r\n[grpc]\r\n  address = \"x\"   \r\n",
+            "version = 3\n\n\n# the end\n   ",
+            "",
+            "# nothing but this\n",
+        ] {
+            let with = added(text);
+            assert_eq!(without_block(&with).as_deref(), Some(text), "{with}");
+            let values: toml::Table = toml::from_str(&with).expect("TOML");
+            assert!(values.contains_key("version"), "{with}");
+        }
+    }
+
+    #[test]
+    fn versions_have_their_plugins() {
+        assert!(added("version = 2").contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd"));
+        assert!(added("version = 3").contains("[plugins.\"io.containerd.cri.v1.runtime\".cont"));
+    }
+
+    #[test]
+    fn faults_name_their_lines() {
+        let text = "version = 2\n[plugins]\nx = = 1\n";
+        let error = said(text).expect_err("no TOML");
+        assert_eq!(error.to_string(), format!("`{FILE}` is no TOML, at line 3"));
+        let text = "version = 2\ndisabled_plugins = [\n  \"a\",\n  \"cri\"]\n";
+        let error = said(text).expect_err("off").to_string();
+        assert!(error.contains("turns `cri` off at line 4"), "{error}");
+        let text = "version = 3\n\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.skiff]\nruntime_type = 'io.containerd.other.v1'\n";
+        let error = said(text).expect_err("taken").to_string();
+        assert!(error.contains("at line 3 that is not ours"), "{error}");
+    }
+
+    #[test]
+    fn old_versions_are_refused() {
+        for text in ["version = 1\n", "root = \"/x\"\n", "version = 5\n"] {
+            let error = said(text).expect_err("too old or new");
+            assert!(matches!(error, ConfigError::Version { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_handler_by_hand_is_seen() {
+        let text = "version = 2\nplugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.skiff.runtime_type = 'io.containerd.skiff.v1'\n";
+        assert!(said(text).expect("readable").by_hand);
+        assert!(!said("version = 2\n").expect("readable").by_hand);
+    }
+}

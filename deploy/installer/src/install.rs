@@ -1,0 +1,382 @@
+//! Installing, uninstalling and going back, on one node.
+
+mod error;
+mod lock;
+mod versions;
+mod wait;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::host::{Host, HostError};
+use crate::in_use::{InUse, versions as installed_versions};
+use crate::layouts::{Layout, STATE, Service};
+use crate::node::Node;
+use crate::payload::Payload;
+use crate::plan::{Plan, Step};
+use crate::state::State;
+use crate::target::{Change, Configuration};
+use crate::{PROGRAM, SHIM};
+
+pub use error::{InstallError, NotBack};
+
+/// How long is waited for containerd.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until it answers and offers the handler. It takes a second or two; a node
+    /// that starts a control plane with it may take a minute.
+    pub back_within: Duration,
+    /// Until a distribution has seen a changed file by itself.
+    pub seen_within: Duration,
+    /// Between two questions.
+    pub again: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            back_within: Duration::from_secs(90),
+            seen_within: Duration::from_secs(20),
+            again: Duration::from_millis(100),
+        }
+    }
+}
+
+/// What was done, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The steps, one after the other.
+    pub steps: Vec<Step>,
+    /// Whether containerd was restarted.
+    pub restarted: bool,
+    /// Versions that stay as pods run on them.
+    pub kept: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing was to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && !self.restarted
+    }
+
+    fn add(&mut self, plan: &Plan) {
+        self.steps.extend(plan.steps().iter().cloned());
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| step.fmt(out))?;
+        if self.restarted {
+            writeln!(out, "restart containerd")?;
+        }
+        for version in &self.kept {
+            writeln!(out, "keep version {version}, on which pods run")?;
+        }
+        Ok(())
+    }
+}
+
+/// What works on one node.
+#[derive(Debug)]
+pub struct Installer<'a, N> {
+    host: &'a Host,
+    node: &'a N,
+    limits: Limits,
+}
+
+impl<'a, N: Node> Installer<'a, N> {
+    /// For the node whose root this is.
+    pub fn new(host: &'a Host, node: &'a N, limits: Limits) -> Self {
+        Self { host, node, limits }
+    }
+
+    /// Puts a version on the node and makes it the one that new pods run on. Says
+    /// only what it would do in a dry run.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not possible; the node is then as it was before.
+    pub fn install(&self, payload: &Payload, dry_run: bool) -> Result<Report, InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let change = self.configuration(layout).install()?;
+        let in_use = InUse::look(self.host, layout.home);
+        let mut state = State::read(self.host, layout.home)?.unwrap_or_default();
+        let mut files = self.place_version(layout, payload, &in_use)?;
+        self.lead_links(&mut files, layout, payload.version())?;
+        state.created.extend(new_folders(&files, &change, layout));
+        state.take_version(payload.version());
+        let record = State::path(layout.home);
+        files.file(self.host, &record, Some(state.bytes()))?;
+        let old = self.old_versions(layout, &state, &in_use);
+
+        let mut report = Report {
+            restarted: !change.plan.is_empty() || self.lacks_handler(&change.socket),
+            ..Report::default()
+        };
+        report.add(&files);
+        report.add(&change.plan);
+        report.add(&old);
+        if dry_run {
+            return Ok(report);
+        }
+        files.run(self.host)?;
+        if let Err(error) = change.plan.run(self.host) {
+            files.undo(self.host);
+            return Err(error.into());
+        }
+        if let Err(error) = self.bring_back(layout, &change, report.restarted, true) {
+            files.undo(self.host);
+            return Err(error);
+        }
+        old.run(self.host)?;
+        Ok(report)
+    }
+
+    /// Puts a version on the node that nothing uses yet, so that it can be tried.
+    /// Gives the path of its shim on the node.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not possible; the node is then as it was before.
+    pub fn place(&self, payload: &Payload) -> Result<PathBuf, InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let in_use = InUse::look(self.host, layout.home);
+        let plan = self.place_version(layout, payload, &in_use)?;
+        plan.run(self.host)?;
+        let folder = Path::new(layout.home).join(payload.version());
+        Ok(folder.join(SHIM))
+    }
+
+    /// Takes everything off the node again. Versions on which pods still run stay,
+    /// with what those pods need to be ended; a second run takes them, too.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not possible; the configuration is then as it was before.
+    pub fn uninstall(&self, dry_run: bool) -> Result<Report, InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let change = self.configuration(layout).uninstall()?;
+        let in_use = InUse::look(self.host, layout.home);
+        let state = State::read(self.host, layout.home)?;
+        let mut files = Plan::default();
+        let mut report = Report {
+            restarted: !change.plan.is_empty(),
+            ..Report::default()
+        };
+        if in_use.is_empty() {
+            // Where nothing was installed, nothing is ours, whatever it is called.
+            if state.is_some() || self.host.exists(layout.home) {
+                self.clear(&mut files, layout, &state.unwrap_or_default())?;
+            }
+        } else {
+            let installed = installed_versions(self.host, layout.home);
+            report.kept = installed
+                .into_iter()
+                .filter(|version| !in_use.is_free(version))
+                .collect();
+        }
+        report.add(&change.plan);
+        report.add(&files);
+        if dry_run {
+            return Ok(report);
+        }
+        change.plan.run(self.host)?;
+        if report.restarted {
+            self.bring_back(layout, &change, true, false)?;
+        }
+        files.run(self.host)?;
+        Ok(report)
+    }
+
+    /// Makes the version that was in use before the one that new pods run on.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none.
+    pub fn rollback(&self, dry_run: bool) -> Result<Report, InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let state = State::read(self.host, layout.home)?;
+        let version = state.as_ref().map(|state| state.version.clone());
+        let home = Path::new(layout.home);
+        let there = |previous: &String| self.host.exists(home.join(previous).join(PROGRAM));
+        let Some((state, previous)) = state.and_then(|state| {
+            let previous = state.previous.clone().filter(there)?;
+            Some((state, previous))
+        }) else {
+            return Err(InstallError::NoPrevious { version });
+        };
+        let state = State {
+            version: previous.clone(),
+            previous: None,
+            failed: version,
+            created: state.created,
+        };
+        let mut plan = Plan::default();
+        plan.link(self.host, &home.join("current"), Path::new(&previous))?;
+        plan.file(self.host, &State::path(layout.home), Some(state.bytes()))?;
+        let in_use = InUse::look(self.host, layout.home);
+        let old = self.old_versions(layout, &state, &in_use);
+        let mut report = Report::default();
+        report.add(&plan);
+        report.add(&old);
+        if !dry_run {
+            plan.run(self.host)?;
+            old.run(self.host)?;
+        }
+        Ok(report)
+    }
+
+    /// Writes down that a version failed here, so that it is not tried again, and
+    /// takes it away.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be written.
+    pub fn discard(&self, version: &str) -> Result<(), InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let mut state = State::read(self.host, layout.home)?.unwrap_or_default();
+        state.failed = Some(version.to_owned());
+        let mut plan = Plan::default();
+        plan.file(self.host, &State::path(layout.home), Some(state.bytes()))?;
+        plan.run(self.host)?;
+        let in_use = InUse::look(self.host, layout.home);
+        Ok(self.old_versions(layout, &state, &in_use).run(self.host)?)
+    }
+
+    /// Takes away versions that nothing needs any longer.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot be removed.
+    pub fn tidy(&self) -> Result<Report, InstallError> {
+        let _lock = lock::take(self.host)?;
+        let layout = Layout::detect(self.host)?;
+        let mut report = Report::default();
+        if let Some(state) = State::read(self.host, layout.home)? {
+            let in_use = InUse::look(self.host, layout.home);
+            let old = self.old_versions(layout, &state, &in_use);
+            old.run(self.host)?;
+            report.add(&old);
+        }
+        Ok(report)
+    }
+
+    /// What is installed; `None` where nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be told.
+    pub fn state(&self) -> Result<Option<State>, InstallError> {
+        let layout = Layout::detect(self.host)?;
+        Ok(State::read(self.host, layout.home)?)
+    }
+
+    /// Where containerd listens, and what pods of the handler are told.
+    ///
+    /// # Errors
+    ///
+    /// Where containerd cannot be asked.
+    pub fn running(&self) -> Result<(PathBuf, crate::config::Handler), InstallError> {
+        let layout = Layout::detect(self.host)?;
+        Ok(self.configuration(layout).running()?)
+    }
+
+    fn configuration(&self, layout: &'static Layout) -> Configuration<'_, N> {
+        Configuration::new(self.host, self.node, layout)
+    }
+
+    fn lacks_handler(&self, socket: &Path) -> bool {
+        let handlers = self.node.handlers(self.host, socket);
+        handlers.is_ok_and(|handlers| !wait::is_among(&handlers))
+    }
+
+    /// Has containerd read the changed configuration, and waits until it is back.
+    /// Puts the old one back where it is not.
+    fn bring_back(
+        &self,
+        layout: &Layout,
+        change: &Change,
+        restart: bool,
+        with_handler: bool,
+    ) -> Result<(), InstallError> {
+        let wait = wait::Wait {
+            host: self.host,
+            node: self.node,
+            socket: &change.socket,
+            limits: self.limits,
+        };
+        if !restart {
+            return wait
+                .for_handler(true)
+                .map_err(|source| InstallError::NotWell {
+                    source,
+                    restarted: false,
+                });
+        }
+        let Err(error) = wait.restarted(layout.service, with_handler) else {
+            return Ok(());
+        };
+        if change.plan.is_empty() {
+            return Err(InstallError::NotWell {
+                source: error,
+                restarted: true,
+            });
+        }
+        tracing::error!(%error, "Putting the old configuration back");
+        change.plan.undo(self.host);
+        // What is back may or may not offer the handler: it only has to be back.
+        let service = match layout.service {
+            Service::Watched(units) => Service::Units(units),
+            service => service,
+        };
+        match wait.restarted_with_anything(service) {
+            Ok(()) => Err(InstallError::Restored(error)),
+            Err(after) => Err(InstallError::Lost {
+                change: Box::new(error),
+                after: Box::new(after),
+            }),
+        }
+    }
+
+    /// Everything that is on a node of ours, but the configuration.
+    fn clear(&self, plan: &mut Plan, layout: &Layout, state: &State) -> Result<(), HostError> {
+        self.remove_links(plan, layout)?;
+        for folder in [Some(layout.home), layout.state, Some(STATE)]
+            .into_iter()
+            .flatten()
+        {
+            let path = Path::new(folder);
+            match self.host.entry(path)? {
+                crate::host::Entry::Absent => {}
+                crate::host::Entry::Link(before) => plan.push(Step::Link {
+                    path: path.to_owned(),
+                    before: Some(before),
+                    after: None,
+                }),
+                _ => plan.push(Step::RemoveTree(path.to_owned())),
+            }
+        }
+        for folder in state.created.iter().rev() {
+            if !folder.starts_with(layout.home) {
+                plan.push(Step::RemoveFolder(folder.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folders that were not there before, outside of the one that is removed as a
+/// whole.
+fn new_folders(files: &Plan, change: &Change, layout: &Layout) -> Vec<PathBuf> {
+    let made = files.made_folders().chain(change.plan.made_folders());
+    made.filter(|folder| !folder.starts_with(layout.home))
+        .map(Path::to_owned)
+        .collect()
+}

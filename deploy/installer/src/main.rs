@@ -1,0 +1,194 @@
+//! The command line of the installer. Errors are printed here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode as ProcessCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use skiff_installer::check::{CHECKED_WITHIN, Check};
+use skiff_installer::cluster::Cluster;
+use skiff_installer::daemon::Daemon;
+use skiff_installer::exit::{ExitCode, code_of};
+use skiff_installer::host::Host;
+use skiff_installer::install::{InstallError, Installer, Limits, Report};
+use skiff_installer::node::RealNode;
+use skiff_installer::payload::Payload;
+use skiff_installer::retire::{RETIRED_WITHIN, retire};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+#[command(
+    name = "skiff-installer",
+    version,
+    about = "Puts the shim on a node, and takes it off"
+)]
+struct Arguments {
+    /// Where the node's root is mounted
+    #[arg(long, default_value = "/", value_name = "FOLDER")]
+    host_root: PathBuf,
+    /// The folder of the program and of the hello
+    #[arg(long, default_value = "/payload", value_name = "FOLDER")]
+    payload: PathBuf,
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Put this version on the node; nothing happens where it is there already
+    Install {
+        /// Only print what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take everything off the node
+    Uninstall {
+        /// Only print what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Run a hello through the runtime on this node
+    Check,
+    /// Have new pods run on the version that was in use before
+    Rollback {
+        /// Only print what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Install, check, tell the cluster, and stay; what the DaemonSet runs
+    Daemon {
+        /// The name of this node in the cluster
+        #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+        node_name: String,
+        /// Where the kubelet's probes are answered
+        #[arg(long, default_value = "0.0.0.0:8089", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// Where the kubelet looks for the reason of a failure
+        #[arg(long, default_value = "/dev/termination-log", value_name = "FILE")]
+        termination_message: PathBuf,
+    },
+    /// Take Skiff off all nodes of the cluster; what is run before the chart is deleted
+    Retire {
+        /// Do so although pods still use the runtime
+        #[arg(long)]
+        force: bool,
+        /// How many seconds all nodes may take
+        #[arg(long, default_value_t = RETIRED_WITHIN.as_secs(), value_name = "SECONDS")]
+        within: u64,
+    },
+}
+
+fn main() -> ProcessCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Success
+            };
+            // Nobody can be told that the terminal is gone.
+            error.print().ok();
+            return code.into();
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match run(arguments) {
+        Ok(()) => ExitCode::Success.into(),
+        Err(error) => {
+            eprintln!("skiff-installer: {error:#}");
+            code_of(&error).into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let host = Host::new(arguments.host_root);
+    let node = RealNode::new(runtime.handle().clone());
+    let installer = Installer::new(&host, &node, Limits::default());
+    let payload = || Payload::open(arguments.payload.clone());
+    match arguments.command {
+        Verb::Install { dry_run } => {
+            let payload = payload()?;
+            tell(installer.install(&payload, dry_run), dry_run)
+        }
+        Verb::Uninstall { dry_run } => tell(installer.uninstall(dry_run), dry_run),
+        Verb::Rollback { dry_run } => tell(installer.rollback(dry_run), dry_run),
+        Verb::Check => {
+            let (socket, handler) = installer.running()?;
+            let check = Check {
+                socket,
+                hello: payload()?.hello(),
+                shim: handler.path,
+                within: CHECKED_WITHIN,
+            };
+            runtime.block_on(check.run(&host))?;
+            println!("an application ran on this node");
+            Ok(())
+        }
+        Verb::Daemon {
+            node_name,
+            listen,
+            termination_message,
+        } => {
+            let daemon = Daemon {
+                payload: payload()?,
+                host: host.clone(),
+                node_name,
+                listen,
+                termination_message,
+                limits: Limits::default(),
+            };
+            until_stopped(&runtime, async { Ok(daemon.run().await.map(drop)?) })
+        }
+        Verb::Retire { force, within } => until_stopped(&runtime, async {
+            let cluster = Cluster::find().await?;
+            let within = Duration::from_secs(within);
+            for node in retire(&cluster, force, within).await? {
+                println!("{node} has given everything back");
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Prints what was done, or would be.
+fn tell(report: Result<Report, InstallError>, dry_run: bool) -> anyhow::Result<()> {
+    let report = report?;
+    print!("{report}");
+    if report.is_empty() {
+        println!(
+            "nothing {} done",
+            if dry_run { "would be" } else { "was to be" }
+        );
+    }
+    Ok(())
+}
+
+/// Runs until it ends, or until the kubelet or a person says so. What is installed
+/// stays: an upgrade of the installer is no reason to take a runtime off a node.
+fn until_stopped(
+    runtime: &Runtime,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
+        tokio::select! {
+            done = work => done,
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    })
+}

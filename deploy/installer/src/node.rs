@@ -1,0 +1,224 @@
+//! What of a node is not a file: containerd, which reads its configuration, is
+//! restarted, and answers the kubelet.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::runtime::Handle;
+
+use crate::cri::{self, CriError};
+use crate::dump::DumpError;
+use crate::host::Host;
+use crate::layouts::Service;
+use crate::systemd::{self, SystemdError};
+
+/// Why containerd was not restarted.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// systemd did not do it.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    /// There is nothing to send a signal to.
+    #[error(
+        "systemd does not answer, and no process of containerd is seen; \
+         one is seen with the node's process ids (hostPID)"
+    )]
+    NoProcess,
+    /// The signal was not taken.
+    #[error("cannot tell process {pid} to end")]
+    Signal {
+        /// Its id.
+        pid: i32,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A node's containerd. There is [`RealNode`], and what tests put in its place.
+pub trait Node {
+    /// What containerd makes of a configuration, or has without any; all paths are
+    /// the node's.
+    ///
+    /// # Errors
+    ///
+    /// Where containerd cannot be run or does not take it.
+    fn dump(&self, host: &Host, program: &Path, config: Option<&Path>)
+    -> Result<String, DumpError>;
+
+    /// Makes containerd read its configuration again.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody could be told, or it failed.
+    fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError>;
+
+    /// The handlers that containerd offers to the kubelet.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not answer.
+    fn handlers(&self, host: &Host, socket: &Path) -> Result<Vec<String>, CriError>;
+}
+
+/// The node that the root folder is really of.
+#[derive(Debug, Clone)]
+pub struct RealNode {
+    runtime: Handle,
+}
+
+impl RealNode {
+    /// A node that is talked to on a runtime, from threads that are not its workers.
+    pub fn new(runtime: Handle) -> Self {
+        Self { runtime }
+    }
+}
+
+impl Node for RealNode {
+    fn dump(
+        &self,
+        host: &Host,
+        program: &Path,
+        config: Option<&Path>,
+    ) -> Result<String, DumpError> {
+        let mut command = Command::new(program);
+        enter(&mut command, host.root());
+        dump(command, program, config)
+    }
+
+    fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError> {
+        let units = match service {
+            Service::Units(units) | Service::Watched(units) => units,
+            Service::FirstProcess => return end(host, 1),
+        };
+        match self.runtime.block_on(systemd::restart_first(host, units)) {
+            Err(SystemdError::Unreachable { .. }) => end_containerd(host),
+            restarted => Ok(restarted?),
+        }
+    }
+
+    fn handlers(&self, host: &Host, socket: &Path) -> Result<Vec<String>, CriError> {
+        let located = host.locate(socket).map_err(CriError::Socket)?;
+        self.runtime.block_on(cri::handlers(&located))
+    }
+}
+
+/// Has containerd print what it makes of a configuration.
+///
+/// # Errors
+///
+/// Where it cannot be run or does not take it.
+pub fn dump(
+    mut command: Command,
+    program: &Path,
+    config: Option<&Path>,
+) -> Result<String, DumpError> {
+    match config {
+        Some(config) => command.arg("--config").arg(config).args(["config", "dump"]),
+        None => command.args(["config", "default"]),
+    };
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| DumpError::Run {
+            program: program.to_owned(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    Err(DumpError::Refused {
+        message: last.unwrap_or("it does not say why").to_owned(),
+    })
+}
+
+/// Runs a program of the node in the node's root, with the libraries it expects.
+fn enter(command: &mut Command, root: &Path) {
+    if root == Path::new("/") {
+        return;
+    }
+    let root: PathBuf = root.to_owned();
+    let change = move || {
+        rustix::process::chroot(&root)?;
+        rustix::process::chdir("/")?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls with a path that is
+    // already there, and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(change) };
+}
+
+/// Where systemd cannot be talked to (node images without a message bus), whoever
+/// runs containerd starts it again when it ends. Its pods go on meanwhile.
+fn end_containerd(host: &Host) -> Result<(), RestartError> {
+    let processes = Path::new("/proc");
+    let names = host.names_in(processes).unwrap_or_default();
+    let is_containerd = |name: &&std::ffi::OsString| {
+        let comm = processes.join(name).join("comm");
+        let text = host.read_text(&comm).ok().flatten();
+        text.is_some_and(|text| text.trim_end() == "containerd")
+    };
+    let found = names.iter().find(is_containerd);
+    let pid = found.and_then(|name| name.to_str()?.parse().ok());
+    end(host, pid.ok_or(RestartError::NoProcess)?)
+}
+
+/// Tells a process of the node to end, if its number means the same process here:
+/// without the node's process ids it would be somebody else, or this program.
+fn end(host: &Host, pid: i32) -> Result<(), RestartError> {
+    let name = PathBuf::from(format!("/proc/{pid}/stat"));
+    let there = host.read_text(&name).ok().flatten().map(identity);
+    let here = std::fs::read_to_string(&name).ok().map(identity);
+    let process = Pid::from_raw(pid).filter(|_| there.is_some() && there == here);
+    let process = process.ok_or(RestartError::NoProcess)?;
+    if process == rustix::process::getpid() {
+        return Err(RestartError::NoProcess);
+    }
+    kill_process(process, Signal::TERM).map_err(|source| RestartError::Signal {
+        pid,
+        source: source.into(),
+    })
+}
+
+/// What of a process's status stays as long as it lives: its number, and when it
+/// was started.
+fn identity(stat: String) -> (String, String) {
+    const STARTED: usize = 19;
+    let (first, rest) = stat.rsplit_once(") ").unwrap_or((&stat, ""));
+    let number = first.split(' ').next().unwrap_or_default();
+    let started = rest.split(' ').nth(STARTED).unwrap_or_default();
+    (number.to_owned(), started.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_a_process_that_is_the_same_here_is_told_to_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = Host::new(folder.path());
+        let mut child = Command::new("sleep").arg("60").spawn().expect("started");
+        let pid = i32::try_from(child.id()).expect("a number");
+        let place = folder.path().join(format!("proc/{pid}"));
+        fs::create_dir_all(&place).expect("made");
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("alive");
+        fs::write(place.join("comm"), "containerd\n").expect("written");
+        // On the node that number is a process that was started at another time.
+        fs::write(
+            place.join("stat"),
+            format!("{pid} (containerd) S{}", " 7".repeat(40)),
+        )
+        .expect("written");
+        let error = end_containerd(&host).expect_err("another process");
+        assert!(matches!(error, RestartError::NoProcess), "{error}");
+        fs::write(place.join("stat"), stat).expect("written");
+        end_containerd(&host).expect("told");
+        child.wait().expect("ended");
+    }
+}

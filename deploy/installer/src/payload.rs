@@ -1,0 +1,126 @@
+//! What an installer image brings with it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::PROGRAM;
+
+/// What can be wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// The program is not there.
+    #[error("`{}` is not there; --payload names the folder of the program", path.display())]
+    NoProgram {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The version would be a path, or nothing.
+    #[error(
+        "`{0}` is no version: letters, digits, `.`, `-` and `_` are, and it begins with one of the first two"
+    )]
+    Version(String),
+}
+
+/// One version of what nodes are given.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    folder: PathBuf,
+    version: String,
+}
+
+impl Payload {
+    /// Takes the folder of an installer image: `skiff`, the layout `hello`, and,
+    /// where the version is not the installer's own, a file `version`.
+    ///
+    /// # Errors
+    ///
+    /// Where the program is missing, or the version is none.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, PayloadError> {
+        let folder = folder.into();
+        let file = folder.join("version");
+        let version = match fs::read_to_string(&file) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                env!("CARGO_PKG_VERSION").to_owned()
+            }
+            Err(source) => return Err(PayloadError::Read { path: file, source }),
+        };
+        if !is_version(&version) {
+            return Err(PayloadError::Version(version));
+        }
+        let payload = Self { folder, version };
+        let path = payload.program();
+        if !path.is_file() {
+            return Err(PayloadError::NoProgram { path });
+        }
+        Ok(payload)
+    }
+
+    /// Its version: a folder's name, and the value of a label.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The program that nodes get.
+    pub fn program(&self) -> PathBuf {
+        self.folder.join(PROGRAM)
+    }
+
+    /// The application that checks them, as an OCI layout.
+    pub fn hello(&self) -> PathBuf {
+        self.folder.join("hello")
+    }
+}
+
+/// What may be the value of a label of Kubernetes, and the name of a folder that
+/// is not hidden.
+fn is_version(text: &str) -> bool {
+    const LONGEST_LABEL: usize = 63;
+    let plain = |char: char| char.is_ascii_alphanumeric() || ".-_".contains(char);
+    let at_the_ends = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric());
+    text.len() <= LONGEST_LABEL
+        && text.chars().all(plain)
+        && at_the_ends(text.chars().next())
+        && at_the_ends(text.chars().last())
+        && text != "current"
+}
+
+/// Whether two files hold the same.
+///
+/// # Errors
+///
+/// Where one of them is there and cannot be read.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let sizes = (fs::metadata(one)?.len(), fs::metadata(other));
+    match sizes.1 {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+        Ok(data) if data.len() != sizes.0 => return Ok(false),
+        Ok(_) => {}
+    }
+    Ok(fs::read(one)? == fs::read(other)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_names_a_folder_and_a_label() {
+        for good in ["0.1.0", "1.0.0-rc.1", "0.1.0-dev_2"] {
+            assert!(is_version(good), "{good}");
+        }
+        for bad in ["", "../etc", "1/2", "current", ".1", "1.0+build", "1."] {
+            assert!(!is_version(bad), "{bad}");
+        }
+    }
+}

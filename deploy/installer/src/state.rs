@@ -1,0 +1,89 @@
+//! What the installer writes down about a node, beside the versions on it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Host, HostError};
+
+/// The file's name in the folder of versions.
+const FILE: &str = "installed.json";
+
+/// What can be wrong with what is written down.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// It is not what this program writes.
+    #[error("`{}` on the node was written by a newer installer, or by hand", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// What is installed on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The version in use.
+    pub version: String,
+    /// The version that was in use before, to which `rollback` goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// A version whose self-check failed here. It is not tried again unless
+    /// somebody says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Folders that were not there before the first version came, the outer first.
+    #[serde(default)]
+    pub created: Vec<PathBuf>,
+}
+
+impl State {
+    /// Where it is written down.
+    pub fn path(home: &str) -> PathBuf {
+        Path::new(home).join(FILE)
+    }
+
+    /// What is written down; `None` where nothing is installed.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub fn read(host: &Host, home: &str) -> Result<Option<Self>, StateError> {
+        let path = Self::path(home);
+        let Some(bytes) = host.read(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| StateError::Format { path, source })
+    }
+
+    /// Makes a version the one in use, and the one before the one to go back to.
+    pub fn take_version(&mut self, version: &str) {
+        if self.failed.as_deref() == Some(version) {
+            self.failed = None;
+        }
+        if self.version == version {
+            return;
+        }
+        let before = std::mem::replace(&mut self.version, version.to_owned());
+        self.previous = (!before.is_empty()).then_some(before);
+    }
+
+    /// As it is written down.
+    ///
+    /// # Panics
+    ///
+    /// Never: all of it can be written as JSON, as paths come from constants.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("plain text");
+        bytes.push(b'\n');
+        bytes
+    }
+}

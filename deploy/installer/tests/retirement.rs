@@ -1,0 +1,194 @@
+//! Taking Skiff off a cluster, against an API of a few objects.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use skiff_installer::cluster::{Cluster, READY, UNINSTALL, VERSION};
+use skiff_installer::exit::ExitCode;
+use skiff_installer::retire::{RetireError, retire};
+
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Less than nodes that do answer would need, for one that never does.
+const SOON_OVER: Duration = Duration::from_millis(200);
+
+/// A cluster whose nodes do as they are told, but for those that are stuck.
+#[derive(Clone, Default)]
+struct Api(Arc<Mutex<Objects>>);
+
+#[derive(Default)]
+struct Objects {
+    nodes: BTreeMap<String, Value>,
+    pods: Vec<Value>,
+    stuck: Vec<String>,
+    told: Vec<String>,
+}
+
+impl Api {
+    fn with_nodes(names: &[&str]) -> Self {
+        let api = Self::default();
+        for name in names {
+            let node = json!({
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": { "name": name, "labels": { READY: "true", VERSION: "1.0.0" } },
+            });
+            api.lock().nodes.insert((*name).to_owned(), node);
+        }
+        let other = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "other" } });
+        api.lock().nodes.insert("other".to_owned(), other);
+        api
+    }
+
+    fn add_pod(&self, name: &str, class: Option<&str>, phase: &str) {
+        self.lock().pods.push(json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": "shop" },
+            "spec": { "runtimeClassName": class, "containers": [] },
+            "status": { "phase": phase },
+        }));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Objects> {
+        self.0.lock().expect("no panic")
+    }
+
+    fn cluster(&self) -> Cluster {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.expect("a body").to_bytes();
+                let answer = api.answer(&head.method, head.uri.path(), &body);
+                let answer = Full::new(Bytes::from(answer.to_string()));
+                Ok::<_, Infallible>(Response::new(answer))
+            }
+        });
+        Cluster::new(kube::Client::new(service, "default"))
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Value {
+        let mut objects = self.lock();
+        let list = |kind: &str, items: Vec<Value>| json!({ "apiVersion": "v1", "kind": kind, "metadata": {}, "items": items });
+        match (method, path) {
+            (&Method::GET, "/api/v1/nodes") => {
+                list("NodeList", objects.nodes.values().cloned().collect())
+            }
+            (&Method::GET, "/api/v1/pods") => list("PodList", objects.pods.clone()),
+            (&Method::GET, "/apis/node.k8s.io/v1/runtimeclasses") => {
+                let classes = [
+                    ("skiff", "skiff"),
+                    ("wasmtime-spin-v2", "skiff"),
+                    ("kata", "kata"),
+                ];
+                let classes = classes.map(
+                    |(name, handler)| json!({ "metadata": { "name": name }, "handler": handler }),
+                );
+                list("RuntimeClassList", classes.to_vec())
+            }
+            (&Method::PATCH, path) => {
+                let name = path.rsplit('/').next().expect("a name").to_owned();
+                let patch: Value = serde_json::from_slice(body).expect("JSON");
+                objects.patch(&name, &patch)
+            }
+            other => panic!("nobody should ask {other:?}"),
+        }
+    }
+}
+
+impl Objects {
+    fn patch(&mut self, name: &str, patch: &Value) -> Value {
+        let stuck = self.stuck.contains(&name.to_owned());
+        let node = self.nodes.get_mut(name).expect("a node");
+        merge(node, patch);
+        if node["metadata"]["annotations"][UNINSTALL] == "true" {
+            self.told.push(name.to_owned());
+            if !stuck {
+                let none = json!({ "metadata": { "labels": { READY: null, VERSION: null } } });
+                merge(node, &none);
+            }
+        }
+        node.clone()
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    let into = into.as_object_mut().expect("an object");
+    for (key, value) in patch {
+        if value.is_null() {
+            into.remove(key);
+        } else {
+            merge(into.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_labelled_nodes_give_everything_back() {
+    let api = Api::with_nodes(&["a", "b"]);
+    api.add_pod("native", None, "Running");
+    api.add_pod("boxed", Some("kata"), "Running");
+    api.add_pod("done", Some("skiff"), "Succeeded");
+    let nodes = retire(&api.cluster(), false, WITHIN).await.expect("done");
+    assert_eq!(nodes, ["a", "b"]);
+    let objects = api.lock();
+    assert_eq!(objects.told, ["a", "b"]);
+    for node in objects.nodes.values() {
+        assert_eq!(node["metadata"]["annotations"][UNINSTALL], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn pods_in_use_stop_it_and_ten_are_named() {
+    let api = Api::with_nodes(&["a"]);
+    for number in 0..12 {
+        let class = if number % 2 == 0 {
+            "skiff"
+        } else {
+            "wasmtime-spin-v2"
+        };
+        api.add_pod(&format!("web-{number}"), Some(class), "Running");
+    }
+    let error = retire(&api.cluster(), false, WITHIN).await;
+    let error = error.expect_err("in use");
+    assert_eq!(error.exit_code(), ExitCode::InUse);
+    let text = error.to_string();
+    assert!(
+        text.starts_with("12 pods, ten of which are named"),
+        "{text}"
+    );
+    assert_eq!(text.matches("shop/web-").count(), 10, "{text}");
+    assert!(api.lock().told.is_empty());
+    retire(&api.cluster(), true, WITHIN).await.expect("forced");
+    assert_eq!(api.lock().told, ["a"]);
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_named_and_not_told_for_ever() {
+    let api = Api::with_nodes(&["a", "b"]);
+    api.lock().stuck.push("b".to_owned());
+    let error = retire(&api.cluster(), false, SOON_OVER).await;
+    let error = error.expect_err("b is stuck");
+    assert!(
+        matches!(&error, RetireError::TooLate { nodes, .. } if nodes == &["b"]),
+        "{error}"
+    );
+    let annotation = api.lock().nodes["b"]["metadata"]["annotations"][UNINSTALL].clone();
+    assert_eq!(annotation, Value::Null);
+}
