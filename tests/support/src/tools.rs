@@ -1,5 +1,8 @@
 //! Programs that are built once a checkout and kept in the target folder:
-//! containerd at the versions under test, and the pause program of a pod.
+//! containerd at the versions under test, the pause program of a pod, and what
+//! a whole cluster needs beside them.
+
+mod cluster;
 
 use std::fs::{self, File};
 use std::io;
@@ -9,6 +12,11 @@ use std::process::{Command, Output};
 use sha2::{Digest, Sha256};
 
 use crate::paths;
+
+pub use cluster::{coredns, helm, kubernetes, metrics_server};
+
+/// How to get what builds most of the tools.
+const GO_HINT: &str = "install Go 1.24 or newer (an older one from 1.21 on fetches it)";
 
 /// A release line of containerd that the shim is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,46 +151,39 @@ fn kept(
     Ok(done)
 }
 
-/// Builds inside a module of our own: `go install module@version` refuses a
-/// module that has exclude directives, as containerd 1.7 does.
 fn build_containerd(version: Version, into: &Path) -> Result<(), ToolError> {
-    const HINT: &str = "install Go 1.24 or newer (an older one from 1.21 on fetches it)";
+    let packages = CONTAINERD_PROGRAMS
+        .map(|program| format!("{}/cmd/{program}@v{}", version.module(), version.number()));
     let tool = format!("containerd {}", version.number());
+    go_install(&tool, &packages, CONTAINERD_TAGS, into)
+}
+
+/// Builds programs of public Go modules, each `package@version`, inside a
+/// module of our own: `go install package@version` refuses a module that has
+/// exclude directives, as containerd 1.7 does.
+fn go_install(tool: &str, packages: &[String], tags: &str, into: &Path) -> Result<(), ToolError> {
     let scratch = into.join("module");
     make(&scratch)?;
     write(
         &scratch.join("go.mod"),
         b"module skiff.test/tools\n\ngo 1.24\n",
     )?;
-
-    let packages: Vec<_> = CONTAINERD_PROGRAMS
-        .iter()
-        .map(|program| format!("{}/cmd/{program}", version.module()))
-        .collect();
     let mut get = Command::new("go");
-    get.current_dir(&scratch).arg("get");
-    get.args(
-        packages
-            .iter()
-            .map(|package| format!("{package}@v{}", version.number())),
-    );
-    run(&tool, "go", HINT, get)?;
+    get.current_dir(&scratch).arg("get").args(packages);
+    run(tool, "go", GO_HINT, get)?;
 
     let mut install = Command::new("go");
     install
         .current_dir(&scratch)
         .env("GOBIN", into)
         .env("CGO_ENABLED", "0");
-    install.args([
-        "install",
-        "-trimpath",
-        "-tags",
-        CONTAINERD_TAGS,
-        "-ldflags",
-        "-s -w",
-    ]);
-    install.args(&packages);
-    run(&tool, "go", HINT, install)?;
+    install.args(["install", "-trimpath", "-tags", tags, "-ldflags", "-s -w"]);
+    install.args(
+        packages
+            .iter()
+            .filter_map(|package| package.split('@').next()),
+    );
+    run(tool, "go", GO_HINT, install)?;
     fs::remove_dir_all(&scratch).map_err(|source| ToolError::Write {
         path: scratch,
         source,

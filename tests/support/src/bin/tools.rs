@@ -1,12 +1,23 @@
 //! Builds what the suite and the bench need and prints where it lies, so that
 //! the minutes this takes are a step of their own and not part of a test.
+//! `--cluster` builds what the cluster's tests need as well.
 
 use std::process::ExitCode;
 
 use skiff_test_support::tools::{self, ToolError, Version};
 
 fn main() -> ExitCode {
-    match build() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = args.iter().map(String::as_str).collect();
+    let built = match words[..] {
+        [] => build(),
+        ["--cluster"] => build().and_then(|()| build_cluster()),
+        _ => {
+            eprintln!("usage: tools [--cluster]");
+            return ExitCode::from(2);
+        }
+    };
+    match built {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -24,5 +35,13 @@ fn build() -> Result<(), ToolError> {
         );
     }
     println!("pause: {}", tools::pause()?.display());
+    Ok(())
+}
+
+fn build_cluster() -> Result<(), ToolError> {
+    println!("kubernetes: {}", tools::kubernetes()?.display());
+    println!("helm: {}", tools::helm()?.display());
+    println!("coredns: {}", tools::coredns()?.display());
+    println!("metrics-server: {}", tools::metrics_server()?.display());
     Ok(())
 }
