@@ -42,6 +42,16 @@ pub(crate) const ALL: &[Sample] = &[
         files: &["public"],
     },
     Sample {
+        name: "guestbook",
+        language: Language::Rust,
+        files: &[],
+    },
+    Sample {
+        name: "report",
+        language: Language::Rust,
+        files: &[],
+    },
+    Sample {
         name: "hello-js",
         language: Language::JavaScript,
         files: &[],

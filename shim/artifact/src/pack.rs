@@ -1,4 +1,5 @@
-//! An application made into the artifact that `spin registry push` would push.
+//! An application made into the artifact that `spin registry push` would push, and the
+//! writer of layouts beneath.
 
 mod application;
 mod layout;
@@ -7,7 +8,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use layout::{Blob, Writer};
+
 use crate::Descriptor;
+use crate::oci::media;
 use crate::prepared::files::FilesError;
 use crate::{BuildError, PrepareError};
 
@@ -127,10 +131,11 @@ pub enum PackError {
 /// # Ok::<(), skiff_artifact::pack::PackError>(())
 /// ```
 pub fn to_layout(source: &Path, layout: &Path, options: &Options) -> Result<Packed, PackError> {
-    let writer = layout::Writer::beside(layout)?;
+    let writer = Writer::beside(layout)?;
     let artifact = application::assemble(source, options, &writer)?;
     let layers = artifact.manifest.layers.len();
-    let manifest = writer.finish(&artifact.manifest, options.reference.as_deref())?;
+    let manifest = writer.json(media::MANIFEST, &artifact.manifest)?;
+    writer.finish(&manifest, options.reference.as_deref())?;
     Ok(Packed {
         manifest,
         layers,

@@ -51,6 +51,14 @@ impl Tier {
             Tier::Optimized => "optimized",
         }
     }
+
+    /// Whether its compiler makes code for this processor.
+    pub fn is_available(self) -> bool {
+        match self {
+            Tier::Baseline => cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
+            Tier::Optimized => true,
+        }
+    }
 }
 
 /// How many instances a pool has room for, and how large they may be.
@@ -317,6 +325,14 @@ mod tests {
             let compiler = Compiler::new(tier, false, 1 << 20).unwrap();
             let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
             assert_eq!(compiler.configuration, configuration(runner.engine()));
+        }
+    }
+
+    #[test]
+    fn a_tier_is_available_where_its_compiler_can_be_made() {
+        for tier in [Tier::Baseline, Tier::Optimized] {
+            let compiler = Compiler::new(tier, false, 1 << 20);
+            assert_eq!(compiler.is_ok(), tier.is_available(), "{tier:?}");
         }
     }
 

@@ -235,7 +235,7 @@ pub(super) fn compile(
         let there = cache.find(&optimizing.key(&found.facts.digest))?.is_some();
         large |= !there && found.facts.size >= BASELINE_FROM;
     }
-    if large && baseline(request, cache, concurrency, &mut all)? {
+    if large && Tier::Baseline.is_available() && baseline(request, cache, concurrency, &mut all)? {
         spawn_optimizer(request);
     } else {
         for found in &mut all {

@@ -109,7 +109,8 @@ impl App {
 
     /// Loads the best code there is.
     pub(super) fn load(&self) -> anyhow::Result<Loaded> {
-        for tier in [Tier::Optimized, Tier::Baseline] {
+        let tiers = [Tier::Optimized, Tier::Baseline];
+        for tier in tiers.into_iter().filter(|tier| tier.is_available()) {
             if let Some(loaded) = self.load_tier(tier)? {
                 return Ok(loaded);
             }

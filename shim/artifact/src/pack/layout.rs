@@ -14,22 +14,30 @@ use super::PackError;
 use crate::digest::Hasher;
 use crate::layout::{BLOBS_FOLDER, IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, REF_NAME, blob_path};
 use crate::oci::{SCHEMA_VERSION, media};
-use crate::{Descriptor, Digest, Index, Manifest};
+use crate::{Descriptor, Digest, Index};
 
 /// The whole content of the file by which a layout is known.
 const LAYOUT_MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const COPY_BUFFER: usize = 64 * 1024;
 
-/// A layout that is being written, beside where it will be.
-pub(super) struct Writer {
+/// An OCI layout that is being written, beside where it will be. It appears there
+/// complete, by [`Writer::finish`], or not at all.
+pub struct Writer {
     folder: TempDir,
     target: PathBuf,
     blobs: Cell<u64>,
 }
 
 impl Writer {
-    pub(super) fn beside(target: &Path) -> Result<Self, PackError> {
+    /// Begins a layout that is to appear at `target`, which must not exist yet (or be
+    /// empty).
+    ///
+    /// # Errors
+    ///
+    /// [`PackError::Exists`], and [`PackError::Write`] where the folder around it takes
+    /// no files.
+    pub fn beside(target: &Path) -> Result<Self, PackError> {
         if target.symlink_metadata().is_ok() {
             let empty = fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
             if !empty {
@@ -60,11 +68,28 @@ impl Writer {
     }
 
     /// Adds a blob of bytes.
-    pub(super) fn bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, PackError> {
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, PackError> {
         let mut blob = self.blob()?;
         blob.write_all(bytes)
             .map_err(|source| blob.failed(source))?;
         self.add(media_type, blob)
+    }
+
+    /// Adds a blob of JSON, compact and with members in the order of the type.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    ///
+    /// # Panics
+    ///
+    /// If the type has members that are not named by text.
+    pub fn json(&self, media_type: &str, value: &impl Serialize) -> Result<Descriptor, PackError> {
+        self.bytes(media_type, &json(value))
     }
 
     /// Adds a blob with the content of a file, which has to be the one expected.
@@ -86,7 +111,11 @@ impl Writer {
     }
 
     /// Starts a blob that is written piece by piece.
-    pub(super) fn blob(&self) -> Result<Blob, PackError> {
+    ///
+    /// # Errors
+    ///
+    /// Where its file cannot be made.
+    pub fn blob(&self) -> Result<Blob, PackError> {
         let number = self.blobs.get();
         self.blobs.set(number + 1);
         let path = self.folder.path().join(format!("{number}.part"));
@@ -103,21 +132,25 @@ impl Writer {
     }
 
     /// Names a finished blob by its digest.
-    pub(super) fn add(&self, media_type: &str, blob: Blob) -> Result<Descriptor, PackError> {
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be renamed.
+    pub fn add(&self, media_type: &str, blob: Blob) -> Result<Descriptor, PackError> {
         let digest = blob.hasher.finish();
         let path = blob_path(self.folder.path(), &digest);
         fs::rename(&blob.path, &path).map_err(|source| PackError::Write { path, source })?;
         Ok(Descriptor::new(media_type, digest, blob.size))
     }
 
-    /// Writes the manifest and the index, and puts the layout where it belongs.
-    pub(super) fn finish(
-        mut self,
-        manifest: &Manifest,
-        reference: Option<&str>,
-    ) -> Result<Descriptor, PackError> {
-        let descriptor = self.bytes(media::MANIFEST, &json(manifest))?;
-        let mut named = descriptor.clone();
+    /// Makes `root`, a manifest or index that was added, what the layout is about, and
+    /// puts the layout where it belongs. `reference` is a name for tools that import it.
+    ///
+    /// # Errors
+    ///
+    /// Where the index cannot be written, or something came to be where the layout goes.
+    pub fn finish(mut self, root: &Descriptor, reference: Option<&str>) -> Result<(), PackError> {
+        let mut named = root.clone();
         if let Some(reference) = reference {
             named.annotations = BTreeMap::from([
                 (IMAGE_NAME.to_owned(), reference.to_owned()),
@@ -143,7 +176,7 @@ impl Writer {
         })?;
         // It is not there any more under the name that would be cleaned up.
         self.folder.disable_cleanup(true);
-        Ok(descriptor)
+        Ok(())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PackError> {
@@ -153,7 +186,7 @@ impl Writer {
 }
 
 /// A blob that is being written.
-pub(super) struct Blob {
+pub struct Blob {
     path: PathBuf,
     file: File,
     hasher: Hasher,

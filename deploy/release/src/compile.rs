@@ -1,0 +1,122 @@
+//! Compiling for a platform, on whatever machine this is.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use skiff_release::Platform;
+
+use crate::checkout::{Checkout, run};
+
+/// The version that `setup` builds.
+const LIBSECCOMP: &str = "libseccomp-2.5.4";
+
+/// What the environment must not add to: another caller would not have it.
+const FOREIGN: [&str; 6] = [
+    // Of whoever compiled this program; here the folder's own toolchain file decides.
+    "RUSTUP_TOOLCHAIN",
+    "CARGO",
+    // Cargo takes these in place of what is configured.
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "RUSTC_WRAPPER",
+];
+
+/// Compiles the programs of a checkout.
+pub(crate) struct Compiler<'a> {
+    checkout: &'a Checkout,
+    /// Where cargo works.
+    target_dir: PathBuf,
+    /// Where `setup` puts libraries.
+    tools: PathBuf,
+    /// Folders whose names must not get into binaries, and what stands for them there.
+    renamed: Vec<(PathBuf, &'static str)>,
+}
+
+impl<'a> Compiler<'a> {
+    /// One that works in `target`, with what it needs installed.
+    pub(crate) fn set_up(checkout: &'a Checkout, target: &Path) -> anyhow::Result<Self> {
+        let tools = target.join("tools");
+        let folder = checkout.root.join("deploy/release");
+        run(own(&mut Command::new(folder.join("setup")), &folder).arg(&tools))?;
+        let target_dir = target.join("dist-build");
+        let cargo = home::cargo_home().context("nobody knows where cargo keeps its sources")?;
+        let renamed = vec![
+            (cargo, "/cargo"),
+            (checkout.root.clone(), "/skiff"),
+            (target_dir.clone(), "/target"),
+        ];
+        Ok(Compiler {
+            checkout,
+            target_dir,
+            tools,
+            renamed,
+        })
+    }
+
+    /// Compiles one program of one package, and tells where it is.
+    pub(crate) fn program(
+        &self,
+        platform: Platform,
+        package: &str,
+        program: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let target = platform.target();
+        let linker = format!("{}-gcc", platform.gnu());
+        let name = target.replace('-', "_");
+        let mut cargo = Command::new("cargo");
+        // By itself: packages that are compiled together share what they ask of others.
+        own(&mut cargo, &self.checkout.root.join("deploy/release"))
+            .args(["build", "--release", "--locked", "--package", package])
+            .arg("--manifest-path")
+            .arg(self.checkout.root.join("Cargo.toml"))
+            .args(["--target", target, "--target-dir"])
+            .arg(&self.target_dir)
+            .args(["--config", &format!("target.{target}.linker={linker:?}")])
+            .args(["--config", &self.rustflags(target)])
+            .env("LIBSECCOMP_LINK_TYPE", "static")
+            .env(
+                "LIBSECCOMP_LIB_PATH",
+                self.tools.join(LIBSECCOMP).join(platform.gnu()),
+            )
+            .env("SOURCE_DATE_EPOCH", self.checkout.date.to_string())
+            .env(format!("CC_{name}"), &linker)
+            .env(format!("CFLAGS_{name}"), self.cflags());
+        run(&mut cargo).with_context(|| format!("cannot compile {program} for {platform}"))?;
+        Ok(self.target_dir.join(target).join("release").join(program))
+    }
+
+    /// Besides what `.cargo/config.toml` asks for. The profile was counted on one processor;
+    /// what it tells, which branches and calls are frequent, holds on the others.
+    fn rustflags(&self, target: &str) -> String {
+        let profile = self.checkout.root.join("shim/skiff.profdata");
+        let mut flags = vec![
+            format!("-Cprofile-use={}", profile.display()),
+            "-Cllvm-args=-no-pgo-warn-mismatch".to_owned(),
+        ];
+        for (folder, name) in &self.renamed {
+            flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
+        }
+        format!("target.{target}.rustflags={flags:?}")
+    }
+
+    fn cflags(&self) -> OsString {
+        let mut flags = OsString::new();
+        for (folder, name) in &self.renamed {
+            flags.push("-ffile-prefix-map=");
+            flags.push(folder);
+            flags.push(format!("={name} "));
+        }
+        flags
+    }
+}
+
+/// Makes the command one of `folder`, whose toolchain file rustup then goes by.
+fn own<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command.current_dir(folder)
+}

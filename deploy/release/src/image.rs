@@ -1,0 +1,254 @@
+//! The image that puts Skiff on a node: the installer, and what it installs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SecondsFormat};
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use skiff_artifact::pack::{Blob, PackError, Writer};
+use skiff_artifact::{Descriptor, Digest, Hasher, Index, Manifest, media};
+use tempfile::TempDir;
+
+use crate::{Archive, ArchiveError, Platform, gzip};
+
+/// Where the image is published.
+const REPOSITORY: &str = "ghcr.io/skiff-dev/installer";
+
+/// What the image of the self-check is called in its layout.
+const HELLO_REPOSITORY: &str = "ghcr.io/skiff-dev/hello";
+
+/// The self-check's program, as text.
+const HELLO: &str = include_str!("../../../images/installer/hello.wat");
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// An image that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// What goes into a layer.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What is written of the layout.
+    #[error(transparent)]
+    Layout(#[from] PackError),
+    /// A layer's compressed data cannot be written.
+    #[error("cannot compress a layer")]
+    Compress(#[source] io::Error),
+    /// The present image cannot be replaced, or no folder can be made for the payload.
+    #[error("cannot make room for `{}`", path.display())]
+    Place {
+        /// The image.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A date that no calendar has.
+    #[error("{seconds} seconds after 1970 are no date")]
+    Date {
+        /// What was given.
+        seconds: u64,
+    },
+}
+
+/// The installer's image, to be written.
+#[derive(Debug, Clone)]
+pub struct InstallerImage {
+    /// The release, for example `0.1.0`.
+    pub version: String,
+    /// The commit it was made of, where that is known.
+    pub revision: Option<String>,
+    /// The commit's date in seconds since 1970; every file in the image has it.
+    pub date: u64,
+    /// For each platform the folder that holds its `skiff` and `skiff-installer`.
+    pub platforms: Vec<(Platform, PathBuf)>,
+}
+
+impl InstallerImage {
+    /// The name it is published under.
+    pub fn reference(&self) -> String {
+        format!("{REPOSITORY}:{}", self.version)
+    }
+
+    /// Writes it as an OCI layout, in place of the one that may be there. The index that is
+    /// returned has a manifest for each platform; its digest names the image. The same binaries,
+    /// version, revision and date make the same digest.
+    ///
+    /// # Errors
+    ///
+    /// When a binary cannot be read or the layout cannot be written, or `layout` is something
+    /// else.
+    pub fn write(&self, layout: &Path) -> Result<Descriptor, ImageError> {
+        clear(layout)?;
+        let writer = Writer::beside(layout)?;
+        let mut manifests = Vec::new();
+        for (platform, binaries) in &self.platforms {
+            manifests.push(self.manifest(*platform, binaries, &writer)?);
+        }
+        let index = Index {
+            schema_version: 2,
+            media_type: Some(media::INDEX.to_owned()),
+            manifests,
+        };
+        let index = writer.json(media::INDEX, &index)?;
+        writer.finish(&index, Some(&self.reference()))?;
+        Ok(index)
+    }
+
+    /// Writes what the self-check runs, as the OCI layout that is in the image for `platform`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be written, or `layout` is something else.
+    ///
+    /// # Panics
+    ///
+    /// If the program of this crate's own text is none.
+    pub fn write_hello(&self, platform: Platform, layout: &Path) -> Result<(), ImageError> {
+        clear(layout)?;
+        let module = wat::parse_str(HELLO).expect("its own test has read the text");
+        let component = skiff_compose::componentize(&module).expect("its own test has made it");
+        let writer = Writer::beside(layout)?;
+        let files = Archive::of(self.date).bytes("hello.wasm", 0o644, component);
+        let manifest = self.image(&writer, platform, &["/hello.wasm"], &[files])?;
+        writer.finish(
+            &manifest,
+            Some(&format!("{HELLO_REPOSITORY}:{}", self.version)),
+        )?;
+        Ok(())
+    }
+
+    fn manifest(
+        &self,
+        platform: Platform,
+        binaries: &Path,
+        writer: &Writer,
+    ) -> Result<Descriptor, ImageError> {
+        let scratch = TempDir::new().map_err(|source| ImageError::Place {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        let hello = scratch.path().join("hello");
+        self.write_hello(platform, &hello)?;
+        let payload = Archive::of(self.date)
+            .copy("payload/skiff", 0o755, &binaries.join("skiff"))
+            .bytes("payload/version", 0o644, format!("{}\n", self.version))
+            .folder("payload/hello", &hello)?;
+        let installer = Archive::of(self.date).copy(
+            "skiff-installer",
+            0o755,
+            &binaries.join("skiff-installer"),
+        );
+        self.image(
+            writer,
+            platform,
+            &["/skiff-installer"],
+            &[payload, installer],
+        )
+    }
+
+    /// Adds an image for one platform.
+    fn image(
+        &self,
+        writer: &Writer,
+        platform: Platform,
+        entrypoint: &[&str],
+        contents: &[Archive],
+    ) -> Result<Descriptor, ImageError> {
+        let mut layers = Vec::new();
+        let mut inner = Vec::new();
+        for archive in contents {
+            let (descriptor, uncompressed) = layer(writer, archive)?;
+            layers.push(descriptor);
+            inner.push(uncompressed.to_string());
+        }
+        let config = writer.json(
+            media::CONFIG,
+            &json!({
+                "created": self.created()?,
+                "architecture": platform.architecture(),
+                "os": "linux",
+                "config": {
+                    "Entrypoint": entrypoint,
+                    "WorkingDir": "/",
+                    "Labels": self.labels(),
+                },
+                "rootfs": { "type": "layers", "diff_ids": inner },
+            }),
+        )?;
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(media::MANIFEST.to_owned()),
+            config,
+            layers,
+            annotations: BTreeMap::new(),
+        };
+        let mut descriptor = writer.json(media::MANIFEST, &manifest)?;
+        descriptor.platform = Some(skiff_artifact::Platform {
+            architecture: platform.architecture().to_owned(),
+            os: "linux".to_owned(),
+        });
+        Ok(descriptor)
+    }
+
+    fn labels(&self) -> Value {
+        let mut labels = json!({
+            "org.opencontainers.image.version": self.version,
+            "org.opencontainers.image.source": env!("CARGO_PKG_REPOSITORY"),
+            "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
+        });
+        if let Some(revision) = &self.revision {
+            labels["org.opencontainers.image.revision"] = json!(revision);
+        }
+        labels
+    }
+
+    fn created(&self) -> Result<String, ImageError> {
+        let seconds = i64::try_from(self.date).ok();
+        let date = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let date = date.ok_or(ImageError::Date { seconds: self.date })?;
+        Ok(date.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
+
+/// Adds an archive as a compressed layer; gives its descriptor and the digest of what is
+/// compressed.
+fn layer(writer: &Writer, archive: &Archive) -> Result<(Descriptor, Digest), ImageError> {
+    let hashed = archive.write(Hashed {
+        out: gzip(writer.blob()?),
+        hasher: Hasher::default(),
+    })?;
+    let blob = hashed.out.finish().map_err(ImageError::Compress)?;
+    Ok((writer.add(LAYER, blob)?, hashed.hasher.finish()))
+}
+
+/// Removes a layout; what is something else stays, and is in the way.
+fn clear(layout: &Path) -> Result<(), ImageError> {
+    if !layout.join("oci-layout").exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(layout).map_err(|source| ImageError::Place {
+        path: layout.to_owned(),
+        source,
+    })
+}
+
+/// What passes through on its way to the compressor.
+struct Hashed {
+    out: GzEncoder<Blob>,
+    hasher: Hasher,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

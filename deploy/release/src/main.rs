@@ -1,0 +1,86 @@
+//! `release image` writes the installer's image from binaries that are there, `release dist`
+//! compiles for every platform and gathers what a release ships.
+
+mod chart;
+mod checkout;
+mod compile;
+mod dist;
+mod sbom;
+mod trial;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use skiff_release::{InstallerImage, Platform};
+
+/// Makes what a release ships.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes the installer's image as an OCI layout
+    Image(ImageOptions),
+    /// Compiles for every platform and gathers binaries, image, chart, bills of materials and
+    /// checksums
+    Dist(dist::Options),
+}
+
+#[derive(clap::Args)]
+struct ImageOptions {
+    /// The folder with `skiff` and `skiff-installer` for a platform, as linux/amd64=DIR, once
+    /// for each; DIR alone is for this machine's
+    #[arg(long = "platform", value_name = "[PLATFORM=]DIR", required = true, value_parser = binaries)]
+    platforms: Vec<(Platform, PathBuf)>,
+    /// The release that the image is of
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    version: String,
+    /// The date of all files in the image, in seconds since 1970
+    #[arg(long, default_value_t = 0)]
+    date: u64,
+    /// Where the layout goes, in place of an older one
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Command::Image(options) => image(options),
+        Command::Dist(options) => dist::make(&options),
+    }
+}
+
+fn image(options: ImageOptions) -> anyhow::Result<()> {
+    if let Some(parent) = options.out.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make `{}`", parent.display()))?;
+    }
+    let image = InstallerImage {
+        version: options.version,
+        revision: None,
+        date: options.date,
+        platforms: options.platforms,
+    };
+    let index = image.write(&options.out)?;
+    println!("{}@{}", image.reference(), index.digest);
+    Ok(())
+}
+
+/// Reads `linux/amd64=DIR` or `DIR`.
+fn binaries(text: &str) -> Result<(Platform, PathBuf), String> {
+    match text.split_once('=') {
+        Some((platform, folder)) => {
+            let platform = platform.parse().map_err(|error| format!("{error}"))?;
+            Ok((platform, PathBuf::from(folder)))
+        }
+        None => {
+            let here = Platform::here().ok_or("this machine's platform has no releases")?;
+            Ok((here, PathBuf::from(text)))
+        }
+    }
+}
