@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use http::Method;
+use skiff_test_support::http::{Protocol, send};
+
 use crate::apps::Kind;
 use crate::cases::kinds::task_answers;
 use crate::harness::Case;
 use crate::node::Node;
-use crate::pods::Served;
+use crate::pods::{SOON, Served};
 
 /// A sample, and how the answer to `/` begins or is.
 const GREETINGS: [(&str, &str); 4] = [
@@ -31,8 +34,19 @@ pub(super) fn cases() -> Vec<Case> {
         }));
     }
     for kind in [Kind::Spin, Kind::Manifest] {
-        let name = format!("samples::static-site::{}_serves_its_files", kind.word());
-        cases.push(Case::new(name, move |node| site(node, kind)));
+        let name = |sample: &str, what: &str| format!("samples::{sample}::{}_{what}", kind.word());
+        cases.push(Case::new(
+            name("static-site", "serves_its_files"),
+            move |node| site(node, kind),
+        ));
+        cases.push(Case::new(
+            name("guestbook", "keeps_what_it_is_told"),
+            move |node| guestbook(node, kind),
+        ));
+        cases.push(Case::new(
+            name("report", "tells_what_lies_in_a_volume"),
+            move |node| report(node, kind),
+        ));
     }
     cases
 }
@@ -75,5 +89,58 @@ async fn site(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
         (301, "/")
     );
     served.end().await?;
+    Ok(())
+}
+
+async fn guestbook(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
+    let name = format!("guestbook-{}", kind.word());
+    let folder = node.scratch(&name)?;
+    std::fs::write(folder.join("report.txt"), "of another\n")?;
+    let image = node.sample_image(kind, "guestbook").await?;
+    let spec = kind
+        .container("app", &image)
+        .env("SPIN_VARIABLE_GREETING", "Hello")
+        .env("SPIN_VARIABLE_ADMIN_TOKEN", "secret")
+        .mount(&folder, "/data");
+    let served = Served::start(&node, &name, &spec).await?;
+    let url = served.pod.url(80, "/");
+    for entry in ["Ada\nwas here", "Grace was here"] {
+        let signed = send(Protocol::One, Method::POST, &url, &[], entry).await?;
+        assert_eq!(signed.status, 201, "{}", signed.text());
+    }
+    assert_eq!(
+        served.get("/").await?.text(),
+        "Hello\nAda was here\nGrace was here\n"
+    );
+    assert_eq!(served.get("/report").await?.text(), "of another\n");
+    for (header, status) in [("Bearer guess", 401), ("Bearer secret", 204)] {
+        let headers = [("authorization", header)];
+        let cleared = send(Protocol::One, Method::DELETE, &url, &headers, "").await?;
+        assert_eq!(cleared.status, status, "{}", cleared.text());
+    }
+    assert_eq!(served.get("/").await?.text(), "Hello\n");
+    served.end().await?;
+    Ok(())
+}
+
+async fn report(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
+    let name = format!("report-{}", kind.word());
+    let folder = node.scratch(&name)?;
+    std::fs::write(folder.join("entries.txt"), "Ada was here\n")?;
+    let image = node.sample_image(kind, "report").await?;
+    let pod = node.cri().run_pod(&name, "skiff").await?;
+    for (arguments, code) in [(&["/data", "--to", "/data/report.txt"][..], 0), (&[], 1)] {
+        let spec = kind.container(&format!("ends-with-{code}"), &image);
+        let spec = spec.args(arguments).mount(&folder, "/data");
+        let container = pod.run(&spec).await?;
+        let status = container.wait_exit(SOON).await?;
+        let lines = container.logs()?;
+        assert_eq!(status.exit_code, code, "{status:?} {lines:?}");
+    }
+    pod.remove().await?;
+    assert_eq!(
+        std::fs::read_to_string(folder.join("report.txt"))?,
+        "entries.txt: 1 lines, 13 bytes\n1 files, 1 lines, 13 bytes\n"
+    );
     Ok(())
 }

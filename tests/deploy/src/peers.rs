@@ -1,0 +1,183 @@
+//! Objects of other projects, as far as files here use them: KEDA's, SpinKube's and
+//! kustomize's. Fields are those of their definitions; what is not here is refused.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+/// An object of a custom resource.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Custom<S> {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    /// What is asked for.
+    pub spec: S,
+}
+
+/// `keda.sh/v1alpha1`: a workload that is scaled.
+pub type ScaledObject = Custom<ScaledObjectSpec>;
+/// `runtime.spinkube.dev/v1alpha1`: a shim that runtime-class-manager installs.
+pub type Shim = Custom<ShimSpec>;
+/// `core.spinkube.dev/v1alpha1`: an application that spin-operator runs.
+pub type SpinApp = Custom<SpinAppSpec>;
+/// `core.spinkube.dev/v1alpha1`: how spin-operator runs them.
+pub type SpinAppExecutor = Custom<ExecutorSpec>;
+
+/// What KEDA scales, and by what.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ScaledObjectSpec {
+    scale_target_ref: ScaleTarget,
+    min_replica_count: u32,
+    max_replica_count: u32,
+    cooldown_period: u32,
+    triggers: Vec<Trigger>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScaleTarget {
+    name: String,
+}
+
+/// Values of `metadata` are texts, also where they are numbers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Trigger {
+    r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric_type: Option<String>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// Where a shim comes from and goes to.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ShimSpec {
+    /// The nodes it is installed on.
+    pub node_selector: BTreeMap<String, String>,
+    /// Where its program is fetched.
+    pub fetch_strategy: FetchStrategy,
+    /// Texts that are written into containerd's configuration as they are.
+    pub containerd_runtime_options: BTreeMap<String, String>,
+    /// The class that is made for it.
+    pub runtime_class: ShimClass,
+    rollout_strategy: RolloutStrategy,
+}
+
+/// Where a program is fetched.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchStrategy {
+    /// One archive for each kind of node.
+    pub platforms: Vec<PlatformArtifact>,
+}
+
+/// An archive for one kind of node.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformArtifact {
+    os: Os,
+    arch: Arch,
+    /// Its URL.
+    pub location: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Os {
+    Linux,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Arch {
+    Amd64,
+    Arm64,
+}
+
+/// A RuntimeClass's name and handler.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShimClass {
+    /// What pods say.
+    pub name: String,
+    /// What containerd's configuration says.
+    pub handler: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RolloutStrategy {
+    r#type: Rollout,
+}
+
+/// The other one, `rolling`, is in the definition and not implemented there.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rollout {
+    Recreate,
+}
+
+/// What spin-operator runs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpinAppSpec {
+    image: String,
+    /// The name of the executor.
+    pub executor: String,
+    replicas: u32,
+    checks: Checks,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checks {
+    readiness: Check,
+    liveness: Check,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Check {
+    http_get: CheckPath,
+}
+
+/// The port is the operator's business.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckPath {
+    path: String,
+}
+
+/// How spin-operator runs applications.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ExecutorSpec {
+    create_deployment: bool,
+    /// How the Deployments it makes look.
+    pub deployment_config: DeploymentConfig,
+}
+
+/// What is the same in all Deployments of an executor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DeploymentConfig {
+    /// What their pods say.
+    pub runtime_class_name: String,
+}
+
+/// What kustomize puts together.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Kustomization {
+    api_version: String,
+    kind: String,
+    /// Files and folders beside it.
+    pub resources: Vec<String>,
+}

@@ -1,0 +1,217 @@
+//! Pages and comments name what is there, and commands fit the chart.
+
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+use serde_json::Value;
+use skiff_deploy_tests::files;
+
+const CHART: &str = "oci://ghcr.io/skiff-dev/charts/skiff";
+
+/// The pages that this is about.
+fn pages() -> Vec<files::Name> {
+    let mut pages = files::find("deploy/*.md");
+    for folder in ["clusters", "nomad", "spinkube", "systemd"] {
+        pages.extend(files::find(&format!("deploy/{folder}/*.md")));
+    }
+    assert!(pages.len() > 10, "only {pages:?}");
+    pages
+}
+
+/// Files in which paths of `deploy/` are named for a reader.
+fn readers() -> Vec<files::Name> {
+    let mut all = pages();
+    for pattern in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "images/*/README.md",
+        "charts/skiff/*.*",
+        "charts/skiff/templates/*.*",
+        "deploy/installer/src/**/*.rs",
+        "deploy/talos/*",
+        "deploy/**/*.yaml",
+        "deploy/**/*.hcl",
+        "deploy/**/*.tf",
+    ] {
+        all.extend(files::find(pattern));
+    }
+    all
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    for page in pages() {
+        let text = files::read(&page);
+        let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for event in Parser::new(&text) {
+            let Event::Start(Tag::Link { dest_url, .. }) = event else {
+                continue;
+            };
+            if dest_url.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = dest_url.split_once('#').unwrap_or((&dest_url, ""));
+            let target = format!("{folder}/{file}");
+            assert!(files::path(&target).exists(), "{page}: {dest_url}");
+            if !heading.is_empty() {
+                let known = headings(&files::read(&target));
+                assert!(known.iter().any(|one| one == heading), "{page}: {dest_url}");
+            }
+        }
+    }
+}
+
+/// Anchors of a page's headings, as GitHub makes them.
+fn headings(text: &str) -> Vec<String> {
+    let mut anchors = Vec::new();
+    let mut heading: Option<String> = None;
+    for event in Parser::new(text) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::Text(part) | Event::Code(part) => {
+                if let Some(heading) = &mut heading {
+                    heading.push_str(&part);
+                }
+            }
+            Event::End(TagEnd::Heading(_)) => {
+                let words = heading.take().unwrap_or_default().to_lowercase();
+                let kept = words
+                    .chars()
+                    .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+                anchors.push(kept.collect::<String>().replace(' ', "-"));
+            }
+            _ => {}
+        }
+    }
+    anchors
+}
+
+#[test]
+fn paths_that_are_named_are_there() {
+    for reader in readers() {
+        let text = files::read(&reader);
+        let words = text.split(|c: char| c.is_whitespace() || "`'\"(),;:".contains(c));
+        for word in words {
+            let word = word.trim_end_matches(['.', '/']);
+            // What others are called in an address is not ours.
+            let ours = word.starts_with("deploy/") || word == "deploy";
+            let place = word.contains(['*', '<', '{', '$']);
+            if ours && !place {
+                assert!(files::path(word).exists(), "{reader} names `{word}`");
+            }
+        }
+    }
+}
+
+/// Whole commands of a page: its indented lines, joined where they go on.
+fn commands(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.starts_with("    "));
+    let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
+    joined.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn helm_is_called_as_the_chart_expects() {
+    let mut seen = 0;
+    for page in pages() {
+        for command in commands(&files::read(&page)) {
+            if !command.starts_with("helm ") {
+                continue;
+            }
+            seen += 1;
+            assert!(
+                command.contains("--namespace skiff-system"),
+                "{page}: {command}"
+            );
+            assert!(
+                command.split_whitespace().any(|word| word == "skiff"),
+                "{page}: {command}"
+            );
+            let charted = command.contains(CHART);
+            if command.starts_with("helm install") {
+                assert!(
+                    charted && command.contains("--create-namespace"),
+                    "{page}: {command}"
+                );
+            }
+        }
+    }
+    assert!(seen > 8, "only {seen} commands");
+}
+
+#[test]
+fn values_that_pages_set_are_values_of_the_chart() {
+    let values: Value = serde_saphyr::from_str(&files::read("charts/skiff/values.yaml"))
+        .expect("the chart's values are YAML");
+    let mut seen = 0;
+    for page in pages() {
+        let text = files::read(&page).replace("\\\n", " ");
+        for (at, _) in text.match_indices("--set") {
+            let rest = text[at..]
+                .trim_start_matches("--set-string")
+                .trim_start_matches("--set");
+            let given = rest.trim_start().trim_start_matches('\'');
+            for pair in given
+                .split(['\'', '`', '\n', ' '])
+                .next()
+                .unwrap_or_default()
+                .split(',')
+            {
+                let Some((key, _)) = pair.split_once('=') else {
+                    continue;
+                };
+                // What is below a list or a map of free keys is not the chart's to say.
+                let key = key.split(['[', '\\']).next().unwrap_or_default();
+                let mut at = Some(&values);
+                for part in key.split('.') {
+                    at = match at {
+                        Some(Value::Object(fields)) if fields.contains_key(part) => {
+                            fields.get(part)
+                        }
+                        // A free key, which only `nodeSelector` has.
+                        Some(Value::Object(_)) if key.starts_with("nodeSelector.") => None,
+                        _ => panic!("{page} sets `{key}`, which the chart has not"),
+                    };
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5, "only {seen} values");
+}
+
+#[test]
+fn each_page_tells_what_success_looks_like_and_what_to_do_without_it() {
+    for page in pages() {
+        if page == "deploy/README.md" {
+            continue;
+        }
+        let text = files::read(&page);
+        let first = text.lines().skip(1).find(|line| !line.is_empty());
+        let command = first.is_some_and(|line| line.starts_with("    "));
+        // Whoever comes from somewhere has to choose first.
+        assert!(
+            command || page.contains("spinkube"),
+            "{page} does not begin with a command"
+        );
+        for heading in ["it-worked", "when-it-isnt"] {
+            assert!(
+                headings(&text).iter().any(|one| one == heading),
+                "{page}: {heading}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_of_contents_names_every_page() {
+    let contents = files::read("deploy/README.md");
+    for page in pages() {
+        let inside = page.trim_start_matches("deploy/");
+        let named = contents.contains(&format!("({inside})"));
+        assert!(named || inside == "README.md", "{page}");
+    }
+    for file in files::find("deploy/workloads/*.yaml") {
+        let inside = file.trim_start_matches("deploy/");
+        let named = contents.contains(&format!("({inside})"));
+        assert!(named || inside.ends_with("/kustomization.yaml"), "{file}");
+    }
+}
