@@ -1,0 +1,117 @@
+//! What every cluster has beside Kubernetes: names and metrics. Both run as
+//! processes of the node, behind Services as if they were pods.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::control::{DNS_ADDRESS, NODE_ADDRESS};
+use crate::identity::Identity;
+use crate::places::write;
+use crate::program::Line;
+
+/// Where the name server listens; its Service has the usual port.
+const DNS_PORT: u16 = 1053;
+
+/// Where the metrics server listens.
+const METRICS_PORT: u16 = 4443;
+
+/// CoreDNS for the names of Services and pods.
+///
+/// # Errors
+///
+/// When its configuration cannot be written.
+pub(crate) fn coredns(program: &Path, identity: &Identity, folder: &Path) -> anyhow::Result<Line> {
+    let config = format!(
+        ".:{DNS_PORT} {{\n  bind {NODE_ADDRESS}\n  errors\n  \
+         kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {}\n    pods insecure\n  }}\n  \
+         cache 5\n}}\n",
+        identity.kubeconfig("admin").display()
+    );
+    let path = folder.join("Corefile");
+    write(&path, &config)?;
+    let path = path.display().to_string();
+    Ok(Line::new("coredns", program, &["-conf", &path]))
+}
+
+/// metrics-server, which asks kubelet as often as it is allowed to.
+pub(crate) fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
+    let kubeconfig = identity.kubeconfig("admin").display().to_string();
+    let flag = |name: &str| format!("--{name}={kubeconfig}");
+    let args = [
+        flag("kubeconfig"),
+        flag("authentication-kubeconfig"),
+        flag("authorization-kubeconfig"),
+        format!("--secure-port={METRICS_PORT}"),
+        format!("--bind-address={NODE_ADDRESS}"),
+        format!("--cert-dir={}", folder.join("metrics-server").display()),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        // kubelet signs its certificate itself.
+        "--kubelet-insecure-tls".to_owned(),
+        "--metric-resolution=10s".to_owned(),
+        "--kubelet-request-timeout=5s".to_owned(),
+    ];
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Line::new("metrics-server", program, &args)
+}
+
+/// The Services of both and the API that the metrics server adds.
+pub(crate) fn manifests() -> Value {
+    let dns = [
+        ("dns", 53, DNS_PORT, "UDP"),
+        ("dns-tcp", 53, DNS_PORT, "TCP"),
+    ];
+    let metrics = [("https", 443, METRICS_PORT, "TCP")];
+    let mut items = Vec::new();
+    items.extend(service("kube-dns", Some(DNS_ADDRESS), &dns));
+    items.extend(service("metrics-server", None, &metrics));
+    items.push(json!({
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": { "name": "v1beta1.metrics.k8s.io" },
+        "spec": {
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "insecureSkipTLSVerify": true,
+            "service": { "namespace": "kube-system", "name": "metrics-server" },
+        },
+    }));
+    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+/// A Service and its one endpoint, which is the node.
+fn service(name: &str, address: Option<&str>, ports: &[(&str, u16, u16, &str)]) -> [Value; 2] {
+    let outer: Vec<_> = ports
+        .iter()
+        .map(|(name, port, target, protocol)| {
+            json!({ "name": name, "port": port, "targetPort": target, "protocol": protocol })
+        })
+        .collect();
+    let inner: Vec<_> = ports
+        .iter()
+        .map(|(name, _, target, protocol)| {
+            json!({ "name": name, "port": target, "protocol": protocol })
+        })
+        .collect();
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": name, "namespace": "kube-system" },
+        "spec": { "clusterIP": address, "ports": outer },
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": "kube-system",
+            "labels": { "kubernetes.io/service-name": name },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": [NODE_ADDRESS], "conditions": { "ready": true } }],
+        "ports": inner,
+    });
+    [service, slice]
+}

@@ -1,0 +1,250 @@
+//! Every file of `deploy/` that Kubernetes takes by itself: it is applied as a
+//! user applies it, becomes ready, and does what it says.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ::http::Method;
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+use skiff_test_support::http::{self, Protocol, Reply};
+
+use super::pods::address;
+use crate::harness::Case;
+use crate::space::{SOON, Space};
+use crate::wait::{Look, wait_until};
+
+/// Where the files lie, seen from this crate.
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
+
+/// The folders whose files are proven. `keda` and `spinkube` need operators
+/// that no public registry of packages has.
+const FOLDERS: [&str; 3] = ["samples", "deployments", "workloads"];
+
+/// Who signs the books in these cases.
+const ENTRY: &str = "Ada was here";
+
+/// What a report on two files of three lines ends with.
+const REPORT: &str = "2 files, 3 lines, 45 bytes";
+
+/// One case for each file. A folder that cannot be read is a case that fails.
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for folder in FOLDERS {
+        for file in files(folder) {
+            let stem = file.file_stem().and_then(|stem| stem.to_str());
+            let stem = stem.unwrap_or_default().to_owned();
+            let name = format!("deployed::{folder}::{}", stem.replace('-', "_"));
+            cases.push(Case::new(&name, move |space| {
+                does_what_it_says(space, folder, stem.clone(), file.clone())
+            }));
+        }
+    }
+    cases
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(Path::new(DEPLOY).join(folder)) else {
+        return vec![PathBuf::from(format!("{folder}/missing"))];
+    };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+        .filter(|path| !path.ends_with("kustomization.yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+async fn does_what_it_says(
+    space: Space,
+    folder: &str,
+    stem: String,
+    file: PathBuf,
+) -> anyhow::Result<()> {
+    if stem == "volume-claim" {
+        offer_volume(&space).await?;
+    }
+    let path = file.display().to_string();
+    space.kubectl(&["apply", "-f", &path]).await?;
+    ready(&space, &path).await?;
+    match (folder, stem.as_str()) {
+        (_, "report" | "job") => tells(&space, &stem).await,
+        (_, "cronjob") => {
+            let from = "--from=cronjob/report-often";
+            space
+                .kubectl(&["create", "job", from, "report-now"])
+                .await?;
+            space
+                .wait_for("job/report-now", "condition=Complete")
+                .await?;
+            let log = space.kubectl(&["logs", "job/report-now"]).await?;
+            ensure!(log.trim_end().ends_with(REPORT), "{log}");
+            Ok(())
+        }
+        ("samples", sample) => {
+            let pod = space.get(&["pod", sample]).await?;
+            answers(sample, format!("{}:80", address(&pod)).parse()?).await
+        }
+        ("deployments", sample) => answers(sample, space.service(sample).await?).await,
+        (_, workload) => works(&space, workload).await,
+    }
+}
+
+/// Waits for whatever of the file can become ready.
+async fn ready(space: &Space, path: &str) -> anyhow::Result<()> {
+    let objects = space.get(&["-f", path]).await?;
+    let one = [objects.clone()];
+    let items = objects["items"].as_array().map_or(&one[..], Vec::as_slice);
+    for item in items {
+        let name = item["metadata"]["name"].as_str().unwrap_or_default();
+        match item["kind"].as_str().unwrap_or_default() {
+            "Deployment" => {
+                space
+                    .rolled_out(&format!("deployment/{name}"), SOON)
+                    .await?
+            }
+            "Job" => {
+                space
+                    .wait_for(&format!("job/{name}"), "condition=Complete")
+                    .await?;
+            }
+            "Pod" => {
+                space
+                    .pod_until(name, "a pod that is ready or done", |pod| {
+                        let conditions = pod["status"]["conditions"].as_array();
+                        let is_ready = |condition: &Value| {
+                            condition["type"] == "Ready" && condition["status"] == "True"
+                        };
+                        pod["status"]["phase"] == "Succeeded"
+                            || conditions.is_some_and(|all| all.iter().any(is_ready))
+                    })
+                    .await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn ask(server: SocketAddr, path: &str) -> anyhow::Result<Reply> {
+    let url = format!("http://{server}{path}");
+    // kube-proxy may learn of the pods a moment later.
+    http::get_until_ok(&url, SOON).await.with_context(|| url)
+}
+
+/// What each sample says of itself in its README.
+async fn answers(sample: &str, server: SocketAddr) -> anyhow::Result<()> {
+    let reply = ask(server, "/").await?;
+    let text = reply.text();
+    let words = match sample {
+        "hello-js" => "Hello from JavaScript",
+        "hello-python" => "Hello from Python",
+        "hello-rust" => "Hello",
+        "hello-wasi" => "Hello from WASI",
+        "static-site" => "<html",
+        "guestbook" => return signs(server, "Welcome").await,
+        _ => bail!("nobody says what {sample} does"),
+    };
+    ensure!(
+        reply.status == 200 && text.contains(words),
+        "{} {text}",
+        reply.status
+    );
+    Ok(())
+}
+
+/// Signs a guestbook and reads it again.
+async fn signs(server: SocketAddr, greeting: &str) -> anyhow::Result<()> {
+    let url = format!("http://{server}/");
+    ask(server, "/").await?;
+    let posted = http::send(Protocol::One, Method::POST, &url, &[], ENTRY).await?;
+    ensure!(posted.status.is_success(), "POST: {}", posted.status);
+    let text = ask(server, "/").await?.text();
+    ensure!(text.contains(greeting) && text.contains(ENTRY), "{text}");
+    Ok(())
+}
+
+/// What a command tells in its log.
+async fn tells(space: &Space, stem: &str) -> anyhow::Result<()> {
+    let (source, words) = match stem {
+        "job" => ("job/report", REPORT),
+        _ => ("pod/report", "0 files"),
+    };
+    wait_until("its log", SOON, || async {
+        let log = space.kubectl(&["logs", source]).await?;
+        Ok(Look::at(log.contains(words), log))
+    })
+    .await
+}
+
+/// What each file of `workloads` says at its top.
+async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
+    let server = space.service(workload).await?;
+    let text = ask(server, "/").await?.text();
+    match workload {
+        "autoscaling" => {
+            let scaler = space.get(&["hpa", workload]).await?;
+            ensure!(scaler["spec"]["minReplicas"] == 2, "{scaler}");
+        }
+        "disruption-budget" => {
+            wait_until("a budget of one", SOON, || async {
+                let budget = space.get(&["pdb", workload]).await?;
+                let allowed = &budget["status"]["disruptionsAllowed"];
+                Ok(Look::at(*allowed == 1, &budget["status"]))
+            })
+            .await?;
+        }
+        // No controller serves them here; that the server takes them is all.
+        "ingress" | "network-policy" => {}
+        "probes" => ensure!(text.contains("Hello"), "{text}"),
+        "sidecar" => {
+            wait_until("the sidecar's log", SOON, || async {
+                let log = space
+                    .kubectl(&["logs", "deployment/sidecar", "-c", "asks"])
+                    .await?;
+                Ok(Look::at(log.contains("Hello from WASI"), log))
+            })
+            .await?;
+        }
+        "init-container" => {
+            let report = ask(server, "/report").await?.text();
+            ensure!(report.trim_end().ends_with(REPORT), "{report}");
+        }
+        "variables" => ensure!(text.contains("Hello from a ConfigMap"), "{text}"),
+        "volume-empty-dir" => signs(server, "Welcome").await?,
+        "volume-claim" => {
+            signs(server, "Welcome").await?;
+            let workload = "deployment/volume-claim";
+            space.kubectl(&["rollout", "restart", workload]).await?;
+            space.rolled_out(workload, SOON).await?;
+            let text = ask(server, "/").await?.text();
+            ensure!(text.contains(ENTRY), "after a new pod: {text}");
+        }
+        _ => bail!("nobody says what {workload} does"),
+    }
+    Ok(())
+}
+
+/// A volume for claims, as a provisioner would make it.
+async fn offer_volume(space: &Space) -> anyhow::Result<()> {
+    let folder = space.cluster().scope().folder().join("volume");
+    fs::create_dir_all(&folder)?;
+    // A provisioner leaves what is in it to the group of the pod.
+    rustix::fs::chown(&folder, None, Some(rustix::fs::Gid::from_raw(65532)))?;
+    rustix::fs::chmod(&folder, rustix::fs::Mode::from_raw_mode(0o2775))?;
+    let volume = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": { "name": "one" },
+        "spec": {
+            "capacity": { "storage": "64Mi" },
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": { "path": folder },
+        },
+    });
+    space.apply(&[volume]).await
+}

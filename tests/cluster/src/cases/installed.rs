@@ -1,0 +1,153 @@
+//! The life of an installation: Helm puts it in, upgrades it, goes back, and
+//! takes it off. These cases come last, in this order.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use skiff_test_support::http;
+
+use super::pods::address;
+use crate::cases;
+use crate::control::NODE_NAME;
+use crate::harness::Case;
+use crate::images::{BROKEN, NEXT};
+use crate::install::NAMESPACE;
+use crate::load::Load;
+use crate::manifests::{SKIFF, deployment, pod, service, spec, wasm};
+use crate::space::{SOON, Space};
+use crate::wait::{Look, wait_until};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<_> = cases![helm_test_passes]
+        .into_iter()
+        .map(Case::short)
+        .collect();
+    cases.extend(cases![
+        an_upgrade_under_load_loses_no_request,
+        a_broken_version_leaves_the_one_before_in_use,
+        uninstall_is_refused_while_pods_use_the_runtime,
+    ]);
+    cases.extend(
+        cases![uninstall_leaves_the_files_of_the_node_as_they_were]
+            .into_iter()
+            .map(Case::short),
+    );
+    cases.into_iter().map(Case::alone).collect()
+}
+
+async fn helm_test_passes(space: Space) -> anyhow::Result<()> {
+    let clients = space.cluster().clients();
+    let args = ["test", "skiff", "--namespace", NAMESPACE, "--timeout", "3m"];
+    let told = clients.helm(&args).await?;
+    ensure!(told.contains("Succeeded"), "{told}");
+    Ok(())
+}
+
+/// The version that the node is labelled with.
+async fn labelled(space: &Space) -> anyhow::Result<String> {
+    let node = space.get(&["node", NODE_NAME]).await?;
+    let label = &node["metadata"]["labels"]["skiff.dev/version"];
+    Ok(label.as_str().unwrap_or("none").to_owned())
+}
+
+/// Starts a new pod, asks it, and removes it.
+async fn a_new_pod_answers(space: &Space, name: &str) -> anyhow::Result<()> {
+    let image = space.guest("hello")?;
+    let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
+    space.apply(&[pod(name, spec)]).await?;
+    let object = format!("pod/{name}");
+    space.wait_for(&object, "condition=Ready").await?;
+    let found = space.get(&["pod", name]).await?;
+    let url = format!("http://{}:80/", address(&found));
+    assert_eq!(http::get(&url).await?.text(), "Hello from Wasm\n");
+    space.kubectl(&["delete", &object]).await.map(drop)
+}
+
+async fn an_upgrade_under_load_loses_no_request(space: Space) -> anyhow::Result<Vec<String>> {
+    let image = space.guest("hello")?;
+    let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
+    space
+        .apply(&[deployment("web", 3, spec), service("web")])
+        .await?;
+    space.rolled_out("deployment/web", SOON).await?;
+    let address = space.service("web").await?;
+    http::get_until_ok(&format!("http://{address}/"), SOON).await?;
+    let load = Load::steady(address, "/");
+    let upgraded = async {
+        space.cluster().helm_upgrade(NEXT, true).await?;
+        let version = labelled(&space).await?;
+        ensure!(version == NEXT, "the node is labelled {version}");
+        // Pods of before go on; these are of the new version.
+        space
+            .kubectl(&["rollout", "restart", "deployment/web"])
+            .await?;
+        space.rolled_out("deployment/web", SOON).await
+    }
+    .await;
+    let tally = load.end().await?;
+    upgraded?;
+    ensure!(tally.losses() == 0, "{tally}");
+    Ok(vec![tally.to_string()])
+}
+
+async fn a_broken_version_leaves_the_one_before_in_use(space: Space) -> anyhow::Result<()> {
+    const TOLD_WITHIN: Duration = Duration::from_secs(180);
+    let before = labelled(&space).await?;
+    let cluster = space.cluster();
+    cluster.helm_upgrade(BROKEN, false).await?;
+    let looks = "involvedObject.kind=Node,reason=SkiffNotReady";
+    let reason = wait_until("an event on the node", TOLD_WITHIN, || async {
+        let args = ["get", "events", "-n", "default", "--field-selector", looks];
+        let events = cluster.clients().json(&args).await?;
+        let message = events["items"][0]["message"].as_str();
+        Ok(match message {
+            Some(message) => Look::Yes(message.to_owned()),
+            None => Look::NotYet(events["items"].to_string()),
+        })
+    })
+    .await?;
+    ensure!(!reason.is_empty(), "it tells no reason");
+    let version = labelled(&space).await?;
+    ensure!(version == before, "the node is labelled {version}");
+    a_new_pod_answers(&space, "after").await?;
+    let args = ["get", "pods", "-n", NAMESPACE];
+    let pods = cluster.clients().json(&args).await?;
+    let ready = &pods["items"][0]["status"]["containerStatuses"][0]["ready"];
+    ensure!(*ready == false, "the broken installer is ready");
+
+    let args = ["rollback", "skiff", "--namespace", NAMESPACE];
+    let wait = ["--wait", "--timeout", "3m"];
+    cluster.clients().helm(&[&args[..], &wait].concat()).await?;
+    a_new_pod_answers(&space, "rolled-back").await
+}
+
+async fn uninstall_is_refused_while_pods_use_the_runtime(space: Space) -> anyhow::Result<()> {
+    let image = space.guest("hello")?;
+    let running = spec(Some(SKIFF), &[wasm("app", &image)]);
+    space.apply(&[pod("user", running)]).await?;
+    space.wait_for("pod/user", "condition=Ready").await?;
+    let cluster = space.cluster();
+    let refused = cluster.helm_uninstall().await;
+    ensure!(refused.is_err(), "it is gone although a pod uses it");
+    let args = ["logs", "-n", NAMESPACE, "job/skiff-retire"];
+    let log = cluster.clients().kubectl(&args).await?;
+    let name = format!("{}/user", space.name());
+    ensure!(log.contains(&name), "{name} is not named: {log}");
+    a_new_pod_answers(&space, "still").await
+}
+
+async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> anyhow::Result<()> {
+    let cluster = space.cluster();
+    cluster.helm_uninstall().await?;
+    let differs = cluster.files_that_differ()?;
+    ensure!(differs.is_empty(), "{}", differs.join("\n"));
+    let node = space.get(&["node", NODE_NAME]).await?;
+    let labels = node["metadata"]["labels"].to_string();
+    ensure!(!labels.contains("skiff.dev"), "{labels}");
+    cluster
+        .clients()
+        .kubectl(&["get", "node", NODE_NAME])
+        .await
+        .context("the node after the uninstall")
+        .map(drop)
+}

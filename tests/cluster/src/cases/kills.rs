@@ -1,0 +1,114 @@
+//! Parts of the node are killed hard under load.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+use skiff_test_support::{http, processes};
+
+use crate::cases;
+use crate::control::NODE_NAME;
+use crate::harness::Case;
+use crate::load::Load;
+use crate::manifests::{SKIFF, deployment, service, spec, wasm};
+use crate::space::{SOON, Space};
+use crate::wait::{Look, wait_until};
+
+/// How long the node may take to forget pods that were deleted.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(60);
+
+pub(super) fn cases() -> Vec<Case> {
+    let cases = cases![
+        kubelet_killed_under_load_loses_no_request,
+        containerd_killed_under_load_loses_no_request,
+        a_killed_shim_costs_its_own_pod_only_and_leaves_nothing,
+    ];
+    cases.into_iter().map(Case::alone).collect()
+}
+
+async fn started(space: &Space) -> anyhow::Result<Load> {
+    let image = space.guest("hello")?;
+    let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
+    space
+        .apply(&[deployment("web", 3, spec), service("web")])
+        .await?;
+    space.rolled_out("deployment/web", SOON).await?;
+    let address = space.service("web").await?;
+    http::get_until_ok(&format!("http://{address}/"), SOON).await?;
+    Ok(Load::steady(address, "/"))
+}
+
+/// Kills a part, starts it again, and waits until pods come and go again.
+async fn killed(space: &Space, part: &str) -> anyhow::Result<()> {
+    let load = started(space).await?;
+    let cluster = space.cluster();
+    cluster.with_program(part, |program| Ok(program.kill()?))?;
+    let ran = async {
+        space
+            .kubectl(&["scale", "deployment/web", "--replicas=4"])
+            .await?;
+        space.rolled_out("deployment/web", SOON).await?;
+        let ready = format!("node/{NODE_NAME}");
+        space.wait_for(&ready, "condition=Ready").await
+    }
+    .await;
+    let tally = load.end().await?;
+    ran?;
+    ensure!(tally.losses() == 0, "{tally}");
+    gone(space).await
+}
+
+/// Deletes the pods and looks whether all of them went.
+async fn gone(space: &Space) -> anyhow::Result<()> {
+    space
+        .kubectl(&["delete", "deployment/web", "--cascade=foreground"])
+        .await?;
+    wait_until("the end of all pods", SOON, || async {
+        let pods = space.list(&["pods"]).await?;
+        Ok(Look::at(pods.is_empty(), format!("{} pods", pods.len())))
+    })
+    .await?;
+    let left = space.cluster().leftovers(FORGOTTEN_WITHIN).await;
+    let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+    ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    Ok(())
+}
+
+async fn kubelet_killed_under_load_loses_no_request(space: Space) -> anyhow::Result<()> {
+    killed(&space, "kubelet").await
+}
+
+async fn containerd_killed_under_load_loses_no_request(space: Space) -> anyhow::Result<()> {
+    killed(&space, "containerd").await
+}
+
+async fn a_killed_shim_costs_its_own_pod_only_and_leaves_nothing(
+    space: Space,
+) -> anyhow::Result<()> {
+    let load = started(&space).await?;
+    let before: Vec<_> = space.list(&["pods"]).await?;
+    let shims = processes::with_argument("containerd-shim-skiff");
+    ensure!(
+        shims.len() >= before.len(),
+        "{shims:?} for {} pods",
+        before.len()
+    );
+    let shim = shims.first().context("no shim runs")?;
+    processes::signal(shim.pid, Signal::KILL);
+    let ran = wait_until("a restarted container", SOON, || async {
+        let pods = space.list(&["pods"]).await?;
+        let statuses: Vec<_> = pods
+            .iter()
+            .map(|pod| &pod["status"]["containerStatuses"][0])
+            .collect();
+        let restarted = statuses.iter().any(|status| status["restartCount"] != 0);
+        let ready = statuses.iter().all(|status| status["ready"] == true);
+        Ok(Look::at(restarted && ready, format!("{statuses:?}")))
+    })
+    .await;
+    let tally = load.end().await?;
+    ran?;
+    // What it served at that moment is lost with it, and nothing else is.
+    ensure!(tally.losses() < tally.answered / 10, "{tally}");
+    gone(&space).await
+}

@@ -1,0 +1,227 @@
+//! The images of the cluster: what its registry offers, under the names by
+//! which manifests call them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use skiff_suite::apps::{self, App};
+use skiff_test_support::oci::{self, Image};
+use skiff_test_support::{paths, tools};
+
+use crate::registry::Registry;
+
+/// What holds the namespaces of a pod.
+pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
+/// A native server, the peer of the figures: it serves at the address that is
+/// its argument and ends at once when told to.
+pub(crate) const NATIVE: &str = "registry.test/native:1";
+/// What Linux containers of the suite do: serve, print, grow, end.
+pub(crate) const HANDYMAN: &str = "registry.test/handyman:1";
+/// A shell and its tools.
+pub(crate) const BUSYBOX: &str = "docker.io/library/busybox:1.36.1";
+/// The version under test: that of the chart.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// A version after it.
+pub(crate) const NEXT: &str = "99.0.0";
+/// A version whose shim does not work.
+pub(crate) const BROKEN: &str = "99.1.0";
+
+/// The version that samples are tagged with.
+const SAMPLES: &str = VERSION;
+
+/// The image of a guest of `tests/guests`, as a Spin application.
+pub(crate) fn guest(name: &str) -> String {
+    format!("registry.test/guests/{name}:1")
+}
+
+/// The image of a sample application.
+pub(crate) fn sample(name: &str) -> String {
+    format!("ghcr.io/skiff-dev/samples/{name}:{SAMPLES}")
+}
+
+/// Offers the images that no case makes for itself: pause, the programs of
+/// Linux containers, every sample, and the installer where it was built.
+///
+/// # Errors
+///
+/// When one cannot be made; the error says what to build.
+pub(crate) fn offer_all(registry: &Registry, scratch: &Path) -> anyhow::Result<()> {
+    let static_programs = [
+        (PAUSE, tools::pause()?, "pause"),
+        (
+            NATIVE,
+            paths::profile_dir().join("skiff-bench-native"),
+            "native",
+        ),
+        (
+            HANDYMAN,
+            paths::profile_dir().join("suite-native"),
+            "native",
+        ),
+    ];
+    for (number, (name, program, inside)) in static_programs.into_iter().enumerate() {
+        let image = Image::linux()
+            .copy(&program, inside, 0o755)
+            .context("run `make build` first")?
+            .entrypoint(&[&format!("/{inside}")]);
+        let layout = image.write(scratch.join(format!("program-{number}")))?;
+        registry.offer(name, layout.folder());
+    }
+    let busybox = busybox(scratch)?;
+    registry.offer(BUSYBOX, busybox);
+
+    let built = paths::target_dir().join("images");
+    for entry in std::fs::read_dir(&built).context("run `make images` first")? {
+        let folder = entry?.path();
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if folder.join("spin.toml").exists() {
+            let layout = apps::push(&folder, &scratch.join(format!("sample-{name}")))?;
+            registry.offer(&sample(name), layout.folder());
+        } else if folder.join("index.json").exists() && name != "installer" {
+            // Whatever else was built is a layout already.
+            registry.offer(&sample(name), folder);
+        }
+    }
+    Ok(())
+}
+
+/// Offers the installer's images, made as a release makes them: the version
+/// under test, one that comes after it, and one whose shim does not work.
+///
+/// # Errors
+///
+/// When one cannot be made.
+pub(crate) fn offer_installers(
+    registry: &Registry,
+    scratch: &Path,
+    skiff: &Path,
+) -> anyhow::Result<()> {
+    let built = paths::profile_dir();
+    let useless = built.join("suite-native");
+    for (version, program) in [(VERSION, skiff), (NEXT, skiff), (BROKEN, useless.as_path())] {
+        let binaries = scratch.join(format!("installer-{version}"));
+        std::fs::create_dir_all(&binaries)?;
+        std::os::unix::fs::symlink(program, binaries.join("skiff"))?;
+        let installer = built.join("skiff-installer");
+        std::os::unix::fs::symlink(installer, binaries.join("skiff-installer"))?;
+        let layout = scratch.join(format!("installer-{version}-layout"));
+        let mut release = Command::new(built.join("release"));
+        release
+            .args(["image", "--version", version, "--platform"])
+            .arg(&binaries)
+            .arg("--out")
+            .arg(&layout);
+        let done = release.output().context("run `make build` first")?;
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "the installer's image: {stderr}");
+        registry.offer(&format!("ghcr.io/skiff-dev/installer:{version}"), layout);
+    }
+    Ok(())
+}
+
+/// Offers a guest of `tests/guests` under its name.
+///
+/// # Errors
+///
+/// When it was not built, or cannot be packed.
+pub(crate) fn offer_guest(
+    registry: &Registry,
+    scratch: &Path,
+    name: &str,
+) -> anyhow::Result<String> {
+    let image = guest(name);
+    if !registry.has(&image) {
+        offer_app(registry, scratch, &image, &App::of_guest(name)?)?;
+    }
+    Ok(image)
+}
+
+/// Offers a guest that is run to its end, as an image whose entrypoint is a
+/// component. It is labelled for the node: an image of plain layers for
+/// `wasi/wasm` is pulled by containerd 2, but not unpacked.
+///
+/// # Errors
+///
+/// When it was not built.
+pub(crate) fn offer_command(
+    registry: &Registry,
+    scratch: &Path,
+    name: &str,
+) -> anyhow::Result<String> {
+    let image = format!("registry.test/commands/{name}:1");
+    if !registry.has(&image) {
+        let layout = Image::linux()
+            .copy(&paths::guest(name), "app.wasm", 0o644)
+            .context("run `make images` first")?
+            .entrypoint(&["/app.wasm"])
+            .write(scratch.join(format!("command-{name}")))?;
+        registry.offer(&image, layout.folder());
+    }
+    Ok(image)
+}
+
+/// Offers a guest as a Wasm package: one component and nothing else.
+///
+/// # Errors
+///
+/// When it was not built.
+pub(crate) fn offer_package(
+    registry: &Registry,
+    scratch: &Path,
+    name: &str,
+) -> anyhow::Result<String> {
+    let image = format!("registry.test/packages/{name}:1");
+    let wasm = std::fs::read(paths::guest(name)).context("run `make images` first")?;
+    let layout = oci::wasm_package(&wasm, scratch.join(format!("package-{name}")))?;
+    registry.offer(&image, layout.folder());
+    Ok(image)
+}
+
+/// Offers an application under a full name.
+///
+/// # Errors
+///
+/// When it cannot be packed.
+pub(crate) fn offer_app(
+    registry: &Registry,
+    scratch: &Path,
+    image: &str,
+    app: &App,
+) -> anyhow::Result<()> {
+    let folder = scratch.join(image.replace(['/', ':'], "_"));
+    app.write(&folder.join("app"))?;
+    let layout = apps::push(&folder.join("app"), &folder.join("layout"))?;
+    registry.offer(image, layout.folder());
+    Ok(())
+}
+
+/// Debian's static busybox with a name for each of its tools that the
+/// deployments use.
+fn busybox(scratch: &Path) -> anyhow::Result<std::path::PathBuf> {
+    const TOOLS: [&str; 12] = [
+        "sh", "sleep", "wget", "cat", "echo", "nslookup", "nc", "ls", "true", "false", "test",
+        "date",
+    ];
+    let program = Path::new("/bin/busybox");
+    let mut image = Image::linux()
+        .copy(program, "bin/busybox", 0o755)
+        .context("run `tests/setup --cluster` first")?;
+    for tool in TOOLS {
+        // A layer of ours has no links; a line of shell does as well.
+        let line = format!("#!/bin/busybox sh\nexec /bin/busybox {tool} \"$@\"\n");
+        image = match tool {
+            "sh" => image.copy(program, "bin/sh", 0o755)?,
+            _ => image.file(&format!("bin/{tool}"), 0o755, line),
+        };
+    }
+    let image = image
+        .file("tmp/.keep", 0o644, "")
+        .file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\n")
+        .env("PATH", "/bin");
+    let layout = image.write(scratch.join("busybox"))?;
+    Ok(layout.folder().to_owned())
+}

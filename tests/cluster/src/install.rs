@@ -1,0 +1,173 @@
+//! Skiff on the node: by Helm as a user does it, or by hand where the
+//! installer is not what is tried.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use crate::cluster::Cluster;
+use crate::inside::Scope;
+use crate::manifests;
+use crate::places;
+
+/// The namespace that the documentation recommends.
+pub(crate) const NAMESPACE: &str = "skiff-system";
+
+/// The chart, seen from this crate.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/skiff");
+
+/// What the shim keeps on a node.
+const STATE: &str = "/var/lib/skiff";
+
+impl Cluster {
+    /// Makes pods with the runtime class possible.
+    ///
+    /// # Errors
+    ///
+    /// When Helm or the server refuses.
+    pub(crate) async fn install(&self) -> anyhow::Result<()> {
+        if self.is_by_hand() {
+            let class = manifests::runtime_class().to_string();
+            let args = ["apply", "-f", "-"];
+            return self.clients().kubectl_with(&args, &class).await.map(drop);
+        }
+        let args = [
+            "install",
+            "skiff",
+            CHART,
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            // The node has no systemd; its containerd is told to end, and comes again.
+            "--set=hostPID=true",
+            "--wait",
+            "--timeout=5m",
+        ];
+        self.clients().helm(&args).await?;
+        self.installer_is_ready().await
+    }
+
+    /// Waits until the node's installer is ready. Helm's `--wait` does not where
+    /// as many nodes may be unready as there are.
+    async fn installer_is_ready(&self) -> anyhow::Result<()> {
+        let args = ["rollout", "status", "daemonset/skiff", "--timeout=180s"];
+        let there = ["--namespace", NAMESPACE];
+        let args = [&args[..], &there].concat();
+        let Err(error) = self.clients().kubectl(&args).await else {
+            return Ok(());
+        };
+        let args = ["logs", "daemonset/skiff", "--tail=20"];
+        let log = self.clients().kubectl(&[&args[..], &there].concat()).await;
+        let log = log.unwrap_or_else(|error| format!("{error:#}"));
+        Err(error.context(format!("the installer says: {log}")))
+    }
+
+    /// Upgrades to another version's installer.
+    ///
+    /// # Errors
+    ///
+    /// When Helm fails or, where it is to `wait`, the version does not become
+    /// ready.
+    pub(crate) async fn helm_upgrade(&self, version: &str, wait: bool) -> anyhow::Result<()> {
+        let tag = format!("--set=image.tag={version}");
+        let mut args = vec!["upgrade", "skiff", CHART, "--namespace", NAMESPACE];
+        args.extend(["--reuse-values", tag.as_str(), "--timeout=5m"]);
+        if !wait {
+            return self.clients().helm(&args).await.map(drop);
+        }
+        args.push("--wait");
+        self.clients().helm(&args).await?;
+        self.installer_is_ready().await
+    }
+
+    /// Takes it off.
+    ///
+    /// # Errors
+    ///
+    /// When the chart's hook refuses.
+    pub(crate) async fn helm_uninstall(&self) -> anyhow::Result<()> {
+        let args = ["uninstall", "skiff", "--namespace", NAMESPACE];
+        let wait = ["--wait", "--timeout=5m"];
+        self.clients()
+            .helm(&[&args[..], &wait].concat())
+            .await
+            .map(drop)
+    }
+
+    /// Takes it off if it is there, for the end of a run.
+    ///
+    /// # Errors
+    ///
+    /// When the chart's hook refuses.
+    pub(crate) async fn helm_uninstall_if_there(&self) -> anyhow::Result<()> {
+        let args = ["list", "--namespace", NAMESPACE, "--all", "--short"];
+        let listed = self.clients().helm(&args).await?;
+        match listed.trim().is_empty() {
+            true => Ok(()),
+            false => self.helm_uninstall().await,
+        }
+    }
+}
+
+/// What of the node's files was written by somebody, and how.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Files(BTreeMap<PathBuf, String>);
+
+impl Files {
+    /// Reads all that was written to the node's folders so far, other than
+    /// logs.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub(crate) fn of(scope: &Scope) -> anyhow::Result<Self> {
+        let mut files = BTreeMap::new();
+        for place in places::layers().filter(|place| *place != "/var/log") {
+            read(&places::written(scope, place), &mut files)?;
+        }
+        if Path::new(STATE).exists() {
+            read(Path::new(STATE), &mut files)?;
+        }
+        Ok(Self(files))
+    }
+
+    /// What differs, a line each.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
+        let gone = self.0.keys().filter(|path| !other.0.contains_key(*path));
+        let gone = gone.map(|path| format!("gone: {}", path.display()));
+        let other = other.0.iter().filter_map(|(path, what)| {
+            let before = self.0.get(path);
+            (before != Some(what)).then(|| match before {
+                Some(before) => format!("{}: {before} became {what}", path.display()),
+                None => format!("new: {} ({what})", path.display()),
+            })
+        });
+        gone.chain(other).collect()
+    }
+}
+
+fn read(folder: &Path, files: &mut BTreeMap<PathBuf, String>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let meta = fs::symlink_metadata(&path)?;
+        let owner = format!("{:o} {}:{}", meta.mode(), meta.uid(), meta.gid());
+        let content = if meta.is_dir() {
+            read(&path, files)?;
+            "folder".to_owned()
+        } else if meta.is_symlink() {
+            format!("link to {}", fs::read_link(&path)?.display())
+        } else if meta.is_file() {
+            hex::encode(Sha256::digest(fs::read(&path)?))
+        } else {
+            // A layer keeps so what was deleted below it.
+            "no plain file".to_owned()
+        };
+        files.insert(path, format!("{owner} {content}"));
+    }
+    Ok(())
+}

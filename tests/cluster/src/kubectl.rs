@@ -1,0 +1,113 @@
+//! `kubectl` and `helm`, run as a person runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// The programs, and the file that leads them to the cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    kubernetes: PathBuf,
+    helm: PathBuf,
+    kubeconfig: PathBuf,
+    home: PathBuf,
+}
+
+impl Clients {
+    /// Those of a cluster. What they keep for themselves is below `home`.
+    pub(crate) fn new(kubernetes: &Path, helm: &Path, kubeconfig: &Path, home: &Path) -> Self {
+        Self {
+            kubernetes: kubernetes.to_owned(),
+            helm: helm.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            home: home.to_owned(),
+        }
+    }
+
+    /// Runs `kubectl` and gives what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with what it prints then.
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command(&self.kubernetes);
+        command.arg("kubectl").args(args);
+        told("kubectl", args, command, "").await
+    }
+
+    /// Runs `kubectl … -o json` and reads the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Clients::kubectl`].
+    pub(crate) async fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let text = self.kubectl(&[args, &["-o", "json"]].concat()).await?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl {} prints", args.join(" ")))
+    }
+
+    /// Hands `kubectl` a text, for example to apply it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Clients::kubectl`].
+    pub(crate) async fn kubectl_with(&self, args: &[&str], text: &str) -> anyhow::Result<String> {
+        let mut command = self.command(&self.kubernetes);
+        command.arg("kubectl").args(args);
+        told("kubectl", args, command, text).await
+    }
+
+    /// Runs `helm` and gives what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with what it prints then.
+    pub(crate) async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command(&self.helm);
+        command.args(args);
+        told("helm", args, command, "").await
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &self.home)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+async fn told(
+    name: &str,
+    args: &[&str],
+    mut command: Command,
+    input: &str,
+) -> anyhow::Result<String> {
+    let line = || format!("{name} {}", args.join(" "));
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(line)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await.with_context(line)?;
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().await.with_context(line)?;
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    if !status.success() {
+        let stderr = String::from_utf8_lossy(&stderr);
+        bail!("`{}` fails: {}{}", line(), stderr.trim(), stdout.trim());
+    }
+    Ok(stdout)
+}

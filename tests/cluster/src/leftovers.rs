@@ -1,0 +1,173 @@
+//! What should not be there once every pod is gone, and what should not be
+//! there once the cluster is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use skiff_test_support::cgroups::Tree;
+use skiff_test_support::guard::Run;
+use skiff_test_support::leftovers::Leftover;
+use skiff_test_support::processes;
+
+use crate::inside::Scope;
+use crate::places::{ADDRESSES, CONTAINERD, KUBELET, POD_LOGS};
+
+/// Folders in which each entry belongs to a pod or container that runs.
+const OF_PODS: [&str; 6] = [
+    "/run/netns",
+    "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "/run/containerd/io.containerd.grpc.v1.cri/containers",
+    "/run/containerd/s",
+    "/run/containerd/runc/k8s.io",
+    "/var/lib/kubelet/pods",
+];
+
+/// Folders below which mounts belong to pods.
+const MOUNTED: [&str; 5] = [
+    "/run/containerd",
+    "/run/netns",
+    "/run/skiff",
+    KUBELET,
+    CONTAINERD,
+];
+
+/// What is on the node while it has no pods.
+#[derive(Debug, Default)]
+pub(crate) struct Baseline {
+    mounts: BTreeSet<PathBuf>,
+    groups: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Baseline {
+    /// Looks at a node that has no pods yet.
+    pub(crate) fn of(scope: &Scope) -> Self {
+        Self {
+            mounts: mounts().into_iter().collect(),
+            groups: scope.cgroups().groups().into_iter().collect(),
+            files: files().collect(),
+        }
+    }
+
+    /// What is there now and was not then, beside the cluster's own parts.
+    pub(crate) async fn left(
+        &self,
+        scope: &Scope,
+        parts: &[u32],
+        limit: Duration,
+    ) -> Vec<Leftover> {
+        const AGAIN: Duration = Duration::from_millis(100);
+        let end = Instant::now() + limit;
+        loop {
+            let left = self.now(scope, parts);
+            if left.is_empty() || Instant::now() > end {
+                return left;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn now(&self, scope: &Scope, parts: &[u32]) -> Vec<Leftover> {
+        let tree = scope.cgroups();
+        let mut left: Vec<_> = tree
+            .processes()
+            .into_iter()
+            .filter(|pid| !parts.contains(pid))
+            .filter_map(processes::look_up)
+            // For the pods of a later day: they outlive the ones that asked.
+            .filter(|process| !process.command.contains("internal optimize"))
+            .map(Leftover::Process)
+            .collect();
+        let new = |path: &PathBuf| !self.mounts.contains(path);
+        left.extend(mounts().into_iter().filter(new).map(Leftover::Mount));
+        let groups = tree.groups().into_iter();
+        let groups = groups.filter(|group| !self.groups.contains(group) && !is_kubelets(group));
+        left.extend(groups.map(Leftover::Cgroup));
+        left.extend(interfaces().map(Leftover::Interface));
+        let files = files().filter(|file| !self.files.contains(file));
+        left.extend(files.map(Leftover::File));
+        left
+    }
+}
+
+/// Groups that kubelet keeps for pods to come. In some hierarchies the first
+/// container makes them.
+fn is_kubelets(group: &Path) -> bool {
+    ["kubepods", "kubepods/besteffort", "kubepods/burstable"]
+        .iter()
+        .any(|name| group.ends_with(name))
+}
+
+/// Entries that belong to pods, and addresses that they hold.
+fn files() -> impl Iterator<Item = PathBuf> {
+    let own = OF_PODS.into_iter().chain([POD_LOGS]).flat_map(entries);
+    let addresses = entries(&format!("{ADDRESSES}/pods")).into_iter();
+    // Beside a file for each address there is a lock and the last one given.
+    let addresses = addresses.filter(|file| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("10."))
+    });
+    own.chain(addresses)
+}
+
+fn entries(folder: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+/// Mount points that belong to pods, deepest first.
+fn mounts() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut places: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|place| MOUNTED.iter().any(|folder| place.starts_with(folder)))
+        .collect();
+    places.sort_by_key(|place| std::cmp::Reverse(place.components().count()));
+    places
+}
+
+/// Ends of pods' interfaces on the side of the node.
+fn interfaces() -> impl Iterator<Item = String> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.trim_start().split_once(':'))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("veth"))
+        .collect();
+    names.into_iter()
+}
+
+/// Where a run could leave something on the machine.
+#[derive(Debug)]
+pub(crate) struct Traces {
+    tree: Tree,
+    folders: [PathBuf; 2],
+}
+
+impl Traces {
+    /// Those of a run.
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            tree: run.cgroups(),
+            folders: [run.folder().to_owned(), run.state().to_owned()],
+        }
+    }
+
+    /// What is there although the run is over.
+    pub(crate) fn left(&self) -> Vec<Leftover> {
+        let processes = self.tree.processes();
+        let processes = processes.into_iter().filter_map(processes::look_up);
+        let mut left: Vec<_> = processes.map(Leftover::Process).collect();
+        left.extend(self.tree.groups().into_iter().map(Leftover::Cgroup));
+        let there = self.folders.iter().filter(|folder| Path::exists(folder));
+        left.extend(there.cloned().map(Leftover::File));
+        left
+    }
+}

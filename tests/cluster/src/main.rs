@@ -1,0 +1,99 @@
+//! A real Kubernetes in one program: it starts every part of a single-node
+//! cluster by itself, proves on it what users are promised, and leaves nothing
+//! behind.
+//!
+//! `cluster` runs all cases, `cluster --short` those of an everyday check, and
+//! `cluster NAME…` those whose names hold one of the words.
+
+mod addons;
+mod cases;
+mod cluster;
+mod control;
+mod harness;
+mod identity;
+mod images;
+mod inside;
+mod install;
+mod kubectl;
+mod leftovers;
+mod load;
+mod manifests;
+mod node;
+mod options;
+mod places;
+mod program;
+mod registry;
+mod space;
+mod wait;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use skiff_test_support::guard::{self, Run};
+
+use crate::cluster::{Cluster, Tools};
+use crate::inside::{Role, Scope};
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    guard::run_if_asked();
+    let (role, args) = Role::read();
+    let done = match role {
+        Role::Outside => outside(&args),
+        Role::First(scope) => inside::first_process(&scope, &args),
+        Role::Inside(scope) => proven(scope, &Options::parse_from(args)).map(code),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("the cluster cannot run: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Prepares what needs the machine, has the node run, and looks what it left.
+fn outside(args: &[OsString]) -> anyhow::Result<ExitCode> {
+    let options = Options::parse_from(args);
+    if options.list {
+        harness::list(&cases::all(), &options);
+        return Ok(ExitCode::SUCCESS);
+    }
+    // What is missing is built while there is still a network.
+    Tools::find(&options)?;
+    let run = Run::isolated().context("a cluster needs root")?;
+    let traces = leftovers::Traces::of(&run);
+    let good = inside::run(&run, args);
+    drop(run);
+    let left = traces.left();
+    for trace in &left {
+        println!("left behind on the machine: {trace}");
+    }
+    Ok(code(good? && left.is_empty()))
+}
+
+/// Runs what the options ask for, and tells whether all of it held.
+fn proven(scope: Scope, options: &Options) -> anyhow::Result<bool> {
+    let tools = Tools::find(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let cluster = Cluster::start(scope, tools, options).await?;
+        let (cluster, mut outcome) = harness::run(cases::all(), options, cluster).await?;
+        if options.pause {
+            cluster.pause().await;
+        }
+        outcome.count_leftovers(&cluster.shut_down().await);
+        anyhow::Ok(outcome)
+    })?;
+    outcome.print();
+    Ok(outcome.is_good())
+}

@@ -1,0 +1,259 @@
+//! The node: its network, containerd, kubelet and kube-proxy.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use crate::control::{DNS_ADDRESS, NODE_ADDRESS, NODE_NAME, PODS, SERVICES};
+use crate::identity::Identity;
+use crate::images::PAUSE;
+use crate::inside::Scope;
+use crate::places::{
+    ADDRESSES, CNI_CONFIG, CNI_PLUGINS, CONTAINERD, CONTAINERD_CONFIG, CONTAINERD_DROP_INS,
+    CONTAINERD_SOCKET, KUBELET, POD_LOGS, PROGRAMS, REGISTRIES, write,
+};
+use crate::program::Line;
+
+/// How many pods the node takes.
+const MOST_PODS: u32 = 250;
+
+/// The bridge of pods, with the node's address on it, and the way to Services.
+///
+/// # Errors
+///
+/// When the kernel or `ip` refuses.
+pub(crate) fn network(scope: &Scope) -> anyhow::Result<()> {
+    let bridge = scope.bridge();
+    let (_, bits) = PODS.split_once('/').context("a range has a length")?;
+    ip(&["link", "add", bridge, "type", "bridge"])?;
+    ip(&[
+        "addr",
+        "add",
+        &format!("{NODE_ADDRESS}/{bits}"),
+        "dev",
+        bridge,
+    ])?;
+    ip(&["link", "set", bridge, "up"])?;
+    // kube-proxy rewrites what goes to a Service, but only what has a route.
+    ip(&["route", "add", SERVICES, "dev", bridge])?;
+    write(
+        Path::new(CNI_CONFIG).join("10-pods.conflist"),
+        &cni(bridge).to_string(),
+    )
+}
+
+fn cni(bridge: &str) -> serde_json::Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": bridge,
+                "isGateway": true,
+                "hairpinMode": true,
+                "ipMasq": false,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": ADDRESSES,
+                    "ranges": [[{ "subnet": PODS }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    })
+}
+
+fn ip(args: &[&str]) -> anyhow::Result<()> {
+    let done = Command::new("ip")
+        .args(args)
+        .output()
+        .context("running `ip`; install iproute2")?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    ensure!(
+        done.status.success(),
+        "ip {}: {}",
+        args.join(" "),
+        stderr.trim()
+    );
+    Ok(())
+}
+
+/// Puts containerd and what belongs to it where nodes have them.
+///
+/// # Errors
+///
+/// When a link cannot be made.
+pub(crate) fn programs(built: &Path) -> anyhow::Result<()> {
+    for name in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+        let link = Path::new(PROGRAMS).join(name);
+        symlink(built.join(name), &link).with_context(|| format!("making {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// containerd with the configuration of a node that has never met Skiff. Every
+/// registry is the one at this address.
+///
+/// # Errors
+///
+/// When its configuration cannot be written.
+pub(crate) fn containerd(registry: &str) -> anyhow::Result<Line> {
+    let config = format!(
+        r#"version = 3
+imports = ["{CONTAINERD_DROP_INS}/*.toml"]
+root = "{CONTAINERD}"
+state = "/run/containerd"
+
+[grpc]
+address = "{CONTAINERD_SOCKET}"
+
+# Its socket has a fixed place.
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{PAUSE}"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "{REGISTRIES}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+# Where root may not lower a score, runc fails without saying why.
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{CNI_PLUGINS}"]
+conf_dir = "{CNI_CONFIG}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+"#
+    );
+    write(CONTAINERD_CONFIG, &config)?;
+    fs::create_dir_all(CONTAINERD_DROP_INS)?;
+    let hosts = format!(
+        "server = \"http://{registry}\"\n\n[host.\"http://{registry}\"]\n\
+         capabilities = [\"pull\", \"resolve\"]\n"
+    );
+    write(Path::new(REGISTRIES).join("_default/hosts.toml"), &hosts)?;
+    let line = Line::new(
+        "containerd",
+        &Path::new(PROGRAMS).join("containerd"),
+        &["--config", CONTAINERD_CONFIG],
+    );
+    Ok(line.revived())
+}
+
+/// Does by hand what the installer does: the program under the name by which
+/// containerd looks for it, and the handler.
+///
+/// # Errors
+///
+/// When a file cannot be written.
+pub(crate) fn handler_by_hand(skiff: &Path) -> anyhow::Result<()> {
+    let shim = Path::new(PROGRAMS).join("containerd-shim-skiff-v1");
+    fs::copy(skiff, &shim).with_context(|| format!("copying {}", skiff.display()))?;
+    write(
+        Path::new(CONTAINERD_DROP_INS).join("skiff.toml"),
+        "version = 3\n\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.skiff]\n\
+         runtime_type = \"io.containerd.skiff.v1\"\n",
+    )
+}
+
+/// kubelet. All cgroups of pods are below the run's own.
+///
+/// # Errors
+///
+/// When its configuration cannot be written.
+pub(crate) fn kubelet(
+    scope: &Scope,
+    kubernetes: &Path,
+    identity: &Identity,
+) -> anyhow::Result<Line> {
+    cgroup_root(scope)?;
+    let folder = scope.folder().join("kubelet-own");
+    let config = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        // Nobody but this run is on its network.
+        "authentication": { "anonymous": { "enabled": true }, "webhook": { "enabled": false } },
+        "authorization": { "mode": "AlwaysAllow" },
+        "containerRuntimeEndpoint": format!("unix://{CONTAINERD_SOCKET}"),
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": format!("/{}", scope.name()),
+        "failCgroupV1": false,
+        "failSwapOn": false,
+        "clusterDNS": [DNS_ADDRESS],
+        "clusterDomain": "cluster.local",
+        "resolvConf": "",
+        "podLogsDir": POD_LOGS,
+        "volumePluginDir": folder.join("plugins"),
+        "maxPods": MOST_PODS,
+        "serializeImagePulls": false,
+        "registryPullQPS": 0,
+        // The machine's disk and memory are not the suite's to judge.
+        "evictionHard": { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "shutdownGracePeriod": "0s",
+    });
+    let path = folder.join("config.json");
+    write(&path, &config.to_string())?;
+    let args = [
+        "kubelet".to_owned(),
+        format!("--config={}", path.display()),
+        format!("--kubeconfig={}", identity.kubeconfig("kubelet").display()),
+        format!("--hostname-override={NODE_NAME}"),
+        format!("--node-ip={NODE_ADDRESS}"),
+        format!("--root-dir={KUBELET}"),
+        format!("--cert-dir={}", folder.join("certificates").display()),
+    ];
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Ok(Line::new("kubelet", kubernetes, &args).revived())
+}
+
+/// kubelet wants its root in every hierarchy before it starts.
+fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
+    let mounts = Path::new("/sys/fs/cgroup");
+    if mounts.join("cgroup.procs").exists() {
+        fs::create_dir_all(mounts.join(scope.name()))?;
+        return Ok(());
+    }
+    for entry in fs::read_dir(mounts)? {
+        let hierarchy = entry?.path();
+        // Links are second names of a hierarchy.
+        if hierarchy.join("cgroup.procs").exists() && !hierarchy.is_symlink() {
+            fs::create_dir_all(hierarchy.join(scope.name()))
+                .with_context(|| format!("making a cgroup in {}", hierarchy.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// kube-proxy, which leads Services to pods by the rules of iptables.
+pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
+    let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
+    let pods = format!("--cluster-cidr={PODS}");
+    let name = format!("--hostname-override={NODE_NAME}");
+    let mut args = vec![
+        "kube-proxy",
+        &kubeconfig,
+        &pods,
+        &name,
+        "--proxy-mode=iptables",
+        // These are the machine's to set.
+        "--conntrack-max-per-core=0",
+        "--conntrack-min=0",
+    ];
+    if !Path::new("/proc/sys/net/bridge").exists() {
+        // Answers between pods of one bridge would pass by the rules.
+        args.push("--masquerade-all");
+    }
+    Line::new("kube-proxy", kubernetes, &args)
+}

@@ -1,0 +1,32 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Starts a Kubernetes of its own and proves on it what Skiff promises.
+#[derive(Debug, Parser)]
+#[command(name = "cluster")]
+pub(crate) struct Options {
+    /// Only install, run one application, and uninstall.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Print the names of the cases and end.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The program that is under test, by default the one of this build.
+    /// Figures want a release build.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) skiff: Option<PathBuf>,
+    /// Put the handler into containerd's configuration by hand instead of
+    /// having Helm and the installer do it.
+    #[arg(long)]
+    pub(crate) by_hand: bool,
+    /// Keep the cluster after the last case until interrupted, for a person
+    /// who wants to look at it.
+    #[arg(long)]
+    pub(crate) pause: bool,
+    /// Run only cases whose names hold one of these.
+    #[arg(value_name = "CASE")]
+    pub(crate) cases: Vec<String>,
+}
