@@ -42,14 +42,25 @@ lint: setup format ## formatting and lints
 deny: ## check licences and advisories (needs cargo-deny)
 	cargo deny check
 
-release: setup ## build what a node runs (five minutes of linking)
+installer: build images ## the installer's image, of this build
+	cargo run --bin release -- image --platform $(BUILT) --out target/images/installer
+
+cluster-test: installer tools ## prove on a real Kubernetes what only a cluster can show (root)
+	@tests/setup --cluster
+	cargo run --bin tools -- --cluster
+	cargo run --bin cluster
+
+optimized: setup ## what a node runs, for this machine (five minutes of linking)
 	cargo build --release -p containerd-shim-skiff \
 		--config 'target.$(TARGET).rustflags=["-Cprofile-use=$(PROFILE)", "-Cllvm-args=-no-pgo-warn-mismatch"]'
+
+release: setup ## everything that a release ships, for all platforms, into target/dist (hours)
+	cargo run --bin release -- dist
 
 profile: setup images ## learn anew what releases are optimised for (half an hour; after changes to the request path)
 	tests/bench/profile
 
-bench: release images tools ## measure ourselves beside the others, in one run
+bench: optimized images tools ## measure ourselves beside the others, in one run
 	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test format lint deny release profile bench
+.PHONY: help setup build images tools run test format lint deny installer cluster-test optimized release profile bench
