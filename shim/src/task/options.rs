@@ -6,6 +6,7 @@ use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use containerd_shim::protos::protobuf::{Message, UnknownValueRef};
 use containerd_shim::protos::types::empty::Empty;
 use containerd_shimkit::sandbox::shim::Config;
+use serde::Deserialize;
 
 /// The type of containerd's general options:
 /// `pkg/runtimeoptions/v1/api.proto` of containerd.
@@ -13,6 +14,14 @@ const TYPE: &str = "runtimeoptions.v1.Options";
 
 /// The number of its field `config_body`, which is TOML.
 const CONFIG_BODY: u32 = 3;
+
+/// What the TOML may say, by the name that runc's options have for it.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {
+    #[serde(rename = "SystemdCgroup", alias = "systemd_cgroup")]
+    systemd_cgroup: bool,
+}
 
 /// Reads the options; all have defaults.
 ///
@@ -36,7 +45,9 @@ pub(super) fn read(options: Option<&Any>) -> anyhow::Result<Config> {
         _ => &[],
     };
     let body = std::str::from_utf8(body).context("the runtime's options are not text")?;
-    toml::from_str(body).context("the runtime's options are not what is expected")
+    let Options { systemd_cgroup } =
+        toml::from_str(body).context("the runtime's options are not what is expected")?;
+    Ok(Config { systemd_cgroup })
 }
 
 #[cfg(test)]
@@ -70,5 +81,7 @@ mod tests {
         );
         let error = read(Some(&options(TYPE, "SystemdCgroup = 3"))).unwrap_err();
         assert!(format!("{error:#}").contains("invalid type"), "{error:#}");
+        let error = read(Some(&options(TYPE, "Systemd = true"))).unwrap_err();
+        assert!(format!("{error:#}").contains("`Systemd`"), "{error:#}");
     }
 }

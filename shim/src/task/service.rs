@@ -85,7 +85,7 @@ impl Service {
             return Err(Error::InvalidArgument("checkpoints are not offered".into()));
         }
         if request.terminal {
-            return Err(Error::InvalidArgument("terminal is not supported".into()));
+            return Err(Error::InvalidArgument("terminals are not offered".into()));
         }
         if self.tasks().contains_key(&request.id) {
             return Err(Error::AlreadyExists(format!("container {}", request.id)));
@@ -339,7 +339,7 @@ impl Calls for Service {
     }
 
     fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> TtrpcResult<api::Empty> {
-        let message = "exec is not offered in pods of this runtime class";
+        let message = "exec is not offered by this runtime";
         Err(ttrpc::Error::RpcStatus(ttrpc::get_status(
             ttrpc::Code::UNIMPLEMENTED,
             message,
@@ -383,16 +383,15 @@ fn mount_root(request: &api::CreateTaskRequest) -> Result<(), Error> {
             .with_context(|| format!("cannot make `{}`", root.display()))?;
     }
     for mount in &request.rootfs {
-        let some = |text: &'static str, value: &str| (value != text).then(|| value.to_owned());
-        let (kind, source) = (some("", &mount.type_), some("", &mount.source));
-        containerd_shim::mount::mount_rootfs(
-            kind.as_deref(),
-            source.as_deref(),
-            &mount.options,
-            root,
-        )?;
+        let (kind, source) = (given(&mount.type_), given(&mount.source));
+        containerd_shim::mount::mount_rootfs(kind, source, &mount.options, root)?;
     }
     Ok(())
+}
+
+/// Fields that are left out come as empty text.
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn stats(pid: u32) -> anyhow::Result<Any> {
