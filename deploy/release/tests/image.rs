@@ -25,7 +25,7 @@ fn image(folder: &TempDir) -> InstallerImage {
     }
 }
 
-/// The files of an image in a layout: all of them, whatever they are for.
+/// The one image of a layout, unpacked.
 fn unpacked(layout: &Path, folder: &TempDir) -> PathBuf {
     let layout = Layout::open(layout).unwrap();
     let descriptor = layout.manifest(None).unwrap();
@@ -102,17 +102,20 @@ fn the_payload_is_where_the_installer_looks_for_it() {
         ..image(&folder)
     };
     only.write(&layout).unwrap();
-    let root = unpacked(&layout, &folder);
+    let root = unpacked(&layout, &folder).join("rootfs");
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
     assert_eq!(read("skiff-installer"), "skiff-installer for linux/amd64");
     assert_eq!(read("payload/skiff"), "skiff for linux/amd64");
     assert_eq!(read("payload/version"), "1.2.3\n");
 
     let hello = unpacked(&root.join("payload/hello"), &folder);
-    let prepared = Prepared::from_rootfs(&hello, &["/hello.wasm".to_owned()]).unwrap();
+    let prepared = Prepared::from_unpacked(&hello).unwrap();
     let component = prepared.components[0].build().unwrap();
     let boundary = skiff_compose::boundary(&component).unwrap();
-    assert_eq!(boundary.exports, ["wasi:cli/run@0.2.6"]);
+    let [export] = boundary.exports.as_slice() else {
+        panic!("not one export: {:?}", boundary.exports);
+    };
+    assert!(export.starts_with("wasi:cli/run@0.2."), "{export}");
 }
 
 #[test]
