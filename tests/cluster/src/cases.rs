@@ -2,6 +2,7 @@
 
 mod churn;
 mod deployed;
+mod endings;
 mod explained;
 mod figures;
 mod installed;
@@ -19,6 +20,7 @@ pub(crate) fn all() -> Vec<Case> {
         pods::cases(),
         explained::cases(),
         restarts::cases(),
+        endings::cases(),
         deployed::cases(),
         metrics::cases(),
         rolling::cases(),

@@ -140,6 +140,9 @@ pub(crate) fn first_process(scope: &Scope, args: &[OsString]) -> anyhow::Result<
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None).context("mounting /proc")?;
     places::enter(scope)?;
+    // As systemd does it: pods that see the node's mounts come and go want it so.
+    let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+    mount_change("/", shared).context("sharing mounts with pods")?;
     let inside = again(INSIDE, scope, args).spawn()?;
     loop {
         match wait(WaitOptions::empty()) {

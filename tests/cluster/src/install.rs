@@ -60,10 +60,15 @@ impl Cluster {
         let Err(error) = self.clients().kubectl(&args).await else {
             return Ok(());
         };
-        let args = ["logs", "daemonset/skiff", "--tail=20"];
-        let log = self.clients().kubectl(&[&args[..], &there].concat()).await;
-        let log = log.unwrap_or_else(|error| format!("{error:#}"));
-        Err(error.context(format!("the installer says: {log}")))
+        let mut told = String::new();
+        for look in [
+            &["logs", "daemonset/skiff", "--tail=20"][..],
+            &["get", "events", "--sort-by=.lastTimestamp"],
+        ] {
+            let text = self.clients().kubectl(&[look, &there].concat()).await;
+            told.push_str(&text.unwrap_or_else(|error| format!("{error:#}\n")));
+        }
+        Err(error.context(format!("of the installer is told:\n{told}")))
     }
 
     /// Upgrades to another version's installer.
