@@ -267,10 +267,11 @@ async fn a_client_that_reads_slowly_gets_everything() {
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(client.head().await.status, 200);
-    for _ in 0..8 {
-        // All in all far longer than any of the timeouts.
-        tokio::time::sleep(SHORT / 2).await;
-        client.take(LENGTH / 8).await;
+    // All in all far longer than any of the timeouts, and no pause is near one.
+    const READS: u32 = 64;
+    for _ in 0..READS {
+        tokio::time::sleep(SHORT / 16).await;
+        client.take(LENGTH / READS as usize).await;
     }
 }
 

@@ -298,8 +298,8 @@ impl Raw {
             assert_ne!(
                 self.fill().await.unwrap(),
                 0,
-                "the connection ended after {:?}",
-                self.read
+                "the connection ended after {} bytes",
+                self.read.len()
             );
         }
         self.read.drain(..length).collect()
@@ -317,8 +317,8 @@ impl Raw {
             assert_ne!(
                 self.fill().await.unwrap(),
                 0,
-                "the connection ended after {:?}",
-                self.read
+                "the connection ended after {} bytes",
+                self.read.len()
             );
         }
     }
