@@ -23,7 +23,7 @@ pub const LISTEN_ON_LAPTOP: SocketAddr = address(Ipv4Addr::LOCALHOST, 3000);
 
 /// As long as a cluster may take to send its connections elsewhere; CoreDNS lingers for
 /// the same time. A pod that nobody calls goes after the first second.
-pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(5);
+pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 
 /// Below Kubernetes' default grace period of 30 s, with time left to exit.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);

@@ -121,6 +121,7 @@ fn clean_up(flags: &containerd_shim::Flags) {
     if let Err(error) = cleaned {
         eprintln!("cannot clean up after container {}: {error:#}", flags.id);
     }
+    socket::remove_left_behind(flags);
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The socket at which containerd calls the shim, which has to go with it.
 
+use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::OnceLock;
+
+use containerd_shim::Flags;
 
 /// Where containerd's shims find the socket that they listen on.
 const SOCKET: i32 = 3;
@@ -33,5 +36,39 @@ extern "C" fn remove() {
     {
         // It is gone already where the library was in time.
         std::fs::remove_file(path).ok();
+    }
+}
+
+/// Removes the socket of a shim that was killed, if the call is for the container that
+/// its pod is named by: the others' have no socket of their own.
+pub(super) fn remove_left_behind(flags: &Flags) {
+    let address = containerd_shim::socket_address(&flags.address, &flags.namespace, &flags.id);
+    let path = address.strip_prefix("unix://").unwrap_or(&address);
+    remove_unheard(Path::new(path));
+}
+
+/// Removes a socket that nobody listens at.
+fn remove_unheard(path: &Path) {
+    let answer = UnixStream::connect(path);
+    if answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        std::fs::remove_file(path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_at_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).expect("bound");
+        remove_unheard(&path);
+        assert!(path.exists());
+        drop(listener);
+        remove_unheard(&path);
+        assert!(!path.exists());
+        remove_unheard(&path);
     }
 }

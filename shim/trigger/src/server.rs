@@ -25,9 +25,10 @@ use crate::{Counters, Handler, Settings};
 /// memory: long enough for requests to end, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whoever has sent no connection for this long to a server that is going has learnt
-/// of it. Kubernetes' proxies write their rules at most once a second.
-const QUIET: Duration = Duration::from_secs(1);
+/// When nobody but probes has come for this long to a server that is going, all have
+/// learnt of it. Kubernetes' proxies write their rules at most once a second, and where
+/// few come, a second without anyone says little.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +227,7 @@ impl<H: Handler> Connections<H> {
         let http2 = self.watches.values().filter(|watch| watch.is_http2());
         http2.for_each(|watch| watch.order(DRAIN));
         loop {
-            let before = self.limits.counters.connections.load(Relaxed);
+            let before = self.limits.comers();
             let pause = QUIET.min(end.saturating_duration_since(Instant::now()));
             if pause.is_zero() {
                 return;
@@ -234,7 +235,7 @@ impl<H: Handler> Connections<H> {
             let over = tokio::time::sleep(pause);
             self.accept_until(listener, settings.max_connections, over)
                 .await;
-            if self.limits.counters.connections.load(Relaxed) == before {
+            if self.limits.comers() <= before {
                 return;
             }
         }

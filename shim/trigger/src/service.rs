@@ -102,6 +102,7 @@ impl<H: Handler> Service<H> {
         let routes = self.routes.load();
         let path = parts.uri.path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
+            limits.probed();
             return Plan::Answer(routes.well_known(name, limits.is_leaving()));
         }
         match routes.find(path) {

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) access_log: bool,
     /// Whether the server was told to stop.
     leaving: AtomicBool,
+    /// How often its health has been asked for since.
+    probes: AtomicU64,
     header_ticks: u64,
     idle_ticks: u64,
     body_ticks: u64,
@@ -63,6 +65,7 @@ impl Limits {
             max_header_count: settings.max_header_count,
             access_log: settings.access_log,
             leaving: AtomicBool::new(false),
+            probes: AtomicU64::new(0),
             header_ticks: clock.ticks(settings.header_timeout),
             idle_ticks: clock.ticks(settings.idle_timeout),
             body_ticks: clock.ticks(settings.body_timeout),
@@ -80,6 +83,20 @@ impl Limits {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
+    }
+
+    /// A probe was answered, which told it that the server is leaving if it is.
+    pub(crate) fn probed(&self) {
+        if self.is_leaving() {
+            Counters::add(&self.probes);
+        }
+    }
+
+    /// How many connections have come, but for those of probes since it is leaving:
+    /// kubelet goes on asking until the end.
+    pub(crate) fn comers(&self) -> u64 {
+        let connections = self.counters.connections.load(Relaxed);
+        connections.saturating_sub(self.probes.load(Relaxed))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skiff_trigger::{DrainOutcome, Settings};
 use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HEALTH: &str = "/.well-known/spin/health";
 
@@ -35,6 +36,24 @@ async fn a_server_that_goes_serves_until_nobody_comes() {
     assert_eq!(kept.rest().await, "");
     assert_eq!(server.get("/").await.text(), "hello");
     assert_eq!(server.outcome().await, DrainOutcome::Finished);
+}
+
+#[tokio::test]
+async fn probes_do_not_keep_a_server_that_goes() {
+    let minute = Duration::from_secs(60);
+    let mut server = going_after(minute, minute);
+    server.shut_down();
+    let address = server.address;
+    let probes = tokio::spawn(async move {
+        while let Ok(mut probe) = tokio::net::TcpStream::connect(address).await {
+            let request = format!("GET {HEALTH} HTTP/1.1\r\nhost: a\r\n\r\n");
+            probe.write_all(request.as_bytes()).await.ok();
+            let mut answer = Vec::new();
+            probe.read_to_end(&mut answer).await.ok();
+        }
+    });
+    assert_eq!(soon(server.outcome()).await, DrainOutcome::Finished);
+    soon(probes).await.unwrap();
 }
 
 #[tokio::test]

@@ -30,13 +30,17 @@ const BREATH: Duration = Duration::from_millis(4);
 /// After that long without an answer a client gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many losses are told one by one.
+const TOLD: usize = 20;
+
 /// What was asked and lost.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
     /// Requests that were answered.
     pub(crate) answered: u64,
-    /// Requests that were lost, by what the client saw.
-    pub(crate) lost: BTreeMap<String, u64>,
+    /// When requests were lost, after the start of the load, by what the
+    /// client saw.
+    pub(crate) lost: BTreeMap<String, Vec<Duration>>,
     /// The longest that an answer took.
     pub(crate) slowest: Duration,
 }
@@ -44,13 +48,13 @@ pub(crate) struct Tally {
 impl Tally {
     /// How many were lost.
     pub(crate) fn losses(&self) -> u64 {
-        self.lost.values().sum()
+        self.lost.values().map(|times| times.len() as u64).sum()
     }
 
     fn add(mut self, other: Self) -> Self {
         self.answered += other.answered;
-        for (reason, number) in other.lost {
-            *self.lost.entry(reason).or_default() += number;
+        for (reason, times) in other.lost {
+            self.lost.entry(reason).or_default().extend(times);
         }
         self.slowest = self.slowest.max(other.slowest);
         self
@@ -66,8 +70,12 @@ impl std::fmt::Display for Tally {
             self.losses(),
             self.slowest.as_millis()
         )?;
-        for (reason, number) in &self.lost {
-            write!(out, "; {number} times: {reason}")?;
+        for (reason, times) in &self.lost {
+            write!(out, "; {} times: {reason} (", times.len())?;
+            for time in times.iter().take(TOLD) {
+                write!(out, " {:.1}", time.as_secs_f64())?;
+            }
+            write!(out, " s after the start)")?;
         }
         Ok(())
     }
@@ -134,6 +142,7 @@ struct Client {
 
 impl Client {
     async fn ask(self) -> Tally {
+        let start = Instant::now();
         let mut tally = Tally::default();
         let mut kept = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -141,7 +150,7 @@ impl Client {
             let asked = tokio::time::timeout(PATIENCE, self.once(&mut kept)).await;
             match asked.unwrap_or_else(|_| Err("no answer".into())) {
                 Ok(()) => tally.answered += 1,
-                Err(reason) => *tally.lost.entry(reason).or_default() += 1,
+                Err(reason) => tally.lost.entry(reason).or_default().push(start.elapsed()),
             }
             tally.slowest = tally.slowest.max(began.elapsed());
             tokio::time::sleep(self.breath).await;

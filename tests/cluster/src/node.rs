@@ -236,7 +236,9 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// kube-proxy, which leads Services to pods by the rules of iptables.
+/// kube-proxy, which leads Services to pods by the rules of nftables. With those that
+/// iptables writes, a connection that is opened while they are replaced now and then
+/// passes none of them (Linux 6.18, iptables 1.8.9), whatever the pods are.
 pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
     let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
     let pods = format!("--cluster-cidr={PODS}");
@@ -246,7 +248,7 @@ pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
         &kubeconfig,
         &pods,
         &name,
-        "--proxy-mode=iptables",
+        "--proxy-mode=nftables",
         // These are the machine's to set.
         "--conntrack-max-per-core=0",
         "--conntrack-min=0",

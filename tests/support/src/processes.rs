@@ -49,6 +49,19 @@ pub fn with_argument(text: &str) -> Vec<Process> {
         .collect()
 }
 
+/// Those of them that descend from no other of them. A shim has processes of its own
+/// that look as it does.
+pub fn roots_with_argument(text: &str) -> Vec<Process> {
+    let mut found = with_argument(text);
+    let pids: Vec<_> = found.iter().map(|process| process.pid).collect();
+    let descends = |pid: u32| {
+        let mut others = pids.iter().filter(|other| **other != pid);
+        others.any(|other| tree(*other).contains(&pid))
+    };
+    found.retain(|process| !descends(process.pid));
+    found
+}
+
 /// A process and all that descend from it, by parent links.
 pub fn tree(root: u32) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

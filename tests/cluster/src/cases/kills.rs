@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
-use skiff_test_support::http;
-use skiff_test_support::processes::{self, Process};
+use skiff_test_support::{http, processes};
 
 use crate::cases;
 use crate::control::NODE_NAME;
@@ -89,17 +88,11 @@ async fn containerd_killed_under_load_loses_no_request(space: Space) -> anyhow::
 async fn a_killed_shim_costs_its_own_pod_only_and_leaves_nothing(
     space: Space,
 ) -> anyhow::Result<()> {
-    let others = processes::with_argument(SHIM);
+    let others = processes::roots_with_argument(SHIM);
     let load = started(&space).await?;
-    let mut shims = processes::with_argument(SHIM);
+    let mut shims = processes::roots_with_argument(SHIM);
     shims.retain(|shim| !others.contains(shim));
-    // A shim has a process of its own for containers to descend from.
-    let descends = |shim: &Process| {
-        let mut others = shims.iter().filter(|other| other.pid != shim.pid);
-        others.any(|other| processes::tree(other.pid).contains(&shim.pid))
-    };
-    let shim = shims.iter().find(|shim| !descends(shim));
-    processes::signal(shim.context("no shim runs")?.pid, Signal::KILL);
+    processes::signal(shims.first().context("no shim runs")?.pid, Signal::KILL);
     let ran = wait_until("a restarted container", SOON, || async {
         let pods = space.list(&["pods"]).await?;
         let statuses: Vec<_> = pods

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use http::Method;
+use rustix::process::Signal;
 use skiff_test_support::http::{Protocol, get_until_ok, send};
 use skiff_test_support::pod::State;
 use skiff_test_support::{ContainerSpec, measure, processes};
@@ -27,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_taken_port_is_told,
         a_container_can_be_replaced_in_its_pod,
         a_killed_container_leaves_its_pod_usable,
+        a_killed_shim_ends_its_container_and_leaves_nothing,
         http_2_with_prior_knowledge_is_served,
         over_its_memory_limit_it_is_killed_and_the_reason_told,
         a_small_share_of_a_core_is_enough_to_start,
@@ -210,6 +212,20 @@ async fn a_killed_container_leaves_its_pod_usable(node: Arc<Node>) -> anyhow::Re
     };
     served.healthy(80).await?;
     served.end().await?;
+    Ok(())
+}
+
+async fn a_killed_shim_ends_its_container_and_leaves_nothing(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let served = Served::start(&node, "orphaned", &app(&node, "hello").await?).await?;
+    let shims = processes::roots_with_argument(served.pod.id());
+    processes::signal(shims.first().context("no shim runs")?.pid, Signal::KILL);
+    served.container.wait_exit(SOON).await?;
+    ensure!(served.get("/").await.is_err(), "the application goes on");
+    // What is left of it is looked for when the node ends.
+    served.container.remove().await?;
+    served.pod.remove().await?;
     Ok(())
 }
 
