@@ -1,10 +1,13 @@
 //! What an installer image brings with it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::PROGRAM;
+
+/// How many bytes of a file are compared at once.
+const PIECE: usize = 64 << 10;
 
 /// What can be wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -107,12 +110,47 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
         Ok(data) if data.len() != sizes.0 => return Ok(false),
         Ok(_) => {}
     }
-    Ok(fs::read(one)? == fs::read(other)?)
+    // Piece by piece: the pod has less memory than two programs need.
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let mut pieces = [vec![0; PIECE], vec![0; PIECE]];
+    let [left, right] = &mut pieces;
+    loop {
+        let length = one.read(left)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        match other.read_exact(&mut right[..length]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_the_same_by_every_byte() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).expect("written");
+            path
+        };
+        let long = vec![7; 3 * PIECE + 5];
+        let mut other = long.clone();
+        other[3 * PIECE + 4] = 8;
+        let (one, same) = (write("one", &long), write("same", &long));
+        let (last, shorter) = (write("last", &other), write("shorter", &long[1..]));
+        assert!(is_same_file(&one, &same).expect("read"));
+        assert!(!is_same_file(&one, &last).expect("read"));
+        assert!(!is_same_file(&one, &shorter).expect("read"));
+        assert!(!is_same_file(&one, &folder.path().join("none")).expect("read"));
+    }
 
     #[test]
     fn a_version_names_a_folder_and_a_label() {

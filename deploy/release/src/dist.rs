@@ -60,7 +60,7 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
         let binaries = files.join(platform.architecture());
         binaries_of(&compiler, platform, &binaries)?;
         // Where the image's Dockerfile looks for all of them.
-        image.write_hello(platform, &binaries.join("hello"))?;
+        image.write_hello(&binaries.join("hello"))?;
         write(&binaries.join("version"), format!("{version}\n").as_bytes())?;
         trial::run(&checkout, platform, &binaries)?;
         archive(&checkout, version, platform, &binaries, &out)?;

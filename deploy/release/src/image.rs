@@ -97,7 +97,8 @@ impl InstallerImage {
         Ok(index)
     }
 
-    /// Writes what the self-check runs, as the OCI layout that is in the image for `platform`.
+    /// Writes what the self-check runs, as the OCI layout that is in the image: a package of
+    /// one component, which containerd need not unpack.
     ///
     /// # Errors
     ///
@@ -106,17 +107,26 @@ impl InstallerImage {
     /// # Panics
     ///
     /// If the program of this crate's own text is none.
-    pub fn write_hello(&self, platform: Platform, layout: &Path) -> Result<(), ImageError> {
+    pub fn write_hello(&self, layout: &Path) -> Result<(), ImageError> {
         clear(layout)?;
         let module = wat::parse_str(HELLO).expect("its own test has read the text");
         let component = skiff_compose::componentize(&module).expect("its own test has made it");
+        let boundary = skiff_compose::boundary(&component).expect("its own test has made it");
         let writer = Writer::beside(layout)?;
-        let files = Archive::of(self.date).bytes("hello.wasm", 0o644, component);
-        let manifest = self.image(&writer, platform, &["/hello.wasm"], &[files])?;
-        writer.finish(
-            &manifest,
-            Some(&format!("{HELLO_REPOSITORY}:{}", self.version)),
+        let layer = writer.bytes(media::WASM, &component)?;
+        let config = writer.json(
+            media::WASM_CONFIG,
+            &json!({
+                "created": self.created()?,
+                "architecture": "wasm",
+                "os": "wasip2",
+                "layerDigests": [layer.digest.to_string()],
+                "component": { "exports": boundary.exports, "imports": boundary.imports },
+            }),
         )?;
+        let manifest = writer.json(media::MANIFEST, &manifest(config, vec![layer]))?;
+        let reference = format!("{HELLO_REPOSITORY}:{}", self.version);
+        writer.finish(&manifest, Some(&reference))?;
         Ok(())
     }
 
@@ -131,7 +141,7 @@ impl InstallerImage {
             source,
         })?;
         let hello = scratch.path().join("hello");
-        self.write_hello(platform, &hello)?;
+        self.write_hello(&hello)?;
         let payload = Archive::of(self.date)
             .copy("payload/skiff", 0o755, &binaries.join("skiff"))
             .bytes("payload/version", 0o644, format!("{}\n", self.version))
@@ -178,14 +188,7 @@ impl InstallerImage {
                 "rootfs": { "type": "layers", "diff_ids": inner },
             }),
         )?;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: Some(media::MANIFEST.to_owned()),
-            config,
-            layers,
-            annotations: BTreeMap::new(),
-        };
-        let mut descriptor = writer.json(media::MANIFEST, &manifest)?;
+        let mut descriptor = writer.json(media::MANIFEST, &manifest(config, layers))?;
         descriptor.platform = Some(skiff_artifact::Platform {
             architecture: platform.architecture().to_owned(),
             os: "linux".to_owned(),
@@ -210,6 +213,16 @@ impl InstallerImage {
         let date = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         let date = date.ok_or(ImageError::Date { seconds: self.date })?;
         Ok(date.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
+
+fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+    Manifest {
+        schema_version: 2,
+        media_type: Some(media::MANIFEST.to_owned()),
+        config,
+        layers,
+        annotations: BTreeMap::new(),
     }
 }
 

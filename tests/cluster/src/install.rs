@@ -20,9 +20,6 @@ pub(crate) const NAMESPACE: &str = "skiff-system";
 /// The chart, seen from this crate.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/skiff");
 
-/// What the shim keeps on a node.
-const STATE: &str = "/var/lib/skiff";
-
 impl Cluster {
     /// Makes pods with the runtime class possible.
     ///
@@ -62,7 +59,8 @@ impl Cluster {
         };
         let mut told = String::new();
         for look in [
-            &["logs", "daemonset/skiff", "--tail=20"][..],
+            &["logs", "daemonset/skiff", "--tail=20", "--previous"][..],
+            &["logs", "daemonset/skiff", "--tail=20"],
             &["get", "events", "--sort-by=.lastTimestamp"],
         ] {
             let text = self.clients().kubectl(&[look, &there].concat()).await;
@@ -134,9 +132,9 @@ impl Files {
         for place in places::layers().filter(|place| *place != "/var/log") {
             read(&places::written(scope, place), &mut files)?;
         }
-        if Path::new(STATE).exists() {
-            read(Path::new(STATE), &mut files)?;
-        }
+        // What network plugins write down of pods comes and goes with them.
+        let plugins = places::written(scope, "/var/lib").join("cni");
+        files.retain(|path, _| !path.starts_with(&plugins));
         Ok(Self(files))
     }
 

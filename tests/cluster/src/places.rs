@@ -34,11 +34,14 @@ pub(crate) const POD_LOGS: &str = "/var/log/pods";
 /// A folder in which containerd looks for shims.
 pub(crate) const PROGRAMS: &str = "/usr/local/bin";
 
+/// What the shim keeps on a node.
+const STATE: &str = "/var/lib/skiff";
+
 /// Folders of the machine that a node's programs write to: the run sees what
 /// is there, and what it writes lands in its own folder.
-const WRITTEN: [&str; 4] = ["/etc", "/opt", "/usr/local", "/var/log"];
+const WRITTEN: [&str; 5] = ["/etc", "/opt", "/usr/local", "/var/lib", "/var/log"];
 
-/// Folders that hold overlays themselves, and so cannot be on one.
+/// Folders below them that hold overlays themselves, and so cannot be on one.
 const PLAIN: [&str; 2] = [CONTAINERD, KUBELET];
 
 /// Makes the node's folders the run's own. To be called in the run's own
@@ -73,6 +76,10 @@ pub(crate) fn enter(scope: &Scope) -> anyhow::Result<()> {
         fs::create_dir_all(&folder)?;
         fs::create_dir_all(place)?;
         mount_bind(&folder, place).with_context(|| format!("mounting {place}"))?;
+    }
+    // The node is new, the machine may have Skiff.
+    if Path::new(STATE).exists() {
+        fs::remove_dir_all(STATE).with_context(|| format!("hiding {STATE}"))?;
     }
     Ok(())
 }
