@@ -76,7 +76,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_SHUTDOWN_DELAY",
         alias: None,
         kind: Kind::Duration,
-        meaning: "How long new connections are still taken after SIGTERM, at most, while the health endpoint answers 503 and the cluster learns of it. Over as soon as none has come for a second.",
+        meaning: "How long new connections are still taken after SIGTERM, at most, while the health endpoint answers 503 and the cluster learns of it. Over as soon as none but probes has come for two seconds.",
         set: |s, v| parse::duration(v).map(|v| s.shutdown_delay = Some(v)),
         show: |s| match s.shutdown_delay {
             Some(delay) => parse::show_duration(delay),

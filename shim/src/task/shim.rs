@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
+use std::{process, thread};
 
 use chrono::Utc;
 use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
@@ -21,6 +23,9 @@ use crate::settings::environment;
 
 /// The annotation by which containers of one pod find each other.
 const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+
+/// How long the last answer may take to get out once there is nothing more to do.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Does what containerd calls for.
 pub(super) fn run(flags: &Flags) {
@@ -102,6 +107,12 @@ impl containerd_shim::Shim for Shim {
 
     fn wait(&mut self) {
         self.exit.wait();
+        // The server is stopped next. A connection that has come in the same moment is
+        // waited for without an end (ttrpc 0.8).
+        thread::spawn(|| {
+            thread::sleep(STOPPED_WITHIN);
+            process::exit(ExitCode::Success.number());
+        });
     }
 
     fn create_task_service(&self, publisher: RemotePublisher) -> Service {

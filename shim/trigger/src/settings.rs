@@ -83,8 +83,8 @@ pub struct Settings {
     /// HTTP/2 streams that may be reset before they are taken up.
     pub max_resets: usize,
     /// How long connections are still taken once the server was told to stop, at most:
-    /// whoever balances load learns of it a little later. It is over as soon as none has
-    /// come for a second, and it is part of the drain limit.
+    /// whoever balances load learns of it a little later. It is over as soon as
+    /// none but probes has come for two seconds, and it is part of the drain limit.
     pub shutdown_delay: Duration,
     /// How long running requests may take once the server was told to stop.
     pub drain_limit: Duration,
