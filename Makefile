@@ -45,10 +45,10 @@ deny: ## check licences and advisories (needs cargo-deny)
 installer: build images ## the installer's image, of this build
 	cargo run --bin release -- image --platform $(BUILT) --out target/images/installer
 
-cluster-test: installer tools ## prove on a real Kubernetes what only a cluster can show (root)
+cluster-test: build optimized images tools ## prove on a real Kubernetes what only a cluster can show (root)
 	@tests/setup --cluster
 	cargo run --bin tools -- --cluster
-	cargo run --bin cluster
+	cargo run --bin cluster -- --skiff $(RELEASE)/skiff
 
 optimized: setup ## what a node runs, for this machine (five minutes of linking)
 	cargo build --release -p containerd-shim-skiff \
