@@ -33,20 +33,24 @@ const MOUNTED: [&str; 5] = [
     CONTAINERD,
 ];
 
-/// What is on the node while it has no pods.
+/// What is on the node while it has no pods, or those of Skiff's installer only.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline {
+    processes: BTreeSet<u32>,
     mounts: BTreeSet<PathBuf>,
     groups: BTreeSet<PathBuf>,
+    interfaces: BTreeSet<String>,
     files: BTreeSet<PathBuf>,
 }
 
 impl Baseline {
-    /// Looks at a node that has no pods yet.
+    /// Looks at a node to which no case has brought pods yet.
     pub(crate) fn of(scope: &Scope) -> Self {
         Self {
+            processes: scope.cgroups().processes().into_iter().collect(),
             mounts: mounts().into_iter().collect(),
             groups: scope.cgroups().groups().into_iter().collect(),
+            interfaces: interfaces().collect(),
             files: files().collect(),
         }
     }
@@ -74,7 +78,7 @@ impl Baseline {
         let mut left: Vec<_> = tree
             .processes()
             .into_iter()
-            .filter(|pid| !parts.contains(pid))
+            .filter(|pid| !parts.contains(pid) && !self.processes.contains(pid))
             .filter_map(processes::look_up)
             // For the pods of a later day: they outlive the ones that asked.
             .filter(|process| !process.command.contains("internal optimize"))
@@ -85,7 +89,8 @@ impl Baseline {
         let groups = tree.groups().into_iter();
         let groups = groups.filter(|group| !self.groups.contains(group) && !is_kubelets(group));
         left.extend(groups.map(Leftover::Cgroup));
-        left.extend(interfaces().map(Leftover::Interface));
+        let new = interfaces().filter(|name| !self.interfaces.contains(name));
+        left.extend(new.map(Leftover::Interface));
         let files = files().filter(|file| !self.files.contains(file));
         left.extend(files.map(Leftover::File));
         left

@@ -14,8 +14,8 @@ use crate::manifests::{SKIFF, deployment, service, spec, wasm};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
-/// What every shim has on its command line.
-const SHIM: &str = "containerd-shim-skiff";
+/// What every shim has on its command line, whatever path it was started by.
+const SHIM: &str = " -namespace k8s.io -id ";
 
 /// How long the node may take to forget pods that were deleted.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(60);
@@ -88,6 +88,7 @@ async fn containerd_killed_under_load_loses_no_request(space: Space) -> anyhow::
 async fn a_killed_shim_costs_its_own_pod_only_and_leaves_nothing(
     space: Space,
 ) -> anyhow::Result<()> {
+    // Those of other pods, of which some are not ours.
     let others = processes::roots_with_argument(SHIM);
     let load = started(&space).await?;
     let mut shims = processes::roots_with_argument(SHIM);
