@@ -21,8 +21,8 @@ pub const LISTEN_IN_POD: SocketAddr = address(Ipv4Addr::UNSPECIFIED, 80);
 /// Where `skiff run` listens: what `spin up` does, and out of reach for others.
 pub const LISTEN_ON_LAPTOP: SocketAddr = address(Ipv4Addr::LOCALHOST, 3000);
 
-/// As long as a cluster may take to send its connections elsewhere; CoreDNS lingers for
-/// the same time. A pod that nobody calls goes after the first second.
+/// As long as a slow cluster may take to send its connections elsewhere. A pod that
+/// nobody but probes calls goes after two seconds.
 pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 
 /// Below Kubernetes' default grace period of 30 s, with time left to exit.

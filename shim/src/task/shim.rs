@@ -107,8 +107,8 @@ impl containerd_shim::Shim for Shim {
 
     fn wait(&mut self) {
         self.exit.wait();
-        // The server is stopped next. A connection that has come in the same moment is
-        // waited for without an end (ttrpc 0.8).
+        // The server is stopped next, which now and then waits without an end for the
+        // thread of a connection that is still open (seen with ttrpc 0.8).
         thread::spawn(|| {
             thread::sleep(STOPPED_WITHIN);
             process::exit(ExitCode::Success.number());

@@ -237,8 +237,8 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
 }
 
 /// kube-proxy, which leads Services to pods by the rules of nftables. With those that
-/// iptables writes, a connection that is opened while they are replaced now and then
-/// passes none of them (Linux 6.18, iptables 1.8.9), whatever the pods are.
+/// iptables-nft writes, a new connection to a Service now and then passed none of them
+/// during rolling restarts (Linux 6.18, iptables 1.8.9).
 pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
     let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
     let pods = format!("--cluster-cidr={PODS}");
