@@ -3,14 +3,20 @@
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
+
+/// Where programs are; the last is NixOS's.
+const SYSTEM_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// What the file is called until it is whole.
 const PARTIAL: &str = ".skiff-new";
@@ -58,6 +64,26 @@ impl Host {
     /// Where its root is mounted.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A program of the node, to be run in the node's root with the libraries it
+    /// expects. It is looked for where a node's own services find programs.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("PATH", SYSTEM_PATH);
+        if self.root == Path::new("/") {
+            return command;
+        }
+        let root = self.root.clone();
+        let change = move || {
+            rustix::process::chroot(&root)?;
+            rustix::process::chdir("/")?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec it makes two system calls with a path that
+        // is already there, and neither allocates nor takes a lock.
+        unsafe { command.pre_exec(change) };
+        command
     }
 
     /// Where a path of the node is, every link on the way and at its end followed.

@@ -2,7 +2,6 @@
 //! restarted, and answers the kubelet.
 
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -83,9 +82,7 @@ impl Node for RealNode {
         program: &Path,
         config: Option<&Path>,
     ) -> Result<String, DumpError> {
-        let mut command = Command::new(program);
-        enter(&mut command, host.root());
-        dump(command, program, config)
+        dump(host.command(program), program, config)
     }
 
     fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError> {
@@ -94,7 +91,11 @@ impl Node for RealNode {
             Service::FirstProcess => return end(host, 1),
         };
         match self.runtime.block_on(systemd::restart_first(host, units)) {
-            Err(SystemdError::Unreachable { .. }) => end_containerd(host),
+            Err(error @ SystemdError::Unreachable { .. }) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "Telling containerd to end");
+                end_containerd(host)
+            }
             restarted => Ok(restarted?),
         }
     }
@@ -134,22 +135,6 @@ pub fn dump(
     Err(DumpError::Refused {
         message: last.unwrap_or("it does not say why").to_owned(),
     })
-}
-
-/// Runs a program of the node in the node's root, with the libraries it expects.
-fn enter(command: &mut Command, root: &Path) {
-    if root == Path::new("/") {
-        return;
-    }
-    let root: PathBuf = root.to_owned();
-    let change = move || {
-        rustix::process::chroot(&root)?;
-        rustix::process::chdir("/")?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes two system calls with a path that is
-    // already there, and neither allocates nor takes a lock.
-    unsafe { command.pre_exec(change) };
 }
 
 /// Where systemd cannot be talked to (node images without a message bus), whoever

@@ -1,7 +1,11 @@
-//! Restarting a unit of systemd over D-Bus, and waiting until it is done.
+//! Restarting a unit of systemd and waiting until it is done: over D-Bus, or, on
+//! nodes without a message bus, by the node's own `systemctl`. What that talks to
+//! systemd by is systemd's own affair, and no D-Bus to the letter.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -10,9 +14,11 @@ use zbus::{Connection, OwnedObjectPath, Proxy};
 
 use crate::host::Host;
 
-/// Where the message bus listens, and, on systems without one, systemd itself.
+/// Where the message bus listens.
 const BUS: &str = "/run/dbus/system_bus_socket";
-const PRIVATE: &str = "/run/systemd/private";
+
+/// The states of a unit that runs, or is about to.
+const UP: [&str; 3] = ["active", "activating", "reloading"];
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
@@ -31,11 +37,11 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Why no unit was restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
-    /// Neither socket is there, or nobody listens.
-    #[error("systemd does not answer on `{BUS}` or `{PRIVATE}`")]
+    /// There is no bus, and `systemctl` does not work either.
+    #[error("systemd answers neither on `{BUS}` nor to `systemctl`: {said}")]
     Unreachable {
-        /// What was said at the last.
-        source: Option<Box<zbus::Error>>,
+        /// What `systemctl` says.
+        said: String,
     },
     /// A call failed.
     #[error("systemd refuses `{call}`")]
@@ -75,37 +81,87 @@ pub enum SystemdError {
 ///
 /// Where systemd cannot be reached, none is active, or it does not start.
 pub async fn restart_first(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
-    let bus = connect(host).await?;
+    let Some(bus) = connect(host).await else {
+        return restart_without_bus(host, units);
+    };
     for unit in units {
         if let Some(before) = Unit::find(&bus, unit).await?
-            && ["active", "activating", "reloading"].contains(&before.state().await?.as_str())
+            && is_up(&before.state().await?)
         {
             return before.restart().await;
         }
     }
-    Err(SystemdError::NoUnit {
-        units: units.iter().map(|unit| (*unit).to_owned()).collect(),
+    Err(none_of(units))
+}
+
+/// A connection to the node's bus, if it has one.
+async fn connect(host: &Host) -> Option<Connection> {
+    let path = host.locate(Path::new(BUS)).ok()?;
+    let stream = UnixStream::connect(path).ok()?;
+    let built = timeout(CONNECTED_WITHIN, Builder::unix_stream(stream).build()).await;
+    match built.ok()? {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            tracing::warn!(%error, "The message bus does not answer");
+            None
+        }
+    }
+}
+
+fn restart_without_bus(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
+    let state = |unit: &str| systemctl(host, &["show", "--value", "--property=ActiveState", unit]);
+    for unit in units {
+        if !is_up(&state(unit)?) {
+            continue;
+        }
+        // It waits until the job is done. Whether it went well is asked for below:
+        // with a service that is tried again it is too early to tell.
+        if let Err(error) = systemctl(host, &["restart", unit]) {
+            tracing::warn!(%error, unit, "Restarting a unit");
+        }
+        return started(unit, &state(unit)?);
+    }
+    Err(none_of(units))
+}
+
+/// Runs the node's `systemctl` and gives what it prints.
+fn systemctl(host: &Host, args: &[&str]) -> Result<String, SystemdError> {
+    let unreachable = |said: String| SystemdError::Unreachable { said };
+    let output = host
+        .command("systemctl")
+        .args(args)
+        // It would think that it prepares an image if it saw that its root is not
+        // the first process's.
+        .env("SYSTEMD_IGNORE_CHROOT", "1")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error: io::Error| unreachable(error.to_string()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(unreachable(said.trim().replace('\n', "; ")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn is_up(state: &str) -> bool {
+    UP.contains(&state)
+}
+
+/// Whether a unit that was restarted runs, or may soon.
+fn started(unit: &str, state: &str) -> Result<(), SystemdError> {
+    if is_up(state) {
+        return Ok(());
+    }
+    Err(SystemdError::NotStarted {
+        unit: unit.to_owned(),
+        state: state.to_owned(),
     })
 }
 
-async fn connect(host: &Host) -> Result<Connection, SystemdError> {
-    let mut last = None;
-    for (socket, alone) in [(BUS, false), (PRIVATE, true)] {
-        let Ok(path) = host.locate(Path::new(socket)) else {
-            continue;
-        };
-        let Ok(stream) = UnixStream::connect(path) else {
-            continue;
-        };
-        let builder = Builder::unix_stream(stream);
-        let builder = if alone { builder.p2p() } else { builder };
-        match timeout(CONNECTED_WITHIN, builder.build()).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => last = Some(Box::new(error)),
-            Err(_) => {}
-        }
+fn none_of(units: &[&str]) -> SystemdError {
+    SystemdError::NoUnit {
+        units: units.iter().map(|unit| (*unit).to_owned()).collect(),
     }
-    Err(SystemdError::Unreachable { source: last })
 }
 
 struct Unit<'a> {
@@ -137,8 +193,7 @@ impl<'a> Unit<'a> {
             .await
             .map_err(refused("RestartUnit"))?;
         let end = Instant::now() + RESTARTED_WITHIN;
-        // A job's object is gone when the job is done. Asking for it works the same
-        // with and without a bus, and no signal can be missed.
+        // A job's object is gone when the job is done, and no signal can be missed.
         while self.exists(&job).await? {
             if Instant::now() > end {
                 return Err(SystemdError::TooLate {
@@ -147,13 +202,7 @@ impl<'a> Unit<'a> {
             }
             sleep(AGAIN).await;
         }
-        match self.state().await?.as_str() {
-            "active" | "activating" | "reloading" => Ok(()),
-            state => Err(SystemdError::NotStarted {
-                unit: self.name.clone(),
-                state: state.to_owned(),
-            }),
-        }
+        started(&self.name, &self.state().await?)
     }
 
     async fn exists(&self, job: &OwnedObjectPath) -> Result<bool, SystemdError> {
@@ -199,5 +248,18 @@ fn refused(call: &'static str) -> impl Fn(zbus::Error) -> SystemdError {
     move |source| SystemdError::Refused {
         call,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_without_systemd_is_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = restart_first(&Host::new(folder.path()), &["containerd.service"]).await;
+        let error = error.expect_err("nobody listens");
+        assert!(matches!(error, SystemdError::Unreachable { .. }), "{error}");
     }
 }

@@ -1,6 +1,8 @@
 //! All of it for real, at each line of containerd: a containerd of its own on this
 //! machine, which is the node, with layers over the folders that are written.
 
+mod support;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,13 @@ use skiff_installer::host::Host;
 use skiff_installer::install::{Installer, Limits};
 use skiff_installer::layouts::Service;
 use skiff_installer::node::{Node, RealNode, RestartError};
-use skiff_installer::payload::Payload;
 use skiff_installer::upgrade::{Outcome, bring_up};
-use skiff_test_support::guard::{self, Run};
+use skiff_test_support::guard::Run;
+use skiff_test_support::paths;
 use skiff_test_support::tools::{self, Version};
-use skiff_test_support::{oci, paths};
 use tokio::runtime::{Handle, Runtime};
+
+use support::real::{self, hello, payload};
 
 /// Folders of this machine that a run writes to. What it writes stays in its own.
 const WRITTEN: [&str; 3] = ["/etc", "/opt", "/usr/local/bin"];
@@ -33,27 +36,7 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 const CHECKED_WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    guard::run_if_asked();
-    const NAME: &str = "install_check_upgrade_and_uninstall";
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.iter().any(|arg| arg == "--list") {
-        println!("{NAME}: test");
-        return ExitCode::SUCCESS;
-    }
-    let filters: Vec<_> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    if !filters.is_empty() && !filters.iter().any(|filter| NAME.contains(filter.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    match within() {
-        Ok(()) => {
-            println!("test {NAME} ... ok");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("test {NAME} ... FAILED\n{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    real::main(("install_check_upgrade_and_uninstall", within))
 }
 
 fn within() -> anyhow::Result<()> {
@@ -140,32 +123,6 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
     let offered = machine.handlers(&host, &machine.socket())?;
     ensure!(!offered.contains(&"skiff".to_owned()), "{offered:?}");
     Ok(())
-}
-
-/// The image of an installer with this program.
-fn payload(run: &Run, version: &str, program: &Path) -> anyhow::Result<Payload> {
-    let folder = run.folder().join("payload").join(version);
-    fs::create_dir_all(&folder)?;
-    ensure!(
-        program.exists(),
-        "`{}` is not there; run `cargo build -p containerd-shim-skiff` first",
-        program.display()
-    );
-    fs::copy(program, folder.join("skiff"))?;
-    fs::write(folder.join("version"), version)?;
-    Ok(Payload::open(folder)?)
-}
-
-/// A guest as the hello of such an image.
-fn hello(run: &Run, guest: &str) -> PathBuf {
-    let folder = run.folder().join("hello").join(guest);
-    if !folder.exists() {
-        let path = paths::guest(guest);
-        let wasm = fs::read(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}; run `make images`", path.display()));
-        oci::wasm_package(&wasm, &folder).expect("a layout");
-    }
-    folder
 }
 
 /// Puts a layer over a folder: reads go through, writes stay in the run's folder.

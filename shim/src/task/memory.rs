@@ -37,8 +37,9 @@ pub(super) fn start_small_runtime() -> anyhow::Result<()> {
     for thread in std::fs::read_dir("/proc/self/task").context("cannot list threads")? {
         let name = thread.context("cannot list threads")?.file_name();
         let id = name.to_str().and_then(|name| name.parse().ok());
-        let thread = id.and_then(rustix::process::Pid::from_raw);
-        sched_setaffinity(thread, &all).context("cannot set the CPU affinity")?;
+        if let Some(thread) = id.and_then(rustix::process::Pid::from_raw) {
+            sched_setaffinity(Some(thread), &all).context("cannot set the CPU affinity")?;
+        }
     }
     Ok(())
 }

@@ -50,8 +50,10 @@ pub(super) fn remove_left_behind(flags: &Flags) {
 /// Removes a socket that nobody listens at.
 fn remove_unheard(path: &Path) {
     let answer = UnixStream::connect(path);
-    if answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-        std::fs::remove_file(path).ok();
+    if answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        log::warn!("cannot remove the socket {}: {error}", path.display());
     }
 }
 

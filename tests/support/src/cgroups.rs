@@ -23,21 +23,27 @@ impl Tree {
     }
 
     /// Moves a process into `<name>/<child>` of the hierarchies that serve to
-    /// find it again: `pids` on version 1, the only one there is on version 2.
+    /// find it again, and of those in which a systemd among its descendants
+    /// makes groups of its own. On version 2 there is one for both.
     ///
     /// # Errors
     ///
     /// When no hierarchy is mounted, or the kernel refuses the move.
     pub fn adopt(&self, child: &str, pid: u32) -> std::io::Result<()> {
-        let hierarchies = hierarchies();
-        let tracking = hierarchies
-            .iter()
-            .find(|mount| mount.ends_with("pids"))
-            .or_else(|| hierarchies.first())
-            .ok_or_else(|| std::io::Error::other("no cgroup hierarchy is mounted"))?;
-        let group = tracking.join(&self.name).join(child);
-        fs::create_dir_all(&group)?;
-        fs::write(group.join("cgroup.procs"), pid.to_string())
+        const TRACKING: [&str; 3] = ["pids", "systemd", "unified"];
+        let mut tracking = hierarchies();
+        if tracking.is_empty() {
+            return Err(std::io::Error::other("no cgroup hierarchy is mounted"));
+        }
+        if tracking.len() > 1 {
+            tracking.retain(|mount| TRACKING.iter().any(|name| mount.ends_with(name)));
+        }
+        for hierarchy in tracking {
+            let group = hierarchy.join(&self.name).join(child);
+            fs::create_dir_all(&group)?;
+            fs::write(group.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
     }
 
     /// Every process of the tree, by id.

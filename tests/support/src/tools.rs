@@ -3,6 +3,7 @@
 //! a whole cluster needs beside them.
 
 mod cluster;
+mod debian;
 
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::paths;
 
 pub use cluster::{coredns, helm, kubernetes, metrics_server};
+pub use debian::debian;
 
 /// How to get what builds most of the tools.
 const GO_HINT: &str = "install Go 1.24 or newer (an older one from 1.21 on fetches it)";
@@ -215,10 +217,16 @@ fn run(
     })
 }
 
-/// Compilers tell the cause last; the first thousand lines only hide it.
+/// Compilers tell the cause last; the first thousand lines only hide it. Some
+/// tell it where others print results.
 fn last_lines(done: &Output) -> String {
     const KEPT: usize = 20;
-    let text = String::from_utf8_lossy(&done.stderr);
+    let told = if done.stderr.is_empty() {
+        &done.stdout
+    } else {
+        &done.stderr
+    };
+    let text = String::from_utf8_lossy(told);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(KEPT)..].join("\n")
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod containerd;
+pub(crate) mod real;
 pub(crate) mod tree;
 
 use std::fs;
