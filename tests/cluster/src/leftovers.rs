@@ -15,9 +15,10 @@ use crate::inside::Scope;
 use crate::places::{ADDRESSES, CONTAINERD, KUBELET, POD_LOGS};
 
 /// Folders in which each entry belongs to a pod or container that runs.
-const OF_PODS: [&str; 6] = [
+const OF_PODS: [&str; 7] = [
     "/run/netns",
     "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "/run/containerd/io.containerd.grpc.v1.cri/sandboxes",
     "/run/containerd/io.containerd.grpc.v1.cri/containers",
     "/run/containerd/s",
     "/run/containerd/runc/k8s.io",

@@ -13,8 +13,8 @@ use crate::identity::Identity;
 use crate::images::PAUSE;
 use crate::inside::Scope;
 use crate::places::{
-    ADDRESSES, CNI_CONFIG, CNI_PLUGINS, CONTAINERD, CONTAINERD_CONFIG, CONTAINERD_DROP_INS,
-    CONTAINERD_SOCKET, KUBELET, POD_LOGS, PROGRAMS, REGISTRIES, write,
+    ADDRESSES, CNI_CONFIG, CNI_PLUGINS, CONTAINERD, CONTAINERD_CONFIG, CONTAINERD_DEBUG,
+    CONTAINERD_DROP_INS, CONTAINERD_SOCKET, KUBELET, POD_LOGS, PROGRAMS, REGISTRIES, write,
 };
 use crate::program::Line;
 
@@ -112,6 +112,9 @@ state = "/run/containerd"
 
 [grpc]
 address = "{CONTAINERD_SOCKET}"
+
+[debug]
+address = "{CONTAINERD_DEBUG}"
 
 # Its socket has a fixed place.
 [plugins."io.containerd.nri.v1.nri"]

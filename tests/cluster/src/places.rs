@@ -25,6 +25,8 @@ pub(crate) const CNI_PLUGINS: &str = "/usr/lib/cni";
 pub(crate) const ADDRESSES: &str = "/var/lib/cni/networks";
 /// containerd's socket.
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where containerd tells about itself.
+pub(crate) const CONTAINERD_DEBUG: &str = "/run/containerd/debug.sock";
 /// kubelet's folder.
 pub(crate) const KUBELET: &str = "/var/lib/kubelet";
 /// containerd's data.

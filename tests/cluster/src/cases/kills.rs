@@ -17,8 +17,9 @@ use crate::wait::{Look, wait_until};
 /// What every shim has on its command line, whatever path it was started by.
 const SHIM: &str = " -namespace k8s.io -id ";
 
-/// How long the node may take to forget pods that were deleted.
-const FORGOTTEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long the node may take to forget pods that were deleted. kubelet looks for
+/// their sandboxes once a minute.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(150);
 
 pub(super) fn cases() -> Vec<Case> {
     let cases = cases![
