@@ -208,20 +208,15 @@ impl Machine {
     /// the machine's process ids in sight, or systemd itself does not listen to
     /// it. Gives what it prints.
     pub(crate) fn installer(&self, payload: &Path, verb: &str) -> anyhow::Result<String> {
-        let output = Command::new("nsenter")
-            .arg("--pid")
-            .arg(format!("--target={}", self.first_process))
+        let mut installer = self.enter("--pid");
+        installer
             .arg(env!("CARGO_BIN_EXE_skiff-installer"))
             .arg("--host-root")
             .arg(self.host().root())
             .arg("--payload")
             .arg(payload)
-            .arg(verb)
-            .stdin(Stdio::null())
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{verb}: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            .arg(verb);
+        told(&mut installer)
     }
 
     /// Starts a Linux container that does nothing.
@@ -246,16 +241,16 @@ impl Machine {
     }
 
     fn run(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new("nsenter")
-            .arg("--all")
-            .arg(format!("--target={}", self.first_process))
-            .arg(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{program} {args:?}: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        told(self.enter("--all").arg(program).args(args))
+    }
+
+    /// The begin of a command in some or all of the machine's namespaces.
+    fn enter(&self, namespaces: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(namespaces)
+            .arg(format!("--target={}", self.first_process));
+        command
     }
 
     /// What a person would see on its screen.
@@ -271,6 +266,14 @@ impl Drop for Machine {
         self.container.wait().ok();
         unmount(self.disk.root(), UnmountFlags::DETACH).ok();
     }
+}
+
+/// Runs a command that must succeed, and gives what it prints.
+fn told(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Whether a process is the first one of its own process namespace.
