@@ -137,8 +137,8 @@ pub fn dump(
     })
 }
 
-/// Where systemd cannot be talked to (node images without a message bus), whoever
-/// runs containerd starts it again when it ends. Its pods go on meanwhile.
+/// Where systemd cannot be talked to, by bus or by `systemctl`, whoever runs
+/// containerd starts it again when it ends. Its pods go on meanwhile.
 fn end_containerd(host: &Host) -> Result<(), RestartError> {
     let processes = Path::new("/proc");
     let names = host.names_in(processes).unwrap_or_default();

@@ -82,7 +82,7 @@ pub enum SystemdError {
 /// Where systemd cannot be reached, none is active, or it does not start.
 pub async fn restart_first(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
     let Some(bus) = connect(host).await else {
-        return restart_without_bus(host, units);
+        return restart_without_bus(host, units).await;
     };
     for unit in units {
         if let Some(before) = Unit::find(&bus, unit).await?
@@ -99,29 +99,43 @@ async fn connect(host: &Host) -> Option<Connection> {
     let path = host.locate(Path::new(BUS)).ok()?;
     let stream = UnixStream::connect(path).ok()?;
     let built = timeout(CONNECTED_WITHIN, Builder::unix_stream(stream).build()).await;
-    match built.ok()? {
-        Ok(connection) => Some(connection),
-        Err(error) => {
-            tracing::warn!(%error, "The message bus does not answer");
-            None
-        }
+    match built {
+        Ok(Ok(connection)) => return Some(connection),
+        Ok(Err(error)) => tracing::warn!(%error, "The message bus does not answer"),
+        Err(error) => tracing::warn!(%error, "The message bus does not answer in time"),
     }
+    None
 }
 
-fn restart_without_bus(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
-    let state = |unit: &str| systemctl(host, &["show", "--value", "--property=ActiveState", unit]);
+async fn restart_without_bus(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
+    let property = |unit: &str, name: &str| {
+        let property = format!("--property={name}");
+        systemctl(host, &["show", "--value", &property, unit])
+    };
     for unit in units {
-        if !is_up(&state(unit)?) {
+        if !is_up(&property(unit, "ActiveState")?) {
             continue;
         }
-        // It waits until the job is done. Whether it went well is asked for below:
-        // with a service that is tried again it is too early to tell.
-        if let Err(error) = systemctl(host, &["restart", unit]) {
-            tracing::warn!(%error, unit, "Restarting a unit");
+        systemctl(host, &["restart", "--no-block", unit])?;
+        let end = Instant::now() + RESTARTED_WITHIN;
+        // The number of the unit's job, while it has one.
+        while !["", "0"].contains(&property(unit, "Job")?.as_str()) {
+            again_until(end, unit).await?;
         }
-        return started(unit, &state(unit)?);
+        return started(unit, &property(unit, "ActiveState")?);
     }
     Err(none_of(units))
+}
+
+/// Waits a little, unless it is too late.
+async fn again_until(end: Instant, unit: &str) -> Result<(), SystemdError> {
+    if Instant::now() > end {
+        return Err(SystemdError::TooLate {
+            unit: unit.to_owned(),
+        });
+    }
+    sleep(AGAIN).await;
+    Ok(())
 }
 
 /// Runs the node's `systemctl` and gives what it prints.
@@ -195,12 +209,7 @@ impl<'a> Unit<'a> {
         let end = Instant::now() + RESTARTED_WITHIN;
         // A job's object is gone when the job is done, and no signal can be missed.
         while self.exists(&job).await? {
-            if Instant::now() > end {
-                return Err(SystemdError::TooLate {
-                    unit: self.name.clone(),
-                });
-            }
-            sleep(AGAIN).await;
+            again_until(end, &self.name).await?;
         }
         started(&self.name, &self.state().await?)
     }

@@ -31,12 +31,13 @@ impl Tree {
     /// When no hierarchy is mounted, or the kernel refuses the move.
     pub fn adopt(&self, child: &str, pid: u32) -> std::io::Result<()> {
         const TRACKING: [&str; 3] = ["pids", "systemd", "unified"];
-        let mut tracking = hierarchies();
+        let hierarchies = hierarchies();
+        let is_tracking = |mount: &&PathBuf| TRACKING.iter().any(|name| mount.ends_with(name));
+        let mut tracking: Vec<_> = hierarchies.iter().filter(is_tracking).collect();
         if tracking.is_empty() {
-            return Err(std::io::Error::other("no cgroup hierarchy is mounted"));
-        }
-        if tracking.len() > 1 {
-            tracking.retain(|mount| TRACKING.iter().any(|name| mount.ends_with(name)));
+            let any = hierarchies.first();
+            tracking
+                .push(any.ok_or_else(|| std::io::Error::other("no cgroup hierarchy is mounted"))?);
         }
         for hierarchy in tracking {
             let group = hierarchy.join(&self.name).join(child);
