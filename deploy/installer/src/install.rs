@@ -24,6 +24,9 @@ pub use error::{InstallError, NotBack};
 /// How long is waited for containerd.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Until systemd has stopped and started it. It takes a second; a k3s server that
+    /// stops a whole control plane takes much longer.
+    pub restarted_within: Duration,
     /// Until it answers and offers the handler. It takes a second or two; a node
     /// that starts a control plane with it may take a minute.
     pub back_within: Duration,
@@ -36,6 +39,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            restarted_within: Duration::from_secs(180),
             back_within: Duration::from_secs(90),
             seen_within: Duration::from_secs(20),
             again: Duration::from_millis(100),

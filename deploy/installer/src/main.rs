@@ -32,6 +32,9 @@ struct Arguments {
     /// The folder of the program and of the hello
     #[arg(long, default_value = "/payload", value_name = "FOLDER")]
     payload: PathBuf,
+    /// How many seconds systemd may take to restart containerd
+    #[arg(long, default_value_t = Limits::default().restarted_within.as_secs(), value_name = "SECONDS")]
+    restart_within: u64,
     #[command(subcommand)]
     command: Verb,
 }
@@ -116,7 +119,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .context("cannot start threads")?;
     let host = Host::new(arguments.host_root);
     let node = RealNode::new(runtime.handle().clone());
-    let installer = Installer::new(&host, &node, Limits::default());
+    let limits = Limits {
+        restarted_within: Duration::from_secs(arguments.restart_within),
+        ..Limits::default()
+    };
+    let installer = Installer::new(&host, &node, limits);
     let payload = || Payload::open(arguments.payload.clone());
     match arguments.command {
         Verb::Install { dry_run } => {
@@ -148,7 +155,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 node_name,
                 listen,
                 termination_message,
-                limits: Limits::default(),
+                limits,
             };
             until_stopped(&runtime, async { Ok(daemon.run().await.map(drop)?) })
         }

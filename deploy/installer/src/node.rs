@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Handle;
@@ -47,12 +48,12 @@ pub trait Node {
     fn dump(&self, host: &Host, program: &Path, config: Option<&Path>)
     -> Result<String, DumpError>;
 
-    /// Makes containerd read its configuration again.
+    /// Makes containerd read its configuration again; systemd may take that long.
     ///
     /// # Errors
     ///
     /// Where nobody could be told, or it failed.
-    fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError>;
+    fn restart(&self, host: &Host, service: Service, within: Duration) -> Result<(), RestartError>;
 
     /// The handlers that containerd offers to the kubelet.
     ///
@@ -85,12 +86,13 @@ impl Node for RealNode {
         dump(host.command(program), program, config)
     }
 
-    fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError> {
+    fn restart(&self, host: &Host, service: Service, within: Duration) -> Result<(), RestartError> {
         let units = match service {
             Service::Units(units) | Service::Watched(units) => units,
             Service::FirstProcess => return end(host, 1),
         };
-        match self.runtime.block_on(systemd::restart_first(host, units)) {
+        let restart = systemd::restart_first(host, units, within);
+        match self.runtime.block_on(restart) {
             Err(error @ SystemdError::Unreachable { .. }) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "Telling containerd to end");

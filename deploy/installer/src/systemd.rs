@@ -2,7 +2,6 @@
 //! nodes without a message bus, by the node's own `systemctl`. What that talks to
 //! systemd by is systemd's own affair, and no D-Bus to the letter.
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
@@ -23,10 +22,6 @@ const UP: [&str; 3] = ["active", "activating", "reloading"];
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
-
-/// How long a unit may take to stop and start. containerd takes a second; a k3s
-/// server that has to stop a whole control plane takes much longer.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(180);
 
 /// How long connecting may take: the socket is there or it is not.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -49,7 +44,7 @@ pub enum SystemdError {
         /// The call.
         call: &'static str,
         /// What it says.
-        source: Box<zbus::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// None of the units is there and active.
     #[error("none of these units is active: {}", units.join(", "))]
@@ -68,27 +63,34 @@ pub enum SystemdError {
         state: String,
     },
     /// It takes too long.
-    #[error("{unit} was not restarted within {} s", RESTARTED_WITHIN.as_secs())]
+    #[error("{unit} was not restarted within {} s", within.as_secs())]
     TooLate {
         /// Its name.
         unit: String,
+        /// The limit.
+        within: Duration,
     },
 }
 
-/// Restarts the first of the units that is active, and waits for it.
+/// Restarts the first of the units that is active, and waits for it that long.
 ///
 /// # Errors
 ///
-/// Where systemd cannot be reached, none is active, or it does not start.
-pub async fn restart_first(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
+/// Where systemd cannot be reached or refuses, none is active, or the unit does
+/// not start in time.
+pub async fn restart_first(
+    host: &Host,
+    units: &[&str],
+    within: Duration,
+) -> Result<(), SystemdError> {
     let Some(bus) = connect(host).await else {
-        return restart_without_bus(host, units).await;
+        return restart_without_bus(host, units, within).await;
     };
     for unit in units {
         if let Some(before) = Unit::find(&bus, unit).await?
             && is_up(&before.state().await?)
         {
-            return before.restart().await;
+            return before.restart(within).await;
         }
     }
     Err(none_of(units))
@@ -107,40 +109,64 @@ async fn connect(host: &Host) -> Option<Connection> {
     None
 }
 
-async fn restart_without_bus(host: &Host, units: &[&str]) -> Result<(), SystemdError> {
+async fn restart_without_bus(
+    host: &Host,
+    units: &[&str],
+    within: Duration,
+) -> Result<(), SystemdError> {
     let property = |unit: &str, name: &str| {
         let property = format!("--property={name}");
         systemctl(host, &["show", "--value", &property, unit])
+            .map_err(|said| SystemdError::Unreachable { said })
     };
     for unit in units {
         if !is_up(&property(unit, "ActiveState")?) {
             continue;
         }
-        systemctl(host, &["restart", "--no-block", unit])?;
-        let end = Instant::now() + RESTARTED_WITHIN;
+        // It has just told the unit's state, so this is an answer too.
+        systemctl(host, &["restart", "--no-block", unit]).map_err(|said| {
+            SystemdError::Refused {
+                call: "systemctl restart",
+                source: said.into(),
+            }
+        })?;
+        let limit = Limit::starts(within);
         // The number of the unit's job, while it has one.
         while !["", "0"].contains(&property(unit, "Job")?.as_str()) {
-            again_until(end, unit).await?;
+            limit.again(unit).await?;
         }
         return started(unit, &property(unit, "ActiveState")?);
     }
     Err(none_of(units))
 }
 
-/// Waits a little, unless it is too late.
-async fn again_until(end: Instant, unit: &str) -> Result<(), SystemdError> {
-    if Instant::now() > end {
-        return Err(SystemdError::TooLate {
-            unit: unit.to_owned(),
-        });
-    }
-    sleep(AGAIN).await;
-    Ok(())
+/// How long is waited for a unit.
+struct Limit {
+    within: Duration,
+    end: Instant,
 }
 
-/// Runs the node's `systemctl` and gives what it prints.
-fn systemctl(host: &Host, args: &[&str]) -> Result<String, SystemdError> {
-    let unreachable = |said: String| SystemdError::Unreachable { said };
+impl Limit {
+    fn starts(within: Duration) -> Self {
+        let end = Instant::now() + within;
+        Self { within, end }
+    }
+
+    /// Waits a little, unless it is too late.
+    async fn again(&self, unit: &str) -> Result<(), SystemdError> {
+        if Instant::now() > self.end {
+            return Err(SystemdError::TooLate {
+                unit: unit.to_owned(),
+                within: self.within,
+            });
+        }
+        sleep(AGAIN).await;
+        Ok(())
+    }
+}
+
+/// Runs the node's `systemctl` and gives what it prints, or says of its failure.
+fn systemctl(host: &Host, args: &[&str]) -> Result<String, String> {
     let output = host
         .command("systemctl")
         .args(args)
@@ -149,10 +175,10 @@ fn systemctl(host: &Host, args: &[&str]) -> Result<String, SystemdError> {
         .env("SYSTEMD_IGNORE_CHROOT", "1")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error: io::Error| unreachable(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(unreachable(said.trim().replace('\n', "; ")));
+        return Err(said.trim().replace('\n', "; "));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -200,16 +226,16 @@ impl<'a> Unit<'a> {
         }
     }
 
-    async fn restart(&self) -> Result<(), SystemdError> {
+    async fn restart(&self, within: Duration) -> Result<(), SystemdError> {
         let manager = manager(self.bus).await?;
         let job: OwnedObjectPath = manager
             .call("RestartUnit", &(self.name.as_str(), "replace"))
             .await
             .map_err(refused("RestartUnit"))?;
-        let end = Instant::now() + RESTARTED_WITHIN;
+        let limit = Limit::starts(within);
         // A job's object is gone when the job is done, and no signal can be missed.
         while self.exists(&job).await? {
-            again_until(end, &self.name).await?;
+            limit.again(&self.name).await?;
         }
         started(&self.name, &self.state().await?)
     }
@@ -267,8 +293,9 @@ mod tests {
     #[tokio::test]
     async fn a_node_without_systemd_is_told_apart() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = restart_first(&Host::new(folder.path()), &["containerd.service"]).await;
-        let error = error.expect_err("nobody listens");
+        let host = Host::new(folder.path());
+        let restarted = restart_first(&host, &["containerd.service"], Duration::ZERO).await;
+        let error = restarted.expect_err("nobody listens");
         assert!(matches!(error, SystemdError::Unreachable { .. }), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use skiff_installer::exit::{ExitCode, code_of};
 use skiff_installer::install::InstallError;
-use support::TestNode;
+use support::{LIMITS, TestNode};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 
@@ -85,7 +85,7 @@ fn a_restart_that_was_cut_off_is_made_up_for() {
     let restart = skiff_installer::layouts::Service::Units(&["containerd.service"]);
     use skiff_installer::node::Node;
     node.containerd
-        .restart(&node.host, restart)
+        .restart(&node.host, restart, LIMITS.restarted_within)
         .expect("restarted");
     fs::write(node.path(CONFIG), with).expect("written");
     node.containerd.take_restarts();

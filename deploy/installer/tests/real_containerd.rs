@@ -313,7 +313,7 @@ impl Node for Machine<'_> {
         self.real.dump(host, program, config)
     }
 
-    fn restart(&self, _host: &Host, _service: Service) -> Result<(), RestartError> {
+    fn restart(&self, _: &Host, _: Service, _: Duration) -> Result<(), RestartError> {
         self.start_again()
             .map_err(|source| RestartError::Signal { pid: 0, source })
     }

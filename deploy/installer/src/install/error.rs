@@ -54,8 +54,10 @@ pub enum InstallError {
     /// containerd was told, and does not answer as it should.
     #[error("the change was taken back, and containerd runs as before")]
     Restored(#[source] NotBack),
-    /// Nor does it with what it had before.
-    #[error("the change was taken back, but containerd does not run as before: {after}")]
+    /// Nor does it with what it had before, or it was not restarted with that.
+    #[error(
+        "the change was taken back, and containerd did not come back with that either: {after}"
+    )]
     Lost {
         /// What came of the change.
         #[source]

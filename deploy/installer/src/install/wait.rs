@@ -32,14 +32,19 @@ impl<N: Node> Wait<'_, N> {
                 return seen;
             }
         }
-        self.node.restart(self.host, service)?;
+        self.restart(service)?;
         self.for_handler(with_handler)
     }
 
     /// Restarts it and waits until it answers, whatever it offers.
     pub(super) fn restarted_with_anything(&self, service: Service) -> Result<(), NotBack> {
-        self.node.restart(self.host, service)?;
+        self.restart(service)?;
         self.until(self.limits.back_within, None)
+    }
+
+    fn restart(&self, service: Service) -> Result<(), NotBack> {
+        let within = self.limits.restarted_within;
+        Ok(self.node.restart(self.host, service, within)?)
     }
 
     /// Waits until it offers the handler, or no longer does.

@@ -207,7 +207,7 @@ impl Machine {
     /// Runs the installer's program as a container on the machine would: with
     /// the machine's process ids in sight, or systemd itself does not listen to
     /// it. Gives what it prints.
-    pub(crate) fn installer(&self, payload: &Path, verb: &str) -> anyhow::Result<String> {
+    pub(crate) fn installer(&self, payload: &Path, args: &[&str]) -> anyhow::Result<String> {
         let mut installer = self.enter("--pid");
         installer
             .arg(env!("CARGO_BIN_EXE_skiff-installer"))
@@ -215,8 +215,14 @@ impl Machine {
             .arg(self.host().root())
             .arg("--payload")
             .arg(payload)
-            .arg(verb);
+            .args(args);
         told(&mut installer)
+    }
+
+    /// Writes a part of a unit, and has systemd read it.
+    pub(crate) fn rewrite(&self, unit: &str, text: &str) -> anyhow::Result<()> {
+        self.disk.write(unit, text)?;
+        self.run("systemctl", &["daemon-reload"]).map(drop)
     }
 
     /// Starts a Linux container that does nothing.

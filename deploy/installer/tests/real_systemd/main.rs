@@ -27,6 +27,13 @@ use support::real::{self, hello, payload};
 const REFUSES: &str =
     "[Service]\nExecStartPre=/bin/sh -c '! grep -q skiff /etc/containerd/config.toml'\n";
 
+/// What takes long when containerd is to start with our handler.
+const HESITATES: &str = "[Service]\n\
+    ExecStartPre=/bin/sh -c 'if grep -q skiff /etc/containerd/config.toml; then exec sleep 60; fi'\n";
+
+/// What nobody may restart.
+const KEPT_AS_IT_IS: &str = "[Unit]\nRefuseManualStop=yes\n";
+
 /// A service that starts only once.
 const ONCE: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=mkdir /run/once\n";
 
@@ -103,7 +110,9 @@ fn comes_and_goes(run: &Run, disk: Disk, handle: &Handle) -> anyhow::Result<()> 
 
 /// What layouts with several names of a service rely on.
 fn units_are_told_apart(machine: &Machine, handle: &Handle) -> anyhow::Result<()> {
-    let restart = |units: &[&str]| handle.block_on(restart_first(&machine.host(), units));
+    let host = machine.host();
+    let within = Limits::default().restarted_within;
+    let restart = |units: &[&str]| handle.block_on(restart_first(&host, units, within));
     let first = machine.containerd()?;
     restart(&["absent.service", "containerd.service"])?;
     ensure!(machine.containerd()? != first, "it is not restarted");
@@ -137,6 +146,7 @@ fn is_taken_back(run: &Run, disk: Disk, handle: &Handle) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A node on which the installer has only `systemctl`.
 fn needs_no_bus(run: &Run, disk: Disk) -> anyhow::Result<()> {
     for unit in ["dbus.socket", "dbus.service"] {
         disk.mask(unit)?;
@@ -144,11 +154,33 @@ fn needs_no_bus(run: &Run, disk: Disk) -> anyhow::Result<()> {
     let machine = Machine::start(run, disk)?;
     let image = payload(run, "1.0.0", &paths::skiff())?.program();
     let image = image.parent().context("it is in a folder")?;
-    let first = machine.containerd()?;
-    let told = machine.installer(image, "install")?;
+    let (files, first) = (machine.files(), machine.containerd()?);
+    let told = machine.installer(image, &["install"])?;
     ensure!(told.contains("restart containerd"), "{told}");
     ensure!(machine.containerd()? != first, "it is not restarted");
-    let told = machine.installer(image, "install")?;
+    let told = machine.installer(image, &["install"])?;
     ensure!(told.contains("nothing was to be done"), "{told}");
+    machine.installer(image, &["uninstall"])?;
+    machine.has_files(&files)?;
+
+    let fails = |args: &[&str], reason: &str| {
+        let files = machine.files();
+        let told = match machine.installer(image, args) {
+            Ok(told) => anyhow::bail!("it does not fail: {told}"),
+            Err(error) => error.to_string(),
+        };
+        ensure!(told.contains(reason), "{reason} is not told: {told}");
+        ensure!(machine.state_of("containerd")? == "active", "it is gone");
+        machine.has_files(&files)
+    };
+    machine.rewrite("containerd.service.d/hesitates.conf", HESITATES)?;
+    fails(
+        &["--restart-within", "4", "install"],
+        "containerd.service was not restarted within 4 s",
+    )?;
+    let first = machine.containerd()?;
+    machine.rewrite("containerd.service.d/kept.conf", KEPT_AS_IT_IS)?;
+    fails(&["install"], "Operation refused")?;
+    ensure!(machine.containerd()? == first, "it was restarted");
     Ok(())
 }

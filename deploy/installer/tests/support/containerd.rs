@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use skiff_installer::cri::CriError;
 use skiff_installer::dump::DumpError;
@@ -218,7 +219,7 @@ impl Node for FakeContainerd {
         Ok(toml::to_string(&table).expect("TOML"))
     }
 
-    fn restart(&self, host: &Host, service: Service) -> Result<(), RestartError> {
+    fn restart(&self, host: &Host, service: Service, _: Duration) -> Result<(), RestartError> {
         let name = match service {
             Service::Units(units) | Service::Watched(units) => units.join(" or "),
             Service::FirstProcess => "the first process".to_owned(),

@@ -19,6 +19,7 @@ use containerd::FakeContainerd;
 
 /// Short enough for tests that wait for what never comes.
 pub(crate) const LIMITS: Limits = Limits {
+    restarted_within: Duration::from_millis(60),
     back_within: Duration::from_millis(60),
     seen_within: Duration::from_millis(20),
     again: Duration::from_millis(5),
