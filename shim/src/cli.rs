@@ -6,8 +6,10 @@ mod logging;
 mod push;
 mod run;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode as ProcessCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::exit::ExitCode;
@@ -59,11 +61,8 @@ pub fn main() -> ProcessCode {
             return code.into();
         }
     };
-    if arguments.version {
-        print!("{}", crate::task::version_text());
-        return ExitCode::Success.into();
-    }
     let result = match arguments.command {
+        _ if arguments.version => print(&crate::task::version_text()).map(|()| 0),
         None => {
             use clap::CommandFactory as _;
             Arguments::command().print_help().ok();
@@ -80,5 +79,16 @@ pub fn main() -> ProcessCode {
             eprintln!("skiff: {error:#}");
             crate::exit::code_of(&error).into()
         }
+    }
+}
+
+/// Prints an answer. A reader who has read enough and went, as `head` does, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
+        _ => Ok(()),
     }
 }

@@ -1,9 +1,11 @@
 //! `skiff inspect`: what an artifact or application holds, without running it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use skiff_artifact::Prepared;
 use skiff_manifest::{HttpRoute, HttpTarget, TriggerKind};
 
 #[derive(Args)]
@@ -20,54 +22,59 @@ impl Inspect {
             .tempdir()
             .context("cannot make a temporary folder")?;
         let prepared = super::run::open(&self.application, scratch.path())?;
-        let application = &prepared.application;
-        println!("{} {}", application.name, application.version);
-        for (name, variable) in &application.variables {
-            let value = match &variable.default {
-                Some(_) if variable.secret => "has a default".to_owned(),
-                Some(default) => format!("default {default:?}"),
-                None => "required".to_owned(),
-            };
-            println!("variable {name}: {value}");
-        }
-        for trigger in &application.triggers {
-            match &trigger.kind {
-                TriggerKind::Http(http) => {
-                    let route = match &http.route {
-                        HttpRoute::Path(path) => path.as_str(),
-                        HttpRoute::Private => "(private)",
-                    };
-                    let target = match &http.target {
-                        HttpTarget::Component(id) => id.as_str(),
-                        HttpTarget::Static(_) => "a static response",
-                    };
-                    println!("trigger {}: http {route} -> {target}", trigger.id);
-                }
-                TriggerKind::Other {
-                    trigger_type,
-                    component,
-                    ..
-                } => {
-                    let component = component.as_deref().unwrap_or("nothing");
-                    println!("trigger {}: {trigger_type} -> {component}", trigger.id);
-                }
-            }
-        }
-        for component in &prepared.components {
-            println!("component {}: {}", component.id, component.digest);
-            let bytes = component.build()?;
-            let boundary = skiff_compose::boundary(&bytes)
-                .with_context(|| format!("component `{}`", component.id))?;
-            for import in boundary.imports {
-                println!("  imports {import}");
-            }
-            for export in boundary.exports {
-                println!("  exports {export}");
-            }
-            for mount in &component.mounts {
-                println!("  sees {}", mount.guest);
-            }
-        }
-        Ok(())
+        super::print(&describe(&prepared)?)
     }
+}
+
+fn describe(prepared: &Prepared) -> anyhow::Result<String> {
+    let mut out = String::new();
+    let application = &prepared.application;
+    writeln!(out, "{} {}", application.name, application.version)?;
+    for (name, variable) in &application.variables {
+        let value = match &variable.default {
+            Some(_) if variable.secret => "has a default".to_owned(),
+            Some(default) => format!("default {default:?}"),
+            None => "required".to_owned(),
+        };
+        writeln!(out, "variable {name}: {value}")?;
+    }
+    for trigger in &application.triggers {
+        match &trigger.kind {
+            TriggerKind::Http(http) => {
+                let route = match &http.route {
+                    HttpRoute::Path(path) => path.as_str(),
+                    HttpRoute::Private => "(private)",
+                };
+                let target = match &http.target {
+                    HttpTarget::Component(id) => id.as_str(),
+                    HttpTarget::Static(_) => "a static response",
+                };
+                writeln!(out, "trigger {}: http {route} -> {target}", trigger.id)?;
+            }
+            TriggerKind::Other {
+                trigger_type,
+                component,
+                ..
+            } => {
+                let component = component.as_deref().unwrap_or("nothing");
+                writeln!(out, "trigger {}: {trigger_type} -> {component}", trigger.id)?;
+            }
+        }
+    }
+    for component in &prepared.components {
+        writeln!(out, "component {}: {}", component.id, component.digest)?;
+        let bytes = component.build()?;
+        let boundary = skiff_compose::boundary(&bytes)
+            .with_context(|| format!("component `{}`", component.id))?;
+        for import in boundary.imports {
+            writeln!(out, "  imports {import}")?;
+        }
+        for export in boundary.exports {
+            writeln!(out, "  exports {export}")?;
+        }
+        for mount in &component.mounts {
+            writeln!(out, "  sees {}", mount.guest)?;
+        }
+    }
+    Ok(out)
 }

@@ -40,7 +40,6 @@ impl Push {
             created: self.created,
         };
         let packed = to_layout(&self.application, &self.to_layout, &options)?;
-        println!("{}", packed.manifest.digest);
-        Ok(())
+        super::print(&format!("{}\n", packed.manifest.digest))
     }
 }
