@@ -1,9 +1,11 @@
 //! The life of an installation: Helm puts it in, upgrades it, goes back, and
 //! takes it off. These cases come last, in this order.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde_json::json;
 use skiff_test_support::http;
 
 use super::pods::address;
@@ -23,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
         .map(Case::short)
         .collect();
     cases.extend(cases![
+        an_installer_may_change_no_node_but_its_own,
         an_upgrade_under_load_loses_no_request,
         a_broken_version_leaves_the_one_before_in_use,
         uninstall_is_refused_while_pods_use_the_runtime,
@@ -40,6 +43,41 @@ async fn helm_test_passes(space: Space) -> anyhow::Result<()> {
     let args = ["test", "skiff", "--namespace", NAMESPACE, "--timeout", "3m"];
     let told = clients.helm(&args).await?;
     ensure!(told.contains("Succeeded"), "{told}");
+    Ok(())
+}
+
+async fn an_installer_may_change_no_node_but_its_own(space: Space) -> anyhow::Result<()> {
+    let clients = space.cluster().clients();
+    let view = ["config", "view", "--raw", "--flatten"];
+    let mut config = clients.json(&view).await?;
+    let file = space.cluster().scratch().join("installer.kubeconfig");
+    let file = file.to_str().context("a path in UTF-8")?;
+    // The server knows a node by the pod that a token was made for. These stand for
+    // a token of our node's pod, of another node's, and of none.
+    for (nodes, allowed) in [
+        (json!([NODE_NAME]), true),
+        (json!(["another"]), false),
+        (json!([]), false),
+    ] {
+        let user = &mut config["users"][0]["user"];
+        user["as"] = json!(format!("system:serviceaccount:{NAMESPACE}:skiff"));
+        user["as-user-extra"] = json!({"authentication.kubernetes.io/node-name": nodes});
+        fs::write(file, config.to_string())?;
+        let label = ["label", "node", NODE_NAME, "skiff.dev/probe=true"];
+        let as_it = ["--dry-run=server", "--kubeconfig", file];
+        let done = clients.kubectl(&[&label[..], &as_it].concat()).await;
+        match done {
+            Ok(_) => ensure!(allowed, "an installer on {nodes} may"),
+            Err(error) => {
+                let told = format!("{error:#}");
+                let denied = told.contains("may change no node but its own");
+                ensure!(
+                    !allowed && denied,
+                    "an installer on {nodes} may not: {told}"
+                );
+            }
+        }
+    }
     Ok(())
 }
 
