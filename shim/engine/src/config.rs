@@ -1,5 +1,6 @@
 //! The engine's configuration: one function makes it, to compile and to run.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::AsRawFd;
 
@@ -120,7 +121,32 @@ fn config(tier: Tier, concurrency: bool, stack: usize) -> Config {
     if concurrency {
         config.wasm_component_model_async(true);
     }
+    if !has_vectors() {
+        // Or Cranelift panics where it should refuse.
+        config.wasm_simd(false).wasm_relaxed_simd(false);
+    }
     config
+}
+
+/// Whether this processor has what SIMD is compiled to; on RISC-V it is an extension.
+fn has_vectors() -> bool {
+    #[cfg(target_arch = "riscv64")]
+    {
+        const V: libc::c_ulong = 1 << (b'v' - b'a');
+        // SAFETY: it reads what the kernel told the process at its start.
+        unsafe { libc::getauxval(libc::AT_HWCAP) & V != 0 }
+    }
+    #[cfg(not(target_arch = "riscv64"))]
+    true
+}
+
+/// A component as wasmtime can compile it for this processor.
+fn compilable(portable: &Portable) -> Cow<'_, [u8]> {
+    #[cfg(target_arch = "riscv64")]
+    if !has_vectors() {
+        return crate::copies::of_unknown_length(portable.bytes());
+    }
+    Cow::Borrowed(portable.bytes())
 }
 
 fn pooling(pool: &Pool) -> PoolingAllocationConfig {
@@ -193,7 +219,8 @@ impl Compiler {
             tier: self.tier,
             source,
         };
-        let component = Component::new(&self.engine, portable.bytes()).map_err(failed)?;
+        let bytes = compilable(portable);
+        let component = Component::new(&self.engine, &bytes).map_err(failed)?;
         let required = component.resources_required();
         let resources = Resources {
             memories: required.as_ref().map_or(1, |r| r.num_memories),

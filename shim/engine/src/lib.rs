@@ -9,6 +9,8 @@ mod cache;
 mod clock;
 mod code;
 mod config;
+#[cfg(any(target_arch = "riscv64", test))]
+mod copies;
 mod limits;
 mod seal;
 
