@@ -65,3 +65,33 @@ fn read(path: &Path, date: u64, image: &Digest) -> anyhow::Result<Archive> {
     );
     Ok(archive)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_names_the_image_by_its_digest_and_is_the_same_each_time() {
+        let checkout = Checkout::find().unwrap();
+        let image = Digest::of(b"an image");
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [first, second] = folders.each_ref().map(|folder| {
+            let packed = package(&checkout, "1.2.3", &image, folder.path()).unwrap();
+            assert_eq!(packed, folder.path().join("skiff-1.2.3.tgz"));
+            std::fs::read(packed).unwrap()
+        });
+        assert!(first == second, "two archives of one commit differ");
+
+        let mut archive = tar::Archive::new(GzDecoder::new(first.as_slice()));
+        let texts = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            (entry.path().unwrap().display().to_string(), text)
+        });
+        let texts: std::collections::BTreeMap<_, _> = texts.collect();
+        let values = &texts["skiff/values.yaml"];
+        assert!(values.contains(&format!("\n  digest: {image}\n")));
+        assert!(texts["skiff/Chart.yaml"].contains("version: 1.2.3"));
+    }
+}

@@ -81,7 +81,7 @@ impl InstallerImage {
     /// When a binary cannot be read or the layout cannot be written, or `layout` is something
     /// else.
     pub fn write(&self, layout: &Path) -> Result<Descriptor, ImageError> {
-        clear(layout)?;
+        make_room(layout)?;
         let writer = Writer::beside(layout)?;
         let mut manifests = Vec::new();
         for (platform, binaries) in &self.platforms {
@@ -108,7 +108,7 @@ impl InstallerImage {
     ///
     /// If the program of this crate's own text is none.
     pub fn write_hello(&self, layout: &Path) -> Result<(), ImageError> {
-        clear(layout)?;
+        make_room(layout)?;
         let module = wat::parse_str(HELLO).expect("its own test has read the text");
         let component = skiff_compose::componentize(&module).expect("its own test has made it");
         let boundary = skiff_compose::boundary(&component).expect("its own test has made it");
@@ -237,12 +237,17 @@ fn layer(writer: &Writer, archive: &Archive) -> Result<(Descriptor, Digest), Ima
     Ok((writer.add(LAYER, blob)?, hashed.hasher.finish()))
 }
 
-/// Removes a layout; what is something else stays, and is in the way.
-fn clear(layout: &Path) -> Result<(), ImageError> {
-    if !layout.join("oci-layout").exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(layout).map_err(|source| ImageError::Place {
+/// Removes a layout that is there, or makes the folder around it. What is something else
+/// stays, and is in the way.
+fn make_room(layout: &Path) -> Result<(), ImageError> {
+    let made = if layout.join("oci-layout").exists() {
+        fs::remove_dir_all(layout)
+    } else if let Some(parent) = layout.parent() {
+        fs::create_dir_all(parent)
+    } else {
+        Ok(())
+    };
+    made.map_err(|source| ImageError::Place {
         path: layout.to_owned(),
         source,
     })

@@ -8,10 +8,8 @@ mod dist;
 mod sbom;
 mod trial;
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use skiff_release::{InstallerImage, Platform};
 
@@ -56,10 +54,6 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn image(options: ImageOptions) -> anyhow::Result<()> {
-    if let Some(parent) = options.out.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot make `{}`", parent.display()))?;
-    }
     let image = InstallerImage {
         version: options.version,
         revision: None,

@@ -38,7 +38,7 @@ fn unpacked(layout: &Path, folder: &TempDir) -> (PathBuf, Kind) {
 #[test]
 fn the_same_binaries_make_the_same_digest() {
     let folder = tempfile::tempdir().unwrap();
-    let layout = folder.path().join("layout");
+    let layout = folder.path().join("not/yet/there");
     let first = image(&folder).write(&layout).unwrap();
     // Written anew, so with other dates and perhaps in another order on the disk.
     let elsewhere = tempfile::tempdir().unwrap();
