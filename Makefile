@@ -54,7 +54,7 @@ optimized: setup ## what a node runs, for this machine (five minutes of linking)
 	cargo build --release -p containerd-shim-skiff \
 		--config 'target.$(TARGET).rustflags=["-Cprofile-use=$(PROFILE)", "-Cllvm-args=-no-pgo-warn-mismatch"]'
 
-release: setup ## everything that a release ships, for all platforms, into target/dist (hours)
+release: setup ## everything that a release ships, for all platforms, into target/dist (an hour on two cores)
 	cargo run --bin release -- dist
 
 profile: setup images ## learn anew what releases are optimised for (half an hour; after changes to the request path)

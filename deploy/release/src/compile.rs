@@ -1,4 +1,4 @@
-//! Compiling for a platform, on whatever machine this is.
+//! Compiling for all platforms, on whatever machine this is.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -56,50 +56,57 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// Compiles one program of one package, and tells where it is.
-    pub(crate) fn program(
-        &self,
-        platform: Platform,
-        package: &str,
-        program: &str,
-    ) -> anyhow::Result<PathBuf> {
-        let target = platform.target();
-        let linker = format!("{}-gcc", platform.gnu());
-        let name = target.replace('-', "_");
+    /// Compiles a package for all of these platforms at once: while a program is linked, which
+    /// takes minutes of one core, the others go on.
+    pub(crate) fn compile(&self, package: &str, platforms: &[Platform]) -> anyhow::Result<()> {
         let mut cargo = Command::new("cargo");
         // By itself: packages that are compiled together share what they ask of others.
         own(&mut cargo, &self.checkout.root.join("deploy/release"))
             .args(["build", "--release", "--locked", "--package", package])
             .arg("--manifest-path")
             .arg(self.checkout.root.join("Cargo.toml"))
-            .args(["--target", target, "--target-dir"])
+            .arg("--target-dir")
             .arg(&self.target_dir)
-            .args(["--config", &format!("target.{target}.linker={linker:?}")])
-            .args(["--config", &self.rustflags(target)])
             .env("LIBSECCOMP_LINK_TYPE", "static")
-            .env(
-                "LIBSECCOMP_LIB_PATH",
-                self.tools.join(LIBSECCOMP).join(platform.gnu()),
-            )
-            .env("SOURCE_DATE_EPOCH", self.checkout.date.to_string())
-            .env(format!("CC_{name}"), &linker)
-            .env(format!("CFLAGS_{name}"), self.cflags());
-        run(&mut cargo).with_context(|| format!("cannot compile {program} for {platform}"))?;
-        Ok(self.target_dir.join(target).join("release").join(program))
+            // The flags of each platform say where it is. This machine's own is neither found
+            // nor asked for its version.
+            .env("LIBSECCOMP_LIB_PATH", &self.tools)
+            .env("PKG_CONFIG_LIBDIR", &self.tools)
+            .env("SOURCE_DATE_EPOCH", self.checkout.date.to_string());
+        for platform in platforms {
+            let target = platform.target();
+            let linker = format!("{}-gcc", platform.gnu());
+            let name = target.replace('-', "_");
+            cargo
+                .args(["--target", target])
+                .args(["--config", &format!("target.{target}.linker={linker:?}")])
+                .args(["--config", &self.rustflags(*platform)])
+                .env(format!("CC_{name}"), &linker)
+                .env(format!("CFLAGS_{name}"), self.cflags());
+        }
+        run(&mut cargo).with_context(|| format!("cannot compile {package}"))
+    }
+
+    /// Where a compiled program is.
+    pub(crate) fn program(&self, platform: Platform, program: &str) -> PathBuf {
+        let folder = self.target_dir.join(platform.target());
+        folder.join("release").join(program)
     }
 
     /// Besides what `.cargo/config.toml` asks for. The profile was counted on one processor;
     /// what it tells, which branches and calls are frequent, holds on the others.
-    fn rustflags(&self, target: &str) -> String {
+    fn rustflags(&self, platform: Platform) -> String {
         let profile = self.checkout.root.join("shim/skiff.profdata");
+        let libseccomp = self.tools.join(LIBSECCOMP).join(platform.gnu());
         let mut flags = vec![
             format!("-Cprofile-use={}", profile.display()),
             "-Cllvm-args=-no-pgo-warn-mismatch".to_owned(),
+            format!("-Lnative={}", libseccomp.display()),
         ];
         for (folder, name) in &self.renamed {
             flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
         }
-        format!("target.{target}.rustflags={flags:?}")
+        format!("target.{}.rustflags={flags:?}", platform.target())
     }
 
     fn cflags(&self) -> OsString {

@@ -56,6 +56,9 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
     };
     let compiler = Compiler::set_up(&checkout, &target)?;
     let bills = Bills::set_up(&checkout, &target)?;
+    for (package, _) in PROGRAMS {
+        compiler.compile(package, &platforms)?;
+    }
     for platform in platforms {
         let binaries = files.join(platform.architecture());
         binaries_of(&compiler, platform, &binaries)?;
@@ -83,11 +86,11 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
     sums(&out)
 }
 
-/// Compiles all programs for a platform into one folder.
+/// Gathers the compiled programs of a platform in one folder.
 fn binaries_of(compiler: &Compiler<'_>, platform: Platform, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
-    for (package, program) in PROGRAMS {
-        let made = compiler.program(platform, package, program)?;
+    for (_, program) in PROGRAMS {
+        let made = compiler.program(platform, program);
         fs::copy(&made, to.join(program))
             .with_context(|| format!("cannot copy `{}`", made.display()))?;
     }
