@@ -41,10 +41,10 @@ route = { private = true }
 component = "web"
 [component.web]
 source = "{guest:hello}"
-files = ["notes.txt"]
+files = [{ source = "data", destination = "/data" }]
 "#,
     )
-    .file("notes.txt", "a note");
+    .file("data/notes.txt", "a note");
     let told = inspect(application.folder(), Stdio::piped());
     assert!(told.status.success(), "{told:?}");
     let text = String::from_utf8(told.stdout).unwrap();
@@ -58,7 +58,7 @@ files = ["notes.txt"]
         "component web: sha256:",
         "  imports wasi:",
         "  exports wasi:http/",
-        "  sees /notes.txt\n",
+        "  sees /data\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in: {text}");
     }
