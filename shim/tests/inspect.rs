@@ -58,7 +58,7 @@ files = [{ source = "data", destination = "/data" }]
         "component web: sha256:",
         "  imports wasi:",
         "  exports wasi:http/",
-        "  sees /data\n",
+        "  sees /\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in: {text}");
     }
