@@ -141,12 +141,12 @@ fn has_vectors() -> bool {
 }
 
 /// A component as wasmtime can compile it for this processor.
-fn compilable(portable: &Portable) -> Cow<'_, [u8]> {
+fn compilable(portable: &Portable) -> wasmtime::Result<Cow<'_, [u8]>> {
     #[cfg(target_arch = "riscv64")]
     if !has_vectors() {
-        return crate::copies::of_unknown_length(portable.bytes());
+        return Ok(crate::copies::of_unknown_length(portable.bytes())?);
     }
-    Cow::Borrowed(portable.bytes())
+    Ok(Cow::Borrowed(portable.bytes()))
 }
 
 fn pooling(pool: &Pool) -> PoolingAllocationConfig {
@@ -219,7 +219,7 @@ impl Compiler {
             tier: self.tier,
             source,
         };
-        let bytes = compilable(portable);
+        let bytes = compilable(portable).map_err(failed)?;
         let component = Component::new(&self.engine, &bytes).map_err(failed)?;
         let required = component.resources_required();
         let resources = Resources {

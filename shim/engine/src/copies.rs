@@ -15,17 +15,18 @@ use wasmparser::{FunctionBody, Parser, Validator, WasmFeatures};
 
 /// The same component without a copy whose length is known when it is compiled. What is no
 /// valid component stays as it is: wasmtime tells what is wrong with it.
-pub(crate) fn of_unknown_length(component: &[u8]) -> Cow<'_, [u8]> {
+///
+/// # Errors
+///
+/// Where a valid component has something that cannot be written again.
+pub(crate) fn of_unknown_length(component: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     if validator.validate_all(component).is_err() {
-        return Cow::Borrowed(component);
+        return Ok(Cow::Borrowed(component));
     }
     let mut changed = Component::new();
-    let mut lengths = Lengths::default();
-    match lengths.parse_component(&mut changed, Parser::new(0), component) {
-        Ok(()) => Cow::Owned(changed.finish()),
-        Err(_) => Cow::Borrowed(component),
-    }
+    Lengths::default().parse_component(&mut changed, Parser::new(0), component)?;
+    Ok(Cow::Owned(changed.finish()))
 }
 
 /// Puts the `or` before each copy.
@@ -183,7 +184,7 @@ mod tests {
     fn a_component_does_the_same_without_constant_lengths() {
         let before = wat::parse_str(COPIES).unwrap();
         assert_eq!(copies(&before), (7, 0));
-        let after = of_unknown_length(&before);
+        let after = of_unknown_length(&before).unwrap();
         assert_eq!(copies(&after), (7, 7));
         assert_eq!(run(&after), run(&before));
         assert_eq!(run(&after), u32::from_le_bytes(*b"s ..") + 1);
@@ -193,7 +194,7 @@ mod tests {
     fn what_is_no_component_stays_for_wasmtime_to_refuse() {
         let whole = wat::parse_str(COPIES).unwrap();
         for broken in [&whole[..whole.len() / 2], b"\0asm", b"none"] {
-            assert_eq!(of_unknown_length(broken), broken);
+            assert_eq!(of_unknown_length(broken).unwrap(), broken);
         }
     }
 }
