@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -44,7 +45,8 @@ pub(crate) struct Io {
     stream: TokioIo<TcpStream>,
     watch: Arc<Watch>,
     sniffed: Sniffed,
-    write_waits: bool,
+    /// While a write waits: what the client had yet to confirm when it was last looked at.
+    write_waits: Option<u32>,
     shut: bool,
     lingered: usize,
 }
@@ -59,7 +61,7 @@ impl Io {
             stream: TokioIo::new(stream),
             watch,
             sniffed,
-            write_waits: false,
+            write_waits: None,
             shut: false,
             lingered: 0,
         }
@@ -119,20 +121,47 @@ impl Io {
 
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match (&result, self.write_waits) {
-            (Poll::Pending, true) => {}
-            (Poll::Pending, false) => {
-                self.write_waits = true;
+            (Poll::Pending, None) => {
+                self.write_waits = Some(self.unconfirmed());
                 self.watch.write_waits();
+            }
+            (Poll::Pending, Some(before)) => {
+                if self.watch.asks_for_progress() {
+                    let now = self.unconfirmed();
+                    if now < before {
+                        self.write_waits = Some(now);
+                        self.watch.write_waits();
+                    }
+                }
             }
             (Poll::Ready(_), waited) => {
                 self.watch.wrote();
-                if waited {
-                    self.write_waits = false;
+                if waited.is_some() {
+                    self.write_waits = None;
                     self.watch.write_goes_on();
                 }
             }
         }
         result
+    }
+
+    /// How many bytes that were written the client's kernel has yet to confirm. A full socket
+    /// can be written again only when a third of it is free, which may be more than a slow
+    /// client reads within any timeout; this number falls with all that it reads.
+    fn unconfirmed(&self) -> u32 {
+        // SAFETY: on a TCP socket this request writes one `int`, and does nothing else (tcp(7),
+        // where it is called SIOCOUTQ).
+        let bytes = unsafe {
+            let request = Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new();
+            ioctl(self.stream.inner(), request)
+        };
+        match bytes {
+            Ok(bytes) => bytes.unsigned_abs(),
+            Err(error) => {
+                tracing::debug!(%error, "the kernel does not tell whether the client reads");
+                0
+            }
+        }
     }
 }
 

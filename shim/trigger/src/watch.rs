@@ -121,8 +121,10 @@ pub(crate) struct Watch {
     head: Mark,
     /// Since when a body has been waited for.
     body_wait: Mark,
-    /// Since when the client has read nothing.
+    /// Since when the client has read nothing, as far as the connection has looked.
     write_wait: Mark,
+    /// Whether the connection has been asked to look whether the client reads.
+    write_asked: AtomicBool,
     /// Since when the connection has been told to end.
     parting: Mark,
     /// Since when the rest of what the client sends has been thrown away.
@@ -145,6 +147,7 @@ impl Watch {
             head: Mark::default(),
             body_wait: Mark::default(),
             write_wait: Mark::default(),
+            write_asked: AtomicBool::new(false),
             parting: Mark::default(),
             lingering: Mark::default(),
         };
@@ -210,12 +213,21 @@ impl Watch {
         self.body_wait.clear();
     }
 
+    /// A write begins to wait, or still does while the client has read something.
     pub(crate) fn write_waits(&self) {
         self.write_wait.set(&self.limits.clock);
+        self.write_asked.store(false, Relaxed);
     }
 
     pub(crate) fn write_goes_on(&self) {
         self.write_wait.clear();
+        self.write_asked.store(false, Relaxed);
+    }
+
+    /// Whether the timeout of a write that waits has passed, and the connection is closed
+    /// unless it tells that the client reads, by [`Watch::write_waits`].
+    pub(crate) fn asks_for_progress(&self) -> bool {
+        self.write_asked.load(Relaxed)
     }
 
     /// Whether bytes of a response wait for the client to read others, on a connection
@@ -255,6 +267,10 @@ impl Watch {
             self.parting.set_once(&self.limits.clock);
         }
         self.orders.fetch_or(order, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake_by_ref();
         }
@@ -273,8 +289,12 @@ impl Watch {
             return self.order(CLOSE);
         }
         if old(&self.write_wait, self.limits.write_ticks) {
-            Counters::add(&counters.write_timeouts);
-            return self.order(CLOSE);
+            if self.write_asked.swap(true, Relaxed) {
+                Counters::add(&counters.write_timeouts);
+                return self.order(CLOSE);
+            }
+            // It has until the next tick to answer.
+            return self.wake();
         }
         if old(&self.body_wait, self.limits.body_ticks) && self.orders() & STALLED == 0 {
             Counters::add(&counters.body_timeouts);
