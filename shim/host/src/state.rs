@@ -165,7 +165,7 @@ impl WasiHttpHooks for Hooks {
         _: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        tracing::warn!(component_id = %self.component, uri = %request.uri(), "Outbound request denied: the component's allowed_outbound_hosts does not name the host");
+        tracing::warn!(component_id = %self.component, uri = %request.uri(), "Outbound request denied: nothing grants it, and this version of Skiff has no outbound HTTP");
         Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
     }
 }

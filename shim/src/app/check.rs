@@ -40,7 +40,7 @@ pub(super) fn application(
         let ids: Vec<&str> = retain.iter().map(String::as_str).collect();
         if let Err(error) = application.retain(&ids) {
             return Err(AppError::Wrong(vec![format!(
-                "SPIN_COMPONENTS_TO_RETAIN: {error}"
+                "SKIFF_COMPONENTS_TO_RETAIN or SPIN_COMPONENTS_TO_RETAIN: {error}"
             )]));
         }
     }
