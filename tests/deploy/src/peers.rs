@@ -145,6 +145,8 @@ struct Checks {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Check {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial_delay_seconds: Option<u32>,
     http_get: CheckPath,
 }
 
