@@ -1,6 +1,6 @@
 //! What the cluster is told of nodes, and what it is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use futures::TryStreamExt;
@@ -20,11 +20,16 @@ use crate::HANDLER;
 /// The label of nodes on which a check has passed.
 pub const READY: &str = "skiff.dev/ready";
 
-/// The label that tells which version new pods of a node run on.
+/// The label that tells which version new pods of a node run on. It is there before
+/// anything of Skiff is on the node, and until nothing is.
 pub const VERSION: &str = "skiff.dev/version";
 
 /// The annotation by which a node is told to give everything back.
 pub const UNINSTALL: &str = "skiff.dev/uninstall";
+
+/// The annotation of a node that was to give everything back and keeps a version
+/// on which pods still run.
+pub const KEPT: &str = "skiff.dev/kept";
 
 /// Who writes events.
 const COMPONENT: &str = "skiff-installer";
@@ -33,7 +38,7 @@ const COMPONENT: &str = "skiff-installer";
 const EVENTS_OF_NODES: &str = "default";
 
 /// How much text an event takes.
-const LONGEST_MESSAGE: usize = 1024;
+pub const LONGEST_MESSAGE: usize = 1024;
 
 /// How long one watch lasts. The server ends it then, and it begins anew.
 const WATCH_SECONDS: u32 = 290;
@@ -65,8 +70,12 @@ pub enum ClusterError {
 pub struct Labelled {
     /// The node's name.
     pub name: String,
+    /// Whether new pods may come.
+    pub is_ready: bool,
     /// Whether its version is still told.
     pub has_version: bool,
+    /// Whether it has given back all that its pods do not need.
+    pub keeps: bool,
     /// Whether it was told to give everything back.
     pub to_uninstall: bool,
 }
@@ -75,10 +84,16 @@ impl Labelled {
     fn of(meta: &PartialObjectMeta<Node>) -> Self {
         Self {
             name: meta.name_any(),
+            is_ready: is_true(meta.labels(), READY),
             has_version: meta.labels().contains_key(VERSION),
-            to_uninstall: meta.annotations().get(UNINSTALL).map(String::as_str) == Some("true"),
+            keeps: is_true(meta.annotations(), KEPT),
+            to_uninstall: is_true(meta.annotations(), UNINSTALL),
         }
     }
+}
+
+fn is_true(values: &BTreeMap<String, String>, key: &str) -> bool {
+    values.get(key).map(String::as_str) == Some("true")
 }
 
 /// A connection to the cluster's API. Cheap to clone.
@@ -155,13 +170,42 @@ impl Cluster {
         }
     }
 
-    /// Labels a node with the version on which its pods run.
+    /// Labels a node with the version on which its pods run, and whether new ones
+    /// may come.
     ///
     /// # Errors
     ///
     /// Where the API does not take it.
-    pub async fn label(&self, name: &str, version: &str) -> Result<(), ClusterError> {
-        self.patch(name, "labels", json!({ READY: "true", VERSION: version }))
+    pub async fn label(&self, name: &str, version: &str, ready: bool) -> Result<(), ClusterError> {
+        let ready = ready.then_some("true");
+        self.patch(
+            name,
+            json!({
+                "labels": { READY: ready, VERSION: version },
+                "annotations": { KEPT: null },
+            }),
+        )
+        .await
+    }
+
+    /// Says whether new pods may come to a node, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Where the API does not take it.
+    pub async fn set_ready(&self, name: &str, ready: bool) -> Result<(), ClusterError> {
+        let ready = ready.then_some("true");
+        self.patch(name, json!({ "labels": { READY: ready } }))
+            .await
+    }
+
+    /// Says that a node keeps a version on which pods still run.
+    ///
+    /// # Errors
+    ///
+    /// Where the API does not take it.
+    pub async fn tell_kept(&self, name: &str) -> Result<(), ClusterError> {
+        self.patch(name, json!({ "annotations": { KEPT: "true" } }))
             .await
     }
 
@@ -171,8 +215,14 @@ impl Cluster {
     ///
     /// Where the API does not take it.
     pub async fn unlabel(&self, name: &str) -> Result<(), ClusterError> {
-        self.patch(name, "labels", json!({ READY: null, VERSION: null }))
-            .await
+        self.patch(
+            name,
+            json!({
+                "labels": { READY: null, VERSION: null },
+                "annotations": { KEPT: null },
+            }),
+        )
+        .await
     }
 
     /// Tells a node to give everything back, or that it was told by mistake or is
@@ -183,12 +233,12 @@ impl Cluster {
     /// Where the API does not take it.
     pub async fn tell_uninstall(&self, name: &str, wanted: bool) -> Result<(), ClusterError> {
         let value = if wanted { json!("true") } else { Value::Null };
-        self.patch(name, "annotations", json!({ UNINSTALL: value }))
+        self.patch(name, json!({ "annotations": { UNINSTALL: value } }))
             .await
     }
 
-    async fn patch(&self, name: &str, what: &str, values: Value) -> Result<(), ClusterError> {
-        let patch = Patch::Merge(json!({ "metadata": { what: values } }));
+    async fn patch(&self, name: &str, metadata: Value) -> Result<(), ClusterError> {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
         let patched = self
             .nodes()
             .patch_metadata(name, &PatchParams::default(), &patch)

@@ -4,27 +4,30 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::check::{CHECKED_WITHIN, Check, CheckError};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, LONGEST_MESSAGE, Labelled};
+use crate::give_back::{GiveBackError, Uninstalled, give_back, uninstall};
 use crate::health::{Probes, Readiness};
 use crate::host::Host;
 use crate::install::{InstallError, Installer, Limits, Report};
 use crate::node::RealNode;
 use crate::payload::Payload;
-use crate::upgrade::{self, Outcome};
+use crate::upgrade::{self, Outcome, Reason};
 
-/// Between attempts at what may go away by itself: long enough that a log is not
-/// filled, short enough that nobody waits for a node.
+/// Before the second attempt at what may go away by itself; before each further one
+/// it is twice as long, up to that of a look at a node on which all is well. Long
+/// enough that a log is not filled, short enough that nobody waits for a node.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// Between attempts of one check.
+/// Between attempts of one check, or of an uninstall that pods hold up.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Between looks at a node on which all is well. It takes a fraction of a second.
@@ -52,6 +55,24 @@ pub enum DaemonError {
     Install(#[from] InstallError),
 }
 
+impl From<GiveBackError> for DaemonError {
+    fn from(error: GiveBackError) -> Self {
+        match error {
+            GiveBackError::Install(error) => error.into(),
+            GiveBackError::Cluster(error) => error.into(),
+        }
+    }
+}
+
+/// The daemon's pod, as `kubectl` names it.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
 /// One node's daemon.
 #[derive(Debug)]
 pub struct Daemon {
@@ -61,12 +82,16 @@ pub struct Daemon {
     pub payload: Payload,
     /// The node's name in the cluster.
     pub node_name: String,
+    /// The pod in which it runs.
+    pub pod: Pod,
     /// Where probes are answered.
     pub listen: SocketAddr,
     /// Where the kubelet looks for a container's last words.
     pub termination_message: PathBuf,
     /// How long is waited for containerd.
     pub limits: Limits,
+    /// Set when everything is to be given back. Nothing is installed from then on.
+    pub over: AtomicBool,
 }
 
 impl Daemon {
@@ -86,7 +111,7 @@ impl Daemon {
         let work = Arc::new(self);
         tokio::select! {
             never = probes.serve(readiness.clone()) => match never {},
-            ended = work.work(&cluster, &readiness, node.to_uninstall) => ended,
+            ended = work.work(&cluster, &readiness, node) => ended,
         }
     }
 
@@ -94,15 +119,16 @@ impl Daemon {
         self: &Arc<Self>,
         cluster: &Cluster,
         readiness: &Readiness,
-        told: bool,
+        node: Labelled,
     ) -> Result<Infallible, DaemonError> {
-        if !told {
+        if !node.to_uninstall {
             tokio::select! {
-                never = self.serve(cluster, readiness) => match never {},
+                never = self.serve(cluster, readiness, &node) => match never {},
                 () = self.until_told(cluster) => {}
             }
         }
         tracing::info!("Giving everything back");
+        self.over.store(true, Ordering::SeqCst);
         readiness.set(Err("everything is given back".to_owned()));
         self.give_back(cluster).await?;
         // The pod is deleted soon. A new one would install everything again.
@@ -110,23 +136,39 @@ impl Daemon {
     }
 
     /// Keeps the node as it should be.
-    async fn serve(self: &Arc<Self>, cluster: &Cluster, readiness: &Readiness) -> Infallible {
+    async fn serve(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        readiness: &Readiness,
+        node: &Labelled,
+    ) -> Infallible {
         let mut told = String::new();
+        let mut pause = TRY_AGAIN;
+        if !node.has_version || node.keeps {
+            // An uninstall of the whole cluster finds this node by it from now on.
+            let version = self.payload.version();
+            self.label(cluster, Some((version, false))).await;
+        }
         loop {
             let daemon = Arc::clone(self);
-            let outcome = blocking(move |handle| daemon.bring_up(handle)).await;
+            let (outcome, is_clear) = blocking(move |handle| daemon.bring_up(handle)).await;
+            let tried = self.payload.version();
+            self.label(cluster, outcome.labels(tried, is_clear)).await;
             let (version, reason) = match &outcome {
-                Outcome::Ready => (Some(self.payload.version()), None),
-                Outcome::Kept { version, reason } => (Some(version.as_str()), Some(reason)),
-                Outcome::Failed(reason) => (None, Some(reason)),
-            };
-            self.label(cluster, version).await;
-            let Some(reason) = reason else {
-                tracing::info!(version, "Ready");
-                return self.keep(readiness, true).await;
+                Outcome::Ready => {
+                    tracing::info!(version = tried, "Ready");
+                    return self.keep(readiness, true).await;
+                }
+                Outcome::Kept { version, reason } => (Some(version.as_str()), reason),
+                Outcome::Failed(reason) => (None, reason),
             };
             let text = chain(reason);
             tracing::error!(in_use = version, "{text}");
+            let way = way_back(&outcome, &self.pod, self.host.root());
+            if let Some(way) = &way {
+                tracing::info!("To have it tried again: {way}");
+            }
+            let text = told_of(&text, way.as_deref());
             readiness.set(Err(text.clone()));
             if text != told {
                 self.tell(cluster, &text).await;
@@ -135,14 +177,22 @@ impl Daemon {
             if !reason.may_pass() || version.is_some() {
                 return self.keep(readiness, false).await;
             }
-            sleep(TRY_AGAIN).await;
+            sleep(pause).await;
+            pause = LOOK_AGAIN.min(pause * 2);
         }
     }
 
-    fn bring_up(&self, handle: &Handle) -> Outcome {
+    /// What became of the node, and whether nothing of Skiff is on it.
+    fn bring_up(&self, handle: &Handle) -> (Outcome, bool) {
         let node = RealNode::new(handle.clone());
-        let installer = Installer::new(&self.host, &node, self.limits);
-        let hello = |shim: Option<&std::path::Path>| {
+        let installer = self.installer(&node);
+        let hello = |shim: Option<&Path>| {
+            if self.over.load(Ordering::SeqCst) {
+                return Err(CheckError::Refused {
+                    what: "run a hello",
+                    message: "everything is given back".to_owned(),
+                });
+            }
             let (socket, _) = installer.running().map_err(|error| CheckError::Refused {
                 what: "find containerd",
                 message: chain(&error),
@@ -155,7 +205,12 @@ impl Daemon {
             };
             handle.block_on(check.run(&self.host))
         };
-        upgrade::bring_up(&installer, &self.payload, &hello, PAUSE)
+        let outcome = upgrade::bring_up(&installer, &self.payload, &hello, PAUSE);
+        (outcome, installer.is_clear().unwrap_or(false))
+    }
+
+    fn installer<'a>(&'a self, node: &'a RealNode) -> Installer<'a, RealNode> {
+        Installer::new(&self.host, node, self.limits).until(&self.over)
     }
 
     /// Takes versions away when the last pod on them has ended, and, where this
@@ -170,7 +225,7 @@ impl Daemon {
             let daemon = Arc::clone(self);
             let kept = blocking(move |handle| {
                 let node = RealNode::new(handle.clone());
-                let installer = Installer::new(&daemon.host, &node, daemon.limits);
+                let installer = daemon.installer(&node);
                 match in_use {
                     true => installer.install(&daemon.payload, false),
                     false => installer.tidy(),
@@ -200,33 +255,30 @@ impl Daemon {
         }
     }
 
-    /// Uninstalls, and only then says so.
     async fn give_back(self: &Arc<Self>, cluster: &Cluster) -> Result<(), DaemonError> {
-        let report: Report = loop {
+        let uninstall = || {
             let daemon = Arc::clone(self);
-            let done = blocking(move |handle| {
+            blocking(move |handle| {
                 let node = RealNode::new(handle.clone());
-                Installer::new(&daemon.host, &node, daemon.limits).uninstall(false)
-            });
-            match done.await {
-                Ok(report) => break report,
-                // An installation that was under way when the word came.
-                Err(InstallError::Busy) => sleep(Duration::from_secs(1)).await,
-                Err(error) => {
-                    self.tell(cluster, &chain(&error)).await;
-                    return Err(error.into());
+                let done = uninstall(&daemon.installer(&node));
+                if let Uninstalled::Clear(report) | Uninstalled::Kept(report) = &done {
+                    log(report);
                 }
-            }
+                done
+            })
         };
-        log(&report);
-        Ok(cluster.unlabel(&self.node_name).await?)
+        let given = give_back(cluster, &self.node_name, PAUSE, uninstall).await;
+        if let Err(GiveBackError::Install(error)) = &given {
+            self.tell(cluster, &chain(error)).await;
+        }
+        Ok(given?)
     }
 
     /// Labels do not hold anything up: they are set when the API answers again.
-    async fn label(&self, cluster: &Cluster, version: Option<&str>) {
+    async fn label(&self, cluster: &Cluster, labels: Option<(&str, bool)>) {
         loop {
-            let labelled = match version {
-                Some(version) => cluster.label(&self.node_name, version).await,
+            let labelled = match labels {
+                Some((version, ready)) => cluster.label(&self.node_name, version, ready).await,
                 None => cluster.unlabel(&self.node_name).await,
             };
             let Err(error) = labelled else {
@@ -246,6 +298,38 @@ impl Daemon {
             tracing::warn!("{}", chain(&error));
         }
     }
+}
+
+/// What a person does to have a version tried that is not tried again by itself.
+fn way_back(outcome: &Outcome, pod: &Pod, root: &Path) -> Option<String> {
+    let Pod { name, namespace } = pod;
+    let delete = format!("kubectl -n {namespace} delete pod {name}");
+    match outcome {
+        // It is written down that it failed. The next daemon checks it all the same.
+        Outcome::Kept {
+            reason: Reason::Check { .. } | Reason::FailedBefore { .. },
+            ..
+        } => Some(format!(
+            "kubectl -n {namespace} exec {name} -- /skiff-installer --host-root={} install \
+             && {delete}",
+            root.display()
+        )),
+        Outcome::Failed(reason) if reason.may_pass() => None,
+        Outcome::Kept { .. } | Outcome::Failed(_) => Some(delete),
+        Outcome::Ready => None,
+    }
+}
+
+/// A reason with the way back behind it, which is whole in an event whatever the
+/// reason says.
+fn told_of(reason: &str, way: Option<&str>) -> String {
+    let Some(way) = way else {
+        return reason.to_owned();
+    };
+    let way = format!("; to have it tried again: `{way}`");
+    let room = LONGEST_MESSAGE.saturating_sub(way.len());
+    let reason: String = reason.chars().take(room).collect();
+    format!("{reason}{way}")
 }
 
 fn log(report: &Report) {
@@ -286,6 +370,60 @@ pub fn chain(error: &dyn Error) -> String {
 mod tests {
     use super::*;
     use crate::host::HostError;
+
+    #[test]
+    fn a_version_that_is_not_tried_again_is_told_with_the_way_to_try_it() {
+        const DELETE: &str = "kubectl -n skiff-system delete pod skiff-x7x2p";
+        const INSTALL: &str = "kubectl -n skiff-system exec skiff-x7x2p -- \
+                               /skiff-installer --host-root=/host install";
+        let pod = Pod {
+            name: "skiff-x7x2p".to_owned(),
+            namespace: "skiff-system".to_owned(),
+        };
+        let version = || "1.1.0".to_owned();
+        let source = || CheckError::TooLate {
+            within: CHECKED_WITHIN,
+        };
+        let kept = |reason| Outcome::Kept {
+            version: "1.0.0".to_owned(),
+            reason,
+        };
+        let check = || Reason::Check {
+            version: version(),
+            source: source(),
+        };
+        let install = || Reason::Install {
+            version: version(),
+            source: InstallError::NoPrevious { version: None },
+        };
+        let taken_back = Reason::TakenBack {
+            version: version(),
+            source: source(),
+        };
+        let failed_before = Reason::FailedBefore { version: version() };
+        let both = format!("{INSTALL} && {DELETE}");
+        for (outcome, way) in [
+            (Outcome::Ready, None),
+            (kept(check()), Some(both.as_str())),
+            (kept(failed_before), Some(&both)),
+            (kept(install()), Some(DELETE)),
+            (Outcome::Failed(install()), Some(DELETE)),
+            (Outcome::Failed(taken_back), Some(DELETE)),
+            // It is tried again by itself.
+            (Outcome::Failed(check()), None),
+        ] {
+            let found = way_back(&outcome, &pod, Path::new("/host"));
+            assert_eq!(found.as_deref(), way, "{outcome:?}");
+        }
+        assert_eq!(told_of("it trapped", None), "it trapped");
+        assert_eq!(
+            told_of("it trapped", Some(DELETE)),
+            format!("it trapped; to have it tried again: `{DELETE}`")
+        );
+        let long = told_of(&"é".repeat(2 * LONGEST_MESSAGE), Some(&both));
+        assert_eq!(long.chars().count(), LONGEST_MESSAGE);
+        assert!(long.ends_with(&format!("`{both}`")), "{long}");
+    }
 
     #[test]
     fn a_chain_is_told_in_one_line() {

@@ -7,6 +7,7 @@ mod wait;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::host::{Host, HostError};
@@ -88,12 +89,25 @@ pub struct Installer<'a, N> {
     host: &'a Host,
     node: &'a N,
     limits: Limits,
+    over: Option<&'a AtomicBool>,
 }
 
 impl<'a, N: Node> Installer<'a, N> {
     /// For the node whose root this is.
     pub fn new(host: &'a Host, node: &'a N, limits: Limits) -> Self {
-        Self { host, node, limits }
+        Self {
+            host,
+            node,
+            limits,
+            over: None,
+        }
+    }
+
+    /// The same, which puts nothing on the node from when this is set. Whoever sets
+    /// it and then uninstalls finds nothing there afterwards.
+    pub fn until(self, over: &'a AtomicBool) -> Self {
+        let over = Some(over);
+        Self { over, ..self }
     }
 
     /// Puts a version on the node and makes it the one that new pods run on. Says
@@ -103,7 +117,7 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// Where it is not possible; the node is then as it was before.
     pub fn install(&self, payload: &Payload, dry_run: bool) -> Result<Report, InstallError> {
-        let _lock = lock::take(self.host)?;
+        let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let change = self.configuration(layout).install()?;
         let in_use = InUse::look(self.host, layout.home);
@@ -146,10 +160,20 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// Where it is not possible; the node is then as it was before.
     pub fn place(&self, payload: &Payload) -> Result<PathBuf, InstallError> {
-        let _lock = lock::take(self.host)?;
+        let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let in_use = InUse::look(self.host, layout.home);
-        let plan = self.place_version(layout, payload, &in_use)?;
+        let mut plan = self.place_version(layout, payload, &in_use)?;
+        if State::read(self.host, layout.home)?.is_none() {
+            // The first one: what is made for it is known to an uninstall.
+            self.lead_state(&mut plan, layout)?;
+            let state = State {
+                created: outside(plan.made_folders(), layout),
+                ..State::default()
+            };
+            let record = State::path(layout.home);
+            plan.file(self.host, &record, Some(state.bytes()))?;
+        }
         plan.run(self.host)?;
         let folder = Path::new(layout.home).join(payload.version());
         Ok(folder.join(SHIM))
@@ -203,10 +227,11 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// Where there is none.
     pub fn rollback(&self, dry_run: bool) -> Result<Report, InstallError> {
-        let _lock = lock::take(self.host)?;
+        let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let state = State::read(self.host, layout.home)?;
         let version = state.as_ref().map(|state| state.version.clone());
+        let version = version.filter(|version| !version.is_empty());
         let home = Path::new(layout.home);
         let there = |previous: &String| self.host.exists(home.join(previous).join(PROGRAM));
         let Some((state, previous)) = state.and_then(|state| {
@@ -218,6 +243,7 @@ impl<'a, N: Node> Installer<'a, N> {
         let state = State {
             version: previous.clone(),
             previous: None,
+            checked: true,
             failed: version,
             created: state.created,
         };
@@ -243,7 +269,7 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// Where that cannot be written.
     pub fn discard(&self, version: &str) -> Result<(), InstallError> {
-        let _lock = lock::take(self.host)?;
+        let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let mut state = State::read(self.host, layout.home)?.unwrap_or_default();
         state.failed = Some(version.to_owned());
@@ -252,6 +278,44 @@ impl<'a, N: Node> Installer<'a, N> {
         plan.run(self.host)?;
         let in_use = InUse::look(self.host, layout.home);
         Ok(self.old_versions(layout, &state, &in_use).run(self.host)?)
+    }
+
+    /// Writes down that an application has run on the version in use.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be written.
+    pub fn confirm(&self) -> Result<(), InstallError> {
+        let _lock = self.begin()?;
+        let layout = Layout::detect(self.host)?;
+        let Some(mut state) = State::read(self.host, layout.home)? else {
+            return Ok(());
+        };
+        state.checked = true;
+        let mut plan = Plan::default();
+        plan.file(self.host, &State::path(layout.home), Some(state.bytes()))?;
+        Ok(plan.run(self.host)?)
+    }
+
+    /// Whether nothing of Skiff is on the node, also where it is not served.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be told.
+    pub fn is_clear(&self) -> Result<bool, InstallError> {
+        let Ok(layout) = Layout::detect(self.host) else {
+            return Ok(true);
+        };
+        let change = self.configuration(layout).uninstall()?;
+        Ok(change.plan.is_empty() && !self.host.exists(layout.home))
+    }
+
+    /// Whether containerd offers the handler now.
+    pub fn is_offered(&self) -> bool {
+        self.running().is_ok_and(|(socket, _)| {
+            let handlers = self.node.handlers(self.host, &socket);
+            handlers.is_ok_and(|handlers| wait::is_among(&handlers))
+        })
     }
 
     /// Takes away versions that nothing needs any longer.
@@ -290,6 +354,15 @@ impl<'a, N: Node> Installer<'a, N> {
     pub fn running(&self) -> Result<(PathBuf, crate::config::Handler), InstallError> {
         let layout = Layout::detect(self.host)?;
         Ok(self.configuration(layout).running()?)
+    }
+
+    /// The lock, for what puts something on the node.
+    fn begin(&self) -> Result<lock::Lock, InstallError> {
+        let lock = lock::take(self.host)?;
+        if self.over.is_some_and(|over| over.load(Ordering::SeqCst)) {
+            return Err(InstallError::Busy);
+        }
+        Ok(lock)
     }
 
     fn configuration(&self, layout: &'static Layout) -> Configuration<'_, N> {
@@ -380,7 +453,12 @@ impl<'a, N: Node> Installer<'a, N> {
 /// whole.
 fn new_folders(files: &Plan, change: &Change, layout: &Layout) -> Vec<PathBuf> {
     let made = files.made_folders().chain(change.plan.made_folders());
-    made.filter(|folder| !folder.starts_with(layout.home))
+    outside(made, layout)
+}
+
+fn outside<'a>(folders: impl Iterator<Item = &'a Path>, layout: &Layout) -> Vec<PathBuf> {
+    folders
+        .filter(|folder| !folder.starts_with(layout.home))
         .map(Path::to_owned)
         .collect()
 }

@@ -16,6 +16,7 @@ pub mod cri;
 pub mod daemon;
 pub mod dump;
 pub mod exit;
+pub mod give_back;
 pub mod health;
 pub mod host;
 pub mod in_use;

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode as ProcessCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use skiff_installer::check::{CHECKED_WITHIN, Check};
 use skiff_installer::cluster::Cluster;
-use skiff_installer::daemon::Daemon;
+use skiff_installer::daemon::{Daemon, Pod};
 use skiff_installer::exit::{ExitCode, code_of};
 use skiff_installer::host::Host;
 use skiff_installer::install::{InstallError, Installer, Limits, Report};
@@ -66,6 +67,17 @@ enum Verb {
         /// The name of this node in the cluster
         #[arg(long, env = "NODE_NAME", value_name = "NAME")]
         node_name: String,
+        /// This pod, for commands that are told
+        #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "POD")]
+        pod_name: String,
+        /// The namespace of this pod, likewise
+        #[arg(
+            long,
+            env = "POD_NAMESPACE",
+            value_name = "NAME",
+            default_value = "NAMESPACE"
+        )]
+        pod_namespace: String,
         /// Where the kubelet's probes are answered
         #[arg(long, default_value = "0.0.0.0:8089", value_name = "ADDRESS")]
         listen: SocketAddr,
@@ -146,6 +158,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Verb::Daemon {
             node_name,
+            pod_name,
+            pod_namespace,
             listen,
             termination_message,
         } => {
@@ -153,9 +167,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 payload: payload()?,
                 host: host.clone(),
                 node_name,
+                pod: Pod {
+                    name: pod_name,
+                    namespace: pod_namespace,
+                },
                 listen,
                 termination_message,
                 limits,
+                over: AtomicBool::default(),
             };
             until_stopped(&runtime, async { Ok(daemon.run().await.map(drop)?) })
         }
@@ -163,7 +182,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let cluster = Cluster::find().await?;
             let within = Duration::from_secs(within);
             for node in retire(&cluster, force, within).await? {
-                println!("{node} has given everything back");
+                let name = node.name;
+                match node.keeps {
+                    true => println!("{name} keeps what pods on it still need"),
+                    false => println!("{name} has given everything back"),
+                }
             }
             Ok(())
         }),

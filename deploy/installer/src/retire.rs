@@ -1,10 +1,11 @@
 //! Taking Skiff off a whole cluster, which the chart does before it is deleted.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Labelled};
 use crate::exit::ExitCode;
 
 /// How many pods are named where they are in the way.
@@ -66,8 +67,17 @@ fn count(number: usize) -> String {
     }
 }
 
-/// Tells all nodes to give everything back, and waits until they have. Gives
-/// their names.
+/// A node that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// Its name.
+    pub name: String,
+    /// Whether it keeps what pods on it still need. Only where it was forced.
+    pub keeps: bool,
+}
+
+/// Tells all nodes to give everything back, and waits until they have. Where it is
+/// forced, pods that still run do not hold it up.
 ///
 /// # Errors
 ///
@@ -77,7 +87,7 @@ pub async fn retire(
     cluster: &Cluster,
     force: bool,
     within: Duration,
-) -> Result<Vec<String>, RetireError> {
+) -> Result<Vec<Retired>, RetireError> {
     if !force {
         let mut named = cluster.pods_in_use().await?;
         let number = named.len();
@@ -86,32 +96,47 @@ pub async fn retire(
             return Err(RetireError::InUse { number, named });
         }
     }
-    let nodes: Vec<_> = cluster.labelled().await?;
-    for node in &nodes {
-        if !node.to_uninstall {
-            cluster.tell_uninstall(&node.name, true).await?;
-        }
-    }
-    let waited = wait(cluster, within).await;
+    let mut told = BTreeSet::new();
+    let waited = tell_and_wait(cluster, force, within, &mut told).await;
     // Also where some did not answer: they would do it at an odd time later on.
-    for node in &nodes {
-        cluster.tell_uninstall(&node.name, false).await?;
+    for name in &told {
+        cluster.tell_uninstall(name, false).await?;
     }
-    waited?;
-    Ok(nodes.into_iter().map(|node| node.name).collect())
+    let keep = waited?;
+    let retired = told.into_iter().map(|name| Retired {
+        keeps: keep.contains(&name),
+        name,
+    });
+    Ok(retired.collect())
 }
 
-async fn wait(cluster: &Cluster, within: Duration) -> Result<(), RetireError> {
+/// Tells every node, also one that is labelled only meanwhile. Gives the names of
+/// those that keep something.
+async fn tell_and_wait(
+    cluster: &Cluster,
+    force: bool,
+    within: Duration,
+    told: &mut BTreeSet<String>,
+) -> Result<Vec<String>, RetireError> {
     let end = Instant::now() + within;
     loop {
-        let left = cluster.labelled().await?;
-        let nodes: Vec<_> = left
-            .into_iter()
-            .filter(|node| node.has_version)
-            .map(|node| node.name)
-            .collect();
+        let nodes = cluster.labelled().await?;
+        let mut all_knew = true;
+        for node in &nodes {
+            if told.insert(node.name.clone()) && !node.to_uninstall {
+                cluster.tell_uninstall(&node.name, true).await?;
+                all_knew = false;
+            }
+        }
+        if !all_knew {
+            continue;
+        }
+        let left = nodes.into_iter().filter(|node| node.has_version);
+        let (keep, late): (Vec<_>, Vec<_>) = left.partition(|node| force && node.keeps);
+        let names = |nodes: Vec<Labelled>| nodes.into_iter().map(|node| node.name).collect();
+        let nodes: Vec<_> = names(late);
         if nodes.is_empty() {
-            return Ok(());
+            return Ok(names(keep));
         }
         if Instant::now() >= end {
             return Err(RetireError::TooLate { nodes, within });

@@ -29,11 +29,14 @@ pub enum StateError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// The version in use.
+    /// The version in use; empty where the first one is only tried yet.
     pub version: String,
     /// The version that was in use before, to which `rollback` goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// Whether an application has run on the version in use, where the links lead to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checked: bool,
     /// A version whose self-check failed here. It is not tried again unless
     /// somebody says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +75,7 @@ impl State {
         if self.version == version {
             return;
         }
+        self.checked = false;
         let before = std::mem::replace(&mut self.version, version.to_owned());
         self.previous = (!before.is_empty()).then_some(before);
     }

@@ -80,6 +80,15 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
     let error = check("args-env", None, CHECKED_WITHIN).expect_err("no shim is there");
     ensure!(matches!(error, CheckError::Refused { .. }), "{error:?}");
 
+    let hello = |shim: Option<&Path>| check("args-env", shim, CHECKED_WITHIN);
+    let restarts = machine.restarts();
+    let broken = payload(run, "0.9.0", Path::new("/bin/false"))?;
+    let outcome = bring_up(&installer, &broken, &hello, Duration::ZERO);
+    ensure!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    let after = written(run)?;
+    ensure!(before == after, "left: {after:?}, and before: {before:?}");
+    ensure!(machine.restarts() == restarts, "nothing is restarted");
+
     let first = payload(run, "1.0.0", &paths::skiff())?;
     let report = installer.install(&first, false)?;
     ensure!(report.restarted, "containerd has to read it: {report}");
@@ -96,7 +105,6 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
     ensure!(matches!(error, CheckError::TooLate { .. }), "{error:?}");
     machine.is_clear(handle)?;
 
-    let hello = |shim: Option<&Path>| check("args-env", shim, CHECKED_WITHIN);
     let restarts = machine.restarts();
     let second = payload(run, "2.0.0", &paths::skiff())?;
     let outcome = bring_up(&installer, &second, &hello, Duration::ZERO);

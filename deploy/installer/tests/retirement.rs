@@ -1,7 +1,10 @@
 //! Taking Skiff off a cluster, against an API of a few objects.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,16 +13,23 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, Response};
 use kube::client::Body;
 use serde_json::{Value, json};
-use skiff_installer::cluster::{Cluster, READY, UNINSTALL, VERSION};
+use skiff_installer::cluster::{Cluster, KEPT, READY, UNINSTALL, VERSION};
 use skiff_installer::exit::ExitCode;
-use skiff_installer::retire::{RetireError, retire};
+use skiff_installer::give_back::{GiveBackError, Uninstalled, give_back, uninstall};
+use skiff_installer::install::InstallError;
+use skiff_installer::retire::{RetireError, Retired, retire};
+use support::TestNode;
 
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// Less than nodes that do answer would need, for one that never does.
 const SOON_OVER: Duration = Duration::from_millis(200);
 
-/// A cluster whose nodes do as they are told, but for those that are stuck.
+/// Between two attempts to give a node back.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A cluster whose nodes do as they are told, but for those that are stuck, and
+/// those on which pods hold it up.
 #[derive(Clone, Default)]
 struct Api(Arc<Mutex<Objects>>);
 
@@ -28,6 +38,9 @@ struct Objects {
     nodes: BTreeMap<String, Value>,
     pods: Vec<Value>,
     stuck: Vec<String>,
+    keeping: Vec<String>,
+    /// A node that is labelled only when another one is told.
+    late: Option<Value>,
     told: Vec<String>,
 }
 
@@ -55,6 +68,17 @@ impl Api {
             "spec": { "runtimeClassName": class, "containers": [] },
             "status": { "phase": phase },
         }));
+    }
+
+    /// The labels and annotations of a node that are ours.
+    fn says(&self, node: &str) -> [bool; 3] {
+        let node = self.lock().nodes[node]["metadata"].clone();
+        let labels = &node["labels"];
+        [
+            labels[READY] == "true",
+            !labels[VERSION].is_null(),
+            node["annotations"][KEPT] == "true",
+        ]
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Objects> {
@@ -95,6 +119,10 @@ impl Api {
                 );
                 list("RuntimeClassList", classes.to_vec())
             }
+            (&Method::GET, path) if path.starts_with("/api/v1/nodes/") => {
+                let name = path.rsplit('/').next().expect("a name");
+                objects.nodes[name].clone()
+            }
             (&Method::PATCH, path) => {
                 let name = path.rsplit('/').next().expect("a name").to_owned();
                 let patch: Value = serde_json::from_slice(body).expect("JSON");
@@ -108,16 +136,25 @@ impl Api {
 impl Objects {
     fn patch(&mut self, name: &str, patch: &Value) -> Value {
         let stuck = self.stuck.contains(&name.to_owned());
+        let keeping = self.keeping.contains(&name.to_owned());
         let node = self.nodes.get_mut(name).expect("a node");
         merge(node, patch);
         if node["metadata"]["annotations"][UNINSTALL] == "true" {
             self.told.push(name.to_owned());
-            if !stuck {
+            if keeping {
+                let kept = json!({ "labels": { READY: null }, "annotations": { KEPT: "true" } });
+                merge(node, &json!({ "metadata": kept }));
+            } else if !stuck {
                 let none = json!({ "metadata": { "labels": { READY: null, VERSION: null } } });
                 merge(node, &none);
             }
         }
-        node.clone()
+        let node = node.clone();
+        if node["metadata"]["annotations"][UNINSTALL] == "true" {
+            let late = self.late.take().map(|node| ("late".to_owned(), node));
+            self.nodes.extend(late);
+        }
+        node
     }
 }
 
@@ -139,6 +176,11 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
+fn retired(name: &str, keeps: bool) -> Retired {
+    let name = name.to_owned();
+    Retired { name, keeps }
+}
+
 #[tokio::test]
 async fn all_labelled_nodes_give_everything_back() {
     let api = Api::with_nodes(&["a", "b"]);
@@ -146,7 +188,7 @@ async fn all_labelled_nodes_give_everything_back() {
     api.add_pod("boxed", Some("kata"), "Running");
     api.add_pod("done", Some("skiff"), "Succeeded");
     let nodes = retire(&api.cluster(), false, WITHIN).await.expect("done");
-    assert_eq!(nodes, ["a", "b"]);
+    assert_eq!(nodes, [retired("a", false), retired("b", false)]);
     let objects = api.lock();
     assert_eq!(objects.told, ["a", "b"]);
     for node in objects.nodes.values() {
@@ -191,4 +233,108 @@ async fn a_node_that_does_not_answer_is_named_and_not_told_for_ever() {
     );
     let annotation = api.lock().nodes["b"]["metadata"]["annotations"][UNINSTALL].clone();
     assert_eq!(annotation, Value::Null);
+}
+
+#[tokio::test]
+async fn a_node_on_which_the_first_version_failed_is_told_too() {
+    let api = Api::with_nodes(&["a"]);
+    let cluster = api.cluster();
+    cluster.label("a", "1.0.0", false).await.expect("labelled");
+    assert_eq!(api.says("a"), [false, true, false]);
+    retire(&cluster, false, WITHIN).await.expect("done");
+    assert_eq!(api.lock().told, ["a"]);
+    assert_eq!(api.says("a"), [false; 3]);
+}
+
+#[tokio::test]
+async fn pods_that_still_run_hold_it_up_unless_it_is_forced() {
+    let api = Api::with_nodes(&["a", "b"]);
+    api.lock().keeping.push("b".to_owned());
+    let error = retire(&api.cluster(), false, SOON_OVER).await;
+    let error = error.expect_err("b keeps something");
+    assert!(
+        matches!(&error, RetireError::TooLate { nodes, .. } if nodes == &["b"]),
+        "{error}"
+    );
+    let nodes = retire(&api.cluster(), true, WITHIN).await.expect("forced");
+    assert_eq!(nodes, [retired("b", true)]);
+    assert_eq!(api.says("b"), [false, true, true]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_labelled_meanwhile_is_told_too() {
+    let api = Api::with_nodes(&["a"]);
+    let labels = json!({ "name": "late", "labels": { VERSION: "1.0.0" } });
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": labels });
+    api.lock().late = Some(node);
+    let nodes = retire(&api.cluster(), false, WITHIN).await.expect("done");
+    assert_eq!(nodes, [retired("a", false), retired("late", false)]);
+}
+
+fn node() -> TestNode {
+    let node = TestNode::of_fixture("kubeadm-containerd-2", "2.1.4");
+    let installed = node.installer().install(&node.payload("1.0.0"), false);
+    installed.expect("installed");
+    node
+}
+
+#[tokio::test]
+async fn new_pods_go_elsewhere_before_a_node_is_given_back() {
+    let api = Api::with_nodes(&["a"]);
+    let node = node();
+    let cluster = api.cluster();
+    let done = give_back(&cluster, "a", PAUSE, async || {
+        assert_eq!(api.says("a"), [false, true, false]);
+        uninstall(&node.installer())
+    });
+    done.await.expect("given back");
+    assert!(node.installer().is_clear().expect("known"));
+    assert_eq!(api.says("a"), [false; 3]);
+}
+
+#[tokio::test]
+async fn a_version_is_told_until_the_last_pod_on_it_has_ended() {
+    let api = Api::with_nodes(&["a"]);
+    let node = node();
+    node.run(12, "/opt/skiff/1.0.0/skiff");
+    let attempts = AtomicU32::new(0);
+    let cluster = api.cluster();
+    let done = give_back(&cluster, "a", PAUSE, async || {
+        match attempts.fetch_add(1, Ordering::Relaxed) {
+            0 => assert_eq!(api.says("a"), [false, true, false]),
+            1 => assert_eq!(api.says("a"), [false, true, true]),
+            _ => node.end(12),
+        }
+        uninstall(&node.installer())
+    });
+    done.await.expect("given back");
+    assert_eq!(attempts.into_inner(), 3);
+    assert!(node.installer().is_clear().expect("known"));
+    assert_eq!(api.says("a"), [false; 3]);
+}
+
+#[tokio::test]
+async fn new_pods_may_come_again_where_an_uninstall_fails_and_is_taken_back() {
+    let api = Api::with_nodes(&["a"]);
+    let node = node();
+    node.containerd.lost_restarts.store(1, Ordering::Relaxed);
+    let uninstall = async || uninstall(&node.installer());
+    let done = give_back(&api.cluster(), "a", PAUSE, uninstall).await;
+    assert!(matches!(
+        done,
+        Err(GiveBackError::Install(InstallError::Restored(_)))
+    ));
+    assert_eq!(api.says("a"), [true, true, false]);
+    // Where containerd stays away, they may not; nor where they could not before.
+    node.containerd.lost_restarts.store(2, Ordering::Relaxed);
+    let done = give_back(&api.cluster(), "a", PAUSE, uninstall).await;
+    assert!(done.is_err());
+    assert_eq!(api.says("a"), [false, true, false]);
+    let failed = async || Uninstalled::Failed {
+        error: InstallError::NoPrevious { version: None },
+        in_use: true,
+    };
+    let done = give_back(&api.cluster(), "a", PAUSE, failed).await;
+    assert!(done.is_err());
+    assert_eq!(api.says("a"), [false, true, false]);
 }

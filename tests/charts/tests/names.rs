@@ -111,7 +111,12 @@ fn the_handler_and_the_labels_are_those_of_the_installer() {
     let columns = format!("{},{}", cluster::READY, cluster::VERSION);
     assert!(notes.contains(&columns), "{notes}");
     let readme = read("charts/skiff/README.md");
-    for name in [cluster::READY, cluster::VERSION, cluster::UNINSTALL] {
+    for name in [
+        cluster::READY,
+        cluster::VERSION,
+        cluster::UNINSTALL,
+        cluster::KEPT,
+    ] {
         assert!(readme.contains(name), "the README does not know {name}");
     }
 }

@@ -72,6 +72,11 @@ impl<N: Node> Installer<'_, N> {
             }
             plan.link(self.host, &path, &current.join(name))?;
         }
+        self.lead_state(plan, layout)
+    }
+
+    /// Leads the shim's own place to where its state may be kept.
+    pub(super) fn lead_state(&self, plan: &mut Plan, layout: &Layout) -> Result<(), InstallError> {
         if let Some(state) = layout.state {
             let place = Path::new(STATE);
             plan.folder(self.host, Path::new(state))?;
