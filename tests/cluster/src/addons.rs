@@ -1,11 +1,15 @@
-//! What every cluster has beside Kubernetes: names and metrics. Both run as
-//! processes of the node, behind Services as if they were pods.
+//! What clusters have beside Kubernetes, as processes of the node: names and metrics,
+//! behind Services as if they were pods; and, while a case needs it, what keeps a
+//! NetworkPolicy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use anyhow::ensure;
 use serde_json::{Value, json};
+use skiff_test_support::tools;
 
-use crate::control::{DNS_ADDRESS, NODE_ADDRESS};
+use crate::control::{DNS_ADDRESS, NODE_ADDRESS, NODE_NAME, SERVICES};
 use crate::identity::Identity;
 use crate::places::write;
 use crate::program::Line;
@@ -16,12 +20,83 @@ const DNS_PORT: u16 = 1053;
 /// Where the metrics server listens.
 const METRICS_PORT: u16 = 4443;
 
+/// The programs.
+#[derive(Debug, Clone)]
+pub(crate) struct Addons {
+    coredns: PathBuf,
+    metrics_server: PathBuf,
+    kube_router: PathBuf,
+}
+
+impl Addons {
+    /// Finds them, and builds those that are missing.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be built.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        Ok(Self {
+            coredns: tools::coredns()?,
+            metrics_server: tools::metrics_server()?,
+            kube_router: tools::kube_router()?,
+        })
+    }
+
+    /// What runs as long as the cluster does.
+    ///
+    /// # Errors
+    ///
+    /// When a configuration cannot be written.
+    pub(crate) fn of_every_cluster(
+        &self,
+        identity: &Identity,
+        folder: &Path,
+    ) -> anyhow::Result<[Line; 2]> {
+        Ok([
+            coredns(&self.coredns, identity, folder)?,
+            metrics_server(&self.metrics_server, identity, folder),
+        ])
+    }
+
+    /// kube-router as the keeper of every NetworkPolicy, and nothing else.
+    pub(crate) fn policy_keeper(&self, identity: &Identity) -> Line {
+        let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("admin").display());
+        let name = format!("--hostname-override={NODE_NAME}");
+        let services = format!("--service-cluster-ip-range={SERVICES}");
+        let args = [
+            &kubeconfig,
+            &name,
+            &services,
+            "--run-firewall=true",
+            "--run-router=false",
+            "--run-service-proxy=false",
+            "--run-loadbalancer=false",
+        ];
+        Line::new("kube-router", &self.kube_router, &args)
+    }
+}
+
+/// Has the node take no more notice of what the keeper of policies has left, as it does
+/// when it ends, so that a pod lives through its restart.
+///
+/// # Errors
+///
+/// When the rules cannot be read or changed.
+pub(crate) fn forget_policies() -> anyhow::Result<()> {
+    const WAYS: &str =
+        "iptables -S | grep -e '-j KUBE-ROUTER-' | sed 's/^-A/-D/' | xargs -L 1 iptables";
+    let done = Command::new("sh").args(["-ec", WAYS]).output()?;
+    let told = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{WAYS}: {}", told.trim());
+    Ok(())
+}
+
 /// CoreDNS for the names of Services and pods.
 ///
 /// # Errors
 ///
 /// When its configuration cannot be written.
-pub(crate) fn coredns(program: &Path, identity: &Identity, folder: &Path) -> anyhow::Result<Line> {
+fn coredns(program: &Path, identity: &Identity, folder: &Path) -> anyhow::Result<Line> {
     let config = format!(
         ".:{DNS_PORT} {{\n  bind {NODE_ADDRESS}\n  errors\n  \
          kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {}\n    pods insecure\n  }}\n  \
@@ -35,7 +110,7 @@ pub(crate) fn coredns(program: &Path, identity: &Identity, folder: &Path) -> any
 }
 
 /// metrics-server, which asks kubelet as often as it is allowed to.
-pub(crate) fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
+fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
     let kubeconfig = identity.kubeconfig("admin").display().to_string();
     let flag = |name: &str| format!("--{name}={kubeconfig}");
     let args = [
@@ -55,7 +130,7 @@ pub(crate) fn metrics_server(program: &Path, identity: &Identity, folder: &Path)
     Line::new("metrics-server", program, &args)
 }
 
-/// The Services of both and the API that the metrics server adds.
+/// The Services of what every cluster has, and the API that the metrics server adds.
 pub(crate) fn manifests() -> Value {
     let dns = [
         ("dns", 53, DNS_PORT, "UDP"),

@@ -1,91 +1,36 @@
-//! The cluster: its parts in the order in which they need each other.
+//! The cluster that cases run on: one of the run's own, or one that was there.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use skiff_test_support::leftovers::Leftover;
-use skiff_test_support::{Version, paths, tools};
-use tokio::task::JoinHandle;
 
-use crate::control::NODE_NAME;
 use crate::identity::Identity;
 use crate::images::{offer_all, offer_installers};
 use crate::inside::Scope;
-use crate::install::Files;
 use crate::kubectl::Clients;
-use crate::leftovers::Baseline;
+use crate::node;
 use crate::options::Options;
-use crate::program::{Line, Program};
+use crate::own::Own;
 use crate::registry::Registry;
-use crate::wait::{Look, wait_until};
-use crate::{addons, control, node};
+use crate::tools::Tools;
 
-/// How long any part may take until it answers; half a minute is usual for a
-/// whole cluster on two busy cores.
-const READY_WITHIN: Duration = Duration::from_secs(120);
-
-/// How long a part may take to end when told to.
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
-
-/// The programs that the cluster is made of.
-#[derive(Debug, Clone)]
-pub(crate) struct Tools {
-    kubernetes: PathBuf,
-    helm: PathBuf,
-    coredns: PathBuf,
-    metrics_server: PathBuf,
-    containerd: PathBuf,
-    skiff: PathBuf,
-}
-
-impl Tools {
-    /// Finds them, and builds those that are missing.
-    ///
-    /// # Errors
-    ///
-    /// When one cannot be built.
-    pub(crate) fn find(options: &Options) -> anyhow::Result<Self> {
-        let skiff = options.skiff.clone().unwrap_or_else(paths::skiff);
-        ensure!(
-            skiff.exists(),
-            "`{}` is not there; run `make build` first",
-            skiff.display()
-        );
-        Ok(Self {
-            kubernetes: tools::kubernetes()?,
-            helm: tools::helm()?,
-            coredns: tools::coredns()?,
-            metrics_server: tools::metrics_server()?,
-            containerd: tools::containerd(Version::V2)?,
-            skiff: std::path::absolute(skiff)?,
-        })
-    }
-}
-
-/// A running cluster of one node.
+/// A cluster with Skiff on it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    // In this order: kubectl is of no use once the programs are gone, and the
-    // run removes the folders of all.
     clients: Clients,
-    programs: Arc<Mutex<Vec<Program>>>,
-    watch: Option<JoinHandle<()>>,
+    own: Option<Own>,
     registry: Registry,
-    /// The node before Skiff came.
-    fresh: Baseline,
-    /// Its files then.
-    files: Files,
-    /// The node with Skiff and without pods that use it.
-    baseline: Baseline,
-    tools: Tools,
+    /// Where the layouts of images are written.
+    scratch: PathBuf,
     by_hand: bool,
-    scope: Scope,
+    /// What Helm is told beside the chart's defaults.
+    values: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts every part and waits until the node is ready.
+    /// Starts a cluster of one node and puts Skiff on it.
     ///
     /// # Errors
     ///
@@ -96,54 +41,45 @@ impl Cluster {
         options: &Options,
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
+        let scratch = scope.folder().join("images");
         let identity = Identity::make(&scope.folder().join("identity"))?;
-        let registry = Registry::start().await?;
-        offer_all(&registry, &run_images(&scope))?;
-        node::network(&scope)?;
-        node::programs(&tools.containerd)?;
-        match options.by_hand {
-            true => node::handler_by_hand(&tools.skiff)?,
-            false => offer_installers(&registry, &run_images(&scope), &tools.skiff)?,
-        }
         let clients = Clients::new(
             &tools.kubernetes,
             &tools.helm,
             &identity.kubeconfig("admin"),
             &scope.folder().join("home"),
         );
-        let folder = scope.folder().join("addons");
-        let lines = Lines {
-            containerd: node::containerd(registry.address())?,
-            etcd: control::etcd(&tools.kubernetes, &scope.folder().join("etcd")),
-            apiserver: control::apiserver(&tools.kubernetes, &identity),
-            others: vec![
-                control::controller_manager(&tools.kubernetes, &identity),
-                control::scheduler(&tools.kubernetes, &identity),
-                node::kubelet(&scope, &tools.kubernetes, &identity)?,
-                node::proxy(&tools.kubernetes, &identity),
-                addons::coredns(&tools.coredns, &identity, &folder)?,
-                addons::metrics_server(&tools.metrics_server, &identity, &folder),
-            ],
-        };
+        let registry = Registry::start().await?;
+        offer_all(&registry, &scratch)?;
+        let node = tools.node.context("nothing to make a node of")?;
+        match options.by_hand {
+            true => node::handler_by_hand(&tools.skiff)?,
+            false => offer_installers(&registry, &scratch, &tools.skiff)?,
+        }
+        let own = Own::start(
+            scope,
+            &tools.kubernetes,
+            node,
+            identity,
+            registry.address(),
+            &clients,
+        );
+        let own = own.await?;
+        let prepared = began.elapsed();
         let mut cluster = Self {
             clients,
-            programs: Arc::default(),
+            own: Some(own),
             registry,
-            fresh: Baseline::default(),
-            files: Files::default(),
-            baseline: Baseline::default(),
-            tools,
+            scratch,
             by_hand: options.by_hand,
-            scope,
-            watch: None,
+            // The node has no systemd; its containerd is told to end, and comes again.
+            values: vec!["hostPID=true".to_owned()],
         };
-        cluster.start_parts(lines).await?;
-        cluster.watch = Some(tokio::spawn(keep_running(Arc::clone(&cluster.programs))));
-        cluster.fresh = Baseline::of(&cluster.scope);
-        cluster.files = Files::of(&cluster.scope)?;
-        let prepared = began.elapsed();
+        cluster.values.extend_from_slice(&options.values);
         cluster.install().await?;
-        cluster.baseline = Baseline::of(&cluster.scope);
+        if let Some(own) = &mut cluster.own {
+            own.installed();
+        }
         println!(
             "a cluster of one node is ready after {:.1} s, Skiff on it after {:.1} s",
             prepared.as_secs_f64(),
@@ -152,104 +88,53 @@ impl Cluster {
         Ok(cluster)
     }
 
-    async fn start_parts(&self, lines: Lines) -> anyhow::Result<()> {
-        self.add(lines.containerd)?;
-        self.add(lines.etcd)?;
-        self.add(lines.apiserver)?;
-        self.ready("the API server", async || {
-            let answer = self.clients.kubectl(&["get", "--raw", "/readyz"]).await?;
-            Ok(Look::at(answer == "ok", answer))
-        })
-        .await?;
-        for line in lines.others {
-            self.add(line)?;
-        }
-        let text = addons::manifests().to_string();
-        self.clients
-            .kubectl_with(&["apply", "-f", "-"], &text)
-            .await?;
-        self.ready("the node", async || {
-            let node = self.clients.json(&["get", "node", NODE_NAME]).await?;
-            let conditions = node["status"]["conditions"].clone();
-            let ready = conditions
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-            Ok(Look::at(ready, conditions))
-        })
-        .await?;
-        self.ready("the account of pods", async || {
-            let account = ["get", "serviceaccount", "default", "-o", "name"];
-            Ok(Look::at(true, self.clients.kubectl(&account).await?))
-        })
-        .await
-    }
-
-    /// Waits for a part, and looks meanwhile whether every part still runs.
-    async fn ready<F>(&self, what: &str, look: F) -> anyhow::Result<()>
-    where
-        F: AsyncFn() -> anyhow::Result<Look<()>>,
-    {
-        let mut ended = None;
-        let waited = wait_until(what, READY_WITHIN, || async {
-            match self.check() {
-                Err(error) => Ok(Look::Yes(Err(error))),
-                Ok(()) => Ok(match look().await? {
-                    Look::Yes(()) => Look::Yes(Ok(())),
-                    Look::NotYet(seen) => Look::NotYet(seen),
-                }),
-            }
-        })
-        .await;
-        match waited {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => ended = Some(error),
-            Err(error) => ended = Some(error.context(self.last_words())),
-        }
-        ended.map_or(Ok(()), Err)
-    }
-
-    fn add(&self, line: Line) -> anyhow::Result<()> {
-        let program = Program::start(&self.scope, line)?;
-        self.lock().push(program);
-        Ok(())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Program>> {
-        self.programs.lock().expect("no holder of this lock panics")
-    }
-
-    /// Whether every part still runs.
+    /// Puts Skiff on a cluster that is there. Its nodes pull from this process, by
+    /// an address of loopback.
     ///
     /// # Errors
     ///
-    /// When one ended, with its last words.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        self.lock().iter_mut().try_for_each(Program::check)
-    }
-
-    fn last_words(&self) -> String {
-        let programs = self.lock();
-        let told = programs
-            .iter()
-            .map(|program| format!("{}:\n{}", program.name(), program.last_words()));
-        told.collect::<Vec<_>>().join("\n\n")
-    }
-
-    /// Lets a case do something to one part, for example kill it.
-    ///
-    /// # Errors
-    ///
-    /// What `act` fails with, or when there is no such part.
-    pub(crate) fn with_program<T>(
-        &self,
-        name: &str,
-        act: impl FnOnce(&mut Program) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        let mut programs = self.lock();
-        let found = programs.iter_mut().find(|program| program.name() == name);
-        act(found.with_context(|| format!("no part is called {name}"))?)
+    /// When Helm refuses, which it does where Skiff is there already.
+    pub(crate) async fn join(
+        kubeconfig: &Path,
+        scratch: &Path,
+        tools: Tools,
+        options: &Options,
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            !options.by_hand,
+            "a handler by hand is for a cluster of the run's own"
+        );
+        let clients = Clients::new(
+            &tools.kubernetes,
+            &tools.helm,
+            &std::path::absolute(kubeconfig)?,
+            &scratch.join("home"),
+        );
+        let registry = Registry::start().await?.named_by_address();
+        let scratch = scratch.join("images");
+        offer_all(&registry, &scratch)?;
+        offer_installers(&registry, &scratch, &tools.skiff)?;
+        let mut values = vec![
+            format!(
+                "image.repository={}",
+                registry.name("ghcr.io/skiff-dev/installer")
+            ),
+            format!(
+                "test.image.repository={}",
+                registry.name("ghcr.io/skiff-dev/samples/hello-rust")
+            ),
+        ];
+        values.extend_from_slice(&options.values);
+        let cluster = Self {
+            clients,
+            own: None,
+            registry,
+            scratch,
+            by_hand: false,
+            values,
+        };
+        cluster.install().await?;
+        Ok(cluster)
     }
 
     /// `kubectl` and `helm`.
@@ -257,14 +142,18 @@ impl Cluster {
         &self.clients
     }
 
-    /// The registry that all pulls go to.
+    /// The registry that the nodes pull from.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The run all of it belongs to.
-    pub(crate) fn scope(&self) -> &Scope {
-        &self.scope
+    /// The parts and the node of a cluster of the run's own.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster was there before.
+    pub(crate) fn own(&self) -> anyhow::Result<&Own> {
+        self.own.as_ref().context("not a cluster of the run's own")
     }
 
     /// Whether the handler was put in by hand and not by the installer.
@@ -272,102 +161,50 @@ impl Cluster {
         self.by_hand
     }
 
-    /// What of the node's files is not as it was before Skiff came.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read.
-    pub(crate) fn files_that_differ(&self) -> anyhow::Result<Vec<String>> {
-        Ok(self.files.differing(&Files::of(&self.scope)?))
+    /// What Helm is told beside the chart's defaults, as `name=value`.
+    pub(crate) fn values(&self) -> &[String] {
+        &self.values
     }
 
     /// A folder for what a case writes.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        run_images(&self.scope)
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
-    /// The ids of all parts.
-    pub(crate) fn parts(&self) -> Vec<u32> {
-        self.lock().iter().map(Program::pid).collect()
-    }
-
-    /// What is on the node that was not there before the first pod, after it
-    /// had `limit` to go.
-    pub(crate) async fn leftovers(&self, limit: Duration) -> Vec<Leftover> {
-        self.baseline.left(&self.scope, &self.parts(), limit).await
+    /// Whether every part of it still runs, as far as the run started them.
+    ///
+    /// # Errors
+    ///
+    /// When one ended, with its last words.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.own.as_ref().map_or(Ok(()), Own::check)
     }
 
     /// Stays until somebody kills the run.
     pub(crate) async fn pause(&self) {
-        println!(
-            "enter it with: nsenter -t {} -a env KUBECONFIG={} {} kubectl …",
-            std::process::id(),
-            self.scope
-                .folder()
-                .join("identity/admin.kubeconfig")
-                .display(),
-            self.tools.kubernetes.display(),
-        );
+        let typed = self.clients.as_typed();
+        match &self.own {
+            // Its process id is another one out there.
+            Some(own) => println!(
+                "enter it with: nsenter -t $(pgrep -of 'inside {}') -a {typed}",
+                own.scope().name()
+            ),
+            None => println!("use it with: {typed}"),
+        }
         std::future::pending().await
     }
 
-    /// Ends every part and gives what was left of pods.
+    /// Takes Skiff off, ends every part, and gives what was left of pods.
     pub(crate) async fn shut_down(self) -> Vec<Leftover> {
-        // kubelet looks for logs of pods that are gone once a minute.
-        const SETTLED_WITHIN: Duration = Duration::from_secs(90);
         let mut left = Vec::new();
         if !self.by_hand
             && let Err(error) = self.helm_uninstall_if_there().await
         {
             left.push(Leftover::Unremoved(format!("{error:#}")));
         }
-        let parts = self.parts();
-        left.extend(self.fresh.left(&self.scope, &parts, SETTLED_WITHIN).await);
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
-        // Who was started last is ended first.
-        for program in self.lock().iter_mut().rev() {
-            if !program.stop(ENDED_WITHIN) {
-                let text = format!("{} does not end when told to", program.name());
-                left.push(Leftover::Unremoved(text));
-            }
+        if let Some(own) = self.own {
+            left.extend(own.shut_down().await);
         }
         left
     }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
-    }
-}
-
-/// Where the layouts of images are written.
-fn run_images(scope: &Scope) -> PathBuf {
-    scope.folder().join("images")
-}
-
-/// Starts again what a service manager would start again.
-async fn keep_running(programs: Arc<Mutex<Vec<Program>>>) {
-    const AGAIN: Duration = Duration::from_millis(100);
-    loop {
-        tokio::time::sleep(AGAIN).await;
-        let mut programs = programs.lock().expect("no holder of this lock panics");
-        for program in programs.iter_mut() {
-            if let Err(error) = program.revive() {
-                println!("{} cannot be started again: {error:#}", program.name());
-            }
-        }
-    }
-}
-
-/// How each part is started.
-struct Lines {
-    containerd: Line,
-    etcd: Line,
-    apiserver: Line,
-    others: Vec<Line>,
 }

@@ -25,6 +25,7 @@ pub(crate) struct Case {
     name: String,
     alone: bool,
     short: bool,
+    own: bool,
     within: Duration,
     body: Body,
 }
@@ -59,6 +60,7 @@ impl Case {
             name: name.trim_start_matches("cluster::cases::").to_owned(),
             alone: false,
             short: false,
+            own: false,
             within: CASE_WITHIN,
             body: Box::new(move |space| {
                 let ran = body(space);
@@ -79,6 +81,13 @@ impl Case {
         self
     }
 
+    /// Leaves it out where the cluster was there before: it looks at or breaks what
+    /// belongs to the run.
+    pub(crate) fn own(mut self) -> Self {
+        self.own = true;
+        self
+    }
+
     /// Gives it more time, or less.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.within = limit;
@@ -86,6 +95,9 @@ impl Case {
     }
 
     fn is_wanted(&self, options: &Options) -> bool {
+        if self.own && options.kubeconfig.is_some() {
+            return false;
+        }
         let named = options.cases.iter().any(|word| self.name.contains(word));
         match options.cases.is_empty() {
             true => self.short || !options.short,

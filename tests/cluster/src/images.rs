@@ -30,13 +30,8 @@ pub(crate) const BROKEN: &str = "99.1.0";
 /// The version that samples are tagged with.
 const SAMPLES: &str = VERSION;
 
-/// The image of a guest of `tests/guests`, as a Spin application.
-pub(crate) fn guest(name: &str) -> String {
-    format!("registry.test/guests/{name}:1")
-}
-
 /// The image of a sample application.
-pub(crate) fn sample(name: &str) -> String {
+fn sample(name: &str) -> String {
     format!("ghcr.io/skiff-dev/samples/{name}:{SAMPLES}")
 }
 
@@ -123,7 +118,7 @@ pub(crate) fn offer_installers(
     Ok(())
 }
 
-/// Offers a guest of `tests/guests` under its name.
+/// Offers a guest of `tests/guests`, as a Spin application, and gives what pods call it.
 ///
 /// # Errors
 ///
@@ -133,11 +128,11 @@ pub(crate) fn offer_guest(
     scratch: &Path,
     name: &str,
 ) -> anyhow::Result<String> {
-    let image = guest(name);
+    let image = format!("registry.test/guests/{name}:1");
     if !registry.has(&image) {
         offer_app(registry, scratch, &image, &App::of_guest(name)?)?;
     }
-    Ok(image)
+    Ok(registry.name(&image))
 }
 
 /// Offers a guest that is run to its end, as an image whose entrypoint is a
@@ -161,7 +156,7 @@ pub(crate) fn offer_command(
             .write(scratch.join(format!("command-{name}")))?;
         registry.offer(&image, layout.folder());
     }
-    Ok(image)
+    Ok(registry.name(&image))
 }
 
 /// Offers a guest as a Wasm package: one component and nothing else.
@@ -178,7 +173,7 @@ pub(crate) fn offer_package(
     let wasm = std::fs::read(paths::guest(name)).context("run `make images` first")?;
     let layout = oci::wasm_package(&wasm, scratch.join(format!("package-{name}")))?;
     registry.offer(&image, layout.folder());
-    Ok(image)
+    Ok(registry.name(&image))
 }
 
 /// Offers an application under a full name.

@@ -32,18 +32,11 @@ impl Cluster {
             let args = ["apply", "-f", "-"];
             return self.clients().kubectl_with(&args, &class).await.map(drop);
         }
-        let args = [
-            "install",
-            "skiff",
-            CHART,
-            "--namespace",
-            NAMESPACE,
-            "--create-namespace",
-            // The node has no systemd; its containerd is told to end, and comes again.
-            "--set=hostPID=true",
-            "--wait",
-            "--timeout=5m",
-        ];
+        let mut args = vec!["install", "skiff", CHART, "--namespace", NAMESPACE];
+        args.extend(["--create-namespace", "--wait", "--timeout=5m"]);
+        let values = self.values().iter().map(|value| format!("--set={value}"));
+        let values: Vec<_> = values.collect();
+        args.extend(values.iter().map(String::as_str));
         self.clients().helm(&args).await?;
         self.installer_is_ready().await
     }

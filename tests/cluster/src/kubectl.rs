@@ -71,6 +71,15 @@ impl Clients {
         told("helm", args, command, "").await
     }
 
+    /// What a person types to use this `kubectl`.
+    pub(crate) fn as_typed(&self) -> String {
+        format!(
+            "env KUBECONFIG={} {} kubectl …",
+            self.kubeconfig.display(),
+            self.kubernetes.display(),
+        )
+    }
+
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command

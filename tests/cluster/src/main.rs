@@ -1,6 +1,6 @@
 //! A real Kubernetes in one program: it starts every part of a single-node
 //! cluster by itself, proves on it what users are promised, and leaves nothing
-//! behind.
+//! behind. `cluster --kubeconfig FILE` does so on a cluster that is there.
 //!
 //! `cluster` runs all cases, `cluster --short` those of an everyday check, and
 //! `cluster NAME…` those whose names hold one of the words.
@@ -20,10 +20,12 @@ mod load;
 mod manifests;
 mod node;
 mod options;
+mod own;
 mod places;
 mod program;
 mod registry;
 mod space;
+mod tools;
 mod wait;
 
 use std::ffi::OsString;
@@ -33,9 +35,10 @@ use anyhow::Context;
 use clap::Parser;
 use skiff_test_support::guard::{self, Run};
 
-use crate::cluster::{Cluster, Tools};
-use crate::inside::{Role, Scope};
+use crate::cluster::Cluster;
+use crate::inside::Role;
 use crate::options::Options;
+use crate::tools::Tools;
 
 fn main() -> ExitCode {
     guard::run_if_asked();
@@ -43,7 +46,11 @@ fn main() -> ExitCode {
     let done = match role {
         Role::Outside => outside(&args),
         Role::First(scope) => inside::first_process(&scope, &args),
-        Role::Inside(scope) => proven(scope, &Options::parse_from(args)).map(code),
+        Role::Inside(scope) => {
+            let options = Options::parse_from(args);
+            let own = async |tools| Cluster::start(scope, tools, &options).await;
+            proven(&options, own).map(code)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("the cluster cannot run: {error:#}");
@@ -68,6 +75,11 @@ fn outside(args: &[OsString]) -> anyhow::Result<ExitCode> {
     }
     // What is missing is built while there is still a network.
     Tools::find(&options)?;
+    if let Some(kubeconfig) = &options.kubeconfig {
+        let folder = tempfile::tempdir().context("no folder for the run")?;
+        let there = async |tools| Cluster::join(kubeconfig, folder.path(), tools, &options).await;
+        return proven(&options, there).map(code);
+    }
     let run = Run::isolated().context("a cluster needs root")?;
     let traces = leftovers::Traces::of(&run);
     let good = inside::run(&run, args);
@@ -79,14 +91,17 @@ fn outside(args: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(code(good? && left.is_empty()))
 }
 
-/// Runs what the options ask for, and tells whether all of it held.
-fn proven(scope: Scope, options: &Options) -> anyhow::Result<bool> {
+/// Runs what the options ask for on that cluster, and tells whether all of it held.
+fn proven(
+    options: &Options,
+    cluster: impl AsyncFnOnce(Tools) -> anyhow::Result<Cluster>,
+) -> anyhow::Result<bool> {
     let tools = Tools::find(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
-        let cluster = Cluster::start(scope, tools, options).await?;
+        let cluster = cluster(tools).await?;
         let (cluster, mut outcome) = harness::run(cases::all(), options, cluster).await?;
         if options.pause {
             cluster.pause().await;

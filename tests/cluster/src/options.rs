@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Starts a Kubernetes of its own and proves on it what Skiff promises.
+/// Starts a Kubernetes of its own, or takes one that is there, and proves on it what Skiff
+/// promises.
 #[derive(Debug, Parser)]
 #[command(name = "cluster")]
 pub(crate) struct Options {
@@ -22,6 +23,15 @@ pub(crate) struct Options {
     /// having Helm and the installer do it.
     #[arg(long)]
     pub(crate) by_hand: bool,
+    /// Run on the cluster that this file leads to, which does not have Skiff yet, instead of
+    /// one of the run's own. Nodes, pods and Services have to be reached from here, and
+    /// nodes reach loopback of here, as on the node itself. Cases that need a node of
+    /// the run's own are left out.
+    #[arg(long, value_name = "FILE", conflicts_with = "by_hand")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// A value of the chart that the cluster wants, as for `helm install --set`.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) values: Vec<String>,
     /// Keep the cluster after the last case until interrupted, for a person
     /// who wants to look at it.
     #[arg(long)]

@@ -156,6 +156,11 @@ impl Drop for Program {
         // It may have ended already; then there is nobody to kill.
         self.child.kill().ok();
         self.child.wait().ok();
+        // What a case started takes its cgroup along; the last look finds what stays.
+        let groups = self.tree.groups().into_iter();
+        for group in groups.filter(|group| group.ends_with(self.line.name)) {
+            fs::remove_dir(group).ok();
+        }
     }
 }
 

@@ -30,6 +30,9 @@ type Layouts = Arc<Mutex<HashMap<String, PathBuf>>>;
 #[derive(Debug)]
 pub(crate) struct Registry {
     address: String,
+    /// Whether images are called by its address, and not by the registry they are
+    /// meant to be from.
+    by_address: bool,
     layouts: Layouts,
     serving: JoinHandle<()>,
 }
@@ -47,9 +50,24 @@ impl Registry {
         let serving = tokio::spawn(serve(listener, Arc::clone(&layouts)));
         Ok(Self {
             address,
+            by_address: false,
             layouts,
             serving,
         })
+    }
+
+    /// The same for nodes that nobody told of it: loopback needs no telling.
+    pub(crate) fn named_by_address(mut self) -> Self {
+        self.by_address = true;
+        self
+    }
+
+    /// What a pod calls an image by that full name, or part of one.
+    pub(crate) fn name(&self, image: &str) -> String {
+        match self.by_address {
+            true => format!("{}/{image}", self.address),
+            false => image.to_owned(),
+        }
     }
 
     /// Host and port.
@@ -161,15 +179,17 @@ fn found(path: &str, query: &str, layouts: &Layouts) -> anyhow::Result<Found> {
     bail!("{host}/{name} has no manifest {reference}")
 }
 
-/// Whether an image's full name is of that registry and repository.
+/// Whether an image's full name is of that registry and repository, or is all of the
+/// repository.
 fn is_of(image: &str, host: &str, name: &str) -> bool {
     let Some((repository, _)) = image.rsplit_once(':') else {
         return false;
     };
-    repository
-        .strip_suffix(name)
-        .and_then(|rest| rest.strip_suffix('/'))
-        .is_some_and(|rest| host.is_empty() || rest == host)
+    repository == name
+        || repository
+            .strip_suffix(name)
+            .and_then(|rest| rest.strip_suffix('/'))
+            .is_some_and(|rest| host.is_empty() || rest == host)
 }
 
 /// The manifest of a layout, where the reference is its tag, or the digest of

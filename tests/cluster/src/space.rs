@@ -1,6 +1,7 @@
 //! A namespace of the cluster that belongs to one case.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Space {
     ///
     /// When it was not built.
     pub(crate) fn guest(&self, name: &str) -> anyhow::Result<String> {
-        offer_guest(self.cluster.registry(), &self.cluster.scratch(), name)
+        offer_guest(self.cluster.registry(), self.cluster.scratch(), name)
     }
 
     /// The image of a guest that is run to its end, offered from now on.
@@ -79,7 +80,7 @@ impl Space {
     ///
     /// When it was not built.
     pub(crate) fn command(&self, name: &str) -> anyhow::Result<String> {
-        offer_command(self.cluster.registry(), &self.cluster.scratch(), name)
+        offer_command(self.cluster.registry(), self.cluster.scratch(), name)
     }
 
     /// The image of a guest as a Wasm package, offered from now on.
@@ -88,7 +89,7 @@ impl Space {
     ///
     /// When it was not built.
     pub(crate) fn package(&self, name: &str) -> anyhow::Result<String> {
-        offer_package(self.cluster.registry(), &self.cluster.scratch(), name)
+        offer_package(self.cluster.registry(), self.cluster.scratch(), name)
     }
 
     /// The image of an application, offered from now on under that name.
@@ -98,13 +99,20 @@ impl Space {
     /// When it cannot be packed.
     pub(crate) fn app(&self, name: &str, app: &App) -> anyhow::Result<String> {
         let image = format!("registry.test/apps/{name}:1");
-        offer_app(
-            self.cluster.registry(),
-            &self.cluster.scratch(),
-            &image,
-            app,
-        )?;
-        Ok(image)
+        offer_app(self.cluster.registry(), self.cluster.scratch(), &image, app)?;
+        Ok(self.image(&image))
+    }
+
+    /// The image of a layout, offered from now on under that name.
+    pub(crate) fn offer(&self, name: &str, layout: &Path) -> String {
+        let image = format!("registry.test/layouts/{name}:1");
+        self.cluster.registry().offer(&image, layout);
+        self.image(&image)
+    }
+
+    /// What pods of this cluster call an image that is offered under this full name.
+    pub(crate) fn image(&self, name: &str) -> String {
+        self.cluster.registry().name(name)
     }
 
     /// Runs `kubectl` in the namespace.

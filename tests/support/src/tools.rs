@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::paths;
 
-pub use cluster::{coredns, helm, kubernetes, metrics_server};
+pub use cluster::{coredns, helm, kube_router, kubernetes, metrics_server};
 pub use debian::debian;
 
 /// How to get what builds most of the tools.

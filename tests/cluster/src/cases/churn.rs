@@ -38,7 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
     let cases = cases![five_hundred_pods_come_and_go_and_leave_nothing];
     cases
         .into_iter()
-        .map(|case| case.alone().within(Duration::from_secs(2400)))
+        .map(|case| case.alone().own().within(Duration::from_secs(2400)))
         .collect()
 }
 
@@ -95,7 +95,7 @@ struct Held {
 impl Held {
     /// Looks when nothing of any pod is left: kubelet keeps sandboxes a while.
     async fn at_rest(space: &Space) -> anyhow::Result<Self> {
-        let left = space.cluster().leftovers(ROUND_WITHIN).await;
+        let left = space.cluster().own()?.leftovers(ROUND_WITHIN).await;
         let left: Vec<_> = left.iter().map(ToString::to_string).collect();
         ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
         let heap = number_after("# HeapAlloc = ", &profile("heap?gc=1&debug=1").await?)?;

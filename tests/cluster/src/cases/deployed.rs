@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use skiff_test_support::http::{self, Protocol, Reply};
 
 use super::pods::address;
+use crate::addons::{Addons, forget_policies};
 use crate::harness::Case;
+use crate::identity::Identity;
+use crate::images::BUSYBOX;
+use crate::manifests::{pod, spec};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
@@ -21,6 +25,10 @@ const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
 /// The folders whose files are proven. `keda` and `spinkube` need operators
 /// that no public registry of packages has.
 const FOLDERS: [&str; 3] = ["samples", "deployments", "workloads"];
+
+/// What takes something that is not of every cluster, and that the run can only start on
+/// a node of its own: a volume, what keeps a NetworkPolicy.
+const NODE_NEEDED: [&str; 2] = ["volume-claim", "network-policy"];
 
 /// Who signs the books in these cases.
 const ENTRY: &str = "Ada was here";
@@ -36,9 +44,19 @@ pub(super) fn cases() -> Vec<Case> {
             let stem = file.file_stem().and_then(|stem| stem.to_str());
             let stem = stem.unwrap_or_default().to_owned();
             let name = format!("deployed::{folder}::{}", stem.replace('-', "_"));
-            cases.push(Case::new(&name, move |space| {
+            let of_the_node = NODE_NEEDED.contains(&stem.as_str());
+            // What keeps policies meets every pod of the node.
+            let alone = stem == "network-policy";
+            let mut case = Case::new(&name, move |space| {
                 does_what_it_says(space, folder, stem.clone(), file.clone())
-            }));
+            });
+            if of_the_node {
+                case = case.own();
+            }
+            if alone {
+                case = case.alone();
+            }
+            cases.push(case);
         }
     }
     cases
@@ -67,7 +85,7 @@ async fn does_what_it_says(
     if stem == "volume-claim" {
         offer_volume(&space).await?;
     }
-    let path = file.display().to_string();
+    let path = for_here(&space, &file)?.display().to_string();
     space.kubectl(&["apply", "-f", &path]).await?;
     ready(&space, &path).await?;
     match (folder, stem.as_str()) {
@@ -91,6 +109,23 @@ async fn does_what_it_says(
         ("deployments", sample) => answers(sample, space.service(sample).await?).await,
         (_, workload) => works(&space, workload).await,
     }
+}
+
+/// The file, or a copy in which images are called what they are called here.
+fn for_here(space: &Space, file: &Path) -> anyhow::Result<PathBuf> {
+    const IMAGE: &str = "image: ";
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let named = text.lines().map(|line| match line.split_once(IMAGE) {
+        Some((before, image)) => format!("{before}{IMAGE}{}\n", space.image(image)),
+        None => format!("{line}\n"),
+    });
+    let named: String = named.collect();
+    if named == text {
+        return Ok(file.to_owned());
+    }
+    let copy = space.cluster().scratch().join(space.name());
+    fs::write(&copy, named).with_context(|| format!("writing {}", copy.display()))?;
+    Ok(copy)
 }
 
 /// Waits for whatever of the file can become ready.
@@ -197,8 +232,9 @@ async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
             })
             .await?;
         }
-        // No controller serves them here; that the server takes them is all.
-        "ingress" | "network-policy" => {}
+        // No controller serves it here; that the server takes it is all.
+        "ingress" => {}
+        "network-policy" => is_reached_by_its_clients_only(space).await?,
         "probes" => ensure!(text.contains("Hello"), "{text}"),
         "sidecar" => {
             wait_until("the sidecar's log", SOON, || async {
@@ -228,9 +264,44 @@ async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks for ever, from a pod that may and from one that may not.
+async fn is_reached_by_its_clients_only(space: &Space) -> anyhow::Result<()> {
+    const ASKS: &str = "while sleep 1; do \
+        wget -q -O - http://network-policy/ 2> /dev/null || echo no answer; done";
+    let keeper = |addons: &Addons, identity: &Identity| addons.policy_keeper(identity);
+    let keeper = space.cluster().own()?.with_addon(keeper)?;
+    let asks = json!({ "name": "asks", "image": BUSYBOX, "command": ["sh", "-c", ASKS] });
+    let mut client = pod("client", spec(None, std::slice::from_ref(&asks)));
+    client["metadata"]["labels"]["network-policy/client"] = "true".into();
+    space
+        .apply(&[client, pod("other", spec(None, &[asks]))])
+        .await?;
+    let kept = async {
+        wait_until("a client that is refused", SOON, || async {
+            let log = space.kubectl(&["logs", "other", "--tail=3"]).await?;
+            Ok(Look::at(log.matches("no answer").count() == 3, log))
+        })
+        .await?;
+        wait_until("a client that is answered", SOON, || async {
+            let log = space.kubectl(&["logs", "client", "--tail=3"]).await?;
+            Ok(Look::at(log.matches("Hello from WASI").count() == 3, log))
+        })
+        .await?;
+        let log = space.kubectl(&["logs", "other", "--tail=3"]).await?;
+        ensure!(!log.contains("Hello"), "the other is answered too: {log}");
+        // Probes come from the node, and pass.
+        let workload = "deployment/network-policy";
+        space.wait_for(workload, "condition=Available").await
+    }
+    .await;
+    let kept = kept.with_context(|| keeper.last_words());
+    drop(keeper);
+    kept.and(forget_policies())
+}
+
 /// A volume for claims, as a provisioner would make it.
 async fn offer_volume(space: &Space) -> anyhow::Result<()> {
-    let folder = space.cluster().scope().folder().join("volume");
+    let folder = space.cluster().own()?.scope().folder().join("volume");
     fs::create_dir_all(&folder)?;
     // A provisioner leaves what is in it to the group of the pod.
     rustix::fs::chown(&folder, None, Some(rustix::fs::Gid::from_raw(65532)))?;

@@ -8,7 +8,6 @@ use skiff_test_support::oci::{self, Layout};
 
 use crate::cases;
 use crate::harness::Case;
-use crate::images;
 use crate::manifests::{SKIFF, pod, spec, wasm};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
@@ -68,8 +67,7 @@ async fn a_wrong_manifest_explains_itself(space: Space) -> anyhow::Result<()> {
     app.write(&folder.join("app"))?;
     let image = oci::Image::linux().copy_folder(&folder.join("app"), "")?;
     let layout = image.entrypoint(&["/"]).write(folder.join("layout"))?;
-    let name = "registry.test/wrong-manifest:1";
-    space.cluster().registry().offer(name, layout.folder());
+    let name = space.offer("wrong-manifest", layout.folder());
     let container = json!({ "name": "app", "image": name });
     explains(&space, container, &["spin.toml", "colour"]).await
 }
@@ -94,9 +92,8 @@ async fn a_missing_layer_explains_itself(space: Space) -> anyhow::Result<()> {
     let config = json!({ "architecture": "wasm", "os": "Wasip1", "config": {} });
     let config = layout.blob(oci::CONFIG, config.to_string().as_bytes())?;
     layout.manifest(&config, &[locked])?;
-    let name = "registry.test/missing-layer:1";
-    space.cluster().registry().offer(name, layout.folder());
-    explains(&space, wasm("app", name), &[&digest, "crafted"]).await
+    let name = space.offer("missing-layer", layout.folder());
+    explains(&space, wasm("app", &name), &[&digest, "crafted"]).await
 }
 
 async fn a_missing_variable_explains_itself(space: Space) -> anyhow::Result<()> {
@@ -112,8 +109,7 @@ async fn an_import_that_nobody_offers_explains_itself(space: Space) -> anyhow::R
 }
 
 async fn a_setting_that_does_not_parse_explains_itself(space: Space) -> anyhow::Result<()> {
-    let mut container = wasm("app", &images::guest("hello"));
-    space.guest("hello")?;
+    let mut container = wasm("app", &space.guest("hello")?);
     container["env"] = json!([{ "name": "SKIFF_DRAIN_TIMEOUT", "value": "a while" }]);
     explains(&space, container, &["SKIFF_DRAIN_TIMEOUT", "a while"]).await
 }

@@ -46,7 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     cases
         .into_iter()
-        .map(|case| case.alone().within(Duration::from_secs(1800)))
+        .map(|case| case.alone().own().within(Duration::from_secs(1800)))
         .collect()
 }
 
@@ -55,7 +55,7 @@ fn both(space: &Space) -> anyhow::Result<[(&'static str, Value); 2]> {
     let image = space.guest("hello")?;
     Ok([
         ("skiff", spec(Some(SKIFF), &[wasm("app", &image)])),
-        ("runc", spec(None, &[native("app", NATIVE)])),
+        ("runc", spec(None, &[native("app", &space.image(NATIVE))])),
     ])
 }
 
@@ -169,7 +169,7 @@ struct Crowd {
 }
 
 async fn crowd(space: &Space, name: &str, spec: &Value) -> anyhow::Result<Crowd> {
-    let others = pods_of_the_node(space);
+    let others = pods_of_the_node(space)?;
     let began = Instant::now();
     space
         .apply(&[deployment(name, CROWD, spec.clone())])
@@ -177,7 +177,7 @@ async fn crowd(space: &Space, name: &str, spec: &Value) -> anyhow::Result<Crowd>
     let workload = format!("deployment/{name}");
     space.rolled_out(&workload, CROWD_WITHIN).await?;
     let available = began.elapsed().as_secs_f64();
-    let mine: BTreeSet<_> = pods_of_the_node(space)
+    let mine: BTreeSet<_> = pods_of_the_node(space)?
         .difference(&others)
         .copied()
         .collect();
@@ -198,11 +198,12 @@ async fn crowd(space: &Space, name: &str, spec: &Value) -> anyhow::Result<Crowd>
 }
 
 /// All processes of the node that are not the cluster's own parts.
-fn pods_of_the_node(space: &Space) -> BTreeSet<u32> {
-    let parts = space.cluster().parts();
-    let mut found = space.cluster().scope().cgroups().processes();
+fn pods_of_the_node(space: &Space) -> anyhow::Result<BTreeSet<u32>> {
+    let own = space.cluster().own()?;
+    let parts = own.parts();
+    let mut found = own.scope().cgroups().processes();
     found.retain(|pid| !parts.contains(pid));
-    found
+    Ok(found)
 }
 
 async fn rolling_restarts_of_a_native_server_lose_requests(

@@ -24,17 +24,15 @@ pub(super) fn cases() -> Vec<Case> {
         .into_iter()
         .map(Case::short)
         .collect();
-    cases.extend(cases![
+    let of_the_node = cases![
         an_installer_may_change_no_node_but_its_own,
         an_upgrade_under_load_loses_no_request,
         a_broken_version_leaves_the_one_before_in_use,
-        uninstall_is_refused_while_pods_use_the_runtime,
-    ]);
-    cases.extend(
-        cases![uninstall_leaves_the_files_of_the_node_as_they_were]
-            .into_iter()
-            .map(Case::short),
-    );
+    ];
+    cases.extend(of_the_node.into_iter().map(Case::own));
+    cases.extend(cases![uninstall_is_refused_while_pods_use_the_runtime]);
+    let last = cases![uninstall_leaves_the_files_of_the_node_as_they_were];
+    cases.extend(last.into_iter().map(|case| case.short().own()));
     cases.into_iter().map(Case::alone).collect()
 }
 
@@ -177,7 +175,7 @@ async fn uninstall_is_refused_while_pods_use_the_runtime(space: Space) -> anyhow
 async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> anyhow::Result<()> {
     let cluster = space.cluster();
     cluster.helm_uninstall().await?;
-    let differs = cluster.files_that_differ()?;
+    let differs = cluster.own()?.files_that_differ()?;
     ensure!(differs.is_empty(), "{}", differs.join("\n"));
     let node = space.get(&["node", NODE_NAME]).await?;
     let labels = node["metadata"]["labels"].to_string();

@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
         containerd_killed_under_load_loses_no_request,
         a_killed_shim_costs_its_own_pod_only_and_leaves_nothing,
     ];
-    cases.into_iter().map(Case::alone).collect()
+    cases.into_iter().map(|case| case.alone().own()).collect()
 }
 
 async fn started(space: &Space) -> anyhow::Result<Load> {
@@ -45,8 +45,8 @@ async fn started(space: &Space) -> anyhow::Result<Load> {
 /// Kills a part, starts it again, and waits until pods come and go again.
 async fn killed(space: &Space, part: &str) -> anyhow::Result<()> {
     let load = started(space).await?;
-    let cluster = space.cluster();
-    cluster.with_program(part, |program| Ok(program.kill()?))?;
+    let own = space.cluster().own()?;
+    own.with_program(part, |program| Ok(program.kill()?))?;
     let ran = async {
         space
             .kubectl(&["scale", "deployment/web", "--replicas=4"])
@@ -72,7 +72,7 @@ async fn gone(space: &Space) -> anyhow::Result<()> {
         Ok(Look::at(pods.is_empty(), format!("{} pods", pods.len())))
     })
     .await?;
-    let left = space.cluster().leftovers(FORGOTTEN_WITHIN).await;
+    let left = space.cluster().own()?.leftovers(FORGOTTEN_WITHIN).await;
     let left: Vec<_> = left.iter().map(ToString::to_string).collect();
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     Ok(())

@@ -17,7 +17,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(120);
 
 pub(super) fn cases() -> Vec<Case> {
     let cases = cases![an_autoscaler_follows_the_load];
-    cases.into_iter().map(Case::alone).collect()
+    cases.into_iter().map(|case| case.alone().own()).collect()
 }
 
 async fn an_autoscaler_follows_the_load(space: Space) -> anyhow::Result<()> {

@@ -53,7 +53,7 @@ async fn a_pod_answers(space: Space) -> anyhow::Result<()> {
 }
 
 async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
-    const REQUESTS: usize = 60;
+    const REQUESTS: usize = 30;
     let image = space.guest("print-lines")?;
     let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
     space
@@ -62,17 +62,23 @@ async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
     space.rolled_out("deployment/web", SOON).await?;
     let url = format!("http://{}/", space.service("web").await?);
     ask(&url).await?;
-    for _ in 0..REQUESTS {
-        assert_eq!(http::get(&url).await?.status, 200);
-    }
     let pods = space.list(&["pods", "-l", "app=web"]).await?;
     assert_eq!(pods.len(), 3);
-    for pod in pods {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let log = space.kubectl(&["logs", name]).await?;
-        ensure!(log.contains("stdout one"), "{name} was never asked: {log}");
-    }
-    Ok(())
+    // kube-proxy may learn of one of them a moment later.
+    wait_until("a request to each pod", SOON, || async {
+        for _ in 0..REQUESTS {
+            assert_eq!(http::get(&url).await?.status, 200);
+        }
+        for pod in &pods {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let log = space.kubectl(&["logs", name]).await?;
+            if !log.contains("stdout one") {
+                return Ok(Look::NotYet(format!("{name} was never asked: {log}")));
+            }
+        }
+        Ok(Look::Yes(()))
+    })
+    .await
 }
 
 async fn a_deployment_scales_from_one_to_twenty_and_back(space: Space) -> anyhow::Result<()> {
@@ -127,7 +133,7 @@ async fn an_init_container_runs_first_and_leaves_its_file(space: Space) -> anyho
         { "name": "wasm", "image": space.command("module-exit-code")?, "env": [{ "name": "CODE", "value": "0" }] },
         {
             "name": "linux",
-            "image": BUSYBOX,
+            "image": space.image(BUSYBOX),
             "command": ["sh", "-c", "sleep 1; echo -n prepared > /shared/file"],
             "volumeMounts": shared,
         },
@@ -151,8 +157,10 @@ async fn an_init_container_runs_first_and_leaves_its_file(space: Space) -> anyho
 
 async fn a_sidecar_asks_a_wasm_container_over_localhost(space: Space) -> anyhow::Result<()> {
     let app = wasm("app", &space.guest("hello")?);
-    let serves = json!({ "name": "serves", "image": HANDYMAN, "args": ["serve", "9090"] });
-    let asks = json!({ "name": "asks", "image": BUSYBOX, "command": ["sh", "-c", ASKS] });
+    let serves =
+        json!({ "name": "serves", "image": space.image(HANDYMAN), "args": ["serve", "9090"] });
+    let asks =
+        json!({ "name": "asks", "image": space.image(BUSYBOX), "command": ["sh", "-c", ASKS] });
     let spec = spec(Some(SKIFF), &[app, serves, asks]);
     space.apply(&[pod("mixed", spec)]).await?;
     space.wait_for("pod/mixed", "condition=Ready").await?;
@@ -212,7 +220,8 @@ async fn a_configmap_and_a_secret_are_variables_and_files(space: Space) -> anyho
 async fn a_pod_reaches_a_service_by_its_name(space: Space) -> anyhow::Result<()> {
     let hello = spec(Some(SKIFF), &[wasm("app", &space.guest("hello")?)]);
     let script = ASKS.replace("localhost", "hello");
-    let asks = json!({ "name": "asks", "image": BUSYBOX, "command": ["sh", "-c", script] });
+    let asks =
+        json!({ "name": "asks", "image": space.image(BUSYBOX), "command": ["sh", "-c", script] });
     space
         .apply(&[
             deployment("hello", 1, hello),

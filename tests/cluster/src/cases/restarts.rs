@@ -43,12 +43,12 @@ async fn a_liveness_failure_restarts_the_container(space: Space) -> anyhow::Resu
         Some(SKIFF),
         &[
             app,
-            json!({ "name": "side", "image": BUSYBOX, "command": ["sh", "-c", script], "volumeMounts": shared }),
+            json!({ "name": "side", "image": space.image(BUSYBOX), "command": ["sh", "-c", script], "volumeMounts": shared }),
         ],
     );
     spec["volumes"] = json!([{ "name": "shared", "emptyDir": {} }]);
     spec["initContainers"] = json!([{
-        "name": "before", "image": BUSYBOX, "command": ["sh", "-c", "echo > /shared/alive"], "volumeMounts": shared,
+        "name": "before", "image": space.image(BUSYBOX), "command": ["sh", "-c", "echo > /shared/alive"], "volumeMounts": shared,
     }]);
     space.apply(&[pod("mortal", spec)]).await?;
     let what = "a restart after a failed probe, and its end";

@@ -43,5 +43,6 @@ fn build_cluster() -> Result<(), ToolError> {
     println!("helm: {}", tools::helm()?.display());
     println!("coredns: {}", tools::coredns()?.display());
     println!("metrics-server: {}", tools::metrics_server()?.display());
+    println!("kube-router: {}", tools::kube_router()?.display());
     Ok(())
 }

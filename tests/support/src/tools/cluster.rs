@@ -73,6 +73,19 @@ pub fn metrics_server() -> Result<PathBuf, ToolError> {
     )
 }
 
+/// What keeps NetworkPolicies on a node.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn kube_router() -> Result<PathBuf, ToolError> {
+    published(
+        "kube-router",
+        "2.1.0",
+        "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+    )
+}
+
 /// One program of a public module, by the name that Go gives it.
 fn published(program: &str, version: &str, package: &str) -> Result<PathBuf, ToolError> {
     let folder = kept(&format!("{program}-{version}"), |partial| {
