@@ -50,6 +50,10 @@ cluster-test: build optimized images tools ## prove on a real Kubernetes what on
 	cargo run --bin tools -- --cluster
 	cargo run --bin cluster -- --skiff $(RELEASE)/skiff
 
+cluster-short: build images tools ## the short of it: install, one application, uninstall (root)
+	@tests/setup --cluster
+	cargo run --bin cluster -- --short
+
 optimized: setup ## what a node runs, for this machine (five minutes of linking)
 	cargo build --release -p containerd-shim-skiff \
 		--config 'target.$(TARGET).rustflags=["-Cprofile-use=$(PROFILE)", "-Cllvm-args=-no-pgo-warn-mismatch"]'
@@ -61,6 +65,7 @@ profile: setup images ## learn anew what releases are optimised for (half an hou
 	tests/bench/profile
 
 bench: optimized images tools ## measure ourselves beside the others, in one run
+	@test -x target/tools/wasmtime/bin/wasmtime || cargo run --bin bench -- --setup
 	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test format lint deny installer cluster-test optimized release profile bench
+.PHONY: help setup build images tools run test format lint deny installer cluster-test cluster-short optimized release profile bench
