@@ -76,8 +76,8 @@ impl Addons {
     }
 }
 
-/// Has the node take no more notice of what the keeper of policies has left, as it does
-/// when it ends, so that a pod lives through its restart.
+/// Takes away the jumps to what the keeper of policies wrote. It leaves its rules when it
+/// ends, so that they hold while it restarts.
 ///
 /// # Errors
 ///
