@@ -131,8 +131,24 @@ fn split_port(rest: &str) -> Result<(&str, &str), AllowedHostError> {
     }
     match port.split_once('/') {
         Some((port, "")) => Ok((host, port)),
-        Some(_) => Err(AllowedHostError::Path),
+        Some(_) => Err(beyond_a_host(rest)),
         None => Ok((host, port)),
+    }
+}
+
+/// What is wrong with a host that goes on after a slash and is no network.
+fn beyond_a_host(host: &str) -> AllowedHostError {
+    match host.split_once('/') {
+        Some((address, prefix))
+            if address.parse::<IpAddr>().is_ok()
+                && prefix.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            AllowedHostError::Host {
+                host: host.to_owned(),
+                reason: "a network's prefix has at most 32 bits, or 128 with IPv6".into(),
+            }
+        }
+        _ => AllowedHostError::Path,
     }
 }
 
@@ -170,7 +186,7 @@ impl AllowedName {
         }
         let host = host.strip_suffix('/').unwrap_or(host);
         if host.contains('/') {
-            return Err(AllowedHostError::Path);
+            return Err(beyond_a_host(host));
         }
         let wrong = |reason: &str| AllowedHostError::Host {
             host: host.to_owned(),
