@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::cri::{self, CriError};
 use crate::dump::DumpError;
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::layouts::Service;
 use crate::systemd::{self, SystemdError};
 
@@ -27,6 +27,9 @@ pub enum RestartError {
          one is seen with the node's process ids (hostPID)"
     )]
     NoProcess,
+    /// The processes cannot be looked through.
+    #[error("systemd does not answer, and containerd's process cannot be looked for")]
+    Processes(#[source] HostError),
     /// The signal was not taken.
     #[error("cannot tell process {pid} to end")]
     Signal {
@@ -143,7 +146,8 @@ pub fn dump(
 /// containerd starts it again when it ends. Its pods go on meanwhile.
 fn end_containerd(host: &Host) -> Result<(), RestartError> {
     let processes = Path::new("/proc");
-    let names = host.names_in(processes).unwrap_or_default();
+    let names = host.names_in(processes).map_err(RestartError::Processes)?;
+    // A process may end while others are looked at.
     let is_containerd = |name: &&std::ffi::OsString| {
         let comm = processes.join(name).join("comm");
         let text = host.read_text(&comm).ok().flatten();
@@ -185,6 +189,14 @@ fn identity(stat: String) -> (String, String) {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn processes_that_cannot_be_looked_through_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink("proc", folder.path().join("proc")).expect("made");
+        let error = end_containerd(&Host::new(folder.path())).expect_err("a loop");
+        assert!(matches!(error, RestartError::Processes(_)), "{error}");
+    }
 
     #[test]
     fn only_a_process_that_is_the_same_here_is_told_to_end() {
