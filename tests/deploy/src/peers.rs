@@ -84,8 +84,6 @@ pub struct PlatformArtifact {
     arch: Arch,
     /// Its URL.
     pub location: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,11 +148,12 @@ struct Check {
     http_get: CheckPath,
 }
 
-/// The port is the operator's business.
+/// The port is the operator's business. Headers have to be there, if only none.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CheckPath {
     path: String,
+    http_headers: Vec<BTreeMap<String, String>>,
 }
 
 /// How spin-operator runs applications.
