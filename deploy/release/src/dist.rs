@@ -66,7 +66,8 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
         image.write_hello(&binaries.join("hello"))?;
         write(&binaries.join("version"), format!("{version}\n").as_bytes())?;
         trial::run(&checkout, platform, &binaries)?;
-        archive(&checkout, version, platform, &binaries, &out)?;
+        let name = format!("skiff-{}.tar.gz", suffix(version, platform));
+        archive(&checkout, &binaries, &out.join(name))?;
         let packages = PROGRAMS.map(|(package, _)| package);
         for (bill, (_, program)) in bills.of(platform, &packages)?.iter().zip(PROGRAMS) {
             let name = format!("{program}-{}.cdx.json", suffix(version, platform));
@@ -98,20 +99,13 @@ fn binaries_of(compiler: &Compiler<'_>, platform: Platform, to: &Path) -> anyhow
 }
 
 /// What is unpacked where programs are: both names of the shim, and the installer.
-fn archive(
-    checkout: &Checkout,
-    version: &str,
-    platform: Platform,
-    binaries: &Path,
-    out: &Path,
-) -> anyhow::Result<()> {
+pub(crate) fn archive(checkout: &Checkout, binaries: &Path, out: &Path) -> anyhow::Result<()> {
     let packed = Archive::of(checkout.date)
         .copy("skiff", 0o755, &binaries.join("skiff"))
         .link("containerd-shim-skiff-v1", "skiff")
         .copy("skiff-installer", 0o755, &binaries.join("skiff-installer"))
         .copy("LICENSE", 0o644, &checkout.root.join("LICENSE"));
-    let path = out.join(format!("skiff-{}.tar.gz", suffix(version, platform)));
-    packed.write(gzip(create(&path)?))?.finish()?;
+    packed.write(gzip(create(out)?))?.finish()?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! `release image` writes the installer's image from binaries that are there, `release dist`
-//! compiles for every platform and gathers what a release ships.
+//! `release image` and `release archive` write the installer's image and what is unpacked on a
+//! node from binaries that are there, `release dist` compiles for every platform and gathers
+//! what a release ships.
 
 mod chart;
 mod checkout;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use skiff_release::{InstallerImage, Platform};
 
+use crate::checkout::Checkout;
+
 /// Makes what a release ships.
 #[derive(Parser)]
 struct Options {
@@ -24,6 +27,8 @@ struct Options {
 enum Command {
     /// Writes the installer's image as an OCI layout
     Image(ImageOptions),
+    /// Packs the archive that is unpacked where programs are
+    Archive(ArchiveOptions),
     /// Compiles for every platform and gathers binaries, image, chart, bills of materials and
     /// checksums
     Dist(dist::Options),
@@ -46,9 +51,21 @@ struct ImageOptions {
     out: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct ArchiveOptions {
+    /// The folder with `skiff` and `skiff-installer`
+    binaries: PathBuf,
+    /// Where the archive goes, in place of an older one
+    #[arg(long)]
+    out: PathBuf,
+}
+
 fn main() -> anyhow::Result<()> {
     match Options::parse().command {
         Command::Image(options) => image(options),
+        Command::Archive(options) => {
+            dist::archive(&Checkout::find()?, &options.binaries, &options.out)
+        }
         Command::Dist(options) => dist::make(&options),
     }
 }

@@ -1,6 +1,6 @@
 //! What clusters have beside Kubernetes, as processes of the node: names and metrics,
 //! behind Services as if they were pods; and, while a case needs it, what keeps a
-//! NetworkPolicy.
+//! NetworkPolicy. [`Operators`] are the ones that are pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ use skiff_test_support::tools;
 
 use crate::control::{DNS_ADDRESS, NODE_ADDRESS, NODE_NAME, SERVICES};
 use crate::identity::Identity;
+use crate::operators::Operators;
 use crate::places::write;
 use crate::program::Line;
 
@@ -26,6 +27,7 @@ pub(crate) struct Addons {
     coredns: PathBuf,
     metrics_server: PathBuf,
     kube_router: PathBuf,
+    operators: Operators,
 }
 
 impl Addons {
@@ -39,6 +41,7 @@ impl Addons {
             coredns: tools::coredns()?,
             metrics_server: tools::metrics_server()?,
             kube_router: tools::kube_router()?,
+            operators: Operators::find()?,
         })
     }
 
@@ -56,6 +59,11 @@ impl Addons {
             coredns(&self.coredns, identity, folder)?,
             metrics_server(&self.metrics_server, identity, folder),
         ])
+    }
+
+    /// What runs as pods, for as long as a case needs it.
+    pub(crate) fn operators(&self) -> &Operators {
+        &self.operators
     }
 
     /// kube-router as the keeper of every NetworkPolicy, and nothing else.

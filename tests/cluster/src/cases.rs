@@ -8,6 +8,7 @@ mod figures;
 mod installed;
 mod kills;
 mod metrics;
+mod operators;
 mod pods;
 mod restarts;
 mod rolling;
@@ -23,11 +24,13 @@ pub(crate) fn all() -> Vec<Case> {
         endings::cases(),
         deployed::cases(),
         metrics::cases(),
+        operators::cases(),
         rolling::cases(),
         figures::cases(),
         kills::cases(),
         churn::cases(),
         installed::cases(),
+        operators::cases_without_the_chart(),
     ]
     .into_iter()
     .flatten()

@@ -97,6 +97,32 @@ impl Identity {
     }
 }
 
+/// A certificate for a server, its key, and the authority that clients trust; all PEM.
+#[derive(Debug)]
+pub(crate) struct Certified {
+    pub(crate) authority: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Certified {
+    /// For a server of that DNS name, of an authority of its own.
+    ///
+    /// # Errors
+    ///
+    /// When it is no DNS name.
+    pub(crate) fn server(name: &str) -> anyhow::Result<Self> {
+        let authority = Authority::new()?;
+        let names = vec![SanType::DnsName(name.try_into()?)];
+        let (certificate, key) = authority.issue(name, names)?;
+        Ok(Self {
+            authority: authority.pem,
+            certificate,
+            key,
+        })
+    }
+}
+
 /// The names and addresses that the server is called by.
 fn server_names() -> Vec<SanType> {
     let addresses = ["127.0.0.1", NODE_ADDRESS, SERVICE_ADDRESS]

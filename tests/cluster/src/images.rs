@@ -1,7 +1,8 @@
 //! The images of the cluster: what its registry offers, under the names by
 //! which manifests call them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -63,8 +64,8 @@ pub(crate) fn offer_all(registry: &Registry, scratch: &Path) -> anyhow::Result<(
         let layout = image.write(scratch.join(format!("program-{number}")))?;
         registry.offer(name, layout.folder());
     }
-    let busybox = busybox(scratch)?;
-    registry.offer(BUSYBOX, busybox);
+    let shell = busybox()?.write(scratch.join("busybox"))?;
+    registry.offer(BUSYBOX, shell.folder());
 
     let built = paths::target_dir().join("images");
     for entry in std::fs::read_dir(&built).context("run `make images` first")? {
@@ -98,23 +99,52 @@ pub(crate) fn offer_installers(
     let built = paths::profile_dir();
     let useless = built.join("suite-native");
     for (version, program) in [(VERSION, skiff), (NEXT, skiff), (BROKEN, useless.as_path())] {
-        let binaries = scratch.join(format!("installer-{version}"));
+        let binaries = binaries(scratch, version);
         std::fs::create_dir_all(&binaries)?;
         std::os::unix::fs::symlink(program, binaries.join("skiff"))?;
         let installer = built.join("skiff-installer");
         std::os::unix::fs::symlink(installer, binaries.join("skiff-installer"))?;
         let layout = scratch.join(format!("installer-{version}-layout"));
-        let mut release = Command::new(built.join("release"));
-        release
-            .args(["image", "--version", version, "--platform"])
-            .arg(&binaries)
-            .arg("--out")
-            .arg(&layout);
-        let done = release.output().context("run `make build` first")?;
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "the installer's image: {stderr}");
+        let args = ["image", "--version", version, "--platform"];
+        release(&args, &binaries, &layout)?;
         registry.offer(&format!("ghcr.io/skiff-dev/installer:{version}"), layout);
     }
+    Ok(())
+}
+
+/// Packs the version under test as a release ships it for a node. The installers have to be
+/// offered already.
+///
+/// # Errors
+///
+/// When it cannot be packed.
+pub(crate) fn pack_release(scratch: &Path) -> anyhow::Result<PathBuf> {
+    let archive = scratch.join("release.tar.gz");
+    release(&["archive"], &binaries(scratch, VERSION), &archive)?;
+    Ok(archive)
+}
+
+/// The program of the version under test. The installers have to be offered already.
+pub(crate) fn program(scratch: &Path) -> PathBuf {
+    binaries(scratch, VERSION).join("skiff")
+}
+
+/// Where the programs of a version lie.
+fn binaries(scratch: &Path, version: &str) -> PathBuf {
+    scratch.join(format!("installer-{version}"))
+}
+
+/// Has the release's own program make something of programs.
+fn release(args: &[&str], binaries: &Path, out: &Path) -> anyhow::Result<()> {
+    let mut release = Command::new(paths::profile_dir().join("release"));
+    release.args(args).arg(binaries).arg("--out").arg(out);
+    let done = release.output().context("run `make build` first")?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    ensure!(
+        done.status.success(),
+        "release {}: {stderr}",
+        args.join(" ")
+    );
     Ok(())
 }
 
@@ -196,10 +226,28 @@ pub(crate) fn offer_app(
 
 /// Debian's static busybox with a name for each of its tools that the
 /// deployments use.
-fn busybox(scratch: &Path) -> anyhow::Result<std::path::PathBuf> {
-    const TOOLS: [&str; 12] = [
-        "sh", "sleep", "wget", "cat", "echo", "nslookup", "nc", "ls", "true", "false", "test",
+pub(crate) fn busybox() -> anyhow::Result<Image> {
+    const TOOLS: [&str; 19] = [
+        "sh",
+        "sleep",
+        "wget",
+        "cat",
+        "echo",
+        "nslookup",
+        "nc",
+        "ls",
+        "true",
+        "false",
+        "test",
         "date",
+        // What installs a shim on a node.
+        "cp",
+        "httpd",
+        "md5sum",
+        "mkdir",
+        "nsenter",
+        "sha256sum",
+        "tar",
     ];
     let program = Path::new("/bin/busybox");
     let mut image = Image::linux()
@@ -213,10 +261,28 @@ fn busybox(scratch: &Path) -> anyhow::Result<std::path::PathBuf> {
             _ => image.file(&format!("bin/{tool}"), 0o755, line),
         };
     }
-    let image = image
+    Ok(image
         .file("tmp/.keep", 0o644, "")
         .file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\n")
-        .env("PATH", "/bin");
-    let layout = image.write(scratch.join("busybox"))?;
-    Ok(layout.folder().to_owned())
+        .env("PATH", "/bin"))
+}
+
+/// Adds programs of this machine with the libraries that they are linked with.
+///
+/// # Errors
+///
+/// When one is missing.
+pub(crate) fn with_programs(mut image: Image, programs: &[&str]) -> anyhow::Result<Image> {
+    let done = Command::new("ldd").args(programs).output()?;
+    let told = String::from_utf8_lossy(&done.stdout);
+    ensure!(done.status.success(), "ldd {}: {told}", programs.join(" "));
+    // `NAME => /PATH (0xADDRESS)`, or the path alone; a program is followed by a colon.
+    let words = told.split_whitespace();
+    let libraries: BTreeSet<_> = words
+        .filter(|word| word.starts_with('/') && !word.ends_with(':'))
+        .collect();
+    for file in programs.iter().copied().chain(libraries) {
+        image = image.copy(Path::new(file), file.trim_start_matches('/'), 0o755)?;
+    }
+    Ok(image)
 }

@@ -11,11 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::Cluster;
 use crate::inside::Scope;
-use crate::manifests;
 use crate::places;
 
 /// The namespace that the documentation recommends.
 pub(crate) const NAMESPACE: &str = "skiff-system";
+
+/// The RuntimeClass for nodes that were set up by hand, seen from this crate.
+pub(crate) const RUNTIME_CLASS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/runtimeclass.yaml"
+);
 
 /// The chart, seen from this crate.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/skiff");
@@ -28,9 +33,8 @@ impl Cluster {
     /// When Helm or the server refuses.
     pub(crate) async fn install(&self) -> anyhow::Result<()> {
         if self.is_by_hand() {
-            let class = manifests::runtime_class().to_string();
-            let args = ["apply", "-f", "-"];
-            return self.clients().kubectl_with(&args, &class).await.map(drop);
+            let args = ["apply", "-f", RUNTIME_CLASS];
+            return self.clients().kubectl(&args).await.map(drop);
         }
         let mut args = vec!["install", "skiff", CHART, "--namespace", NAMESPACE];
         args.extend(["--create-namespace", "--wait", "--timeout=5m"]);

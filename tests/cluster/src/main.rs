@@ -19,6 +19,7 @@ mod leftovers;
 mod load;
 mod manifests;
 mod node;
+mod operators;
 mod options;
 mod own;
 mod places;

@@ -99,13 +99,3 @@ pub(crate) fn service(name: &str) -> Value {
         "spec": { "selector": { "app": name }, "ports": [{ "port": 80, "targetPort": 80 }] },
     })
 }
-
-/// The runtime class, as `deploy/runtimeclass.yaml` has it.
-pub(crate) fn runtime_class() -> Value {
-    json!({
-        "apiVersion": "node.k8s.io/v1",
-        "kind": "RuntimeClass",
-        "metadata": { "name": SKIFF },
-        "handler": SKIFF,
-    })
-}

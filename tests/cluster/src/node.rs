@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -153,20 +153,44 @@ runtime_type = "io.containerd.runc.v2"
     Ok(line.revived())
 }
 
-/// Does by hand what the installer does: the program under the name by which
-/// containerd looks for it, and the handler.
+/// Does what the README has a person do: the program under both of its names where
+/// containerd looks for it, and the handler. containerd has to be started after that.
 ///
 /// # Errors
 ///
 /// When a file cannot be written.
 pub(crate) fn handler_by_hand(skiff: &Path) -> anyhow::Result<()> {
-    let shim = Path::new(PROGRAMS).join("containerd-shim-skiff-v1");
-    fs::copy(skiff, &shim).with_context(|| format!("copying {}", skiff.display()))?;
+    let [program, shim, config] = by_hand();
+    fs::copy(skiff, &program).with_context(|| format!("copying {}", skiff.display()))?;
+    symlink("skiff", &shim).with_context(|| format!("making {}", shim.display()))?;
     write(
-        Path::new(CONTAINERD_DROP_INS).join("skiff.toml"),
-        "version = 3\n\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.skiff]\n\
+        &config,
+        "version = 3\n\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.skiff]\n\
          runtime_type = \"io.containerd.skiff.v1\"\n",
     )
+}
+
+/// Undoes it.
+///
+/// # Errors
+///
+/// When a file cannot be removed.
+pub(crate) fn no_handler_by_hand() -> anyhow::Result<()> {
+    for file in by_hand() {
+        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// The files of a handler by hand.
+fn by_hand() -> [PathBuf; 3] {
+    let programs = Path::new(PROGRAMS);
+    let config = Path::new(CONTAINERD_DROP_INS).join("by-hand.toml");
+    [
+        programs.join("skiff"),
+        programs.join("containerd-shim-skiff-v1"),
+        config,
+    ]
 }
 
 /// kubelet. All cgroups of pods are below the run's own.

@@ -186,6 +186,16 @@ impl Own {
         act(found.with_context(|| format!("no part is called {name}"))?)
     }
 
+    /// What clusters have beside Kubernetes.
+    ///
+    /// # Errors
+    ///
+    /// When the run is the short one, which has none.
+    pub(crate) fn addons(&self) -> anyhow::Result<&Addons> {
+        let addons = self.addons.as_ref();
+        addons.context("the short version has no addons")
+    }
+
     /// Starts what only some clusters have, for as long as the case keeps it.
     ///
     /// # Errors
@@ -195,11 +205,7 @@ impl Own {
         &self,
         line: impl FnOnce(&Addons, &Identity) -> Line,
     ) -> anyhow::Result<Program> {
-        let addons = self
-            .addons
-            .as_ref()
-            .context("the short version has no addons")?;
-        Program::start(&self.scope, line(addons, &self.identity))
+        Program::start(&self.scope, line(self.addons()?, &self.identity))
     }
 
     /// The run all of it belongs to.

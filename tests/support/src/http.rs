@@ -89,7 +89,8 @@ pub async fn get(url: &str) -> Result<Reply, HttpError> {
     send(Protocol::One, Method::GET, url, &[], Bytes::new()).await
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a connection of its own. It names the host of the URL, unless a
+/// header is `host`.
 ///
 /// # Errors
 ///
@@ -113,10 +114,10 @@ pub async fn send(
             .to_owned(),
         Protocol::Two => url.to_owned(),
     };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header("host", &address);
+    let mut request = Request::builder().method(method).uri(target);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", &address);
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -13,6 +13,7 @@ pub struct Image {
     platform: (&'static str, &'static str),
     entrypoint: Vec<String>,
     env: Vec<String>,
+    user: &'static str,
     files: Vec<(String, u32, Vec<u8>)>,
 }
 
@@ -30,6 +31,7 @@ impl Image {
             platform,
             entrypoint: Vec::new(),
             env: Vec::new(),
+            user: "",
             files: Vec::new(),
         }
     }
@@ -81,6 +83,13 @@ impl Image {
         self
     }
 
+    /// Sets whose a container's process is, root's unless told.
+    #[must_use]
+    pub fn user(mut self, ids: &'static str) -> Self {
+        self.user = ids;
+        self
+    }
+
     /// Writes it as a layout of one layer.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Image {
         let config = json!({
             "architecture": self.platform.0,
             "os": self.platform.1,
-            "config": { "Entrypoint": self.entrypoint, "Env": self.env },
+            "config": { "Entrypoint": self.entrypoint, "Env": self.env, "User": self.user },
             "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
         });
         let config = layout.blob(CONFIG, config.to_string().as_bytes())?;

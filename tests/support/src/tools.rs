@@ -14,7 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::paths;
 
-pub use cluster::{coredns, helm, kube_router, kubernetes, metrics_server};
+pub use cluster::{
+    coredns, helm, keda, kube_router, kubernetes, metrics_server, runtime_class_manager, skipper,
+    spin_operator,
+};
 pub use debian::debian;
 
 /// How to get what builds most of the tools.
@@ -196,15 +199,25 @@ fn run(
     tool: &str,
     program: &'static str,
     hint: &'static str,
-    mut command: Command,
+    command: Command,
 ) -> Result<(), ToolError> {
+    told(tool, program, hint, command).map(drop)
+}
+
+/// Runs a command and gives what it prints.
+fn told(
+    tool: &str,
+    program: &'static str,
+    hint: &'static str,
+    mut command: Command,
+) -> Result<Vec<u8>, ToolError> {
     let done = command.output().map_err(|source| ToolError::Missing {
         program,
         hint,
         source,
     })?;
     if done.status.success() {
-        return Ok(());
+        return Ok(done.stdout);
     }
     let args: Vec<_> = command
         .get_args()

@@ -12,6 +12,7 @@ use skiff_test_support::http::{self, Protocol, Reply};
 
 use super::pods::address;
 use crate::addons::{Addons, forget_policies};
+use crate::cases;
 use crate::harness::Case;
 use crate::identity::Identity;
 use crate::images::BUSYBOX;
@@ -20,15 +21,15 @@ use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
 /// Where the files lie, seen from this crate.
-const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
+pub(super) const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
 
-/// The folders whose files are proven. `keda` and `spinkube` need operators
-/// that no public registry of packages has.
+/// The folders whose files are proven here. Those of `keda` and `spinkube` are for
+/// clusters with operators.
 const FOLDERS: [&str; 3] = ["samples", "deployments", "workloads"];
 
 /// What takes something that is not of every cluster, and that the run can only start on
-/// a node of its own: a volume, what keeps a NetworkPolicy.
-const NODE_NEEDED: [&str; 2] = ["volume-claim", "network-policy"];
+/// a node of its own: a volume, what keeps a NetworkPolicy, an Ingress controller.
+const NODE_NEEDED: [&str; 3] = ["volume-claim", "network-policy", "ingress"];
 
 /// Who signs the books in these cases.
 const ENTRY: &str = "Ada was here";
@@ -38,7 +39,8 @@ const REPORT: &str = "2 files, 3 lines, 45 bytes";
 
 /// One case for each file. A folder that cannot be read is a case that fails.
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = cases![all_of_it_becomes_ready_at_once];
+    cases = cases.into_iter().map(Case::own).collect();
     for folder in FOLDERS {
         for file in files(folder) {
             let stem = file.file_stem().and_then(|stem| stem.to_str());
@@ -86,8 +88,9 @@ async fn does_what_it_says(
         offer_volume(&space).await?;
     }
     let path = for_here(&space, &file)?.display().to_string();
-    space.kubectl(&["apply", "-f", &path]).await?;
-    ready(&space, &path).await?;
+    let path = ["-f", path.as_str()];
+    space.kubectl(&[&["apply"][..], &path].concat()).await?;
+    ready(&space, path).await?;
     match (folder, stem.as_str()) {
         (_, "report" | "job") => tells(&space, &stem).await,
         (_, "cronjob") => {
@@ -112,7 +115,7 @@ async fn does_what_it_says(
 }
 
 /// The file, or a copy in which images are called what they are called here.
-fn for_here(space: &Space, file: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn for_here(space: &Space, file: &Path) -> anyhow::Result<PathBuf> {
     const IMAGE: &str = "image: ";
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let named = text.lines().map(|line| match line.split_once(IMAGE) {
@@ -128,9 +131,15 @@ fn for_here(space: &Space, file: &Path) -> anyhow::Result<PathBuf> {
     Ok(copy)
 }
 
-/// Waits for whatever of the file can become ready.
-async fn ready(space: &Space, path: &str) -> anyhow::Result<()> {
-    let objects = space.get(&["-f", path]).await?;
+async fn all_of_it_becomes_ready_at_once(space: Space) -> anyhow::Result<()> {
+    offer_volume(&space).await?;
+    space.kubectl(&["apply", "-k", DEPLOY]).await?;
+    ready(&space, ["-k", DEPLOY]).await
+}
+
+/// Waits for whatever can become ready of a file (`-f`) or folder (`-k`).
+async fn ready(space: &Space, path: [&str; 2]) -> anyhow::Result<()> {
+    let objects = space.get(&path).await?;
     let one = [objects.clone()];
     let items = objects["items"].as_array().map_or(&one[..], Vec::as_slice);
     for item in items {
@@ -164,7 +173,7 @@ async fn ready(space: &Space, path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(server: SocketAddr, path: &str) -> anyhow::Result<Reply> {
+pub(super) async fn ask(server: SocketAddr, path: &str) -> anyhow::Result<Reply> {
     let url = format!("http://{server}{path}");
     // kube-proxy may learn of the pods a moment later.
     http::get_until_ok(&url, SOON).await.with_context(|| url)
@@ -232,8 +241,7 @@ async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
             })
             .await?;
         }
-        // No controller serves it here; that the server takes it is all.
-        "ingress" => {}
+        "ingress" => is_reached_by_its_name(space).await?,
         "network-policy" => is_reached_by_its_clients_only(space).await?,
         "probes" => ensure!(text.contains("Hello"), "{text}"),
         "sidecar" => {
@@ -261,6 +269,26 @@ async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
         }
         _ => bail!("nobody says what {workload} does"),
     }
+    Ok(())
+}
+
+/// Asks an Ingress controller under the Ingress's name, and under another one.
+async fn is_reached_by_its_name(space: &Space) -> anyhow::Result<()> {
+    let operators = space.cluster().own()?.addons()?.operators();
+    let controller = operators.ingress_controller(space).await?;
+    let url = format!("http://{controller}/");
+    let under = async |host: &str| {
+        let headers = [("host", host)];
+        http::send(Protocol::One, Method::GET, &url, &headers, "").await
+    };
+    wait_until("the application under its name", SOON, || async {
+        let reply = under("skiff.example.com").await?;
+        let found = reply.status == 200 && reply.text().contains("<html");
+        Ok(Look::at(found, reply.text()))
+    })
+    .await?;
+    let other = under("another.example.com").await?;
+    ensure!(other.status == 404, "under another name: {}", other.status);
     Ok(())
 }
 
@@ -301,7 +329,8 @@ async fn is_reached_by_its_clients_only(space: &Space) -> anyhow::Result<()> {
 
 /// A volume for claims, as a provisioner would make it.
 async fn offer_volume(space: &Space) -> anyhow::Result<()> {
-    let folder = space.cluster().own()?.scope().folder().join("volume");
+    let volumes = space.cluster().own()?.scope().folder().join("volumes");
+    let folder = volumes.join(space.name());
     fs::create_dir_all(&folder)?;
     // A provisioner leaves what is in it to the group of the pod.
     rustix::fs::chown(&folder, None, Some(rustix::fs::Gid::from_raw(65532)))?;
@@ -309,7 +338,7 @@ async fn offer_volume(space: &Space) -> anyhow::Result<()> {
     let volume = json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": { "name": "one" },
+        "metadata": { "name": space.name() },
         "spec": {
             "capacity": { "storage": "64Mi" },
             "accessModes": ["ReadWriteOnce"],

@@ -12,10 +12,12 @@ use super::pods::address;
 use crate::cases;
 use crate::control::NODE_NAME;
 use crate::harness::Case;
-use crate::images::{BROKEN, NEXT};
-use crate::install::NAMESPACE;
+use crate::images::{BROKEN, NEXT, program};
+use crate::install::{NAMESPACE, RUNTIME_CLASS};
 use crate::load::Load;
 use crate::manifests::{SKIFF, deployment, pod, service, spec, wasm};
+use crate::node::{handler_by_hand, no_handler_by_hand};
+use crate::program::Program;
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
@@ -33,6 +35,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases![uninstall_is_refused_while_pods_use_the_runtime]);
     let last = cases![uninstall_leaves_the_files_of_the_node_as_they_were];
     cases.extend(last.into_iter().map(|case| case.short().own()));
+    let after = cases![a_node_that_was_set_up_by_hand_runs_applications];
+    cases.extend(after.into_iter().map(Case::own));
     cases.into_iter().map(Case::alone).collect()
 }
 
@@ -87,7 +91,7 @@ async fn labelled(space: &Space) -> anyhow::Result<String> {
 }
 
 /// Starts a new pod, asks it, and removes it.
-async fn a_new_pod_answers(space: &Space, name: &str) -> anyhow::Result<()> {
+pub(super) async fn a_new_pod_answers(space: &Space, name: &str) -> anyhow::Result<()> {
     let image = space.guest("hello")?;
     let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
     space.apply(&[pod(name, spec)]).await?;
@@ -186,4 +190,28 @@ async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> an
         .await
         .context("the node after the uninstall")
         .map(drop)
+}
+
+async fn a_node_that_was_set_up_by_hand_runs_applications(space: Space) -> anyhow::Result<()> {
+    let cluster = space.cluster();
+    cluster.helm_uninstall_if_there().await?;
+    let restart = || {
+        let killed = |containerd: &mut Program| Ok(containerd.kill()?);
+        cluster.own()?.with_program("containerd", killed)
+    };
+    handler_by_hand(&program(cluster.scratch()))?;
+    restart()?;
+    let class = async |verb| {
+        let args = [verb, "-f", RUNTIME_CLASS];
+        cluster.clients().kubectl(&args).await
+    };
+    let ran = async {
+        class("apply").await?;
+        a_new_pod_answers(&space, "by-hand").await
+    }
+    .await;
+    class("delete").await?;
+    no_handler_by_hand()?;
+    restart()?;
+    ran
 }

@@ -44,5 +44,10 @@ fn build_cluster() -> Result<(), ToolError> {
     println!("coredns: {}", tools::coredns()?.display());
     println!("metrics-server: {}", tools::metrics_server()?.display());
     println!("kube-router: {}", tools::kube_router()?.display());
+    println!("skipper: {}", tools::skipper()?.display());
+    println!("keda: {}", tools::keda()?.display());
+    println!("spin-operator: {}", tools::spin_operator()?.display());
+    let manager = tools::runtime_class_manager()?;
+    println!("runtime-class-manager: {}", manager.display());
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{GO_HINT, ToolError, go_install, kept, make, run, write};
+use super::{GO_HINT, ToolError, go_install, kept, make, run, told, write};
 
 /// The release of Kubernetes that `tests/cluster/kubernetes/go.mod` names.
 /// Charts ask the server for it, and it is not in the binary unless told.
@@ -84,6 +85,131 @@ pub fn kube_router() -> Result<PathBuf, ToolError> {
         "2.1.0",
         "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
     )
+}
+
+/// The program `skipper`, an Ingress controller.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn skipper() -> Result<PathBuf, ToolError> {
+    const MODULE: Module = Module {
+        name: "skipper",
+        version: "0.22.0",
+        path: "github.com/zalando/skipper",
+    };
+    let folder = MODULE.build(&["cmd/skipper"], &[])?;
+    Ok(folder.join("skipper"))
+}
+
+/// KEDA: a folder with the programs `operator`, `adapter` and `webhooks`, and with
+/// `config/default`, what its makers have users apply.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn keda() -> Result<PathBuf, ToolError> {
+    const MODULE: Module = Module {
+        name: "keda",
+        version: "2.20.2",
+        path: "github.com/kedacore/keda/v2",
+    };
+    MODULE.build(
+        &["cmd/operator", "cmd/adapter", "cmd/webhooks"],
+        &["config"],
+    )
+}
+
+/// SpinKube's spin-operator: a folder with the program `cmd`, and with
+/// `config/default`, what its makers have users apply.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn spin_operator() -> Result<PathBuf, ToolError> {
+    const MODULE: Module = Module {
+        name: "spin-operator",
+        version: "0.6.1",
+        path: "github.com/spinkube/spin-operator",
+    };
+    MODULE.build(&["cmd"], &["config"])
+}
+
+/// SpinKube's runtime-class-manager: a folder with the programs `rcm` and
+/// `node-installer`, its chart in `deploy/helm`, and in `images` what else its nodes run.
+///
+/// # Errors
+///
+/// When Go is missing, the build fails, or the cache cannot be written.
+pub fn runtime_class_manager() -> Result<PathBuf, ToolError> {
+    const MODULE: Module = Module {
+        name: "runtime-class-manager",
+        version: "0.2.0",
+        path: "github.com/spinkube/runtime-class-manager",
+    };
+    MODULE.build(
+        &["cmd/rcm", "cmd/node-installer"],
+        &["deploy/helm", "images"],
+    )
+}
+
+/// A public module that is built as its makers build it: with the versions and the
+/// replacements of its own `go.mod`, which `go install` refuses.
+struct Module {
+    name: &'static str,
+    version: &'static str,
+    path: &'static str,
+}
+
+impl Module {
+    /// The folder of these programs, each called as its package's folder, and of these
+    /// folders of the module.
+    fn build(&self, packages: &[&str], folders: &[&str]) -> Result<PathBuf, ToolError> {
+        let tool = format!("{}-{}", self.name, self.version);
+        kept(&tool, |into| {
+            let source = self.source(&tool)?;
+            let packages = packages.iter().map(|package| format!("./{package}"));
+            let mut build = Command::new("go");
+            build
+                .current_dir(&source)
+                .env("CGO_ENABLED", "0")
+                .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"])
+                // Images of theirs have a system's time zones below, images here nothing.
+                .args(["-tags", "timetzdata"])
+                .arg("-o")
+                // With the slash it is a folder, also for one program.
+                .arg(into.join(""))
+                .args(packages);
+            run(&tool, "go", GO_HINT, build)?;
+            for folder in folders {
+                let to = into.join(folder);
+                make(to.parent().unwrap_or(into))?;
+                let mut copy = Command::new("cp");
+                // What Go keeps cannot be written; what is kept here can be removed.
+                copy.args(["-r", "--no-preserve=mode"])
+                    .arg(source.join(folder))
+                    .arg(to);
+                run(&tool, "cp", "install coreutils", copy)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Where Go keeps the module's source, once it was checked against the public list of
+    /// sums.
+    fn source(&self, tool: &str) -> Result<PathBuf, ToolError> {
+        let module = format!("{}@v{}", self.path, self.version);
+        let mut download = Command::new("go");
+        download.args(["mod", "download", "-json", &module]);
+        let json = told(tool, "go", GO_HINT, download)?;
+        let found: Option<Value> = serde_json::from_slice(&json).ok();
+        let folder = found.as_ref().and_then(|found| found["Dir"].as_str());
+        folder.map(PathBuf::from).ok_or_else(|| ToolError::Build {
+            tool: tool.to_owned(),
+            step: format!("go mod download -json {module}"),
+            output: String::from_utf8_lossy(&json).into_owned(),
+        })
+    }
 }
 
 /// One program of a public module, by the name that Go gives it.
