@@ -21,7 +21,7 @@ pub use cluster::{
 pub use debian::debian;
 
 /// How to get what builds most of the tools.
-const GO_HINT: &str = "install Go 1.24 or newer (an older one from 1.21 on fetches it)";
+const GO_HINT: &str = "install Go 1.26.8 or newer (an older one from 1.21 on fetches it)";
 
 /// A release line of containerd that the shim is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
