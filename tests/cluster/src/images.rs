@@ -159,10 +159,7 @@ pub(crate) fn offer_guest(
     name: &str,
 ) -> anyhow::Result<String> {
     let image = format!("registry.test/guests/{name}:1");
-    if !registry.has(&image) {
-        offer_app(registry, scratch, &image, &App::of_guest(name)?)?;
-    }
-    Ok(registry.name(&image))
+    registry.offer_once(&image, || pack_app(scratch, &image, &App::of_guest(name)?))
 }
 
 /// Offers a guest that is run to its end, as an image whose entrypoint is a
@@ -178,15 +175,14 @@ pub(crate) fn offer_command(
     name: &str,
 ) -> anyhow::Result<String> {
     let image = format!("registry.test/commands/{name}:1");
-    if !registry.has(&image) {
+    registry.offer_once(&image, || {
         let layout = Image::linux()
             .copy(&paths::guest(name), "app.wasm", 0o644)
             .context("run `make images` first")?
             .entrypoint(&["/app.wasm"])
             .write(scratch.join(format!("command-{name}")))?;
-        registry.offer(&image, layout.folder());
-    }
-    Ok(registry.name(&image))
+        Ok(layout.folder().to_owned())
+    })
 }
 
 /// Offers a guest as a Wasm package: one component and nothing else.
@@ -200,10 +196,11 @@ pub(crate) fn offer_package(
     name: &str,
 ) -> anyhow::Result<String> {
     let image = format!("registry.test/packages/{name}:1");
-    let wasm = std::fs::read(paths::guest(name)).context("run `make images` first")?;
-    let layout = oci::wasm_package(&wasm, scratch.join(format!("package-{name}")))?;
-    registry.offer(&image, layout.folder());
-    Ok(registry.name(&image))
+    registry.offer_once(&image, || {
+        let wasm = std::fs::read(paths::guest(name)).context("run `make images` first")?;
+        let layout = oci::wasm_package(&wasm, scratch.join(format!("package-{name}")))?;
+        Ok(layout.folder().to_owned())
+    })
 }
 
 /// Offers an application under a full name.
@@ -217,11 +214,15 @@ pub(crate) fn offer_app(
     image: &str,
     app: &App,
 ) -> anyhow::Result<()> {
+    registry.offer(image, pack_app(scratch, image, app)?);
+    Ok(())
+}
+
+fn pack_app(scratch: &Path, image: &str, app: &App) -> anyhow::Result<PathBuf> {
     let folder = scratch.join(image.replace(['/', ':'], "_"));
     app.write(&folder.join("app"))?;
     let layout = apps::push(&folder.join("app"), &folder.join("layout"))?;
-    registry.offer(image, layout.folder());
-    Ok(())
+    Ok(layout.folder().to_owned())
 }
 
 /// Debian's static busybox with a name for each of its tools that the

@@ -257,16 +257,14 @@ impl<'a> Operator<'a> {
 /// Offers a program as an image of nothing else, under a full name, and gives what pods
 /// call it.
 fn offer(space: &Space, image: &str, program: &Path, inside: &str) -> anyhow::Result<String> {
-    let registry = space.cluster().registry();
-    if !registry.has(image) {
+    space.cluster().registry().offer_once(image, || {
         let layout = Image::linux()
             .copy(program, inside, 0o755)?
             .entrypoint(&[&format!("/{inside}")])
             .user(NOBODY)
             .write(space.cluster().scratch().join(inside))?;
-        registry.offer(image, layout.folder());
-    }
-    Ok(registry.name(image))
+        Ok(layout.folder().to_owned())
+    })
 }
 
 /// What `kubectl apply -k` would apply.

@@ -34,6 +34,8 @@ pub(crate) struct Registry {
     /// meant to be from.
     by_address: bool,
     layouts: Layouts,
+    /// Held while an image is made that any case may ask for.
+    making: Mutex<()>,
     serving: JoinHandle<()>,
 }
 
@@ -52,6 +54,7 @@ impl Registry {
             address,
             by_address: false,
             layouts,
+            making: Mutex::default(),
             serving,
         })
     }
@@ -81,8 +84,26 @@ impl Registry {
         layouts.insert(image.to_owned(), layout.into());
     }
 
-    /// Whether there is an image of that full name.
-    pub(crate) fn has(&self, image: &str) -> bool {
+    /// Offers what `make` makes under the full name of an image, unless it was offered
+    /// before, and gives what pods call it. Cases that ask at once get the same.
+    ///
+    /// # Errors
+    ///
+    /// What `make` fails with.
+    pub(crate) fn offer_once(
+        &self,
+        image: &str,
+        make: impl FnOnce() -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<String> {
+        let made = self.making.lock().expect("no holder of this lock panics");
+        if !self.has(image) {
+            self.offer(image, make()?);
+        }
+        drop(made);
+        Ok(self.name(image))
+    }
+
+    fn has(&self, image: &str) -> bool {
         let layouts = self.layouts.lock().expect("no holder of this lock panics");
         layouts.contains_key(image)
     }
