@@ -50,7 +50,7 @@ job "hello" {
 
       config {
         command = "${NOMAD_TASK_DIR}/bin/skiff"
-        args    = ["run", "--listen", "0.0.0.0:${NOMAD_PORT_http}", "${NOMAD_TASK_DIR}/app"]
+        args    = ["run", "--listen", "[::]:${NOMAD_PORT_http}", "${NOMAD_TASK_DIR}/app"]
       }
 
       artifact {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,11 +15,12 @@ mod table;
 pub use names::is_service_link;
 pub use parse::{Kind, LogLevel};
 
-/// Where a pod listens: what Spin's shim does, so that the same Service fits.
-pub const LISTEN_IN_POD: SocketAddr = address(Ipv4Addr::UNSPECIFIED, 80);
+/// Where a pod listens: on the port that Spin's shim takes, so that the same Service
+/// fits, and in a cluster of either family of addresses.
+pub const LISTEN_IN_POD: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 80);
 
 /// Where `skiff run` listens: what `spin up` does, and out of reach for others.
-pub const LISTEN_ON_LAPTOP: SocketAddr = address(Ipv4Addr::LOCALHOST, 3000);
+pub const LISTEN_ON_LAPTOP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
 /// As long as a slow cluster may take to send its connections elsewhere. A pod that
 /// nobody but probes calls goes after two seconds.
@@ -54,10 +55,6 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A connection costs some 20 kB; this is below the usual limit of 1,024 open files.
 pub const DEFAULT_CONNECTIONS: NonZeroU32 = NonZeroU32::new(900).unwrap();
-
-const fn address(ip: Ipv4Addr, port: u16) -> SocketAddr {
-    SocketAddr::V4(std::net::SocketAddrV4::new(ip, port))
-}
 
 /// What a pod, or whoever calls `skiff run`, may set. The README's table tells
 /// the meaning of each.

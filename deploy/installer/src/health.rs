@@ -2,7 +2,7 @@
 //! ready.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long a probe may take to say what it wants. The kubelet gives up earlier.
@@ -49,14 +50,23 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Takes the address.
+    /// Takes the address. `[::]` is every address of the host, those of IPv4 too; where
+    /// the kernel has no IPv6, those of IPv4 alone.
     ///
     /// # Errors
     ///
     /// Where it is taken already.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener })
+        let no_family = Some(Errno::AFNOSUPPORT.raw_os_error());
+        let listener = match TcpListener::bind(address).await {
+            Err(error) if address.ip().is_unspecified() && error.raw_os_error() == no_family => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            bound => bound,
+        };
+        Ok(Self {
+            listener: listener?,
+        })
     }
 
     /// Where it listens.
@@ -113,7 +123,10 @@ fn reply(path: &str, state: Result<(), String>) -> (StatusCode, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::*;
+    use skiff_test_support::network::without_ipv6;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn get(address: SocketAddr, path: &str) -> String {
@@ -141,5 +154,40 @@ mod tests {
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/other").await.starts_with("HTTP/1.1 404"));
         server.abort();
+    }
+
+    async fn port_of_every_address() -> (Probes, u16) {
+        let probes = Probes::bind((Ipv6Addr::UNSPECIFIED, 0).into())
+            .await
+            .expect("bound");
+        let port = probes.address().expect("an address").port();
+        (probes, port)
+    }
+
+    #[tokio::test]
+    async fn probes_come_by_either_family() {
+        let (probes, port) = port_of_every_address().await;
+        let server = tokio::spawn(probes.serve(Readiness::not_yet("installing")));
+        for address in [
+            Ipv4Addr::LOCALHOST.into(),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ] {
+            let answer = get((address, port).into(), "/healthz").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        server.abort();
+    }
+
+    #[test]
+    fn a_node_without_ipv6_is_asked_by_ipv4() {
+        let address = without_ipv6(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build()
+                .expect("a runtime");
+            let (probes, _) = runtime.block_on(port_of_every_address());
+            probes.address().expect("an address")
+        });
+        assert_eq!(address.ip(), Ipv4Addr::UNSPECIFIED);
     }
 }

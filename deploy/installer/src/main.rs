@@ -79,7 +79,7 @@ enum Verb {
         )]
         pod_namespace: String,
         /// Where the kubelet's probes are answered
-        #[arg(long, default_value = "0.0.0.0:8089", value_name = "ADDRESS")]
+        #[arg(long, default_value = "[::]:8089", value_name = "ADDRESS")]
         listen: SocketAddr,
         /// Where the kubelet looks for the reason of a failure
         #[arg(long, default_value = "/dev/termination-log", value_name = "FILE")]

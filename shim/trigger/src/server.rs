@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
@@ -76,7 +77,8 @@ pub struct Server {
 
 impl Server {
     /// Binds an address that nobody else has. From now on the kernel takes
-    /// connections, and they wait for [`Server::serve`].
+    /// connections, and they wait for [`Server::serve`]. `[::]` is every address of the
+    /// host, those of IPv4 too; where the kernel has no IPv6, those of IPv4 alone.
     ///
     /// # Errors
     /// When the address cannot be had.
@@ -96,7 +98,14 @@ impl Server {
     fn listen(address: SocketAddr, settings: &Settings, shared: bool) -> Result<Self, BindError> {
         let no_socket = |source| BindError::Socket { address, source };
         let timer = ticker::timer().map_err(no_socket)?;
-        let socket = socket(address).map_err(no_socket)?;
+        let (socket, address) = match socket(address) {
+            Err(Errno::AFNOSUPPORT) if address.ip().is_unspecified() => {
+                let address = (Ipv4Addr::UNSPECIFIED, address.port()).into();
+                (socket(address), address)
+            }
+            socket => (socket, address),
+        };
+        let socket = socket.map_err(|error| no_socket(error.into()))?;
         let listen = || {
             // What is shared from the start can be bound although it is taken, by
             // another process too.
@@ -171,11 +180,10 @@ impl Server {
     }
 }
 
-fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
+fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -183,7 +191,23 @@ fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     sockopt::set_socket_reuseaddr(&socket, true)?;
     // Accepted sockets inherit it, which saves each a system call.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if address.is_ipv6() {
+        // What it is otherwise is for whoever set up the host to say.
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     Ok(socket)
+}
+
+/// The address as the client knows it: where one listener has both families, those of
+/// IPv4 come as addresses of IPv6.
+fn plain(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {
+            Some(ip) => (ip, mapped.port()).into(),
+            None => peer,
+        },
+        SocketAddr::V4(_) => peer,
+    }
 }
 
 /// All connections of a server.
@@ -276,7 +300,7 @@ impl<H: Handler> Connections<H> {
     fn spawn(&mut self, stream: TcpStream, peer: SocketAddr) {
         Counters::add(&self.limits.counters.connections);
         Counters::add(&self.limits.counters.open_connections);
-        let watch = Arc::new(Watch::new(self.limits.clone(), peer));
+        let watch = Arc::new(Watch::new(self.limits.clone(), plain(peer)));
         let task = self
             .protocols
             .clone()

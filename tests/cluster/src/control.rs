@@ -1,4 +1,5 @@
-//! The control plane: etcd, the API server, and what acts on it.
+//! The control plane: etcd, the API server, and what acts on it. The cluster has both
+//! families of addresses, and IPv4 where nobody asks for the other.
 
 use std::path::Path;
 
@@ -7,14 +8,20 @@ use crate::program::Line;
 
 /// The node's address, which is that of its bridge.
 pub(crate) const NODE_ADDRESS: &str = "10.88.0.1";
+/// The same of IPv6.
+pub(crate) const NODE_ADDRESS_V6: &str = "fd00:10:88::1";
 /// The node's name.
 pub(crate) const NODE_NAME: &str = "node-1";
 /// Where the API server listens.
 pub(crate) const SERVER_PORT: u16 = 6443;
 /// The addresses of pods.
 pub(crate) const PODS: &str = "10.88.0.0/16";
+/// Their addresses of IPv6.
+pub(crate) const PODS_V6: &str = "fd00:10:88::/64";
 /// The addresses of Services.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
+/// Their addresses of IPv6; a server wants no more bits of them.
+pub(crate) const SERVICES_V6: &str = "fd00:10:96::/112";
 /// The Service that leads to the API server.
 pub(crate) const SERVICE_ADDRESS: &str = "10.96.0.1";
 /// The Service that leads to the name server.
@@ -47,7 +54,7 @@ pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity) -> Line {
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
         format!("--advertise-address={NODE_ADDRESS}"),
         format!("--secure-port={SERVER_PORT}"),
-        format!("--service-cluster-ip-range={SERVICES}"),
+        format!("--service-cluster-ip-range={SERVICES},{SERVICES_V6}"),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--allow-privileged=true".to_owned(),

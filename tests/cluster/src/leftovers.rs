@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,7 @@ fn files() -> impl Iterator<Item = PathBuf> {
     // Beside a file for each address there is a lock and the last one given.
     let addresses = addresses.filter(|file| {
         let name = file.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with("10."))
+        name.is_some_and(|name| name.parse::<IpAddr>().is_ok())
     });
     own.chain(addresses)
 }

@@ -8,7 +8,9 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::control::{DNS_ADDRESS, NODE_ADDRESS, NODE_NAME, PODS, SERVICES};
+use crate::control::{
+    DNS_ADDRESS, NODE_ADDRESS, NODE_ADDRESS_V6, NODE_NAME, PODS, PODS_V6, SERVICES, SERVICES_V6,
+};
 use crate::identity::Identity;
 use crate::images::PAUSE;
 use crate::inside::Scope;
@@ -28,18 +30,18 @@ const MOST_PODS: u32 = 250;
 /// When the kernel or `ip` refuses.
 pub(crate) fn network(scope: &Scope) -> anyhow::Result<()> {
     let bridge = scope.bridge();
-    let (_, bits) = PODS.split_once('/').context("a range has a length")?;
     ip(&["link", "add", bridge, "type", "bridge"])?;
-    ip(&[
-        "addr",
-        "add",
-        &format!("{NODE_ADDRESS}/{bits}"),
-        "dev",
-        bridge,
-    ])?;
+    for (address, range) in [(NODE_ADDRESS, PODS), (NODE_ADDRESS_V6, PODS_V6)] {
+        let (_, bits) = range.split_once('/').context("a range has a length")?;
+        let address = format!("{address}/{bits}");
+        // Nobody else can have it, and it is wanted at once.
+        ip(&["addr", "add", &address, "dev", bridge, "nodad"])?;
+    }
     ip(&["link", "set", bridge, "up"])?;
     // kube-proxy rewrites what goes to a Service, but only what has a route.
-    ip(&["route", "add", SERVICES, "dev", bridge])?;
+    for services in [SERVICES, SERVICES_V6] {
+        ip(&["route", "add", services, "dev", bridge])?;
+    }
     write(
         Path::new(CNI_CONFIG).join("10-pods.conflist"),
         &cni(bridge).to_string(),
@@ -60,8 +62,8 @@ fn cni(bridge: &str) -> serde_json::Value {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": ADDRESSES,
-                    "ranges": [[{ "subnet": PODS }]],
-                    "routes": [{ "dst": "0.0.0.0/0" }],
+                    "ranges": [[{ "subnet": PODS }], [{ "subnet": PODS_V6 }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
                 },
             },
             { "type": "portmap", "capabilities": { "portMappings": true } },
@@ -237,7 +239,7 @@ pub(crate) fn kubelet(
         format!("--config={}", path.display()),
         format!("--kubeconfig={}", identity.kubeconfig("kubelet").display()),
         format!("--hostname-override={NODE_NAME}"),
-        format!("--node-ip={NODE_ADDRESS}"),
+        format!("--node-ip={NODE_ADDRESS},{NODE_ADDRESS_V6}"),
         format!("--root-dir={KUBELET}"),
         format!("--cert-dir={}", folder.join("certificates").display()),
     ];
@@ -268,7 +270,7 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
 /// during rolling restarts (Linux 6.18, iptables 1.8.9).
 pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
     let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
-    let pods = format!("--cluster-cidr={PODS}");
+    let pods = format!("--cluster-cidr={PODS},{PODS_V6}");
     let name = format!("--hostname-override={NODE_NAME}");
     let mut args = vec![
         "kube-proxy",

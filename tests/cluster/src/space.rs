@@ -217,10 +217,13 @@ impl Space {
     pub(crate) async fn service(&self, name: &str) -> anyhow::Result<SocketAddr> {
         let service = self.get(&["service", name]).await?;
         let address = service["spec"]["clusterIP"].as_str().unwrap_or_default();
-        let port = &service["spec"]["ports"][0]["port"];
-        let text = format!("{address}:{port}");
-        text.parse()
-            .with_context(|| format!("Service {name} is at `{text}`"))
+        let port = service["spec"]["ports"][0]["port"].as_u64();
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        let port = port.with_context(|| format!("Service {name} has no port"))?;
+        let address = address
+            .parse()
+            .with_context(|| format!("Service {name} is at `{address}`"))?;
+        Ok(SocketAddr::new(address, port))
     }
 
     /// What a person would look at first when a case failed.

@@ -1,9 +1,14 @@
-//! The network of a run: loopback, a bridge, and what CNI is told of it.
+//! The network of a run: loopback, a bridge, what CNI is told of it, and a kernel
+//! without IPv6.
 
 use std::ffi::{c_int, c_short, c_ulong};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
+use std::thread;
 
+use libseccomp::error::SeccompError;
+use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall, scmp_cmp};
 use rustix::net::{AddressFamily, SocketType, socket};
 use serde_json::json;
 
@@ -112,6 +117,31 @@ fn checked(result: c_int) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Runs something on a thread for which the kernel is one that was started with
+/// `ipv6.disable=1`.
+///
+/// # Panics
+///
+/// When what runs does, or the kernel filters no system calls.
+pub fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let filtered = || {
+        let refuse = || -> Result<(), SeccompError> {
+            let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
+            let of_ipv6 = scmp_cmp!($arg0 == libc::AF_INET6 as u64);
+            let none = ScmpAction::Errno(libc::EAFNOSUPPORT);
+            let socket = ScmpSyscall::from_name("socket")?;
+            filter.add_rule_conditional(none, socket, &[of_ipv6])?;
+            filter.load()
+        };
+        refuse().expect("the kernel filters no system calls");
+        run()
+    };
+    thread::scope(|scope| match scope.spawn(filtered).join() {
+        Ok(done) => done,
+        Err(panic) => resume_unwind(panic),
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -116,7 +117,7 @@ fn addresses() -> BTreeSet<String> {
     };
     let names = entries.flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        name.starts_with("10.").then_some(name)
+        name.parse::<Ipv4Addr>().is_ok().then_some(name)
     });
     names.collect()
 }

@@ -1,5 +1,7 @@
 //! Workloads that are as they should be.
 
+use std::net::{IpAddr, SocketAddr};
+
 use anyhow::ensure;
 use serde_json::{Value, json};
 use skiff_test_support::http;
@@ -23,6 +25,9 @@ pub(super) fn cases() -> Vec<Case> {
         a_pod_reaches_a_service_by_its_name,
         every_kind_of_image_is_pulled_and_served,
     ]);
+    // Not every cluster has both families of addresses.
+    let own = cases![a_service_of_ipv6_reaches_pods_that_set_no_address];
+    cases.extend(own.into_iter().map(Case::own));
     cases
 }
 
@@ -79,6 +84,35 @@ async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
         Ok(Look::Yes(()))
     })
     .await
+}
+
+async fn a_service_of_ipv6_reaches_pods_that_set_no_address(space: Space) -> anyhow::Result<()> {
+    let image = space.guest("hello")?;
+    let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
+    let mut service = service("web");
+    service["spec"]["ipFamilies"] = json!(["IPv6"]);
+    space.apply(&[deployment("web", 2, spec), service]).await?;
+    space.rolled_out("deployment/web", SOON).await?;
+    let service = space.service("web").await?;
+    ensure!(service.is_ipv6(), "the Service is at {service}");
+    let mut urls = vec![format!("http://{service}/")];
+    for pod in space.list(&["pods", "-l", "app=web"]).await? {
+        let addresses = pod["status"]["podIPs"].as_array();
+        let addresses = addresses.into_iter().flatten();
+        let addresses: Vec<IpAddr> = addresses
+            .map(|address| address["ip"].as_str().unwrap_or_default().parse())
+            .collect::<Result<_, _>>()?;
+        ensure!(
+            addresses.len() == 2,
+            "a pod has the addresses {addresses:?}"
+        );
+        let addresses = addresses.into_iter();
+        urls.extend(addresses.map(|ip| format!("http://{}/", SocketAddr::new(ip, 80))));
+    }
+    for url in urls {
+        assert_eq!(ask(&url).await?.text(), "Hello from Wasm\n", "{url}");
+    }
+    Ok(())
 }
 
 async fn a_deployment_scales_from_one_to_twenty_and_back(space: Space) -> anyhow::Result<()> {

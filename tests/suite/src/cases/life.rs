@@ -167,7 +167,7 @@ async fn a_taken_port_is_told(node: Arc<Node>) -> anyhow::Result<()> {
     let image = node.guest_image(Kind::Spin, "hello").await?;
     let second = Kind::Spin.container("second", &image);
     let refusal = Refusal::within(&served.pod, second).await?;
-    refusal.tells(&["0.0.0.0:80", "in use"])?;
+    refusal.tells(&["[::]:80", "in use"])?;
     assert_eq!(served.get("/").await?.status, 200, "the first goes on");
     served.end().await?;
     Ok(())
