@@ -49,6 +49,7 @@ cluster-test: build optimized images tools ## prove on a real Kubernetes what on
 	@tests/setup --cluster
 	cargo run --bin tools -- --cluster
 	cargo run --bin cluster -- --skiff $(RELEASE)/skiff
+	cargo run --bin cluster -- --skiff $(RELEASE)/skiff --ipv6 pods:: installed:: spin_app
 
 cluster-short: build images tools ## the short of it: install, one application, uninstall (root)
 	@tests/setup --cluster

@@ -119,6 +119,18 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Where a pod listens. `0.0.0.0` is every address of the pod, of either family, as
+    /// Kubernetes' own programs take it: spin-operator writes it in every cluster.
+    pub fn listen_in_pod(&self) -> SocketAddr {
+        match self.listen {
+            None => LISTEN_IN_POD,
+            Some(every) if every.ip().is_unspecified() => {
+                SocketAddr::new(LISTEN_IN_POD.ip(), every.port())
+            }
+            Some(address) => address,
+        }
+    }
+
     /// Reads every setting. `var` is the environment in production and a closure
     /// in tests; `names` are the names of all variables there are, so that a
     /// misspelt setting is noticed.

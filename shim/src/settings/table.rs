@@ -32,7 +32,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_HTTP_LISTEN_ADDR",
         alias: Some("SPIN_HTTP_LISTEN_ADDR"),
         kind: Kind::Address,
-        meaning: "Where requests come in; `[::]` is every address of the host, of IPv4 and IPv6. Containers of one pod share its network: give each another port.",
+        meaning: "Where requests come in; `[::]` is every address, of IPv4 and IPv6, and in a pod `0.0.0.0` is the same. Containers of one pod share its network: give each another port.",
         set: |s, v| parse::address(v).map(|v| s.listen = Some(v)),
         show: |s| match s.listen {
             Some(address) => address.to_string(),

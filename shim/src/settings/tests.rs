@@ -34,6 +34,23 @@ fn spins_names_work_and_give_way_to_ours() {
 }
 
 #[test]
+fn a_pod_that_wants_every_address_gets_those_of_both_families() {
+    for (given, listen) in [
+        (None, "[::]:80"),
+        (Some("0.0.0.0:8080"), "[::]:8080"),
+        (Some("[::]:8080"), "[::]:8080"),
+        (Some("127.0.0.1:8080"), "127.0.0.1:8080"),
+    ] {
+        let given: Vec<_> = given
+            .map(|text| ("SPIN_HTTP_LISTEN_ADDR", text))
+            .into_iter()
+            .collect();
+        let (settings, _) = read(&given).unwrap();
+        assert_eq!(settings.listen_in_pod().to_string(), listen, "{given:?}");
+    }
+}
+
+#[test]
 fn all_wrong_values_are_named_at_once() {
     let error = read(&[
         ("SKIFF_REQUEST_TIMEOUT", "10"),

@@ -16,7 +16,7 @@ use super::plan::{Plan, Source};
 use super::report::write_termination_message;
 use crate::app::{self, App, Extras};
 use crate::exit::{ExitCode, code_of};
-use crate::settings::{self, LISTEN_IN_POD, SHUTDOWN_DELAY_IN_POD, Settings};
+use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
 
 /// What the process is called in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
@@ -117,7 +117,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         quiet: false,
     };
     let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
-    let listen = settings.listen.unwrap_or(LISTEN_IN_POD);
+    let listen = settings.listen_in_pod();
     settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     app::serve(app, &settings, listen, |_| {
         status.ready().context("cannot tell the shim")

@@ -9,7 +9,8 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use skiff_test_support::tools;
 
-use crate::control::{DNS_ADDRESS, NODE_ADDRESS, NODE_NAME, SERVICES};
+use crate::addresses::Addresses;
+use crate::control::NODE_NAME;
 use crate::identity::Identity;
 use crate::operators::Operators;
 use crate::places::write;
@@ -53,11 +54,12 @@ impl Addons {
     pub(crate) fn of_every_cluster(
         &self,
         identity: &Identity,
+        addresses: &Addresses,
         folder: &Path,
     ) -> anyhow::Result<[Line; 2]> {
         Ok([
-            coredns(&self.coredns, identity, folder)?,
-            metrics_server(&self.metrics_server, identity, folder),
+            coredns(&self.coredns, identity, addresses, folder)?,
+            metrics_server(&self.metrics_server, identity, addresses, folder),
         ])
     }
 
@@ -66,11 +68,12 @@ impl Addons {
         &self.operators
     }
 
-    /// kube-router as the keeper of every NetworkPolicy, and nothing else.
-    pub(crate) fn policy_keeper(&self, identity: &Identity) -> Line {
+    /// kube-router as the keeper of every NetworkPolicy, and nothing else. It is for IPv4:
+    /// version 2.1 has no rule by which pods of IPv6 find their neighbours.
+    pub(crate) fn policy_keeper(&self, identity: &Identity, addresses: &Addresses) -> Line {
         let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("admin").display());
         let name = format!("--hostname-override={NODE_NAME}");
-        let services = format!("--service-cluster-ip-range={SERVICES}");
+        let services = format!("--service-cluster-ip-range={}", addresses.services);
         let args = [
             &kubeconfig,
             &name,
@@ -104,11 +107,17 @@ pub(crate) fn forget_policies() -> anyhow::Result<()> {
 /// # Errors
 ///
 /// When its configuration cannot be written.
-fn coredns(program: &Path, identity: &Identity, folder: &Path) -> anyhow::Result<Line> {
+fn coredns(
+    program: &Path,
+    identity: &Identity,
+    addresses: &Addresses,
+    folder: &Path,
+) -> anyhow::Result<Line> {
     let config = format!(
-        ".:{DNS_PORT} {{\n  bind {NODE_ADDRESS}\n  errors\n  \
+        ".:{DNS_PORT} {{\n  bind {}\n  errors\n  \
          kubernetes cluster.local in-addr.arpa {{\n    kubeconfig {}\n    pods insecure\n  }}\n  \
          cache 5\n}}\n",
+        addresses.node,
         identity.kubeconfig("admin").display()
     );
     let path = folder.join("Corefile");
@@ -118,7 +127,12 @@ fn coredns(program: &Path, identity: &Identity, folder: &Path) -> anyhow::Result
 }
 
 /// metrics-server, which asks kubelet as often as it is allowed to.
-fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
+fn metrics_server(
+    program: &Path,
+    identity: &Identity,
+    addresses: &Addresses,
+    folder: &Path,
+) -> Line {
     let kubeconfig = identity.kubeconfig("admin").display().to_string();
     let flag = |name: &str| format!("--{name}={kubeconfig}");
     let args = [
@@ -126,7 +140,7 @@ fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
         flag("authentication-kubeconfig"),
         flag("authorization-kubeconfig"),
         format!("--secure-port={METRICS_PORT}"),
-        format!("--bind-address={NODE_ADDRESS}"),
+        format!("--bind-address={}", addresses.node),
         format!("--cert-dir={}", folder.join("metrics-server").display()),
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         // kubelet signs its certificate itself.
@@ -139,15 +153,15 @@ fn metrics_server(program: &Path, identity: &Identity, folder: &Path) -> Line {
 }
 
 /// The Services of what every cluster has, and the API that the metrics server adds.
-pub(crate) fn manifests() -> Value {
+pub(crate) fn manifests(addresses: &Addresses) -> Value {
     let dns = [
         ("dns", 53, DNS_PORT, "UDP"),
         ("dns-tcp", 53, DNS_PORT, "TCP"),
     ];
     let metrics = [("https", 443, METRICS_PORT, "TCP")];
     let mut items = Vec::new();
-    items.extend(service("kube-dns", Some(DNS_ADDRESS), &dns));
-    items.extend(service("metrics-server", None, &metrics));
+    items.extend(service(addresses, "kube-dns", Some(addresses.names), &dns));
+    items.extend(service(addresses, "metrics-server", None, &metrics));
     items.push(json!({
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
@@ -165,7 +179,12 @@ pub(crate) fn manifests() -> Value {
 }
 
 /// A Service and its one endpoint, which is the node.
-fn service(name: &str, address: Option<&str>, ports: &[(&str, u16, u16, &str)]) -> [Value; 2] {
+fn service(
+    addresses: &Addresses,
+    name: &str,
+    address: Option<&str>,
+    ports: &[(&str, u16, u16, &str)],
+) -> [Value; 2] {
     let outer: Vec<_> = ports
         .iter()
         .map(|(name, port, target, protocol)| {
@@ -192,8 +211,8 @@ fn service(name: &str, address: Option<&str>, ports: &[(&str, u16, u16, &str)]) 
             "namespace": "kube-system",
             "labels": { "kubernetes.io/service-name": name },
         },
-        "addressType": "IPv4",
-        "endpoints": [{ "addresses": [NODE_ADDRESS], "conditions": { "ready": true } }],
+        "addressType": addresses.family,
+        "endpoints": [{ "addresses": [addresses.node], "conditions": { "ready": true } }],
         "ports": inner,
     });
     [service, slice]

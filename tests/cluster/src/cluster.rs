@@ -10,11 +10,11 @@ use crate::identity::Identity;
 use crate::images::{offer_all, offer_installers};
 use crate::inside::Scope;
 use crate::kubectl::Clients;
-use crate::node;
 use crate::options::Options;
 use crate::own::Own;
 use crate::registry::Registry;
 use crate::tools::Tools;
+use crate::{addresses, node};
 
 /// A cluster with Skiff on it.
 #[derive(Debug)]
@@ -42,7 +42,11 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let scratch = scope.folder().join("images");
-        let identity = Identity::make(&scope.folder().join("identity"))?;
+        let addresses = match options.ipv6 {
+            true => &addresses::V6,
+            false => &addresses::V4,
+        };
+        let identity = Identity::make(&scope.folder().join("identity"), addresses)?;
         let clients = Clients::new(
             &tools.kubernetes,
             &tools.helm,
@@ -61,6 +65,7 @@ impl Cluster {
             &tools.kubernetes,
             node,
             identity,
+            addresses,
             registry.address(),
             &clients,
         );

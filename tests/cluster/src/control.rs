@@ -1,31 +1,15 @@
-//! The control plane: etcd, the API server, and what acts on it. The cluster has both
-//! families of addresses, and IPv4 where nobody asks for the other.
+//! The control plane: etcd, the API server, and what acts on it.
 
 use std::path::Path;
 
+use crate::addresses::Addresses;
 use crate::identity::Identity;
 use crate::program::Line;
 
-/// The node's address, which is that of its bridge.
-pub(crate) const NODE_ADDRESS: &str = "10.88.0.1";
-/// The same of IPv6.
-pub(crate) const NODE_ADDRESS_V6: &str = "fd00:10:88::1";
 /// The node's name.
 pub(crate) const NODE_NAME: &str = "node-1";
 /// Where the API server listens.
 pub(crate) const SERVER_PORT: u16 = 6443;
-/// The addresses of pods.
-pub(crate) const PODS: &str = "10.88.0.0/16";
-/// Their addresses of IPv6.
-pub(crate) const PODS_V6: &str = "fd00:10:88::/64";
-/// The addresses of Services.
-pub(crate) const SERVICES: &str = "10.96.0.0/16";
-/// Their addresses of IPv6; a server wants no more bits of them.
-pub(crate) const SERVICES_V6: &str = "fd00:10:96::/112";
-/// The Service that leads to the API server.
-pub(crate) const SERVICE_ADDRESS: &str = "10.96.0.1";
-/// The Service that leads to the name server.
-pub(crate) const DNS_ADDRESS: &str = "10.96.0.10";
 
 /// etcd, for a server on the same machine.
 pub(crate) fn etcd(kubernetes: &Path, data: &Path) -> Line {
@@ -35,7 +19,7 @@ pub(crate) fn etcd(kubernetes: &Path, data: &Path) -> Line {
 
 /// The API server. Its certificates and tokens are the suite's own, and it
 /// asks aggregated servers as clusters do.
-pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity) -> Line {
+pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity, addresses: &Addresses) -> Line {
     let file = |flag: &str, path: std::path::PathBuf| format!("--{flag}={}", path.display());
     let files = [
         file("tls-cert-file", identity.certificate("server")),
@@ -52,9 +36,9 @@ pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity) -> Line {
     ];
     let plain = [
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-        format!("--advertise-address={NODE_ADDRESS}"),
+        format!("--advertise-address={}", addresses.node),
         format!("--secure-port={SERVER_PORT}"),
-        format!("--service-cluster-ip-range={SERVICES},{SERVICES_V6}"),
+        format!("--service-cluster-ip-range={}", addresses.services),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--allow-privileged=true".to_owned(),

@@ -1,7 +1,7 @@
 //! Who is who in the cluster: certificates, tokens, and the files that carry
 //! them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,7 +9,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::control::{NODE_ADDRESS, NODE_NAME, SERVER_PORT, SERVICE_ADDRESS};
+use crate::addresses::Addresses;
+use crate::control::{NODE_NAME, SERVER_PORT};
 use crate::places::write;
 
 /// Whom the server takes a token from: a name for files, a user, a group.
@@ -39,13 +40,16 @@ impl Identity {
     /// # Errors
     ///
     /// When a file cannot be written.
-    pub(crate) fn make(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn make(folder: &Path, addresses: &Addresses) -> anyhow::Result<Self> {
         let identity = Self {
             folder: folder.to_owned(),
         };
         let authority = Authority::new()?;
         write(identity.authority(), &authority.pem)?;
-        for (name, alternatives) in [("server", server_names()), ("front-proxy", Vec::new())] {
+        for (name, alternatives) in [
+            ("server", server_names(addresses)),
+            ("front-proxy", Vec::new()),
+        ] {
             let (certificate, key) = authority.issue(name, alternatives)?;
             write(identity.certificate(name), &certificate)?;
             write(identity.key(name), &key)?;
@@ -56,10 +60,14 @@ impl Identity {
 
         let secret = KeyPair::generate()?.serialize_pem();
         let mut tokens = String::new();
+        let server = SocketAddr::new(addresses.node.parse()?, SERVER_PORT);
         for (name, user, group) in USERS {
             let token = hex::encode(Sha256::digest(format!("{name} {secret}")));
             tokens.push_str(&format!("{token},{user},{name},\"{group}\"\n"));
-            write(identity.kubeconfig(name), &kubeconfig(&identity, &token))?;
+            write(
+                identity.kubeconfig(name),
+                &kubeconfig(&identity, server, &token),
+            )?;
         }
         write(identity.tokens(), &tokens)?;
         debug_assert!(USERS.iter().any(|(_, user, _)| user.ends_with(NODE_NAME)));
@@ -124,8 +132,8 @@ impl Certified {
 }
 
 /// The names and addresses that the server is called by.
-fn server_names() -> Vec<SanType> {
-    let addresses = ["127.0.0.1", NODE_ADDRESS, SERVICE_ADDRESS]
+fn server_names(addresses: &Addresses) -> Vec<SanType> {
+    let addresses = ["127.0.0.1", addresses.node, addresses.server]
         .into_iter()
         .filter_map(|text| text.parse::<IpAddr>().ok())
         .map(SanType::IpAddress);
@@ -175,14 +183,14 @@ fn named(name: &str) -> CertificateParams {
 }
 
 /// JSON is YAML as well.
-fn kubeconfig(identity: &Identity, token: &str) -> String {
+fn kubeconfig(identity: &Identity, server: SocketAddr, token: &str) -> String {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "skiff",
         "contexts": [{ "name": "skiff", "context": { "cluster": "skiff", "user": "skiff" } }],
         "clusters": [{ "name": "skiff", "cluster": {
-            "server": format!("https://{NODE_ADDRESS}:{SERVER_PORT}"),
+            "server": format!("https://{server}"),
             "certificate-authority": identity.authority(),
         } }],
         "users": [{ "name": "skiff", "user": { "token": token } }],

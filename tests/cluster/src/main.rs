@@ -6,6 +6,7 @@
 //! `cluster NAME…` those whose names hold one of the words.
 
 mod addons;
+mod addresses;
 mod cases;
 mod cluster;
 mod control;

@@ -26,7 +26,7 @@ pub(crate) fn native(name: &str, image: &str) -> Value {
     json!({
         "name": name,
         "image": image,
-        "args": ["0.0.0.0:80"],
+        "args": ["[::]:80"],
         "ports": [{ "name": "http", "containerPort": 80 }],
         "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 1 },
     })

@@ -8,9 +8,8 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::control::{
-    DNS_ADDRESS, NODE_ADDRESS, NODE_ADDRESS_V6, NODE_NAME, PODS, PODS_V6, SERVICES, SERVICES_V6,
-};
+use crate::addresses::Addresses;
+use crate::control::NODE_NAME;
 use crate::identity::Identity;
 use crate::images::PAUSE;
 use crate::inside::Scope;
@@ -28,27 +27,26 @@ const MOST_PODS: u32 = 250;
 /// # Errors
 ///
 /// When the kernel or `ip` refuses.
-pub(crate) fn network(scope: &Scope) -> anyhow::Result<()> {
+pub(crate) fn network(scope: &Scope, addresses: &Addresses) -> anyhow::Result<()> {
     let bridge = scope.bridge();
+    let (_, bits) = addresses
+        .pods
+        .split_once('/')
+        .context("a range has a length")?;
     ip(&["link", "add", bridge, "type", "bridge"])?;
-    for (address, range) in [(NODE_ADDRESS, PODS), (NODE_ADDRESS_V6, PODS_V6)] {
-        let (_, bits) = range.split_once('/').context("a range has a length")?;
-        let address = format!("{address}/{bits}");
-        // Nobody else can have it, and it is wanted at once.
-        ip(&["addr", "add", &address, "dev", bridge, "nodad"])?;
-    }
+    let address = format!("{}/{bits}", addresses.node);
+    // Nobody else can have it, and it is wanted at once.
+    ip(&["addr", "add", &address, "dev", bridge, "nodad"])?;
     ip(&["link", "set", bridge, "up"])?;
     // kube-proxy rewrites what goes to a Service, but only what has a route.
-    for services in [SERVICES, SERVICES_V6] {
-        ip(&["route", "add", services, "dev", bridge])?;
-    }
+    ip(&["route", "add", addresses.services, "dev", bridge])?;
     write(
         Path::new(CNI_CONFIG).join("10-pods.conflist"),
-        &cni(bridge).to_string(),
+        &cni(bridge, addresses).to_string(),
     )
 }
 
-fn cni(bridge: &str) -> serde_json::Value {
+fn cni(bridge: &str, addresses: &Addresses) -> serde_json::Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -62,8 +60,8 @@ fn cni(bridge: &str) -> serde_json::Value {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": ADDRESSES,
-                    "ranges": [[{ "subnet": PODS }], [{ "subnet": PODS_V6 }]],
-                    "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
+                    "ranges": [[{ "subnet": addresses.pods }]],
+                    "routes": [{ "dst": addresses.all }],
                 },
             },
             { "type": "portmap", "capabilities": { "portMappings": true } },
@@ -204,6 +202,7 @@ pub(crate) fn kubelet(
     scope: &Scope,
     kubernetes: &Path,
     identity: &Identity,
+    addresses: &Addresses,
 ) -> anyhow::Result<Line> {
     cgroup_root(scope)?;
     let folder = scope.folder().join("kubelet-own");
@@ -218,7 +217,7 @@ pub(crate) fn kubelet(
         "cgroupRoot": format!("/{}", scope.name()),
         "failCgroupV1": false,
         "failSwapOn": false,
-        "clusterDNS": [DNS_ADDRESS],
+        "clusterDNS": [addresses.names],
         "clusterDomain": "cluster.local",
         "resolvConf": "",
         "podLogsDir": POD_LOGS,
@@ -239,7 +238,7 @@ pub(crate) fn kubelet(
         format!("--config={}", path.display()),
         format!("--kubeconfig={}", identity.kubeconfig("kubelet").display()),
         format!("--hostname-override={NODE_NAME}"),
-        format!("--node-ip={NODE_ADDRESS},{NODE_ADDRESS_V6}"),
+        format!("--node-ip={}", addresses.node),
         format!("--root-dir={KUBELET}"),
         format!("--cert-dir={}", folder.join("certificates").display()),
     ];
@@ -268,9 +267,9 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
 /// kube-proxy, which leads Services to pods by the rules of nftables. With those that
 /// iptables-nft writes, a new connection to a Service now and then passed none of them
 /// during rolling restarts (Linux 6.18, iptables 1.8.9).
-pub(crate) fn proxy(kubernetes: &Path, identity: &Identity) -> Line {
+pub(crate) fn proxy(kubernetes: &Path, identity: &Identity, addresses: &Addresses) -> Line {
     let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
-    let pods = format!("--cluster-cidr={PODS},{PODS_V6}");
+    let pods = format!("--cluster-cidr={}", addresses.pods);
     let name = format!("--hostname-override={NODE_NAME}");
     let mut args = vec![
         "kube-proxy",

@@ -23,11 +23,14 @@ pub(crate) struct Options {
     /// having Helm and the installer do it.
     #[arg(long)]
     pub(crate) by_hand: bool,
+    /// A cluster of IPv6 and nothing else. No NetworkPolicy is kept in it.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
     /// Run on the cluster that this file leads to, which does not have Skiff yet, instead of
     /// one of the run's own. Nodes, pods and Services have to be reached from here, and
     /// nodes reach loopback of here, as on the node itself. Cases that need a node of
     /// the run's own are left out.
-    #[arg(long, value_name = "FILE", conflicts_with = "by_hand")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["by_hand", "ipv6"])]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// A value of the chart that the cluster wants, as for `helm install --set`.
     #[arg(long = "set", value_name = "NAME=VALUE")]

@@ -10,6 +10,7 @@ use skiff_test_support::leftovers::Leftover;
 use tokio::task::JoinHandle;
 
 use crate::addons::Addons;
+use crate::addresses::Addresses;
 use crate::control::NODE_NAME;
 use crate::identity::Identity;
 use crate::inside::Scope;
@@ -40,6 +41,7 @@ pub(crate) struct Own {
     /// The node with Skiff and without pods that use it.
     baseline: Baseline,
     identity: Identity,
+    addresses: &'static Addresses,
     addons: Option<Addons>,
     scope: Scope,
 }
@@ -56,22 +58,27 @@ impl Own {
         kubernetes: &Path,
         tools: NodeTools,
         identity: Identity,
+        addresses: &'static Addresses,
         registry: &str,
         clients: &Clients,
     ) -> anyhow::Result<Self> {
-        node::network(&scope)?;
+        node::network(&scope, addresses)?;
         node::programs(&tools.containerd)?;
         let containerd = node::containerd(registry)?;
         let etcd = control::etcd(kubernetes, &scope.folder().join("etcd"));
-        let server = control::apiserver(kubernetes, &identity);
+        let server = control::apiserver(kubernetes, &identity, addresses);
         let mut others = vec![
             control::controller_manager(kubernetes, &identity),
             control::scheduler(kubernetes, &identity),
-            node::kubelet(&scope, kubernetes, &identity)?,
-            node::proxy(kubernetes, &identity),
+            node::kubelet(&scope, kubernetes, &identity, addresses)?,
+            node::proxy(kubernetes, &identity, addresses),
         ];
         if let Some(addons) = &tools.addons {
-            others.extend(addons.of_every_cluster(&identity, &scope.folder().join("addons"))?);
+            others.extend(addons.of_every_cluster(
+                &identity,
+                addresses,
+                &scope.folder().join("addons"),
+            )?);
         }
         let programs = Arc::default();
         let watch = tokio::spawn(keep_running(Arc::clone(&programs)));
@@ -82,6 +89,7 @@ impl Own {
             files: Files::default(),
             baseline: Baseline::default(),
             identity,
+            addresses,
             addons: tools.addons,
             scope,
         };
@@ -97,7 +105,7 @@ impl Own {
             own.add(line)?;
         }
         if own.addons.is_some() {
-            let text = addons::manifests().to_string();
+            let text = addons::manifests(addresses).to_string();
             clients.kubectl_with(&["apply", "-f", "-"], &text).await?;
         }
         own.ready("the node", async || {
@@ -196,16 +204,14 @@ impl Own {
         addons.context("the short version has no addons")
     }
 
-    /// Starts what only some clusters have, for as long as the case keeps it.
+    /// Starts what keeps NetworkPolicies, for as long as the case keeps it.
     ///
     /// # Errors
     ///
     /// When it cannot be started, or the run is the short one, which has none.
-    pub(crate) fn with_addon(
-        &self,
-        line: impl FnOnce(&Addons, &Identity) -> Line,
-    ) -> anyhow::Result<Program> {
-        Program::start(&self.scope, line(self.addons()?, &self.identity))
+    pub(crate) fn policy_keeper(&self) -> anyhow::Result<Program> {
+        let keeper = self.addons()?.policy_keeper(&self.identity, self.addresses);
+        Program::start(&self.scope, keeper)
     }
 
     /// The run all of it belongs to.

@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use skiff_test_support::http::{self, Protocol, Reply};
 
 use super::pods::address;
-use crate::addons::{Addons, forget_policies};
+use crate::addons::forget_policies;
 use crate::cases;
 use crate::harness::Case;
-use crate::identity::Identity;
 use crate::images::BUSYBOX;
 use crate::manifests::{pod, spec};
 use crate::space::{SOON, Space};
@@ -107,7 +106,7 @@ async fn does_what_it_says(
         }
         ("samples", sample) => {
             let pod = space.get(&["pod", sample]).await?;
-            answers(sample, format!("{}:80", address(&pod)).parse()?).await
+            answers(sample, address(&pod, 80)?).await
         }
         ("deployments", sample) => answers(sample, space.service(sample).await?).await,
         (_, workload) => works(&space, workload).await,
@@ -296,8 +295,7 @@ async fn is_reached_by_its_name(space: &Space) -> anyhow::Result<()> {
 async fn is_reached_by_its_clients_only(space: &Space) -> anyhow::Result<()> {
     const ASKS: &str = "while sleep 1; do \
         wget -q -O - http://network-policy/ 2> /dev/null || echo no answer; done";
-    let keeper = |addons: &Addons, identity: &Identity| addons.policy_keeper(identity);
-    let keeper = space.cluster().own()?.with_addon(keeper)?;
+    let keeper = space.cluster().own()?.policy_keeper()?;
     let asks = json!({ "name": "asks", "image": BUSYBOX, "command": ["sh", "-c", ASKS] });
     let mut client = pod("client", spec(None, std::slice::from_ref(&asks)));
     client["metadata"]["labels"]["network-policy/client"] = "true".into();

@@ -36,7 +36,7 @@ async fn asked(
     space.apply(&[pod("ending", spec)]).await?;
     space.wait_for("pod/ending", "condition=Ready").await?;
     let found = space.get(&["pod", "ending"]).await?;
-    let server = format!("http://{}:80", address(&found));
+    let server = format!("http://{}", address(&found, 80)?);
     let url = format!("{server}{path}");
     let pending = tokio::spawn(async move {
         let reply = http::get(&url).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -94,12 +94,12 @@ async fn apply_to_answer(space: &Space, name: &str, spec: &Value) -> anyhow::Res
     let answered = async {
         let address = loop {
             if let Some(address) = addresses().difference(&before).next() {
-                break address.clone();
+                break SocketAddr::new(*address, 80);
             }
             ensure!(began.elapsed() < SOON, "the pod gets no address");
             tokio::time::sleep(LOOK).await;
         };
-        http::get_until_ok(&format!("http://{address}:80/"), SOON).await?;
+        http::get_until_ok(&format!("http://{address}/"), SOON).await?;
         anyhow::Ok(began.elapsed().as_secs_f64())
     };
     let (applied, answered) = tokio::join!(space.apply(&objects), answered);
@@ -111,13 +111,13 @@ async fn apply_to_answer(space: &Space, name: &str, spec: &Value) -> anyhow::Res
 }
 
 /// The addresses that pods hold.
-fn addresses() -> BTreeSet<String> {
+fn addresses() -> BTreeSet<IpAddr> {
     let Ok(entries) = fs::read_dir(format!("{ADDRESSES}/pods")) else {
         return BTreeSet::new();
     };
     let names = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.parse::<Ipv4Addr>().is_ok().then_some(name)
+        // Beside them there is a lock and the last one given.
+        entry.file_name().to_str()?.parse().ok()
     });
     names.collect()
 }

@@ -98,7 +98,7 @@ pub(super) async fn a_new_pod_answers(space: &Space, name: &str) -> anyhow::Resu
     let object = format!("pod/{name}");
     space.wait_for(&object, "condition=Ready").await?;
     let found = space.get(&["pod", name]).await?;
-    let url = format!("http://{}:80/", address(&found));
+    let url = format!("http://{}/", address(&found, 80)?);
     assert_eq!(http::get(&url).await?.text(), "Hello from Wasm\n");
     space.kubectl(&["delete", &object]).await.map(drop)
 }

@@ -1,8 +1,8 @@
 //! Workloads that are as they should be.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use skiff_test_support::http;
 
@@ -25,21 +25,17 @@ pub(super) fn cases() -> Vec<Case> {
         a_pod_reaches_a_service_by_its_name,
         every_kind_of_image_is_pulled_and_served,
     ]);
-    // Not every cluster has both families of addresses.
-    let own = cases![a_service_of_ipv6_reaches_pods_that_set_no_address];
-    cases.extend(own.into_iter().map(Case::own));
     cases
 }
 
 /// Asks until an answer comes, prints it, and stays.
 const ASKS: &str = "until wget -q -O - http://localhost/; do sleep 1; done; sleep 3600";
 
-/// The address of a pod that has one.
-pub(super) fn address(pod: &Value) -> String {
-    pod["status"]["podIP"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+/// A port of a pod that has an address.
+pub(super) fn address(pod: &Value, port: u16) -> anyhow::Result<SocketAddr> {
+    let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+    let ip = ip.parse().with_context(|| format!("a pod is at `{ip}`"))?;
+    Ok(SocketAddr::new(ip, port))
 }
 
 async fn ask(url: &str) -> anyhow::Result<http::Reply> {
@@ -52,7 +48,7 @@ async fn a_pod_answers(space: Space) -> anyhow::Result<()> {
     space.apply(&[pod("hello", spec)]).await?;
     space.wait_for("pod/hello", "condition=Ready").await?;
     let pod = space.get(&["pod", "hello"]).await?;
-    let reply = ask(&format!("http://{}:80/", address(&pod))).await?;
+    let reply = ask(&format!("http://{}/", address(&pod, 80)?)).await?;
     assert_eq!(reply.text(), "Hello from Wasm\n");
     Ok(())
 }
@@ -84,35 +80,6 @@ async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
         Ok(Look::Yes(()))
     })
     .await
-}
-
-async fn a_service_of_ipv6_reaches_pods_that_set_no_address(space: Space) -> anyhow::Result<()> {
-    let image = space.guest("hello")?;
-    let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
-    let mut service = service("web");
-    service["spec"]["ipFamilies"] = json!(["IPv6"]);
-    space.apply(&[deployment("web", 2, spec), service]).await?;
-    space.rolled_out("deployment/web", SOON).await?;
-    let service = space.service("web").await?;
-    ensure!(service.is_ipv6(), "the Service is at {service}");
-    let mut urls = vec![format!("http://{service}/")];
-    for pod in space.list(&["pods", "-l", "app=web"]).await? {
-        let addresses = pod["status"]["podIPs"].as_array();
-        let addresses = addresses.into_iter().flatten();
-        let addresses: Vec<IpAddr> = addresses
-            .map(|address| address["ip"].as_str().unwrap_or_default().parse())
-            .collect::<Result<_, _>>()?;
-        ensure!(
-            addresses.len() == 2,
-            "a pod has the addresses {addresses:?}"
-        );
-        let addresses = addresses.into_iter();
-        urls.extend(addresses.map(|ip| format!("http://{}/", SocketAddr::new(ip, 80))));
-    }
-    for url in urls {
-        assert_eq!(ask(&url).await?.text(), "Hello from Wasm\n", "{url}");
-    }
-    Ok(())
 }
 
 async fn a_deployment_scales_from_one_to_twenty_and_back(space: Space) -> anyhow::Result<()> {
@@ -175,11 +142,8 @@ async fn an_init_container_runs_first_and_leaves_its_file(space: Space) -> anyho
     space.apply(&[pod("prepared", spec)]).await?;
     space.wait_for("pod/prepared", "condition=Ready").await?;
     let pod = space.get(&["pod", "prepared"]).await?;
-    let url = format!("http://{}/?path=/shared/file", address(&pod));
-    assert_eq!(
-        http::get(&url.replace("/?", ":80/?")).await?.text(),
-        "prepared"
-    );
+    let url = format!("http://{}/?path=/shared/file", address(&pod, 80)?);
+    assert_eq!(http::get(&url).await?.text(), "prepared");
     let finished = &pod["status"]["initContainerStatuses"][1]["state"]["terminated"]["finishedAt"];
     let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
     ensure!(
@@ -199,7 +163,7 @@ async fn a_sidecar_asks_a_wasm_container_over_localhost(space: Space) -> anyhow:
     space.apply(&[pod("mixed", spec)]).await?;
     space.wait_for("pod/mixed", "condition=Ready").await?;
     let found = space.get(&["pod", "mixed"]).await?;
-    let url = format!("http://{}:9090/", address(&found));
+    let url = format!("http://{}/", address(&found, 9090)?);
     assert_eq!(ask(&url).await?.text(), "native");
     wait_until("the application's answer in the log", SOON, || async {
         let log = space.kubectl(&["logs", "mixed", "-c", "asks"]).await?;
@@ -246,7 +210,7 @@ async fn a_configmap_and_a_secret_are_variables_and_files(space: Space) -> anyho
     }
     space.wait_for("pod/files", "condition=Ready").await?;
     let pod = space.get(&["pod", "files"]).await?;
-    let url = format!("http://{}:80/?path=/config/file", address(&pod));
+    let url = format!("http://{}/?path=/config/file", address(&pod, 80)?);
     assert_eq!(ask(&url).await?.text(), "of the map");
     Ok(())
 }
@@ -286,7 +250,7 @@ async fn every_kind_of_image_is_pulled_and_served(space: Space) -> anyhow::Resul
         let object = format!("pod/{kind}");
         space.wait_for(&object, "condition=Ready").await?;
         let found = space.get(&["pod", kind]).await?;
-        let reply = ask(&format!("http://{}:80/", address(&found))).await?;
+        let reply = ask(&format!("http://{}/", address(&found, 80)?)).await?;
         assert_eq!(reply.text(), "Hello from Wasm\n", "{kind}");
     }
     Ok(())

@@ -72,7 +72,7 @@ async fn past_its_memory_limit_it_is_shown_as_oom_killed(space: Space) -> anyhow
         .await?;
     space.wait_for("pod/hungry", "condition=Ready").await?;
     let found = space.get(&["pod", "hungry"]).await?;
-    let url = format!("http://{}:80", address(&found));
+    let url = format!("http://{}", address(&found, 80)?);
     assert_eq!(
         http::get(&format!("{url}/?mib=16")).await?.text(),
         "16 MiB\n"

@@ -36,7 +36,7 @@ async fn act(words: &[&str]) -> std::io::Result<ExitCode> {
 async fn serve(port: &str) -> std::io::Result<()> {
     // The first process of a namespace gets no signal that it does not handle.
     let mut told_to_end = signal(SignalKind::terminate())?;
-    let listener = TcpListener::bind(format!("0.0.0.0:{port}")).await?;
+    let listener = TcpListener::bind(format!("[::]:{port}")).await?;
     println!("serving at {port}");
     loop {
         tokio::select! {

@@ -1,0 +1,43 @@
+//! Where things are in a cluster of the run's own: all by IPv4, or all by IPv6.
+
+/// The addresses of one family.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    /// What Kubernetes calls the family.
+    pub(crate) family: &'static str,
+    /// The node, which is at its bridge.
+    pub(crate) node: &'static str,
+    /// The range of pods; the node is in it.
+    pub(crate) pods: &'static str,
+    /// The range of Services.
+    pub(crate) services: &'static str,
+    /// The Service that leads to the API server.
+    pub(crate) server: &'static str,
+    /// The Service that leads to the name server.
+    pub(crate) names: &'static str,
+    /// The range of everything there is.
+    pub(crate) all: &'static str,
+}
+
+/// What most clusters have.
+pub(crate) const V4: Addresses = Addresses {
+    family: "IPv4",
+    node: "10.88.0.1",
+    pods: "10.88.0.0/16",
+    services: "10.96.0.0/16",
+    server: "10.96.0.1",
+    names: "10.96.0.10",
+    all: "0.0.0.0/0",
+};
+
+/// What EKS has where it is told so.
+pub(crate) const V6: Addresses = Addresses {
+    family: "IPv6",
+    node: "fd00:10:88::1",
+    pods: "fd00:10:88::/64",
+    // The API server takes no larger range.
+    services: "fd00:10:96::/112",
+    server: "fd00:10:96::1",
+    names: "fd00:10:96::a",
+    all: "::/0",
+};
