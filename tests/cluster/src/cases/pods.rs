@@ -68,7 +68,8 @@ async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
     // kube-proxy may learn of one of them a moment later.
     wait_until("a request to each pod", SOON, || async {
         for _ in 0..REQUESTS {
-            assert_eq!(http::get(&url).await?.status, 200);
+            let reply = http::get(&url).await?;
+            assert_eq!(reply.status, 200, "{}", reply.text());
         }
         for pod in &pods {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
