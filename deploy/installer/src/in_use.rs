@@ -49,7 +49,8 @@ impl InUse {
         let Ok(located) = host.locate(&folder) else {
             return;
         };
-        let program = match fs::read_link(located.join("exe")) {
+        let link = located.join("exe");
+        let program = match fs::read_link(&link) {
             Ok(program) => program,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 // Its name may be read without the right to look into it.
@@ -61,19 +62,29 @@ impl InUse {
             Err(_) => return,
         };
         let text = program.to_string_lossy();
-        let path = Path::new(text.strip_suffix(DELETED).unwrap_or(&text));
-        if let Some(version) = version_of(path, home) {
-            self.versions.insert(version);
-        }
-        // In another mount namespace the same file may go by another path.
-        if let Ok(data) = fs::metadata(located.join("exe")) {
-            let same = files
-                .iter()
-                .find(|(_, file)| *file == (data.dev(), data.ino()));
-            self.versions
-                .extend(same.map(|(version, _)| version.clone()));
-        }
+        let deleted = text.strip_suffix(DELETED);
+        let version = match fs::metadata(&link) {
+            // A container may have a program of its own at any path: it is the file that
+            // counts, which in another mount namespace may go by another path, too.
+            Ok(data) if deleted.is_none() => {
+                let file = (data.dev(), data.ino());
+                let same = files.iter().find(|(_, known)| *known == file);
+                same.map(|(version, _)| version.clone())
+            }
+            _ if has_root_of(host, &located) => {
+                version_of(Path::new(deleted.unwrap_or(&text)), home)
+            }
+            _ => None,
+        };
+        self.versions.extend(version);
     }
+}
+
+/// Whether a process has the node's root folder, as far as can be told.
+fn has_root_of(host: &Host, process: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    let root = identity(&process.join("root"));
+    root.is_none() || root == identity(host.root())
 }
 
 fn may_be_ours(comm: &str) -> bool {
@@ -129,22 +140,28 @@ mod tests {
             fs::create_dir_all(&home).expect("made");
             fs::write(home.join("skiff"), version).expect("written");
         }
-        for (pid, target) in [
-            ("7", "/opt/skiff/1.0.0/skiff".to_owned()),
-            ("8", "/opt/skiff/1.1.0/skiff (deleted)".to_owned()),
-            ("9", "/usr/bin/containerd".to_owned()),
-        ] {
-            fs::create_dir_all(root.join("proc").join(pid)).expect("made");
-            symlink(target, root.join("proc").join(pid).join("exe")).expect("linked");
+        let program = |version: &str| root.join("opt/skiff").join(version).join("skiff");
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let processes = [
+            ("7", program("1.0.0"), root),
+            ("8", "/opt/skiff/1.1.0/skiff (deleted)".into(), root),
+            ("9", "/usr/bin/containerd".into(), root),
+            // A container, which has had a program of its own there.
+            (
+                "10",
+                "/opt/skiff/1.2.0/skiff (deleted)".into(),
+                elsewhere.path(),
+            ),
+        ];
+        for (pid, exe, its_root) in processes {
+            let process = root.join("proc").join(pid);
+            fs::create_dir_all(&process).expect("made");
+            symlink(exe, process.join("exe")).expect("linked");
+            symlink(its_root, process.join("root")).expect("linked");
         }
         let host = Host::new(root);
         let found = InUse::look(&host, "/opt/skiff");
         assert!(!found.is_free("1.0.0") && !found.is_free("1.1.0"));
         assert!(found.is_free("1.2.0"));
-        // The same file by another path.
-        let link = root.join("proc/9/exe");
-        fs::remove_file(&link).expect("removed");
-        symlink(root.join("opt/skiff/1.2.0/skiff"), &link).expect("linked");
-        assert!(!InUse::look(&host, "/opt/skiff").is_free("1.2.0"));
     }
 }

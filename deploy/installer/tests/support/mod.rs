@@ -83,7 +83,7 @@ impl TestNode {
     pub(crate) fn run(&self, pid: u32, program: &str) {
         let folder = self.path("/proc").join(pid.to_string());
         fs::create_dir_all(&folder).expect("made");
-        std::os::unix::fs::symlink(program, folder.join("exe")).expect("linked");
+        std::os::unix::fs::symlink(self.path(program), folder.join("exe")).expect("linked");
     }
 
     /// Ends it.
