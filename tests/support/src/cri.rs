@@ -93,14 +93,7 @@ impl Cri {
     /// Connects when first used. Pod logs go below `folder`, pods' cgroups
     /// below `cgroup`.
     pub(crate) fn connect(socket: &Path, folder: &Path, cgroup: &str) -> Self {
-        let socket = socket.to_owned();
-        let connector = service_fn(move |_: Uri| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        // The address is not used: the connector knows the socket.
-        let channel =
-            Endpoint::from_static("http://containerd").connect_with_connector_lazy(connector);
+        let channel = channel(socket);
         let (logs, cgroup) = (folder.join("pods"), cgroup.to_owned());
         Self {
             channel,
@@ -290,4 +283,40 @@ impl Cri {
             ..Default::default()
         }
     }
+}
+
+/// Takes the container events that containerd keeps for five minutes while nobody asks
+/// for them. To be used while no container comes or goes: a second without an event
+/// ends it.
+///
+/// # Errors
+///
+/// When containerd refuses, or ends the stream.
+pub async fn take_events(socket: &Path) -> Result<(), CriError> {
+    const CALL: &str = "GetContainerEvents";
+    const QUIET: Duration = Duration::from_secs(1);
+    let mut runtime = RuntimeServiceClient::new(channel(socket));
+    // The answer begins with the first event.
+    let asking = runtime.get_container_events(api::GetEventsRequest {});
+    let Ok(answer) = tokio::time::timeout(QUIET, asking).await else {
+        return Ok(());
+    };
+    let mut events = answer.map_err(CriError::refused(CALL))?.into_inner();
+    while let Ok(event) = tokio::time::timeout(QUIET, events.message()).await {
+        let part = "further event";
+        let end = CriError::Incomplete { call: CALL, part };
+        event.map_err(CriError::refused(CALL))?.ok_or(end)?;
+    }
+    Ok(())
+}
+
+/// A connection that is made when it is first used.
+fn channel(socket: &Path) -> Channel {
+    let socket = socket.to_owned();
+    let connector = service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    // The address is not used: the connector knows the socket.
+    Endpoint::from_static("http://containerd").connect_with_connector_lazy(connector)
 }
