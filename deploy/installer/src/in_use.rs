@@ -63,11 +63,10 @@ impl InUse {
         };
         let text = program.to_string_lossy();
         let deleted = text.strip_suffix(DELETED);
-        let version = match fs::metadata(&link) {
+        let version = match identity(&link) {
             // A container may have a program of its own at any path: it is the file that
             // counts, which in another mount namespace may go by another path, too.
-            Ok(data) if deleted.is_none() => {
-                let file = (data.dev(), data.ino());
+            Some(file) if deleted.is_none() => {
                 let same = files.iter().find(|(_, known)| *known == file);
                 same.map(|(version, _)| version.clone())
             }
@@ -82,9 +81,14 @@ impl InUse {
 
 /// Whether a process has the node's root folder, as far as can be told.
 fn has_root_of(host: &Host, process: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let root = identity(&process.join("root"));
     root.is_none() || root == identity(host.root())
+}
+
+/// What a file or folder is, whatever its path; `None` where it cannot be told.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let data = fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino()))
 }
 
 fn may_be_ours(comm: &str) -> bool {
@@ -98,16 +102,13 @@ fn version_of(program: &Path, home: &str) -> Option<String> {
 }
 
 fn files_of_versions(host: &Host, home: &str) -> Vec<(String, (u64, u64))> {
-    let identity = |version: String| {
-        let program = host
-            .locate(&PathBuf::from(home).join(&version).join(PROGRAM))
-            .ok()?;
-        let data = fs::metadata(program).ok()?;
-        Some((version, (data.dev(), data.ino())))
+    let program = |version: String| {
+        let path = PathBuf::from(home).join(&version).join(PROGRAM);
+        Some((version, identity(&host.locate(&path).ok()?)?))
     };
     versions(host, home)
         .into_iter()
-        .filter_map(identity)
+        .filter_map(program)
         .collect()
 }
 

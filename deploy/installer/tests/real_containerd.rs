@@ -49,7 +49,7 @@ fn within() -> anyhow::Result<()> {
         layer_over(folder, &run)?;
     }
     let runtime = Runtime::new()?;
-    let _container = Container::start(&run)?;
+    let _container = container(&run)?;
     for (version, programs) in programs {
         let number = version.number();
         let machine = Machine::new(&run, version, &programs, runtime.handle())?;
@@ -135,37 +135,25 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
 }
 
 /// What a container is to the installer: a process with folders of its own, in which
-/// there is another program where the node's Skiff has its own.
-struct Container(Child);
-
-impl Container {
-    fn start(run: &Run) -> anyhow::Result<Self> {
-        const PROGRAM: &str = "/opt/skiff/0.9.0/skiff";
-        let script = format!(
-            "mount -t tmpfs container /opt && mkdir -p /opt/skiff/0.9.0 && \
-             cp /bin/sh {PROGRAM} && exec {PROGRAM} -c 'read end'"
-        );
-        let process = Command::new("unshare")
-            .args(["--mount", "sh", "-ec", &script])
-            .stdin(Stdio::piped())
-            .spawn();
-        let container = Self(process.context("unshare")?);
-        let id = container.0.id();
-        run.cgroups().adopt("container", id)?;
-        let end = Instant::now() + Duration::from_secs(10);
-        while fs::read_link(format!("/proc/{id}/exe"))? != Path::new(PROGRAM) {
-            ensure!(Instant::now() < end, "the container does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(container)
+/// there is another program where the node's Skiff has its own. It ends when it is dropped.
+fn container(run: &Run) -> anyhow::Result<Child> {
+    const PROGRAM: &str = "/opt/skiff/0.9.0/skiff";
+    let script = format!(
+        "mount -t tmpfs container /opt && mkdir -p /opt/skiff/0.9.0 && \
+         cp /bin/sh {PROGRAM} && exec {PROGRAM} -c 'read end'"
+    );
+    let process = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", &script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("unshare")?;
+    run.cgroups().adopt("container", process.id())?;
+    let end = Instant::now() + Duration::from_secs(10);
+    while fs::read_link(format!("/proc/{}/exe", process.id()))? != Path::new(PROGRAM) {
+        ensure!(Instant::now() < end, "the container does not start");
+        std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+    Ok(process)
 }
 
 /// Puts a layer over a folder: reads go through, writes stay in the run's folder.
