@@ -23,8 +23,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub enum RetireError {
     /// Pods would lose their runtime.
     #[error(
-        "{} still use the runtime: {}; delete them first, or force it (--force) \
-         and they keep running until they are deleted", count(*number), named.join(", ")
+        "{} still use the runtime: {}; delete them first, or force it (--force, in the chart \
+         uninstall.force) and they keep running until they are deleted", count(*number), named.join(", ")
     )]
     InUse {
         /// How many.

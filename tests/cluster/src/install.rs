@@ -66,16 +66,15 @@ impl Cluster {
         Err(error.context(format!("of the installer is told:\n{told}")))
     }
 
-    /// Upgrades to another version's installer.
+    /// Upgrades with one value changed, as with the `image.tag=…` of another version.
     ///
     /// # Errors
     ///
-    /// When Helm fails or, where it is to `wait`, the version does not become
-    /// ready.
-    pub(crate) async fn helm_upgrade(&self, version: &str, wait: bool) -> anyhow::Result<()> {
-        let tag = format!("--set=image.tag={version}");
+    /// When Helm fails or, where it is to `wait`, the node does not become ready.
+    pub(crate) async fn helm_upgrade(&self, value: &str, wait: bool) -> anyhow::Result<()> {
+        let value = format!("--set={value}");
         let mut args = vec!["upgrade", "skiff", CHART, "--namespace", NAMESPACE];
-        args.extend(["--reuse-values", tag.as_str(), "--timeout=5m"]);
+        args.extend(["--reuse-values", value.as_str(), "--timeout=5m"]);
         if !wait {
             return self.clients().helm(&args).await.map(drop);
         }
@@ -96,6 +95,23 @@ impl Cluster {
             .helm(&[&args[..], &wait].concat())
             .await
             .map(drop)
+    }
+
+    /// Makes a release whole again whose uninstall was refused: Helm upgrades none that
+    /// it takes for half uninstalled.
+    ///
+    /// # Errors
+    ///
+    /// When Helm fails.
+    pub(crate) async fn helm_take_up(&self) -> anyhow::Result<()> {
+        let there = ["--namespace", NAMESPACE];
+        let args = ["history", "skiff", "--max=1", "--output=json"];
+        let history = self.clients().helm(&[&args[..], &there].concat()).await?;
+        let history: serde_json::Value = serde_json::from_str(&history)?;
+        let revision = history[0]["revision"].to_string();
+        let args = ["rollback", "skiff", &revision, "--wait", "--timeout=3m"];
+        let args = [&args[..], &there].concat();
+        self.clients().helm(&args).await.map(drop)
     }
 
     /// Takes it off if it is there, for the end of a run.

@@ -2,6 +2,7 @@
 //! takes it off. These cases come last, in this order.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -33,6 +34,8 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     cases.extend(of_the_node.into_iter().map(Case::own));
     cases.extend(cases![uninstall_is_refused_while_pods_use_the_runtime]);
+    let forced = cases![a_forced_uninstall_leaves_running_pods_their_program];
+    cases.extend(forced.into_iter().map(Case::own));
     let last = cases![uninstall_leaves_the_files_of_the_node_as_they_were];
     cases.extend(last.into_iter().map(|case| case.short().own()));
     let after = cases![a_node_that_was_set_up_by_hand_runs_applications];
@@ -114,7 +117,8 @@ async fn an_upgrade_under_load_loses_no_request(space: Space) -> anyhow::Result<
     http::get_until_ok(&format!("http://{address}/"), SOON).await?;
     let load = Load::steady(address, "/");
     let upgraded = async {
-        space.cluster().helm_upgrade(NEXT, true).await?;
+        let next = format!("image.tag={NEXT}");
+        space.cluster().helm_upgrade(&next, true).await?;
         let version = labelled(&space).await?;
         ensure!(version == NEXT, "the node is labelled {version}");
         // Pods of before go on; these are of the new version.
@@ -134,7 +138,8 @@ async fn a_broken_version_leaves_the_one_before_in_use(space: Space) -> anyhow::
     const TOLD_WITHIN: Duration = Duration::from_secs(180);
     let before = labelled(&space).await?;
     let cluster = space.cluster();
-    cluster.helm_upgrade(BROKEN, false).await?;
+    let broken = format!("image.tag={BROKEN}");
+    cluster.helm_upgrade(&broken, false).await?;
     let looks = "involvedObject.kind=Node,reason=SkiffNotReady";
     let reason = wait_until("an event on the node", TOLD_WITHIN, || async {
         let args = ["get", "events", "-n", "default", "--field-selector", looks];
@@ -174,6 +179,32 @@ async fn uninstall_is_refused_while_pods_use_the_runtime(space: Space) -> anyhow
     let name = format!("{}/user", space.name());
     ensure!(log.contains(&name), "{name} is not named: {log}");
     a_new_pod_answers(&space, "still").await
+}
+
+/// Skiff is back afterwards; what was kept is for the next uninstall.
+async fn a_forced_uninstall_leaves_running_pods_their_program(space: Space) -> anyhow::Result<()> {
+    let image = space.guest("hello")?;
+    let running = spec(Some(SKIFF), &[wasm("app", &image)]);
+    space.apply(&[pod("user", running)]).await?;
+    space.wait_for("pod/user", "condition=Ready").await?;
+    let found = space.get(&["pod", "user"]).await?;
+    let url = format!("http://{}/", address(&found, 80)?);
+    let version = labelled(&space).await?;
+    let cluster = space.cluster();
+    let refused = cluster.helm_uninstall().await;
+    ensure!(refused.is_err(), "it is gone although a pod uses it");
+    cluster.helm_take_up().await?;
+    cluster.helm_upgrade("uninstall.force=true", true).await?;
+    cluster.helm_uninstall().await?;
+    let node = space.get(&["node", NODE_NAME]).await?;
+    let kept = &node["metadata"]["annotations"]["skiff.dev/kept"];
+    ensure!(*kept == "true", "{}", node["metadata"]);
+    ensure!(labelled(&space).await? == version, "{}", node["metadata"]);
+    let program = Path::new("/opt/skiff").join(version).join("skiff");
+    ensure!(program.exists(), "{} is gone", program.display());
+    assert_eq!(http::get(&url).await?.text(), "Hello from Wasm\n");
+    space.kubectl(&["delete", "pod/user"]).await?;
+    cluster.install().await
 }
 
 async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> anyhow::Result<()> {
