@@ -82,6 +82,13 @@ pub fn main() -> ProcessCode {
     }
 }
 
+/// Says what is no mistake, and perhaps not what was meant.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("skiff: warning: {warning}");
+    }
+}
+
 /// Prints an answer. A reader who has read enough and went, as `head` does, is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

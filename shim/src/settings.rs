@@ -183,11 +183,18 @@ pub fn environment(name: &str) -> Option<String> {
 /// The variables of this process's environment that are Unicode and neither set us
 /// up nor carry values of application variables.
 pub fn program_environment() -> Vec<(String, String)> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    for_programs(variables)
+}
+
+/// Those of some variables that are for a program, and not for us.
+pub fn for_programs(
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
     let ours = |name: &str| name.starts_with("SKIFF_") || name.starts_with("SPIN_");
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !ours(name))
-        .collect()
+    let variables = variables.into_iter();
+    variables.filter(|(name, _)| !ours(name)).collect()
 }
 
 /// A variable that looks like a setting and is none.

@@ -1,6 +1,139 @@
-//! What the README says about settings is what the program knows.
+//! What the README and the pages of `docs/` say is what the program does: the table of
+//! settings, and every command line that it or `make` is to take, run as it stands. The
+//! pods and a node's commands are run by the suite, what a cluster is told is looked at
+//! by the tests of `deploy/`.
 
-use std::path::Path;
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use support::{guest, root};
+
+/// Programs that only other tests, or only a cluster, can run.
+const ELSEWHERE: [&str; 5] = ["helm", "kubectl", "./skiff-installer", "install", "ln"];
+
+/// The README and every page of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md")];
+    for entry in fs::read_dir(root().join("docs")).into_iter().flatten() {
+        pages.push(entry.unwrap().path());
+    }
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    pages
+}
+
+/// The commands in a page's blocks of shell, without what is said about them.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1);
+    let blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0.replace("\\\n", " ")));
+    let lines: Vec<String> = blocks
+        .flat_map(|b| b.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let command = |line: &String| {
+        line.split(" #")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    lines
+        .iter()
+        .map(command)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// A folder with what the commands name: a manifest, a component and a layout.
+fn place() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "spin_manifest_version = 2\n[application]\nname = \"hello\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"hello\"\n[component.hello]\nsource = \"app.wasm\"\n";
+    fs::write(folder.path().join("spin.toml"), manifest).unwrap();
+    fs::copy(guest("hello"), folder.path().join("app.wasm")).unwrap();
+    let pushed = shell("skiff push --to-layout LAYOUT", folder.path())
+        .wait()
+        .unwrap();
+    assert!(pushed.success());
+    folder
+}
+
+/// Starts a line as a shell would, with our own program found by its name.
+fn shell(line: &str, folder: &Path) -> Child {
+    let program = Path::new(env!("CARGO_BIN_EXE_skiff"));
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let own = program.parent().unwrap().to_owned();
+    let path = std::env::join_paths([own].into_iter().chain(std::env::split_paths(&inherited)));
+    Command::new("sh")
+        .args(["-c", &format!("exec {line}")])
+        .current_dir(folder)
+        .env("PATH", path.unwrap())
+        .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
+        .env("SKIFF_CACHE_DIR", root().join("target/test-cache"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn every_command_is_run_as_it_stands() {
+    let folder = place();
+    let (mut ran, mut unknown) = (0, Vec::new());
+    for page in pages() {
+        let is_readme = page.ends_with("README.md");
+        for line in commands(&fs::read_to_string(&page).unwrap()) {
+            match line.split(' ').next().unwrap_or_default() {
+                "skiff" => {
+                    skiff_does(&line, folder.path());
+                    ran += 1;
+                }
+                "make" => {
+                    let target = line.trim_start_matches("make ");
+                    let known = Command::new("make")
+                        .args(["--dry-run", target])
+                        .current_dir(root())
+                        .output()
+                        .unwrap();
+                    assert!(
+                        known.status.success(),
+                        "{}: {line}: {known:?}",
+                        page.display()
+                    );
+                    ran += 1;
+                }
+                program if ELSEWHERE.contains(&program) => {}
+                // Pages for authors call their toolchains, which tests of their own do.
+                _ if is_readme => unknown.push(line),
+                _ => {}
+            }
+        }
+    }
+    assert!(ran > 5, "only {ran} commands were found");
+    assert!(unknown.is_empty(), "no test runs {unknown:?}");
+}
+
+/// Runs one of our own commands to its end, or until it serves.
+#[track_caller]
+fn skiff_does(line: &str, folder: &Path) {
+    let mut child = shell(line, folder);
+    if line.starts_with("skiff run") {
+        let mut first = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        // SAFETY: the child has not been waited for, so the number is still its own.
+        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        assert!(
+            first.starts_with("Serving http://127.0.0.1:"),
+            "{line}: {first:?}"
+        );
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+}
 
 #[test]
 fn the_readme_has_the_table_of_settings() {

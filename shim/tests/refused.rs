@@ -32,7 +32,7 @@ fn an_import_that_nobody_offers_names_it_and_the_component() {
         Skiff::component("unknown-import"),
         65,
         &[
-            "http-trigger1-component",
+            "unknown-import.wasm`",
             "nowhere:land/teapot@1.2.3",
             "which no host offers",
         ],
@@ -105,6 +105,18 @@ fn what_is_not_wasm_is_refused() {
     refused(Skiff::of(&path), 65, &["app.wasm"]);
     std::fs::write(&path, b"\x7fELF\x02\x01\x01\0").unwrap();
     refused(Skiff::of(&path), 65, &["precompiled"]);
+}
+
+#[test]
+fn a_file_that_makes_no_component_is_told_by_the_name_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.wasm");
+    // A core module without anything in it.
+    std::fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
+    let named = format!("`{}`", path.display());
+    refused(Skiff::of(&path), 65, &[&named]);
+    let ended = Skiff::of(&path).end();
+    assert!(!ended.stderr.contains("http-trigger1"), "{}", ended.stderr);
 }
 
 #[test]

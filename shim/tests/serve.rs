@@ -125,9 +125,7 @@ fn a_trap_is_500_and_a_log_line_and_hurts_nobody_else() {
     let ended = skiff.stop();
     assert_eq!(ended.status.code(), Some(0));
     assert!(
-        ended
-            .stderr
-            .contains("component_id=\"http-trigger1-component\""),
+        ended.stderr.contains("guests/trap.wasm\""),
         "{}",
         ended.stderr
     );

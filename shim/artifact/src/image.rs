@@ -1,7 +1,7 @@
 //! What kind of image a manifest describes.
 
 use crate::blobs::read_whole;
-use crate::oci::{SCHEMA_VERSION, media};
+use crate::oci::{ImageConfig, SCHEMA_VERSION, media};
 use crate::{BlobError, Blobs, Descriptor, Digest, Limits, Manifest};
 
 /// The media types of layers that only WebAssembly artifacts have.
@@ -144,6 +144,24 @@ impl Image {
             config,
             kind,
         })
+    }
+}
+
+impl Image {
+    /// The variables that the image's program starts with. Artifacts whose configuration
+    /// is no image's have none.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.execution(ImageConfig::environment)
+    }
+
+    /// The image's entrypoint with its arguments; empty where it has none.
+    pub fn command(&self) -> Vec<String> {
+        self.execution(ImageConfig::command)
+    }
+
+    fn execution<T: Default>(&self, read: impl Fn(&ImageConfig) -> T) -> T {
+        let config = serde_json::from_slice(&self.config);
+        config.map(|config| read(&config)).unwrap_or_default()
     }
 }
 

@@ -42,6 +42,6 @@ pub use oci::{Descriptor, Index, Manifest, Platform, media};
 pub use paths::PathError;
 pub use prepared::files::FilesError;
 pub use prepared::{
-    BuildError, Mount, PrepareError, Prepared, PreparedComponent, PreparedDependency,
+    BuildError, Mistakes, Mount, PrepareError, Prepared, PreparedComponent, PreparedDependency,
 };
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -70,7 +70,26 @@ impl Descriptor {
             annotations: BTreeMap::new(),
         }
     }
+
+    /// What people call the blob: the file it was made of where its title tells that
+    /// (`oras push` and others write it), else its digest.
+    pub(crate) fn name(&self) -> String {
+        /// No file's name is longer, and none that helps a reader has control characters.
+        const MAX_NAME: usize = 255;
+
+        let title = self.annotations.get(TITLE);
+        let title = title.and_then(|title| title.rsplit('/').next());
+        let title = title.filter(|title| {
+            let is_name = !matches!(*title, "" | "." | "..");
+            let is_plain = !title.contains(|c: char| c == '\\' || c.is_control());
+            is_name && is_plain && title.len() <= MAX_NAME
+        });
+        title.map_or_else(|| self.digest.to_string(), str::to_owned)
+    }
 }
+
+/// The annotation of a layer that is one file, with its name.
+const TITLE: &str = "org.opencontainers.image.title";
 
 /// Which machine an image is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +154,10 @@ pub(crate) struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cmd: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) env: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) working_dir: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) labels: Option<BTreeMap<String, String>>,
 }
 
@@ -146,5 +169,42 @@ impl ImageConfig {
         };
         let parts = [&config.entrypoint, &config.cmd];
         parts.into_iter().flatten().flatten().cloned().collect()
+    }
+
+    /// Where its program starts.
+    pub(crate) fn working_dir(&self) -> &str {
+        let config = self.config.as_ref();
+        let folder = config.and_then(|config| config.working_dir.as_deref());
+        folder.filter(|folder| !folder.is_empty()).unwrap_or("/")
+    }
+
+    /// The variables its program starts with.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let config = self.config.as_ref();
+        let variables = config.and_then(|config| config.env.as_ref());
+        let pairs = variables.into_iter().flatten();
+        pairs
+            .filter_map(|variable| variable.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_called_by_its_title_or_by_its_digest() {
+        let mut layer = Descriptor::of(media::WASM, b"x");
+        assert_eq!(layer.name(), layer.digest.to_string());
+        let mut titled = |title: &str| {
+            layer.annotations.insert(TITLE.to_owned(), title.to_owned());
+            layer.name()
+        };
+        assert_eq!(titled("build/hello.wasm"), "hello.wasm");
+        for no_name in ["", "a/", "..", "two\nlines", &"x".repeat(300)] {
+            assert!(titled(no_name).starts_with("sha256:"), "{no_name:?}");
+        }
     }
 }

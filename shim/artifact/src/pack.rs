@@ -12,7 +12,7 @@ pub use layout::{Blob, Writer};
 
 use crate::Descriptor;
 use crate::oci::media;
-use crate::prepared::files::FilesError;
+use crate::prepared::lines;
 use crate::{BuildError, PrepareError};
 
 /// Registries accept at most 500 layers (the lowest known limit is that of Amazon's);
@@ -52,6 +52,8 @@ pub struct Packed {
     pub layers: usize,
     /// Whether files are in archive layers.
     pub archive: bool,
+    /// What is no mistake, and perhaps not what the author meant.
+    pub warnings: Vec<String>,
 }
 
 /// Why an artifact cannot be made. Nothing of it is left behind.
@@ -60,12 +62,9 @@ pub enum PackError {
     /// The application has mistakes.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// Its files cannot be collected.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// A component cannot be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
+    /// Components that cannot be built.
+    #[error("{}", lines(.0).join("\n"))]
+    Build(Vec<BuildError>),
     /// Something is where the layout should be.
     #[error("`{}` exists already and is not empty", path.display())]
     Exists {
@@ -140,5 +139,6 @@ pub fn to_layout(source: &Path, layout: &Path, options: &Options) -> Result<Pack
         manifest,
         layers,
         archive: artifact.archive,
+        warnings: artifact.warnings,
     })
 }

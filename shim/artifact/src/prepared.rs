@@ -16,7 +16,8 @@ use skiff_manifest::{Application, Component, ContentRef, Dependency, DependencyS
 use crate::Digest;
 use crate::digest::Hasher;
 
-pub use error::{BuildError, PrepareError};
+pub(crate) use error::lines;
+pub use error::{BuildError, Mistakes, PrepareError};
 
 /// An application, and where everything it is made of can be read.
 ///
@@ -32,6 +33,8 @@ pub struct Prepared {
     /// The command line of a component that is run by name (a plain image whose
     /// entrypoint names it, or a single file): its arguments as a `wasi:cli` program.
     pub command: Option<Vec<String>>,
+    /// What is no mistake, and perhaps not what the author meant.
+    pub warnings: Vec<String>,
 }
 
 /// A component's binaries and folders.
@@ -163,7 +166,14 @@ trait Source {
     ) -> Result<(PathBuf, Digest), PrepareError>;
 
     /// The folders of a component.
-    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError>;
+    fn mounts(&self, component: &Component) -> Result<Mounted, Vec<PrepareError>>;
+}
+
+/// What became of a component's `files`.
+#[derive(Default)]
+struct Mounted {
+    mounts: Vec<Mount>,
+    warnings: Vec<String>,
 }
 
 /// What content is for, to tell in errors.
@@ -177,38 +187,74 @@ fn prepare(
     source: &impl Source,
     command: Option<Vec<String>>,
 ) -> Result<Prepared, PrepareError> {
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
     let mut components = Vec::with_capacity(application.components.len());
     for component in &application.components {
-        if !component.trigger_dependencies.values().all(Vec::is_empty) {
-            return Err(PrepareError::Middleware {
-                component: component.id.clone(),
-            });
+        match prepare_component(&application, source, component) {
+            Ok((component, of_component)) => {
+                components.push(component);
+                warnings.extend(of_component);
+            }
+            Err(of_component) => faults.extend(of_component),
         }
-        let (wasm, digest) = find(source, component, "source", &component.source)?;
-        let mut dependencies = Vec::with_capacity(component.dependencies.len());
-        for (name, dependency) in &component.dependencies {
-            let (wasm, digest) = locate(&application, source, component, name, dependency)?;
-            dependencies.push(PreparedDependency {
-                name: name.clone(),
-                wasm,
-                digest,
-                export: dependency.export.clone(),
-                inherit: dependency.inherit.clone(),
-            });
-        }
-        components.push(PreparedComponent {
-            id: component.id.clone(),
-            wasm,
-            digest,
-            dependencies,
-            mounts: source.mounts(component)?,
-        });
     }
-    Ok(Prepared {
+    let prepared = Prepared {
         application,
         components,
         command,
-    })
+        warnings,
+    };
+    match faults.is_empty() {
+        true => Ok(prepared),
+        false => Err(PrepareError::Components(Box::new(Mistakes {
+            faults,
+            rest: prepared,
+        }))),
+    }
+}
+
+/// A component with the warnings about it, or all that is wrong with it.
+fn prepare_component(
+    application: &Application,
+    source: &impl Source,
+    component: &Component,
+) -> Result<(PreparedComponent, Vec<String>), Vec<PrepareError>> {
+    let mut faults = Vec::new();
+    if !component.trigger_dependencies.values().all(Vec::is_empty) {
+        faults.push(PrepareError::Middleware {
+            component: component.id.clone(),
+        });
+    }
+    let mut note = |found: Result<_, PrepareError>| found.map_err(|fault| faults.push(fault)).ok();
+    let own = note(find(source, component, "source", &component.source));
+    let mut dependencies = Vec::with_capacity(component.dependencies.len());
+    for (name, dependency) in &component.dependencies {
+        let located = note(locate(application, source, component, name, dependency));
+        dependencies.extend(located.map(|(wasm, digest)| PreparedDependency {
+            name: name.clone(),
+            wasm,
+            digest,
+            export: dependency.export.clone(),
+            inherit: dependency.inherit.clone(),
+        }));
+    }
+    let Mounted { mounts, warnings } = source.mounts(component).unwrap_or_else(|of_files| {
+        faults.extend(of_files);
+        Mounted::default()
+    });
+    match own {
+        Some((wasm, digest)) if faults.is_empty() => Ok((
+            PreparedComponent {
+                id: component.id.clone(),
+                wasm,
+                digest,
+                dependencies,
+                mounts,
+            },
+            warnings,
+        )),
+        _ => Err(faults),
+    }
 }
 
 fn locate(

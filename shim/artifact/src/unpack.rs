@@ -140,7 +140,8 @@ impl Unpacker<'_> {
                     digest: Some(layer.digest.to_string()),
                     ..ContentRef::default()
                 };
-                let application = Application::single_component(&layer.digest.hex(), source);
+                let application =
+                    Application::single_component(&layer.digest.hex(), &layer.name(), source);
                 self.write(APPLICATION_FILE, &lock::write(&application))
             }
             Kind::RootFs => self.root_file_system(),

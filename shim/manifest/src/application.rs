@@ -9,17 +9,17 @@ use crate::model::{
 };
 
 impl Application {
-    /// The application that a single WebAssembly file stands for: `component` on
-    /// every route, granted nothing. `file_stem` becomes its name.
-    pub fn single_component(file_stem: &str, source: ContentRef) -> Self {
-        let id = "http-trigger1-component";
+    /// The application that a single WebAssembly file stands for: one component on
+    /// every route, granted nothing. `id` is what the file was called by whoever
+    /// named it, so that messages about the component name what that person knows.
+    pub fn single_component(name: &str, id: &str, source: ContentRef) -> Self {
         let http = HttpTrigger {
             route: HttpRoute::Path("/...".into()),
             target: HttpTarget::Component(id.into()),
             executor: HttpExecutor::Http,
         };
         Application {
-            name: file_stem.to_owned(),
+            name: name.to_owned(),
             version: String::new(),
             description: String::new(),
             authors: Vec::new(),

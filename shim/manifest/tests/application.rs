@@ -72,7 +72,7 @@ fn a_single_file_answers_on_every_route_and_is_granted_nothing() {
         source: Some("hello.wasm".into()),
         ..ContentRef::default()
     };
-    let application = Application::single_component("hello", source.clone());
+    let application = Application::single_component("hello", "hello.wasm", source.clone());
     assert_eq!(application.name, "hello");
     let [trigger] = &application.triggers[..] else {
         panic!("one trigger")
@@ -82,13 +82,8 @@ fn a_single_file_answers_on_every_route_and_is_granted_nothing() {
         panic!("an HTTP trigger")
     };
     assert_eq!(http.route, HttpRoute::Path("/...".into()));
-    assert_eq!(
-        http.target,
-        HttpTarget::Component("http-trigger1-component".into())
-    );
-    let component = application
-        .component("http-trigger1-component")
-        .expect("the component");
+    assert_eq!(http.target, HttpTarget::Component("hello.wasm".into()));
+    let component = application.component("hello.wasm").expect("the component");
     assert_eq!(component.source, source);
     assert!(component.allowed_outbound_hosts.is_empty());
     let read = lock::read(&lock::write(&application), "spin.json");

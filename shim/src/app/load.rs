@@ -270,7 +270,10 @@ fn grants(
             } else {
                 Vec::new()
             },
-            environment: environment.chain(extras.environment.clone()).collect(),
+            // What a person sets wins over what an image or a manifest sets.
+            environment: Vec::from_iter(BTreeMap::from_iter(
+                environment.chain(extras.environment.clone()),
+            )),
             mounts: own.chain(extras.volumes.clone()).collect(),
             variables: Variables::new(
                 &component.id,

@@ -21,7 +21,8 @@ impl Inspect {
             .prefix("skiff-inspect-")
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let prepared = super::run::open(&self.application, scratch.path())?;
+        let prepared = super::run::open(&self.application, scratch.path())?.prepared;
+        super::warn(&prepared.warnings);
         super::print(&describe(&prepared)?)
     }
 }

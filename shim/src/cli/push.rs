@@ -40,6 +40,7 @@ impl Push {
             created: self.created,
         };
         let packed = to_layout(&self.application, &self.to_layout, &options)?;
+        super::warn(&packed.warnings);
         super::print(&format!("{}\n", packed.manifest.digest))
     }
 }

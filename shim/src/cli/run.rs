@@ -1,16 +1,16 @@
 //! `skiff run`: the same engine and trigger as in a pod, without containerd and
 //! without root.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::geteuid;
-use skiff_artifact::{Image, Layout, Limits, Prepared, unpack};
+use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, unpack};
 
 use crate::app::{self, App, Extras, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
@@ -61,9 +61,16 @@ impl Run {
             .prefix("skiff-run-")
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let prepared = open(&self.application, scratch.path())?;
+        let Opened {
+            prepared,
+            command,
+            environment,
+            bare,
+        } = open(&self.application, scratch.path())?;
+        super::warn(&prepared.warnings);
         let mut values = settings::variable_values(
-            settings::environment,
+            // What the image sets, a person can set otherwise.
+            |name| settings::environment(name).or_else(|| environment.get(name).cloned()),
             prepared.application.variables.keys().map(AsRef::as_ref),
         );
         for (name, value) in self.variable {
@@ -80,11 +87,13 @@ impl Run {
         let cache = cache_folder()?;
         let request = app::request(&prepared, &settings, &values, &cache)?;
         let codes = app::compile_apart(&request)?;
-        let command = prepared.command.clone();
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
+        // As in a pod: without a manifest a component is a program like any other.
+        let environment = bare.then(|| settings::for_programs(environment));
+        let environment = environment.into_iter().flatten().chain(self.env);
         let extras = Extras {
             values,
-            environment: self.env,
+            environment: environment.collect(),
             arguments: command.into_iter().chain(self.arguments).collect(),
             quiet: self.quiet,
             ..Extras::default()
@@ -107,29 +116,76 @@ fn print_routes(serving: &Serving) {
     let Some(address) = serving.address else {
         return;
     };
-    let mut text = format!("Serving http://{address}\n");
-    for (route, by) in &serving.routes {
-        text += &format!("  {by}: http://{address}{}\n", url_path(route));
-    }
+    let text = routes_text(address, &serving.routes);
     if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
         tracing::warn!(%error, "Cannot print the routes");
     }
 }
 
-/// A route as the path of a URL, with its wildcard told in words.
+/// A line for the server and one for each route, with URLs that can be opened.
+fn routes_text(listen: SocketAddr, routes: &[(String, String)]) -> String {
+    let address = reachable(listen);
+    let mut text = format!("Serving http://{address}");
+    if address != listen {
+        text += &format!(" (and on every other address of this machine: {listen})");
+    }
+    text.push('\n');
+    for (route, by) in routes {
+        text += &format!("  {by}: http://{address}{}\n", url_path(route));
+    }
+    text
+}
+
+/// Where a client on this machine finds what listens there: "every address" is none
+/// that can be opened.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// A route as the path of a URL, with its wildcard told in words. Routes may be
+/// written without the slash that every path has.
 fn url_path(route: &str) -> String {
+    let slash = if route.starts_with('/') { "" } else { "/" };
+    let route = format!("{slash}{route}");
     match route
         .strip_suffix("/...")
         .or_else(|| route.strip_suffix("/*"))
     {
-        Some(prefix) => format!("{prefix} (and everything below)"),
-        None => route.to_owned(),
+        Some(prefix) => format!("{prefix}/ (and everything below)"),
+        None => route,
+    }
+}
+
+/// An application with what its image says about how to run it.
+pub(super) struct Opened {
+    pub(super) prepared: Prepared,
+    /// The command line of a component, without further arguments.
+    command: Option<Vec<String>>,
+    /// The image's variables.
+    environment: BTreeMap<String, String>,
+    /// Whether it is a component alone, without a manifest.
+    bare: bool,
+}
+
+impl From<Prepared> for Opened {
+    fn from(prepared: Prepared) -> Self {
+        Opened {
+            command: prepared.command.clone(),
+            environment: BTreeMap::new(),
+            bare: prepared.command.is_some(),
+            prepared,
+        }
     }
 }
 
 /// Finds out what a path is, and prepares it. `scratch` lives as long as the
 /// application.
-pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Prepared> {
+pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Opened> {
     let named = || format!("`{}`", path.display());
     let tar = path.extension().is_some_and(|extension| extension == "tar");
     if tar || Layout::is_layout(path) {
@@ -138,20 +194,27 @@ pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Prepared> {
         let image = Image::read(&layout, &descriptor).with_context(named)?;
         let unpacked = unpack(&image, &layout, &scratch.join("app"), &Limits::default())
             .with_context(named)?;
-        return Prepared::from_unpacked(&unpacked.directory).with_context(named);
+        let prepared = Prepared::from_unpacked(&unpacked.directory).with_context(named)?;
+        let mut opened = Opened::from(prepared);
+        opened.environment = image.environment().into_iter().collect();
+        if let Kind::Component { .. } = image.kind {
+            opened.bare = true;
+            opened.command = Some(image.command()).filter(|command| !command.is_empty());
+        }
+        return Ok(opened);
     }
     if path
         .extension()
         .is_some_and(|extension| extension == "wasm")
     {
-        return Prepared::from_wasm_file(path).with_context(named);
+        return Ok(Prepared::from_wasm_file(path).with_context(named)?.into());
     }
     if !path.exists() {
         bail!("`{}` does not exist", path.display());
     }
     let files = scratch.join("files");
     fs::create_dir(&files).with_context(|| format!("cannot make `{}`", files.display()))?;
-    Ok(Prepared::from_folder(path, &files)?)
+    Ok(Prepared::from_folder(path, &files)?.into())
 }
 
 /// Where a person's compiled code is kept.
@@ -186,8 +249,32 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_told_in_words() {
-        assert_eq!(url_path("/a/..."), "/a (and everything below)");
-        assert_eq!(url_path("/a"), "/a");
+    fn every_route_is_told_as_a_url_that_can_be_opened() {
+        for (route, path) in [
+            ("/a/...", "/a/ (and everything below)"),
+            ("/...", "/ (and everything below)"),
+            ("...", "/ (and everything below)"),
+            ("a/*", "/a/ (and everything below)"),
+            ("/a", "/a"),
+            ("hello", "/hello"),
+            ("", "/"),
+        ] {
+            assert_eq!(url_path(route), path, "{route}");
+        }
+    }
+
+    #[test]
+    fn every_address_is_told_as_one_that_can_be_opened() {
+        let routes = [("hello".to_owned(), "web".to_owned())];
+        let text = |listen: &str| routes_text(listen.parse().unwrap(), &routes);
+        assert_eq!(
+            text("127.0.0.1:3000"),
+            "Serving http://127.0.0.1:3000\n  web: http://127.0.0.1:3000/hello\n"
+        );
+        assert_eq!(
+            text("0.0.0.0:80"),
+            "Serving http://127.0.0.1:80 (and on every other address of this machine: 0.0.0.0:80)\n  web: http://127.0.0.1:80/hello\n"
+        );
+        assert!(text("[::]:80").starts_with("Serving http://[::1]:80 (and on"));
     }
 }

@@ -340,6 +340,7 @@ async fn decide(
         containerd: PathBuf::from(&config.containerd_address),
         rootfs: root.path().clone(),
         args: args.clone(),
+        directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
         state: node.state.clone(),
     };

@@ -35,6 +35,8 @@ pub(super) enum Source {
     RootFs {
         /// What the image, or the pod, wants to be run.
         entrypoint: Vec<String>,
+        /// What that is relative to.
+        directory: PathBuf,
     },
 }
 
@@ -55,7 +57,8 @@ mod tests {
     fn a_plan_reads_back_as_it_was_written() {
         let plan = Plan {
             source: Source::RootFs {
-                entrypoint: vec!["/app.wasm".to_owned(), "arg".to_owned()],
+                entrypoint: vec!["app.wasm".to_owned(), "arg".to_owned()],
+                directory: PathBuf::from("/"),
             },
             codes: BTreeMap::from([("web".to_owned(), "0123".to_owned())]),
             mounts: vec![Mount {

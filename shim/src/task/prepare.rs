@@ -51,6 +51,8 @@ pub(super) struct Request {
     pub(super) rootfs: PathBuf,
     /// The container's arguments.
     pub(super) args: Vec<String>,
+    /// Where the container's program starts.
+    pub(super) directory: PathBuf,
     /// The container's environment.
     pub(super) environment: Vec<String>,
     /// Where the node keeps unpacked applications and compiled code.
@@ -183,6 +185,7 @@ mod tests {
             containerd: PathBuf::from("/run/containerd/containerd.sock"),
             rootfs: PathBuf::from("/rootfs"),
             args: vec!["/".to_owned()],
+            directory: PathBuf::from("/"),
             environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
             state: PathBuf::from("/var/lib/skiff"),
         }

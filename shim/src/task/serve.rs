@@ -139,8 +139,12 @@ fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, Option<OwnedFd>)> {
                 handover::take(handover::APP).context("the application was not passed along")?;
             Ok((Prepared::from_unpacked(&path_of(&app))?, Some(app)))
         }
-        Source::RootFs { entrypoint } => {
-            Ok((Prepared::from_rootfs(Path::new("/"), entrypoint)?, None))
+        Source::RootFs {
+            entrypoint,
+            directory,
+        } => {
+            let prepared = Prepared::from_rootfs(Path::new("/"), entrypoint, directory)?;
+            Ok((prepared, None))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -77,11 +78,15 @@ impl Skiff {
     }
 
     pub(crate) fn of(application: &Path) -> Self {
+        Skiff::with_arguments(&[application])
+    }
+
+    fn with_arguments(arguments: &[impl AsRef<OsStr>]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_skiff"));
         command
             .arg("run")
-            .arg(application)
+            .args(arguments)
             .env_clear()
             .env("TMPDIR", scratch.path())
             .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
@@ -94,6 +99,13 @@ impl Skiff {
             folder: tempfile::tempdir().unwrap(),
             scratch,
         }
+    }
+
+    /// The application as a person in `folder` names it; nothing where none is named.
+    pub(crate) fn named(folder: &Path, application: &[&str]) -> Self {
+        let mut skiff = Skiff::with_arguments(application);
+        skiff.command.current_dir(folder);
+        skiff
     }
 
     pub(crate) fn folder(&self) -> &Path {

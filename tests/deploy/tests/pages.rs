@@ -108,30 +108,88 @@ fn commands(text: &str) -> Vec<String> {
     joined.lines().map(|line| line.trim().to_owned()).collect()
 }
 
+/// The commands in the fenced blocks of the README and of `docs/`.
+fn fenced() -> Vec<(files::Name, String)> {
+    let mut found = Vec::new();
+    for page in files::find("README.md")
+        .into_iter()
+        .chain(files::find("docs/*.md"))
+    {
+        let text = files::read(&page).replace("\\\n", " ");
+        for block in text.split("```sh\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            let lines = block
+                .lines()
+                .map(|line| (page.clone(), line.trim().to_owned()));
+            found.extend(lines);
+        }
+    }
+    found
+}
+
+#[test]
+fn files_that_are_applied_are_objects_of_kubernetes() {
+    let mut seen = 0;
+    for (page, command) in fenced() {
+        let Some(file) = command.strip_prefix("kubectl apply -f ") else {
+            assert!(!command.starts_with("kubectl apply"), "{page}: {command}");
+            continue;
+        };
+        seen += 1;
+        assert!(
+            !skiff_deploy_tests::objects::of_file(file).is_empty(),
+            "{page}: {command}"
+        );
+    }
+    assert!(seen > 0, "the README applies nothing");
+}
+
+#[test]
+fn yaml_of_the_readme_is_what_kubernetes_takes() {
+    let mut seen = 0;
+    for page in files::find("README.md")
+        .into_iter()
+        .chain(files::find("docs/*.md"))
+    {
+        let text = files::read(&page);
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            let objects = skiff_deploy_tests::objects::parse(block);
+            assert!(objects.is_ok(), "{page}: {block}: {objects:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the README shows no pod");
+}
+
 #[test]
 fn helm_is_called_as_the_chart_expects() {
     let mut seen = 0;
-    for page in pages() {
-        for command in commands(&files::read(&page)) {
-            if !command.starts_with("helm ") {
-                continue;
-            }
-            seen += 1;
+    let of_pages = pages().into_iter().flat_map(|page| {
+        let text = files::read(&page);
+        commands(&text)
+            .into_iter()
+            .map(move |command| (page.clone(), command))
+    });
+    for (page, command) in of_pages.chain(fenced()) {
+        if !command.starts_with("helm ") {
+            continue;
+        }
+        seen += 1;
+        assert!(
+            command.contains("--namespace skiff-system"),
+            "{page}: {command}"
+        );
+        assert!(
+            command.split_whitespace().any(|word| word == "skiff"),
+            "{page}: {command}"
+        );
+        let charted = command.contains(CHART);
+        if command.starts_with("helm install") {
             assert!(
-                command.contains("--namespace skiff-system"),
+                charted && command.contains("--create-namespace"),
                 "{page}: {command}"
             );
-            assert!(
-                command.split_whitespace().any(|word| word == "skiff"),
-                "{page}: {command}"
-            );
-            let charted = command.contains(CHART);
-            if command.starts_with("helm install") {
-                assert!(
-                    charted && command.contains("--create-namespace"),
-                    "{page}: {command}"
-                );
-            }
         }
     }
     assert!(seen > 8, "only {seen} commands");

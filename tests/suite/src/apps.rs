@@ -27,13 +27,13 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Spin, Self::Package, Self::Manifest, Self::Component];
 
-    /// The container of an image of this kind. Artifacts have no entrypoint,
-    /// so a pod has to name one, and `/` is what people write.
+    /// The container of an image of this kind. Packages of other tools have no
+    /// entrypoint, so a pod has to name one, and `/` is what people write.
     pub fn container(self, name: &str, image: &str) -> ContainerSpec {
         let spec = ContainerSpec::new(name, image);
         match self {
-            Self::Spin | Self::Package => spec.command(&["/"]),
-            Self::Manifest | Self::Component => spec,
+            Self::Package => spec.command(&["/"]),
+            Self::Spin | Self::Manifest | Self::Component => spec,
         }
     }
 

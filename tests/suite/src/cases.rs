@@ -5,6 +5,7 @@ mod kinds;
 mod life;
 mod linux;
 mod output;
+mod readme;
 mod refusals;
 mod samples;
 mod settings;
@@ -16,6 +17,7 @@ use crate::harness::Case;
 pub fn all() -> Vec<Case> {
     [
         linux::cases(),
+        readme::cases(),
         kinds::cases(),
         samples::cases(),
         settings::cases(),

@@ -99,20 +99,35 @@ impl Node {
         make: impl FnOnce(&Path) -> anyhow::Result<Layout>,
     ) -> anyhow::Result<String> {
         let full = format!("localhost/suite/{name}:1");
+        self.named_image(&full, name, make).await?;
+        Ok(full)
+    }
+
+    /// The same under a name that somebody wrote down. `name` is that of its folder.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or containerd refuses it.
+    pub async fn named_image(
+        &self,
+        full: &str,
+        name: &str,
+        make: impl FnOnce(&Path) -> anyhow::Result<Layout>,
+    ) -> anyhow::Result<()> {
         let cell = {
             let mut images = self.images.lock().expect("no holder of this lock panics");
-            Arc::clone(images.entry(full.clone()).or_default())
+            Arc::clone(images.entry(full.to_owned()).or_default())
         };
         cell.get_or_try_init(|| async {
             let layout = make(&self.scratch(&format!("image-{name}"))?)?;
             self.containerd
-                .import(&layout, &full)
+                .import(&layout, full)
                 .await
                 .map_err(anyhow::Error::from)
         })
         .await
         .with_context(|| format!("image {name}"))?;
-        Ok(full)
+        Ok(())
     }
 
     /// The image of a Linux container: one static program.

@@ -14,6 +14,7 @@ pub struct Image {
     entrypoint: Vec<String>,
     env: Vec<String>,
     user: &'static str,
+    directory: &'static str,
     files: Vec<(String, u32, Vec<u8>)>,
 }
 
@@ -32,6 +33,7 @@ impl Image {
             entrypoint: Vec::new(),
             env: Vec::new(),
             user: "",
+            directory: "",
             files: Vec::new(),
         }
     }
@@ -83,6 +85,13 @@ impl Image {
         self
     }
 
+    /// Sets where a container's process starts, at the root unless told.
+    #[must_use]
+    pub fn directory(mut self, path: &'static str) -> Self {
+        self.directory = path;
+        self
+    }
+
     /// Sets whose a container's process is, root's unless told.
     #[must_use]
     pub fn user(mut self, ids: &'static str) -> Self {
@@ -101,7 +110,7 @@ impl Image {
         let config = json!({
             "architecture": self.platform.0,
             "os": self.platform.1,
-            "config": { "Entrypoint": self.entrypoint, "Env": self.env, "User": self.user },
+            "config": { "Entrypoint": self.entrypoint, "Env": self.env, "User": self.user, "WorkingDir": self.directory },
             "rootfs": { "type": "layers", "diff_ids": [layer.digest] },
         });
         let config = layout.blob(CONFIG, config.to_string().as_bytes())?;

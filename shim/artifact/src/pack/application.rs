@@ -12,8 +12,8 @@ use skiff_manifest::{
 use super::layout::{Writer, json};
 use super::{INLINE_LIMIT, MAX_LAYERS, Options, PackError};
 use crate::oci::{Execution, ImageConfig, SCHEMA_VERSION, media};
-use crate::prepared::files;
-use crate::{Descriptor, Digest, Manifest, Prepared, PreparedComponent};
+use crate::prepared::files::Files;
+use crate::{Descriptor, Digest, Manifest, PrepareError, Prepared, PreparedComponent};
 
 /// The label of the configuration that tells one application's image from another's.
 const LOCKED_LABEL: &str = "com.fermyon.spin.lockedAppDigest";
@@ -25,6 +25,7 @@ const GZIP_NO_SYSTEM: u8 = 255;
 pub(super) struct Artifact {
     pub(super) manifest: Manifest,
     pub(super) archive: bool,
+    pub(super) warnings: Vec<String>,
 }
 
 pub(super) fn assemble(
@@ -32,31 +33,37 @@ pub(super) fn assemble(
     options: &Options,
     writer: &Writer,
 ) -> Result<Artifact, PackError> {
-    let (prepared, root) = Prepared::without_files(source)?;
+    let (prepared, files) = Prepared::with_files_listed(source).map_err(also_not_built)?;
     let mut components = Vec::with_capacity(prepared.components.len());
-    for (component, binaries) in prepared
-        .application
-        .components
-        .iter()
-        .zip(&prepared.components)
-    {
+    let listed = prepared.components.iter().zip(files);
+    for (component, (binaries, files)) in prepared.application.components.iter().zip(listed) {
         components.push(Parts {
             component,
             binaries,
-            files: assets(&root, component)?,
+            files: assets(component, files)?,
         });
     }
     let archive = options.archive || layer_count(&components, options) > MAX_LAYERS;
     let mut layers = Layers::default();
     let mut locked = prepared.application.clone();
     locked.components.clear();
+    let mut not_built = Vec::new();
     for parts in &components {
         let mut component = parts.component.clone();
-        parts.push_wasm(&mut component, options, writer, &mut layers)?;
+        match parts.push_wasm(&mut component, options, writer, &mut layers) {
+            Err(PackError::Build(errors)) => not_built.extend(errors),
+            other => other?,
+        }
+        if !not_built.is_empty() {
+            continue;
+        }
         component.exclude_files.clear();
         component.files = parts.files.iter().map(Asset::mount).collect();
         parts.push_files(archive, writer, &mut layers)?;
         locked.components.push(component);
+    }
+    if !not_built.is_empty() {
+        return Err(PackError::Build(not_built));
     }
     let locked = writer.bytes(media::SPIN_APPLICATION, &lock::write(&locked))?;
     layers.push(locked.clone());
@@ -75,7 +82,21 @@ pub(super) fn assemble(
             annotations: annotations(&prepared.application, options),
         },
         archive,
+        warnings: prepared.warnings,
     })
+}
+
+/// Where components cannot even be prepared, the others may have mistakes that only
+/// show when they are built; all are told together.
+fn also_not_built(error: PrepareError) -> PackError {
+    let PrepareError::Components(mut mistakes) = error else {
+        return error.into();
+    };
+    for component in &mistakes.rest.components {
+        let built = component.build().map_err(PrepareError::from);
+        mistakes.faults.extend(built.err());
+    }
+    PrepareError::Components(mistakes).into()
 }
 
 /// A component with what becomes layers.
@@ -109,9 +130,9 @@ impl Layers {
     }
 }
 
-fn assets(root: &Path, component: &Component) -> Result<Vec<Asset>, PackError> {
+fn assets(component: &Component, files: Files) -> Result<Vec<Asset>, PackError> {
     let mut assets = Vec::new();
-    for (path, from) in files::collect(root, component)? {
+    for (path, from) in files {
         let Some(name) = path.to_str() else {
             return Err(PackError::FileName {
                 component: component.id.clone(),
@@ -167,7 +188,9 @@ impl Parts<'_> {
         layers: &mut Layers,
     ) -> Result<(), PackError> {
         if !options.as_built {
-            component.source = push_wasm(&self.binaries.build()?, writer, layers)?;
+            let built = self.binaries.build();
+            let built = built.map_err(|error| PackError::Build(vec![error]))?;
+            component.source = push_wasm(&built, writer, layers)?;
             component.dependencies.clear();
             return Ok(());
         }
@@ -311,8 +334,14 @@ fn push_wasm(bytes: &[u8], writer: &Writer, layers: &mut Layers) -> Result<Conte
     Ok(content)
 }
 
-/// The configuration Spin writes: containerd tells by it that the image is WebAssembly,
-/// and by the label one application from another.
+/// What kubelet and containerd want of a container's command. The artifact is no program
+/// to be found by a path, so it is the path of all there is; pods for Spin's shim name
+/// the same.
+const ENTRYPOINT: &str = "/";
+
+/// The configuration Spin writes, with an entrypoint: containerd tells by it that the
+/// image is WebAssembly, and by the label one application from another. Its CRI reads it
+/// as any image's, and makes no container of one that has no command.
 fn config(locked: &Digest) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Config {
@@ -331,6 +360,7 @@ fn config(locked: &Digest) -> Vec<u8> {
             architecture: "wasm".to_owned(),
             os: "Wasip1".to_owned(),
             config: Some(Execution {
+                entrypoint: Some(vec![ENTRYPOINT.to_owned()]),
                 labels: Some(labels),
                 ..Execution::default()
             }),

@@ -1,11 +1,14 @@
 //! Why an application cannot be prepared or built.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use skiff_compose::ComposeError;
 use skiff_manifest::Faults;
 
+use super::Prepared;
 use super::files::FilesError;
 use crate::Digest;
 
@@ -124,9 +127,23 @@ pub enum PrepareError {
         /// What is wrong with it, in words.
         reason: &'static str,
     },
+    /// Components that cannot be prepared.
+    #[error("{0}")]
+    Components(Box<Mistakes>),
+    /// A component that cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// Files that cannot be collected.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A folder for copies cannot be made.
+    #[error("cannot make `{}`", path.display())]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A copy of a file cannot be made.
     #[error("cannot copy `{}` to `{}`", from.display(), to.display())]
     Copy {
@@ -137,6 +154,52 @@ pub enum PrepareError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+/// All that is wrong with the components of an application.
+#[derive(Debug)]
+pub struct Mistakes {
+    /// One or more, in the order of the components.
+    pub faults: Vec<PrepareError>,
+    /// The application, with those of its components that nothing was found wrong with,
+    /// for who wants to look further.
+    pub rest: Prepared,
+}
+
+impl Mistakes {
+    /// Each mistake with its causes, as a line. Of very many the first are told, and
+    /// how many there are.
+    pub fn lines(&self) -> Vec<String> {
+        lines(&self.faults)
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}
+
+/// Errors as lines, each with its causes.
+pub(crate) fn lines<E: Error>(errors: &[E]) -> Vec<String> {
+    /// More than anybody mends in one go.
+    const MAX_TOLD: usize = 100;
+
+    let mut lines: Vec<String> = errors.iter().take(MAX_TOLD).map(|e| chain(e)).collect();
+    if let Some(more @ 1..) = errors.len().checked_sub(MAX_TOLD) {
+        lines.push(format!("{more} more mistakes are not listed"));
+    }
+    lines
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Why a component cannot be built of its binaries.

@@ -1,19 +1,29 @@
 //! The files a manifest's `files` stand for.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 
 use glob::Pattern;
 use skiff_manifest::{Component, FileMount};
+use walkdir::{DirEntry, WalkDir};
 
 use super::local_path;
 use crate::PathError;
 use crate::paths::relative;
+use wildcards::Wildcards;
+
+mod wildcards;
 
 /// Where each file goes, relative to the guest's `/`, and where it comes from.
 pub(crate) type Files = BTreeMap<PathBuf, PathBuf>;
+
+/// The files of a component, and what its author may not have meant.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) files: Files,
+    pub(crate) warnings: Vec<String>,
+}
 
 /// Why files cannot be collected.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +62,46 @@ pub enum FilesError {
         /// The component.
         component: String,
         /// The file, after links.
+        path: PathBuf,
+    },
+    /// A pattern that goes up where nobody can tell from what.
+    #[error("component `{component}`: `{pattern}` in `files` has `..` behind a wildcard")]
+    Parent {
+        /// The component.
+        component: String,
+        /// The entry.
+        pattern: String,
+    },
+    /// A link to nothing, which would be lost.
+    #[error(
+        "component `{component}`: `{}` is a link to `{}`, which does not exist; remove it, or name it in `exclude_files`", path.display(), target.display()
+    )]
+    Dangling {
+        /// The component.
+        component: String,
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A link to a folder that it is in, which would have no end.
+    #[error(
+        "component `{component}`: `{}` is a link to a folder that it is in; remove it, or name it in `exclude_files`", path.display()
+    )]
+    Loop {
+        /// The component.
+        component: String,
+        /// The link.
+        path: PathBuf,
+    },
+    /// A socket, a pipe or a device.
+    #[error(
+        "component `{component}`: `{}` is neither a file nor a folder; remove it, or name it in `exclude_files`", path.display()
+    )]
+    NotAFile {
+        /// The component.
+        component: String,
+        /// What is there.
         path: PathBuf,
     },
     /// A file that would become a folder.
@@ -102,223 +152,328 @@ pub enum FilesError {
 
 /// Finds the files of a component whose manifest is in `root`.
 ///
-/// Where two entries name one destination, the later one wins.
-pub(crate) fn collect(root: &Path, component: &Component) -> Result<Files, FilesError> {
-    let read = |source| FilesError::Read {
-        path: root.to_owned(),
-        source,
-    };
+/// Links are followed, wherever they are, as long as they lead to something inside of
+/// the folder (or of the source that names it). What an entry names and cannot be had is
+/// a mistake, and all mistakes are told. Where two entries name one destination, the
+/// later one wins.
+pub(crate) fn collect(root: &Path, component: &Component) -> Result<Collected, Vec<FilesError>> {
+    let root = root.canonicalize().map_err(|source| {
+        vec![FilesError::Read {
+            path: root.to_owned(),
+            source,
+        }]
+    })?;
     let mut collector = Collector {
         root,
-        allowed: vec![root.canonicalize().map_err(read)?],
         component,
         exclude: Vec::new(),
-        files: Files::new(),
+        collected: Collected::default(),
+        faults: Vec::new(),
     };
     for pattern in &component.exclude_files {
-        let parsed =
-            Pattern::new(pattern).map_err(|source| collector.malformed(pattern, source))?;
-        collector.exclude.push(parsed);
+        match Pattern::new(pattern) {
+            Ok(parsed) => collector.exclude.push(parsed),
+            Err(source) => collector.faults.push(collector.malformed(pattern, source)),
+        }
     }
     for mount in &component.files {
-        match mount {
-            FileMount::Pattern(pattern) => collector.pattern(pattern)?,
+        let done = match mount {
+            FileMount::Pattern(pattern) => collector.pattern(pattern),
             FileMount::Placed {
                 source,
                 destination,
-            } => collector.placed(source, destination)?,
-            FileMount::Content { path, .. } => {
-                return Err(FilesError::Missing {
-                    component: component.id.clone(),
-                    pattern: path.clone(),
-                });
-            }
-        }
+            } => collector.placed(source, destination),
+            FileMount::Content { path, .. } => Err(collector.missing(path)),
+        };
+        collector.faults.extend(done.err());
     }
     collector.finish()
 }
 
 struct Collector<'a> {
-    root: &'a Path,
-    /// The folders, without links, that files may be in.
-    allowed: Vec<PathBuf>,
+    /// The application's folder, without links on the way to it.
+    root: PathBuf,
     component: &'a Component,
     exclude: Vec<Pattern>,
-    files: Files,
+    collected: Collected,
+    faults: Vec<FilesError>,
+}
+
+/// What is to be walked.
+struct Tree<'a> {
+    /// Where it begins: a folder, or a file.
+    start: &'a Path,
+    /// What that is called by exclusions.
+    name: &'a Path,
+    /// Where it goes in the guest.
+    destination: &'a Path,
+    /// The folders, without links, that all of it has to be in.
+    allowed: &'a [PathBuf],
+    /// Which of it is meant; all, where there are no wildcards.
+    wildcards: Option<&'a Wildcards>,
 }
 
 impl Collector<'_> {
     /// `"static"`, `"static/a.css"` or `"static/*.css"`: files keep their paths.
     fn pattern(&mut self, pattern: &str) -> Result<(), FilesError> {
-        let name = || self.component.id.clone();
         let last = pattern.trim_end_matches('/').rsplit('/').next();
         if matches!(last, Some("." | "..")) {
             return Err(FilesError::Dots {
-                component: name(),
+                component: self.id(),
                 pattern: pattern.to_owned(),
             });
         }
-        let path = self.root.join(pattern);
-        if path.exists() {
-            return self.tree(&path, |collector, path| collector.own_path(path));
-        }
-        if !pattern.contains(['*', '?', '[']) {
-            return Err(FilesError::Missing {
-                component: name(),
-                pattern: pattern.to_owned(),
-            });
-        }
-        // The folder's own name is no pattern, whatever characters it has.
-        let root = Pattern::escape(&self.root.to_string_lossy());
-        let all = format!("{root}/{pattern}");
-        let paths = glob::glob(&all).map_err(|source| self.malformed(pattern, source))?;
-        for path in paths {
-            let path = path.map_err(|error| FilesError::Read {
-                path: error.path().to_owned(),
-                source: error.into(),
+        let allowed = [self.root.clone()];
+        let literal = self.root.join(pattern);
+        if literal.symlink_metadata().is_ok() {
+            let own = self.own_path(Path::new(pattern))?;
+            self.walk(&Tree {
+                start: &literal,
+                name: &own,
+                destination: &own,
+                allowed: &allowed,
+                wildcards: None,
             })?;
-            if path.is_file() && !self.is_excluded(&path) {
-                let destination = self.own_path(&path)?;
-                self.add(path, destination)?;
-            }
+            return Ok(());
+        }
+        let wildcards = match Wildcards::parse(pattern) {
+            Ok(Some(wildcards)) => wildcards,
+            Ok(None) => return Err(self.missing(pattern)),
+            Err(source) => return Err(self.malformed(pattern, source)),
+        };
+        if wildcards.go_up() {
+            return Err(FilesError::Parent {
+                component: self.id(),
+                pattern: pattern.to_owned(),
+            });
+        }
+        let start = self.root.join(&wildcards.folder);
+        let own = self.own_path(&wildcards.folder)?;
+        // A folder that is not there has no files, as one that is empty.
+        let found = !matches!(start.try_exists(), Ok(false))
+            && self.walk(&Tree {
+                start: &start,
+                name: &own,
+                destination: &own,
+                allowed: &allowed,
+                wildcards: Some(&wildcards),
+            })?;
+        if !found {
+            self.collected.warnings.push(format!(
+                "component `{}`: `{pattern}` in `files` matches no file",
+                self.component.id
+            ));
         }
         Ok(())
     }
 
     /// `{ source, destination }`: a folder under, or a file as the destination.
     fn placed(&mut self, source: &str, destination: &str) -> Result<(), FilesError> {
-        let component = || self.component.id.clone();
-        let Some(local) = local_path(source) else {
-            return Err(FilesError::Url {
-                component: component(),
-                source_url: source.to_owned(),
-            });
+        // The application's own folder has the empty path, as in Spin.
+        let local = match source {
+            "" => Some(Path::new("")),
+            _ => local_path(source),
         };
-        let path = self.root.join(local);
-        if !path.exists() {
-            return Err(FilesError::Missing {
-                component: component(),
-                pattern: source.to_owned(),
-            });
-        }
-        let is_file = path.is_file();
+        let local = local.ok_or_else(|| FilesError::Url {
+            component: self.id(),
+            source_url: source.to_owned(),
+        })?;
+        let start = self.root.join(local);
+        let whole = match start.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.missing(source));
+            }
+            other => other.map_err(|source| FilesError::Read {
+                path: start.clone(),
+                source,
+            })?,
+        };
         let folder_like = destination.is_empty() || destination.ends_with(['/', '.']);
-        if is_file && folder_like {
+        if folder_like && !whole.is_dir() {
             return Err(FilesError::FolderDestination {
-                component: component(),
+                component: self.id(),
                 destination: destination.to_owned(),
             });
         }
         let below = destination.trim_start_matches('/');
         let below = if below.is_empty() { "." } else { below };
         let target = relative(Path::new(below)).map_err(|source| FilesError::Destination {
-            component: component(),
+            component: self.id(),
             destination: destination.to_owned(),
             source,
         })?;
-        // Who writes a source down means that folder, wherever it is.
-        let whole = path.canonicalize().map_err(|source| FilesError::Read {
-            path: path.clone(),
-            source,
+        self.walk(&Tree {
+            start: &start,
+            name: start.strip_prefix(&self.root).unwrap_or(&start),
+            destination: &target,
+            // Who writes a source down means that folder, wherever it is.
+            allowed: &[self.root.clone(), whole],
+            wildcards: None,
         })?;
-        self.allowed.push(whole);
-        let from = path.clone();
-        self.tree(&path, move |_, path| {
-            let rest = path.strip_prefix(&from).unwrap_or(Path::new(""));
-            Ok(if rest.as_os_str().is_empty() {
-                target.clone()
-            } else {
-                target.join(rest)
-            })
-        })?;
-        self.allowed.truncate(1);
         Ok(())
     }
 
-    /// Adds a file, or all files below a folder in the order of their names. Links to
-    /// files are followed, links to folders are not.
-    fn tree(
-        &mut self,
-        path: &Path,
-        destination: impl Fn(&Self, &Path) -> Result<PathBuf, FilesError>,
-    ) -> Result<(), FilesError> {
-        if !path.is_dir() {
-            let destination = destination(self, path)?;
-            return self.add(path.to_owned(), destination);
-        }
-        let read = |path: &Path, source| FilesError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let mut folders = vec![path.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(|error| read(&folder, error))? {
-                let entry = entry.map_err(|error| read(&folder, error))?;
-                let path = entry.path();
-                let kind = entry.file_type().map_err(|error| read(&path, error))?;
-                if kind.is_dir() {
-                    folders.push(path);
-                } else if path.is_file() && !self.is_excluded(&path) {
-                    let destination = destination(self, &path)?;
-                    self.add(path, destination)?;
+    /// Adds a file, or all files below a folder that are meant. Tells whether there was
+    /// any, also of those that are excluded.
+    fn walk(&mut self, tree: &Tree<'_>) -> Result<bool, FilesError> {
+        self.stays_inside(tree.start, tree.allowed)?;
+        let mut found = false;
+        let mut entries = WalkDir::new(tree.start)
+            .follow_links(true)
+            .sort_by_file_name()
+            .into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(tree.start).to_owned();
+                    let error = self.unreadable(&path, error);
+                    // A link to nothing is no folder; of other things nobody knows.
+                    let is_folder = !matches!(error, FilesError::Dangling { .. });
+                    let below = tree.below(&path);
+                    if tree.means(below, is_folder) && !self.is_excluded(&join(tree.name, below)) {
+                        found = true;
+                        self.faults.push(error);
+                    }
+                    continue;
                 }
+            };
+            let below = tree.below(entry.path()).to_owned();
+            let is_folder = entry.file_type().is_dir();
+            if !tree.means(&below, is_folder) {
+                if is_folder {
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            if is_folder {
+                if let Err(error) = self.link_stays_inside(&entry, tree) {
+                    self.faults.push(error);
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            found = true;
+            if self.is_excluded(&join(tree.name, &below)) {
+                continue;
+            }
+            let added = self.link_stays_inside(&entry, tree).and_then(|()| {
+                if entry.file_type().is_file() {
+                    return Ok(());
+                }
+                Err(FilesError::NotAFile {
+                    component: self.id(),
+                    path: entry.path().to_owned(),
+                })
+            });
+            match added {
+                Ok(()) => {
+                    let destination = join(tree.destination, &below);
+                    let files = &mut self.collected.files;
+                    files.insert(destination, entry.into_path());
+                }
+                Err(error) => self.faults.push(error),
             }
         }
-        Ok(())
+        Ok(found)
     }
 
-    fn add(&mut self, path: PathBuf, destination: PathBuf) -> Result<(), FilesError> {
-        let whole = path.canonicalize().map_err(|source| FilesError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        if !self.allowed.iter().any(|folder| whole.starts_with(folder)) {
-            return Err(FilesError::Outside {
-                component: self.component.id.clone(),
-                path: whole,
-            });
+    /// What is no link is where the folder is that it is in.
+    fn link_stays_inside(&self, entry: &DirEntry, tree: &Tree<'_>) -> Result<(), FilesError> {
+        if entry.path_is_symlink() {
+            self.stays_inside(entry.path(), tree.allowed)
+        } else {
+            Ok(())
         }
-        self.files.insert(destination, path);
-        Ok(())
     }
 
-    /// The path of a file relative to the application's folder.
+    fn stays_inside(&self, path: &Path, allowed: &[PathBuf]) -> Result<(), FilesError> {
+        let whole = match path.canonicalize() {
+            Ok(whole) => whole,
+            // The walk tells what is wrong with it.
+            Err(_) => return Ok(()),
+        };
+        if allowed.iter().any(|folder| whole.starts_with(folder)) {
+            return Ok(());
+        }
+        Err(FilesError::Outside {
+            component: self.id(),
+            path: whole,
+        })
+    }
+
+    fn unreadable(&self, path: &Path, error: walkdir::Error) -> FilesError {
+        let (component, path) = (self.id(), path.to_owned());
+        if error.loop_ancestor().is_some() {
+            return FilesError::Loop { component, path };
+        }
+        let source = error
+            .into_io_error()
+            .unwrap_or_else(|| io::ErrorKind::Other.into());
+        match path.read_link() {
+            Ok(target) if source.kind() == io::ErrorKind::NotFound => FilesError::Dangling {
+                component,
+                path,
+                target,
+            },
+            _ => FilesError::Read { path, source },
+        }
+    }
+
+    /// A path of the manifest as it is relative to the application's folder, without
+    /// `.` and `..`. What is outside by its words is refused; what links do is looked
+    /// at where they are.
     fn own_path(&self, path: &Path) -> Result<PathBuf, FilesError> {
         let outside = || FilesError::Outside {
-            component: self.component.id.clone(),
+            component: self.id(),
             path: path.to_owned(),
         };
-        let below = path.strip_prefix(self.root).map_err(|_| outside())?;
+        let below = match path.is_absolute() {
+            true => path.strip_prefix(&self.root).map_err(|_| outside())?,
+            false => path,
+        };
         let mut clean = PathBuf::new();
         for part in below.components() {
             match part {
                 PathPart::Normal(part) => clean.push(part),
                 PathPart::CurDir => {}
+                PathPart::ParentDir if clean.pop() => {}
                 _ => return Err(outside()),
             }
         }
         Ok(clean)
     }
 
-    fn is_excluded(&self, path: &Path) -> bool {
-        let own = path.strip_prefix(self.root).unwrap_or(path);
-        self.exclude.iter().any(|pattern| pattern.matches_path(own))
+    fn is_excluded(&self, own: &Path) -> bool {
+        let own = own.to_string_lossy();
+        self.exclude.iter().any(|pattern| pattern.matches(&own))
+    }
+
+    fn id(&self) -> String {
+        self.component.id.clone()
+    }
+
+    fn missing(&self, entry: &str) -> FilesError {
+        FilesError::Missing {
+            component: self.id(),
+            pattern: entry.to_owned(),
+        }
     }
 
     fn malformed(&self, pattern: &str, source: glob::PatternError) -> FilesError {
         FilesError::Pattern {
-            component: self.component.id.clone(),
+            component: self.id(),
             pattern: pattern.to_owned(),
             source,
         }
     }
 
     /// Paths sort part by part, so what is below a file comes right after it.
-    fn finish(self) -> Result<Files, FilesError> {
+    fn finish(mut self) -> Result<Collected, Vec<FilesError>> {
         let mut before: Option<&PathBuf> = None;
-        for path in self.files.keys() {
+        for path in self.collected.files.keys() {
             if let Some(file) = before.filter(|file| path.starts_with(file)) {
-                return Err(FilesError::Collision {
+                self.faults.push(FilesError::Collision {
                     component: self.component.id.clone(),
                     file: file.clone(),
                     below: path.clone(),
@@ -326,6 +481,33 @@ impl Collector<'_> {
             }
             before = Some(path);
         }
-        Ok(self.files)
+        match self.faults.is_empty() {
+            true => Ok(self.collected),
+            false => Err(self.faults),
+        }
+    }
+}
+
+impl Tree<'_> {
+    /// A path of the walk, relative to where it began.
+    fn below<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.start).unwrap_or(path)
+    }
+
+    /// Whether a file is meant, or files below a folder may be.
+    fn means(&self, below: &Path, is_folder: bool) -> bool {
+        match self.wildcards {
+            Some(wildcards) if is_folder => wildcards.may_match_below(below),
+            Some(wildcards) => wildcards.matches(below),
+            None => true,
+        }
+    }
+}
+
+/// Joins paths; an empty one adds nothing, not even a slash.
+fn join(folder: &Path, below: &Path) -> PathBuf {
+    match below.as_os_str().is_empty() {
+        true => folder.to_owned(),
+        false => folder.join(below),
     }
 }

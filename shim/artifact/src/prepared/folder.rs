@@ -1,12 +1,15 @@
 //! From a folder with a manifest, or from a single WebAssembly file.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use skiff_manifest::{Application, Component, ContentRef};
 
+use super::files::{self, Collected, Files};
 use super::{
-    Mount, Place, PrepareError, Prepared, Source, command_of, digest_file, files, prepare,
+    Mount, Mounted, Place, PrepareError, Prepared, Source, command_of, digest_file, prepare,
     read_manifest,
 };
 use crate::Digest;
@@ -25,25 +28,34 @@ impl Prepared {
     /// [`PrepareError`] names the component with the file, pattern or mistake.
     pub fn from_folder(path: &Path, scratch: &Path) -> Result<Self, PrepareError> {
         let (manifest, root) = manifest_and_root(path);
-        let folder = Folder {
-            root: &root,
-            scratch: Some(scratch),
-        };
+        let copy = |component: &Component, files: Files| copy(&scratch.join(&component.id), files);
+        let folder = Folder { root: &root, copy };
         prepare(read_manifest(&manifest)?, &folder, None)
     }
 
-    /// The same without the files, for who collects them another way.
-    pub(crate) fn without_files(path: &Path) -> Result<(Self, PathBuf), PrepareError> {
+    /// The same with the files where they are, in the order of the components, for who
+    /// puts them elsewhere.
+    pub(crate) fn with_files_listed(path: &Path) -> Result<(Self, Vec<Files>), PrepareError> {
         let (manifest, root) = manifest_and_root(path);
+        let listed = RefCell::new(BTreeMap::new());
+        let list = |component: &Component, files: Files| {
+            listed.borrow_mut().insert(component.id.clone(), files);
+            Ok(Vec::new())
+        };
         let folder = Folder {
             root: &root,
-            scratch: None,
+            copy: list,
         };
-        Ok((prepare(read_manifest(&manifest)?, &folder, None)?, root))
+        let prepared = prepare(read_manifest(&manifest)?, &folder, None)?;
+        let mut listed = listed.into_inner();
+        let components = prepared.components.iter();
+        let files = components.map(|component| listed.remove(&component.id).unwrap_or_default());
+        let files = files.collect();
+        Ok((prepared, files))
     }
 
     /// An application of one component, which answers on every route and is granted
-    /// nothing. Its command line is the file's name.
+    /// nothing. Its command line is the file's name, its id the path as it is given.
     ///
     /// # Errors
     ///
@@ -55,7 +67,7 @@ impl Prepared {
             source: Some(name.into_owned()),
             ..ContentRef::default()
         };
-        let application = Application::single_component(&stem, source);
+        let application = Application::single_component(&stem, &path.to_string_lossy(), source);
         prepare(application, &SingleFile(path), command_of(path))
     }
 }
@@ -72,12 +84,16 @@ pub(crate) fn manifest_and_root(path: &Path) -> (PathBuf, PathBuf) {
     (path.to_owned(), root)
 }
 
-struct Folder<'a> {
+struct Folder<'a, F> {
     root: &'a Path,
-    scratch: Option<&'a Path>,
+    /// Puts a component's files to where they are mounted from.
+    copy: F,
 }
 
-impl Source for Folder<'_> {
+impl<F> Source for Folder<'_, F>
+where
+    F: Fn(&Component, Files) -> Result<Vec<Mount>, PrepareError>,
+{
     fn wasm(
         &self,
         place: &Place<'_>,
@@ -87,30 +103,38 @@ impl Source for Folder<'_> {
         digest_file(place, path, content)
     }
 
-    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError> {
-        let Some(scratch) = self.scratch else {
-            return Ok(Vec::new());
-        };
+    fn mounts(&self, component: &Component) -> Result<Mounted, Vec<PrepareError>> {
         if component.files.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Mounted::default());
         }
-        let host = scratch.join(&component.id);
-        fs::create_dir(&host).map_err(|source| PrepareError::Copy {
-            from: self.root.to_owned(),
-            to: host.clone(),
-            source,
+        let collected = files::collect(self.root, component);
+        let Collected { files, warnings } = collected.map_err(|faults| {
+            faults
+                .into_iter()
+                .map(PrepareError::from)
+                .collect::<Vec<_>>()
         })?;
-        for (destination, from) in files::collect(self.root, component)? {
-            let to = host.join(destination);
-            let parent = to.parent().unwrap_or(&host);
-            let copied = fs::create_dir_all(parent).and_then(|()| fs::copy(&from, &to));
-            copied.map_err(|source| PrepareError::Copy { from, to, source })?;
-        }
-        Ok(vec![Mount {
-            host,
-            guest: "/".to_owned(),
-        }])
+        let mounts = (self.copy)(component, files).map_err(|fault| vec![fault])?;
+        Ok(Mounted { mounts, warnings })
     }
+}
+
+/// Copies files into the new folder `host`.
+fn copy(host: &Path, files: Files) -> Result<Vec<Mount>, PrepareError> {
+    fs::create_dir(host).map_err(|source| PrepareError::Create {
+        path: host.to_owned(),
+        source,
+    })?;
+    for (destination, from) in files {
+        let to = host.join(destination);
+        let parent = to.parent().unwrap_or(host);
+        let copied = fs::create_dir_all(parent).and_then(|()| fs::copy(&from, &to));
+        copied.map_err(|source| PrepareError::Copy { from, to, source })?;
+    }
+    Ok(vec![Mount {
+        host: host.to_owned(),
+        guest: "/".to_owned(),
+    }])
 }
 
 struct SingleFile<'a>(&'a Path);
@@ -124,7 +148,7 @@ impl Source for SingleFile<'_> {
         digest_file(place, self.0.to_owned(), content)
     }
 
-    fn mounts(&self, _: &Component) -> Result<Vec<Mount>, PrepareError> {
-        Ok(Vec::new())
+    fn mounts(&self, _: &Component) -> Result<Mounted, Vec<PrepareError>> {
+        Ok(Mounted::default())
     }
 }

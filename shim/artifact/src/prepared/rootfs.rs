@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use skiff_manifest::{Application, Component, ContentRef, FileMount};
 
 use super::{
-    Mount, Place, PrepareError, Prepared, Source, digest_file, local_path, prepare, read_manifest,
+    Mount, Mounted, Place, PrepareError, Prepared, Source, digest_file, local_path, prepare,
+    read_manifest,
 };
 use crate::Digest;
 use crate::paths::{in_root, relative};
@@ -16,8 +17,9 @@ impl Prepared {
     ///
     /// In this order: the manifest that the first word of `entrypoint` names (a path
     /// ending in `.toml`), `/spin.toml`, the WebAssembly file that the first word names
-    /// (ending in `.wasm`; the whole of `entrypoint` is then its command line). Paths,
-    /// also behind links, stay inside of `root`.
+    /// (ending in `.wasm`; the whole of `entrypoint` is then its command line). A word
+    /// that is no absolute path is relative to `directory`, the folder that the image's
+    /// program starts in. Paths, also behind links, stay inside of `root`.
     ///
     /// Folders that components mount are used where they are, so whoever changes them
     /// changes what guests see; single files, globs and `exclude_files` are refused.
@@ -26,10 +28,14 @@ impl Prepared {
     ///
     /// [`PrepareError::NothingToRun`] where there is none of the three, otherwise what
     /// is wrong with the one that is there.
-    pub fn from_rootfs(root: &Path, entrypoint: &[String]) -> Result<Self, PrepareError> {
+    pub fn from_rootfs(
+        root: &Path,
+        entrypoint: &[String],
+        directory: &Path,
+    ) -> Result<Self, PrepareError> {
         let first = entrypoint.first().map(String::as_str).unwrap_or_default();
         if first.ends_with(".toml") {
-            return from_manifest(root, Path::new(first));
+            return from_manifest(root, &directory.join(first));
         }
         let manifest = inside(root, Path::new(MANIFEST))?;
         if manifest.is_file() {
@@ -48,10 +54,10 @@ impl Prepared {
             source: Some(first.to_owned()),
             ..ContentRef::default()
         };
-        let application = Application::single_component(&stem.to_string_lossy(), source);
+        let application = Application::single_component(&stem.to_string_lossy(), first, source);
         let files = RootFs {
             root,
-            folder: Path::new(""),
+            folder: directory,
         };
         prepare(application, &files, Some(entrypoint.to_vec()))
     }
@@ -86,56 +92,77 @@ impl Source for RootFs<'_> {
         digest_file(place, inside(self.root, &path)?, content)
     }
 
-    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError> {
-        let refuse = |mount: &str, reason| {
-            Err(PrepareError::DirectMount {
-                component: component.id.clone(),
-                mount: mount.to_owned(),
-                reason,
-            })
-        };
+    fn mounts(&self, component: &Component) -> Result<Mounted, Vec<PrepareError>> {
+        let mut faults = Vec::new();
         if let Some(pattern) = component.exclude_files.first() {
-            return refuse(
+            faults.push(refused(
+                component,
                 pattern,
                 "is in `exclude_files`, which an image with its files as they are cannot have",
+            ));
+        }
+        let mut mounted = Mounted::default();
+        for mount in &component.files {
+            match self.mount(component, mount) {
+                Ok(mount) => mounted.mounts.push(mount),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(mounted),
+            false => Err(faults),
+        }
+    }
+}
+
+impl RootFs<'_> {
+    fn mount(&self, component: &Component, mount: &FileMount) -> Result<Mount, PrepareError> {
+        let refuse = |mount: &str, reason| Err(refused(component, mount, reason));
+        let (source, destination) = match mount {
+            FileMount::Pattern(pattern) => (pattern, pattern),
+            FileMount::Placed {
+                source,
+                destination,
+            } => (source, destination),
+            FileMount::Content { path, .. } => {
+                return refuse(path, "is given by content, which only an artifact can have");
+            }
+        };
+        // The manifest's own folder has the empty path, as in Spin.
+        let path = match source.as_str() {
+            "" => Some(Path::new("")),
+            source => local_path(source),
+        };
+        let Some(path) = path else {
+            return refuse(source, "is not a path");
+        };
+        let host = inside(self.root, &self.folder.join(path))?;
+        if !host.is_dir() {
+            return refuse(
+                source,
+                "is not a folder of the image: single files and globs cannot be mounted",
             );
         }
-        let mut mounts = Vec::with_capacity(component.files.len());
-        for mount in &component.files {
-            let (source, destination) = match mount {
-                FileMount::Pattern(pattern) => (pattern, pattern),
-                FileMount::Placed {
-                    source,
-                    destination,
-                } => (source, destination),
-                FileMount::Content { path, .. } => {
-                    return refuse(path, "is given by content, which only an artifact can have");
-                }
-            };
-            let Some(path) = local_path(source) else {
-                return refuse(source, "is not a path");
-            };
-            let host = inside(self.root, &self.folder.join(path))?;
-            if !host.is_dir() {
-                return refuse(
-                    source,
-                    "is not a folder of the image: single files and globs cannot be mounted",
-                );
+        let below = destination.trim_start_matches('/');
+        let guest = if below.is_empty() {
+            PathBuf::new()
+        } else {
+            match relative(Path::new(below)) {
+                Ok(guest) => guest,
+                Err(_) => return refuse(destination, "is not a path that a guest can have"),
             }
-            let below = destination.trim_start_matches('/');
-            let guest = if below.is_empty() {
-                PathBuf::new()
-            } else {
-                match relative(Path::new(below)) {
-                    Ok(guest) => guest,
-                    Err(_) => return refuse(destination, "is not a path that a guest can have"),
-                }
-            };
-            mounts.push(Mount {
-                host,
-                guest: format!("/{}", guest.display()),
-            });
-        }
-        Ok(mounts)
+        };
+        Ok(Mount {
+            host,
+            guest: format!("/{}", guest.display()),
+        })
+    }
+}
+
+fn refused(component: &Component, mount: &str, reason: &'static str) -> PrepareError {
+    PrepareError::DirectMount {
+        component: component.id.clone(),
+        mount: mount.to_owned(),
+        reason,
     }
 }

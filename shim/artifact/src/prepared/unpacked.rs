@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use skiff_manifest::{Component, ContentRef, lock};
 
-use super::{Mount, Place, PrepareError, Prepared, Source, prepare};
+use super::{Mount, Mounted, Place, PrepareError, Prepared, Source, prepare};
 use crate::Digest;
 use crate::oci::ImageConfig;
 use crate::unpack::{APPLICATION_FILE, CONFIG_FILE, ROOTFS_FOLDER, assets_path, wasm_path};
@@ -14,7 +14,7 @@ impl Prepared {
     /// The application in a directory that [`unpack`](crate::unpack()) made, of any kind.
     ///
     /// An ordinary image is taken as [`Prepared::from_rootfs`] takes it, with the
-    /// entrypoint and arguments of its configuration.
+    /// entrypoint, arguments and working directory of its configuration.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl Prepared {
                 path: config.clone(),
                 source: error.into(),
             })?;
-        Self::from_rootfs(&root, &config.command())
+        Self::from_rootfs(&root, &config.command(), Path::new(config.working_dir()))
     }
 }
 
@@ -69,13 +69,17 @@ impl Source for Directory<'_> {
         Ok((wasm_path(self.0, &digest), digest))
     }
 
-    fn mounts(&self, component: &Component) -> Result<Vec<Mount>, PrepareError> {
+    fn mounts(&self, component: &Component) -> Result<Mounted, Vec<PrepareError>> {
         if component.files.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Mounted::default());
         }
-        Ok(vec![Mount {
+        let mount = Mount {
             host: assets_path(self.0, &component.id),
             guest: "/".to_owned(),
-        }])
+        };
+        Ok(Mounted {
+            mounts: vec![mount],
+            warnings: Vec::new(),
+        })
     }
 }

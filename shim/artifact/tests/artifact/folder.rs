@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use skiff_artifact::{FilesError, PrepareError, Prepared};
 use tempfile::TempDir;
 
-use crate::support::{COMPONENT, chain, component};
+use crate::support::{COMPONENT, chain, component, only};
 
 /// An application folder with some files, and `component` lines for its component.
 pub(crate) fn shop(component: &str) -> TempDir {
@@ -48,8 +49,12 @@ pub(crate) fn write(folder: &Path, path: &str, content: &[u8]) {
 
 /// The files that the component's guest would see.
 fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
+    seen_from(folder.path())
+}
+
+fn seen_from(application: &Path) -> Result<Vec<String>, PrepareError> {
     let scratch = tempfile::tempdir().unwrap();
-    let prepared = Prepared::from_folder(folder.path(), scratch.path())?;
+    let prepared = Prepared::from_folder(application, scratch.path())?;
     let mount = &prepared.components[0].mounts[0];
     assert_eq!(mount.guest, "/");
     let mut paths = Vec::new();
@@ -71,8 +76,8 @@ fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
 
 #[track_caller]
 fn refused(component: &str) -> FilesError {
-    match seen(&shop(component)) {
-        Err(PrepareError::Files(error)) => error,
+    match only(seen(&shop(component)).unwrap_err()) {
+        PrepareError::Files(error) => error,
         other => panic!("{component}: {other:?}"),
     }
 }
@@ -108,6 +113,12 @@ fn patterns_keep_their_paths() {
         (r#"["static/*.css"]"#, &["static/a.css"]),
         (r#"["**/*.css"]"#, &["static/a.css", "static/deep/c.css"]),
         (r#"["static/*.none"]"#, &[]),
+        (r#"["static/deep/../*.css"]"#, &["static/a.css"]),
+        (
+            r#"["static/**"]"#,
+            &["static/a.css", "static/b.map", "static/deep/c.css"],
+        ),
+        (r#"["*/deep/*"]"#, &["static/deep/c.css"]),
     ] {
         assert_eq!(
             seen(&shop(&format!("files = {files}"))).unwrap(),
@@ -139,6 +150,159 @@ fn placed_folders_and_files_go_to_their_destination() {
             "{files}"
         );
     }
+}
+
+#[test]
+fn the_folder_may_be_named_in_any_way() {
+    let folder = shop(r#"files = ["static/**/*", "readme.txt"]"#);
+    let root = folder.path().to_owned();
+    let other = tempfile::tempdir().unwrap();
+    symlink(&root, other.path().join("link")).unwrap();
+    let expected = [
+        "readme.txt",
+        "static/a.css",
+        "static/b.map",
+        "static/deep/c.css",
+    ];
+    for named in [
+        root.join("spin.toml"),
+        root.join("."),
+        root.join("./"),
+        root.join("static/.."),
+        root.join("static/../spin.toml"),
+        other.path().join("link"),
+        other.path().join("link/spin.toml"),
+    ] {
+        assert_eq!(seen_from(&named).unwrap(), expected, "{}", named.display());
+    }
+}
+
+#[test]
+fn a_link_to_a_folder_inside_is_followed_in_every_form() {
+    for (files, expected) in [
+        (r#"["static"]"#, "static/more/x.txt"),
+        (r#"["static/**/*"]"#, "static/more/x.txt"),
+        (r#"["static/*/x.txt"]"#, "static/more/x.txt"),
+        (
+            r#"[{ source = "static", destination = "/www" }]"#,
+            "www/more/x.txt",
+        ),
+        (r#"["static/more"]"#, "static/more/x.txt"),
+        (
+            r#"[{ source = "static/more", destination = "/" }]"#,
+            "x.txt",
+        ),
+    ] {
+        let folder = shop(&format!("files = {files}"));
+        write(folder.path(), "elsewhere/x.txt", b"x");
+        symlink("../elsewhere", folder.path().join("static/more")).unwrap();
+        let seen = seen(&folder).unwrap();
+        assert!(
+            seen.iter().any(|path| path == expected),
+            "{files}: {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_told_and_may_be_excluded() {
+    for files in [
+        r#"["static"]"#,
+        r#"["static/**/*"]"#,
+        r#"[{ source = "static", destination = "/static" }]"#,
+    ] {
+        let folder = shop(&format!("files = {files}"));
+        let place = |name: &str| folder.path().join("static").join(name);
+        symlink("nowhere", place("lost")).unwrap();
+        symlink(".", place("round")).unwrap();
+        let _socket = UnixListener::bind(place("socket")).unwrap();
+        let Err(PrepareError::Components(mistakes)) = seen(&folder) else {
+            panic!("{files}: what is missing was not told");
+        };
+        let told = mistakes.to_string();
+        assert_eq!(mistakes.faults.len(), 3, "{told}");
+        for told_of in [
+            "lost` is a link to `nowhere`",
+            "round` is a link to a folder that",
+            "socket` is neither",
+        ] {
+            assert!(told.contains(told_of), "{told}");
+        }
+
+        let manifest = folder.path().join("spin.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let excluded = r#"exclude_files = ["**/lost", "static/round", "**/socket"]"#;
+        fs::write(&manifest, format!("{text}{excluded}")).unwrap();
+        assert_eq!(seen(&folder).unwrap().len(), 3, "{files}");
+    }
+}
+
+#[test]
+fn what_no_entry_names_may_be_broken() {
+    let folder = shop(r#"files = ["static/*.css"]"#);
+    symlink("nowhere", folder.path().join("static/lost")).unwrap();
+    symlink("..", folder.path().join("static/deep/round")).unwrap();
+    assert_eq!(seen(&folder).unwrap(), ["static/a.css"]);
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_warned_about() {
+    let folder = shop(r#"files = ["dist/**/*", "static/*.none", "static/*.css"]"#);
+    let scratch = tempfile::tempdir().unwrap();
+    let prepared = Prepared::from_folder(folder.path(), scratch.path()).unwrap();
+    assert_eq!(
+        prepared.warnings,
+        [
+            "component `cart`: `dist/**/*` in `files` matches no file",
+            "component `cart`: `static/*.none` in `files` matches no file",
+        ]
+    );
+}
+
+#[test]
+fn a_source_may_be_beside_the_folder_or_be_the_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    write(parent.path(), "static/x.txt", b"x");
+    write(parent.path(), "static/x.map", b"x");
+    let app = parent.path().join("app");
+    let source = shop(concat!(
+        "files = [{ source = \"../static\", destination = \"/s\" }, { source = \"\", destination = \"/own\" }]\n",
+        "exclude_files = [\"../static/*.map\", \"*.wasm\", \"static/*\"]",
+    ));
+    fs::rename(source.keep(), &app).unwrap();
+    assert_eq!(
+        seen_from(&app).unwrap(),
+        ["own/readme.txt", "own/spin.toml", "s/x.txt"]
+    );
+}
+
+#[test]
+fn all_mistakes_of_all_components_are_told() {
+    let folder = shop(
+        r#"files = ["absent", { source = "nowhere", destination = "/" }]
+[component.tax]
+source = "tax.wasm"
+[component.fine]
+source = "fine.wasm"
+"#,
+    );
+    write(folder.path(), "tax.wasm", b"(component)");
+    write(folder.path(), "fine.wasm", COMPONENT);
+    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    let PrepareError::Components(mistakes) = error else {
+        panic!("{error:?}");
+    };
+    let [absent, nowhere, tax] = &mistakes.lines()[..] else {
+        panic!("{mistakes}");
+    };
+    assert!(absent.contains("`cart`: `absent`"), "{absent}");
+    assert!(nowhere.contains("`cart`: `nowhere`"), "{nowhere}");
+    assert!(
+        tax.contains("`tax`") && tax.contains("not a WebAssembly"),
+        "{tax}"
+    );
+    let ids: Vec<_> = mistakes.rest.components.iter().map(|c| &c.id).collect();
+    assert_eq!(ids, ["fine"]);
 }
 
 #[test]
@@ -211,6 +375,10 @@ fn entries_that_cannot_be_are_named() {
         FilesError::Pattern { .. }
     ));
     assert!(matches!(
+        refused(r#"files = ["stat*/../*"]"#),
+        FilesError::Parent { .. }
+    ));
+    assert!(matches!(
         refused("files = [\"static\"]\nexclude_files = [\"[\"]"),
         FilesError::Pattern { .. }
     ));
@@ -231,10 +399,6 @@ fn entries_that_the_manifest_refuses_are_printed_with_their_places() {
         (
             r#"["../*/secret.txt"]"#,
             r#""../*/secret.txt", which is outside the application's folder"#,
-        ),
-        (
-            r#"[{ source = "../x", destination = "/" }]"#,
-            r#""../x", which is outside the application's folder"#,
         ),
         (
             r#"[{ source = "static", destination = "../x" }]"#,
@@ -263,7 +427,7 @@ fn patterns_that_leave_the_folder_are_refused() {
     for pattern in [secret.to_str().unwrap(), "link/*.txt", "link/secret.txt"] {
         let folder = shop(&format!(r#"files = ["{pattern}"]"#));
         symlink(outside.path(), folder.path().join("link")).unwrap();
-        let error = seen(&folder).unwrap_err();
+        let error = only(seen(&folder).unwrap_err());
         assert!(
             matches!(error, PrepareError::Files(FilesError::Outside { .. })),
             "{pattern}: {error}"
@@ -281,7 +445,7 @@ fn links_that_leave_the_folder_are_refused() {
             .contains(&"static/inside.css".to_owned())
     );
     symlink("/etc/passwd", folder.path().join("static/outside")).unwrap();
-    let error = seen(&folder).unwrap_err();
+    let error = only(seen(&folder).unwrap_err());
     assert!(
         matches!(&error, PrepareError::Files(FilesError::Outside { path, .. }) if path == Path::new("/etc/passwd")),
         "{error}"
@@ -309,7 +473,7 @@ fn sources_that_have_to_be_fetched_are_refused_by_name() {
         ),
     ] {
         let folder = manifest(&source);
-        let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+        let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
         assert!(
             matches!(&error, PrepareError::Remote { component, reference, .. } if component == "cart" && reference == named),
             "{error}"
@@ -321,7 +485,7 @@ fn sources_that_have_to_be_fetched_are_refused_by_name() {
 fn a_missing_or_wrong_binary_is_named() {
     let folder = shop("");
     fs::write(folder.path().join("cart.wasm"), b"(component)").unwrap();
-    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
     assert!(matches!(&error, PrepareError::NotWasm { component, .. } if component == "cart"));
     fs::remove_file(folder.path().join("cart.wasm")).unwrap();
     let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
@@ -369,7 +533,7 @@ fn middleware_is_refused_with_its_component() {
     let text = fs::read_to_string(&path).unwrap();
     let around = "component = \"cart\"\ndependencies.middleware = [{ path = \"auth.wasm\" }]";
     fs::write(&path, text.replace("component = \"cart\"", around)).unwrap();
-    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
     assert!(
         matches!(&error, PrepareError::Middleware { component } if component == "cart"),
         "{error}"
@@ -390,6 +554,8 @@ fn a_single_file_is_an_application() {
         Some(&["cart.wasm".to_owned()][..])
     );
     assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
-    let error = Prepared::from_wasm_file(&folder.path().join("readme.txt")).unwrap_err();
+    let named = folder.path().join("cart.wasm");
+    assert_eq!(prepared.components[0].id, named.to_str().unwrap());
+    let error = only(Prepared::from_wasm_file(&folder.path().join("readme.txt")).unwrap_err());
     assert!(matches!(error, PrepareError::NotWasm { .. }), "{error}");
 }

@@ -209,6 +209,35 @@ fn an_archive_is_made_when_there_are_too_many_layers() {
 }
 
 #[test]
+fn the_configuration_is_what_kubelet_needs_to_run_it() {
+    let config = |name: &str| {
+        let folder = shop("");
+        let path = folder.path().join("spin.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("name = \"shop\"", name)).unwrap();
+        let artifact = Artifact::new(&folder, &Options::default());
+        let descriptor = artifact.image().manifest.config;
+        assert_eq!(descriptor.media_type, media::CONFIG);
+        (descriptor.digest, artifact.json(&descriptor))
+    };
+    let (digest, shop) = config("name = \"shop\"");
+    assert_eq!(shop["config"]["Entrypoint"], serde_json::json!(["/"]));
+    // containerd tells images apart by this blob.
+    let (other, _) = config("name = \"other\"");
+    assert_ne!(digest, other);
+}
+
+#[test]
+fn a_form_of_the_folder_loses_no_file() {
+    let folder = shop(r#"files = ["static/**/*"]"#);
+    for named in ["", ".", "./", "spin.toml", "static/.."] {
+        let artifact = Artifact::of(&folder.path().join(named), &Options::default()).unwrap();
+        let files = artifact.unpacked().tree("assets/cart");
+        assert_eq!(files.len(), 3, "{named}: {files:?}");
+    }
+}
+
+#[test]
 fn annotations_come_from_the_application_or_from_the_caller() {
     let folder = shop("");
     let annotations =
@@ -323,7 +352,7 @@ fn nothing_is_left_of_a_failure() {
     let parent = tempfile::tempdir().unwrap();
     let layout = parent.path().join("layout");
     let error = to_layout(folder.path(), &layout, &Options::default()).unwrap_err();
-    assert!(matches!(error, PackError::Files(_)), "{error}");
+    assert!(matches!(error, PackError::Prepare(_)), "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use skiff_artifact::{Mount, PrepareError, Prepared};
 use tempfile::TempDir;
 
-use crate::support::{COMPONENT, chain};
+use crate::support::{COMPONENT, chain, only};
 
 const MANIFEST: &str = r#"spin_manifest_version = 2
 [application]
@@ -31,8 +31,16 @@ fn root(files: &[(&str, &[u8])]) -> TempDir {
 }
 
 fn from(root: &Path, entrypoint: &[&str]) -> Result<Prepared, PrepareError> {
+    from_directory(root, entrypoint, "/")
+}
+
+fn from_directory(
+    root: &Path,
+    entrypoint: &[&str],
+    directory: &str,
+) -> Result<Prepared, PrepareError> {
     let words: Vec<String> = entrypoint.iter().map(|word| (*word).to_owned()).collect();
-    Prepared::from_rootfs(root, &words)
+    Prepared::from_rootfs(root, &words, Path::new(directory))
 }
 
 fn with_files(files: &str) -> TempDir {
@@ -77,8 +85,55 @@ fn the_entrypoint_may_name_a_component() {
         let prepared = from(root.path(), entrypoint).unwrap();
         assert_eq!(prepared.application.name, "tool");
         assert_eq!(prepared.command.unwrap(), entrypoint);
-        assert_eq!(prepared.components[0].id, "http-trigger1-component");
+        assert_eq!(prepared.components[0].id, entrypoint[0]);
     }
+}
+
+#[test]
+fn a_relative_entrypoint_is_below_the_working_directory() {
+    let root = root(&[
+        ("app/bin/tool.wasm", COMPONENT),
+        ("app/app.toml", MANIFEST.as_bytes()),
+        ("app/app.wasm", COMPONENT),
+        ("tool.wasm", COMPONENT),
+    ]);
+    let wasm = |entrypoint: &str| {
+        let prepared = from_directory(root.path(), &[entrypoint], "/app").unwrap();
+        prepared.components[0].wasm.clone()
+    };
+    for (entrypoint, file) in [
+        ("bin/tool.wasm", "app/bin/tool.wasm"),
+        ("./bin/tool.wasm", "app/bin/tool.wasm"),
+        ("../tool.wasm", "tool.wasm"),
+        ("/tool.wasm", "tool.wasm"),
+        ("app.toml", "app/app.wasm"),
+    ] {
+        assert_eq!(wasm(entrypoint), root.path().join(file), "{entrypoint}");
+    }
+    let error = from_directory(root.path(), &["tool.wasm"], "/app").unwrap_err();
+    assert!(chain(&error).contains("app/tool.wasm"), "{error}");
+}
+
+#[test]
+fn what_lies_beside_the_manifests_folder_is_of_the_image() {
+    let manifest = format!(
+        "{MANIFEST}files = [{{ source = \"../../../static\", destination = \"/s\" }}, {{ source = \"\", destination = \"/own\" }}]\n"
+    );
+    let root = root(&[
+        ("srv/app.toml", manifest.as_bytes()),
+        ("srv/app.wasm", COMPONENT),
+        ("static/a.css", b"body {}"),
+    ]);
+    let prepared = from(root.path(), &["/srv/app.toml"]).unwrap();
+    let hosts: Vec<_> = prepared.components[0]
+        .mounts
+        .iter()
+        .map(|m| &m.host)
+        .collect();
+    assert_eq!(
+        hosts,
+        [&root.path().join("static"), &root.path().join("srv")]
+    );
 }
 
 #[test]
@@ -116,7 +171,7 @@ fn links_do_not_leave_the_root() {
         root.path().join("real/app.wasm")
     );
     for way_out in ["/out.wasm", "../../out.wasm"] {
-        let error = from(root.path(), &[way_out]).unwrap_err();
+        let error = only(from(root.path(), &[way_out]).unwrap_err());
         assert!(matches!(error, PrepareError::Read { .. }), "{error}");
     }
 }
@@ -128,11 +183,11 @@ fn what_is_no_component_is_told() {
         ("native.wasm", b"\x7fELF\x02\x01\x01"),
     ]);
     fs::create_dir(root.path().join("folder.wasm")).unwrap();
-    let error = from(root.path(), &["/text.wasm"]).unwrap_err();
+    let error = only(from(root.path(), &["/text.wasm"]).unwrap_err());
     assert!(matches!(error, PrepareError::NotWasm { .. }), "{error}");
-    let error = from(root.path(), &["/native.wasm"]).unwrap_err();
+    let error = only(from(root.path(), &["/native.wasm"]).unwrap_err());
     assert!(matches!(error, PrepareError::Precompiled { .. }), "{error}");
-    let error = from(root.path(), &["/folder.wasm"]).unwrap_err();
+    let error = only(from(root.path(), &["/folder.wasm"]).unwrap_err());
     assert!(matches!(error, PrepareError::NotAFile { .. }), "{error}");
 }
 
@@ -176,7 +231,7 @@ fn single_files_globs_and_exclusions_are_refused() {
         ),
     ] {
         let root = with_files(files);
-        let error = from(root.path(), &["/"]).unwrap_err();
+        let error = only(from(root.path(), &["/"]).unwrap_err());
         assert!(
             matches!(&error, PrepareError::DirectMount { mount, .. } if mount == named),
             "{error}"

@@ -5,7 +5,9 @@ use skiff_artifact::{
     unpack,
 };
 
-use crate::support::{Builder, COMPONENT, Target, chain, component, file, locked, locked_with};
+use crate::support::{
+    Builder, COMPONENT, Target, chain, component, file, locked, locked_with, only,
+};
 
 /// An application of `COMPONENT` with these files, and a layer for each content.
 fn shop(files: &str, contents: &[&[u8]]) -> Builder {
@@ -72,7 +74,7 @@ fn a_single_component_becomes_an_application() {
         .unwrap();
     let prepared = Prepared::from_unpacked(&target.path()).unwrap();
     assert_eq!(prepared.application.name, Digest::of(COMPONENT).hex());
-    assert_eq!(prepared.components[0].id, "http-trigger1-component");
+    assert_eq!(prepared.components[0].id, Digest::of(COMPONENT).to_string());
     assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
 }
 
@@ -127,7 +129,7 @@ fn middleware_is_refused_with_its_component() {
             .layer(media::SPIN_APPLICATION, json.as_bytes())
             .unpack()
             .unwrap();
-        let error = Prepared::from_unpacked(&target.path()).unwrap_err();
+        let error = only(Prepared::from_unpacked(&target.path()).unwrap_err());
         assert!(
             matches!(&error, PrepareError::Middleware { component } if component == "cart"),
             "{error}"

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use skiff_artifact::{
-    BlobError, Blobs, Descriptor, Digest, Image, ImageError, Limits, Manifest, UnpackError,
-    Unpacked, media, unpack,
+    BlobError, Blobs, Descriptor, Digest, Image, ImageError, Limits, Manifest, PrepareError,
+    UnpackError, Unpacked, media, unpack,
 };
 use tempfile::TempDir;
 
@@ -41,6 +41,17 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The only mistake in an application's components.
+#[track_caller]
+pub(crate) fn only(error: PrepareError) -> PrepareError {
+    match error {
+        PrepareError::Components(mut mistakes) if mistakes.faults.len() == 1 => {
+            mistakes.faults.remove(0)
+        }
+        other => panic!("not one mistake: {other:?}"),
+    }
 }
 
 /// Blobs by digest. What is stored need not be what the digest says.

@@ -7,13 +7,34 @@ use crate::node::{Node, Value};
 use super::dependency::DependencyTable;
 use super::written::SourceTable;
 
-/// `build` of a component.
+/// `build` of a component: a table, or a list of what the table has, in its order.
 pub(super) fn build(node: Node, ask: &Ask<'_>) -> Option<()> {
+    if let Value::List(parts) = node.value {
+        return build_list(node.at, parts, ask);
+    }
     let mut fields = Fields::of(node, ask)?;
     fields.required("command", command);
     fields.optional("workdir", text);
     fields.list("watch", text);
     fields.done();
+    Some(())
+}
+
+/// `build = ["cargo build"]`, which Spin takes for the command, the folder to work in
+/// and what to watch, one after the other.
+fn build_list(at: usize, parts: Vec<Node>, ask: &Ask<'_>) -> Option<()> {
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else {
+        ask.field("command").fault(at, "is missing");
+        return None;
+    };
+    command(first, &ask.field("command"))?;
+    if let Some(workdir) = parts.next() {
+        text(workdir, &ask.field("workdir"))?;
+    }
+    if let Some(watch) = parts.next() {
+        list(watch, &ask.field("watch"), text)?;
+    }
     Some(())
 }
 
@@ -24,6 +45,9 @@ pub(super) fn read(node: Node, ask: &Ask<'_>) -> Option<()> {
     fields.map("environment", text);
     fields.map("dependencies", DependencyTable::read);
     fields.optional("build", |node, ask| {
+        if let Value::List(parts) = node.value {
+            return build_list(node.at, parts, ask);
+        }
         let mut fields = Fields::of(node, ask)?;
         fields.required("command", command);
         fields.done();

@@ -32,19 +32,26 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
             let prepared = Prepared::from_unpacked(&directory)?;
             (prepared, Source::Unpacked, bare, Some(directory))
         }
-        Found::RootFs => match Prepared::from_rootfs(&request.rootfs, &request.args) {
-            Ok(prepared) => {
-                let entrypoint = request.args.clone();
-                let bare = prepared.command.is_some();
-                (prepared, Source::RootFs { entrypoint }, bare, None)
+        Found::RootFs => {
+            match Prepared::from_rootfs(&request.rootfs, &request.args, &request.directory) {
+                Ok(prepared) => {
+                    let entrypoint = request.args.clone();
+                    let directory = request.directory.clone();
+                    let bare = prepared.command.is_some();
+                    let source = Source::RootFs {
+                        entrypoint,
+                        directory,
+                    };
+                    (prepared, source, bare, None)
+                }
+                // Perhaps a program that only the container can find.
+                Err(error @ PrepareError::NothingToRun { .. }) => {
+                    let reason = error.to_string();
+                    return Ok(Reply::NotWasm { reason });
+                }
+                Err(error) => return Err(error.into()),
             }
-            // Perhaps a program that only the container can find.
-            Err(error @ PrepareError::NothingToRun { .. }) => {
-                let reason = error.to_string();
-                return Ok(Reply::NotWasm { reason });
-            }
-            Err(error) => return Err(error.into()),
-        },
+        }
     };
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let values = settings::variable_values(var, names);

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use anyhow::ensure;
 use skiff_test_support::ContainerSpec;
 use skiff_test_support::ctr::TaskSpec;
+use skiff_test_support::oci::Image;
 use skiff_test_support::pod::{State, Status};
 
 use crate::apps::Kind;
 use crate::harness::Case;
-use crate::node::{Node, SKIFF};
+use crate::node::{Node, SKIFF, guest};
 use crate::pods::{GRACE, SOON};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = crate::cases![
         arguments_and_environment_reach_it,
+        a_relative_entrypoint_is_below_the_working_directory,
         an_error_of_run_is_exit_code_one,
         a_panic_is_told_by_its_exit_code,
         sigterm_ends_it,
@@ -51,6 +53,23 @@ async fn run_to_end(
         .collect();
     pod.remove().await?;
     Ok((status, lines))
+}
+
+async fn a_relative_entrypoint_is_below_the_working_directory(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let wasm = guest("module-exit-code")?;
+    let image = node
+        .image("workdir", |scratch| {
+            let image = Image::for_platform("wasm", "wasi").copy(&wasm, "app/cli.wasm", 0o644)?;
+            let image = image.directory("/app").entrypoint(&["cli.wasm"]);
+            Ok(image.write(scratch.join("layout"))?)
+        })
+        .await?;
+    let spec = ContainerSpec::new("job", &image).env("CODE", "42");
+    let (status, lines) = run_to_end(&node, "workdir", &spec).await?;
+    assert_eq!(status.exit_code, 42, "{lines:?}");
+    Ok(())
 }
 
 async fn exit_code_in_a_pod(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {

@@ -217,7 +217,6 @@ fn file(entry: &FileEntry, ask: &Ask<'_>) -> Option<FileMount> {
             source,
             destination,
         } => {
-            let source_inside = inside(source, ask);
             if destination.value.split('/').any(|part| part == "..") {
                 let message = format!(
                     "has the destination {:?}, which has `..`",
@@ -226,7 +225,8 @@ fn file(entry: &FileEntry, ask: &Ask<'_>) -> Option<FileMount> {
                 ask.fault(destination.at, message);
                 return None;
             }
-            source_inside?;
+            // Whoever writes a source down means that folder or file, wherever it is;
+            // an image has nothing outside of itself.
             Some(FileMount::Placed {
                 source: source.value.clone(),
                 destination: destination.value.clone(),
@@ -235,7 +235,7 @@ fn file(entry: &FileEntry, ask: &Ask<'_>) -> Option<FileMount> {
     }
 }
 
-/// Refuses a path that climbs out of the application's folder. What links do can
+/// Refuses a pattern that climbs out of the application's folder. What links do can
 /// only be seen where the files are.
 fn inside(path: &Spanned<String>, ask: &Ask<'_>) -> Option<()> {
     let mut depth = 0_usize;
