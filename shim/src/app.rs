@@ -8,13 +8,16 @@ mod check;
 mod code;
 mod handler;
 mod load;
+mod pod;
 mod serve;
+mod watchdog;
 mod workers;
 
 pub use check::{AppError, Values};
 pub use code::{CompileReply, CompileRequest, answer, compile_apart, optimize};
 pub use load::{App, Extras};
 pub use serve::{Serving, serve};
+pub use workers::LostWorker;
 
 use std::collections::BTreeMap;
 use std::path::Path;

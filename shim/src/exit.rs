@@ -55,6 +55,13 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(ExitCode::Settings)
             } else if cause.is::<skiff_trigger::BindError>() {
                 Some(ExitCode::Listen)
+            } else if let Some(lost) = cause.downcast_ref::<crate::app::LostWorker>() {
+                Some(match lost.signal {
+                    // By the kernel for its memory, or by a person: it is told as if
+                    // there were one process.
+                    Some(libc::SIGKILL) => ExitCode::Killed,
+                    _ => ExitCode::Internal,
+                })
             } else {
                 match cause.downcast_ref()? {
                     skiff_engine::CacheError::Compile(_) => None,

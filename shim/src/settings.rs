@@ -53,6 +53,10 @@ pub const DEFAULT_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// so that they never send a request into a connection that is being closed.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// What a program has by custom, and more than most ever have open.
+pub const DEFAULT_FILES: NonZeroU32 =
+    NonZeroU32::new(skiff_host::FileLimits::DEFAULT_EACH as u32).unwrap();
+
 /// A connection costs some 20 kB; this is below the usual limit of 1,024 open files.
 pub const DEFAULT_CONNECTIONS: NonZeroU32 = NonZeroU32::new(900).unwrap();
 
@@ -67,6 +71,7 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     pub retain: Option<BTreeSet<String>>,
     pub max_instance_memory: Option<u64>,
+    pub max_instance_files: NonZeroU32,
     pub request_timeout: Option<Duration>,
     pub shutdown_delay: Option<Duration>,
     pub drain_timeout: Duration,
@@ -95,6 +100,7 @@ impl Default for Settings {
             listen: None,
             retain: None,
             max_instance_memory: None,
+            max_instance_files: DEFAULT_FILES,
             request_timeout: None,
             shutdown_delay: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,

@@ -2,15 +2,19 @@
 //! process uses, so a guest that computes is asked to yield every few
 //! milliseconds, and a process that is idle is never woken.
 
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store};
+
+use crate::turns;
 
 /// How much processor time a guest may use before it must yield to the other
-/// requests of its worker. Short against what a client notices, long against
-/// the microsecond that a yield costs.
-const TICK_NANOSECONDS: libc::c_long = 5_000_000;
+/// requests of its worker. A probe waits for a few of them, and many kernels
+/// look at such clocks every four milliseconds only; long against the
+/// microseconds that a yield costs.
+const TICK_NANOSECONDS: libc::c_long = 2_000_000;
 
 /// Engines that tick: one a tier, and one more while they are swapped. Tests
 /// have a few dozen.
@@ -33,15 +37,24 @@ impl Ticks {
         }
     }
 
-    /// Makes guests of a store yield at every tick of the clock. Not to themselves:
-    /// timers and sockets are looked at before they go on, however busy they are.
-    pub fn interrupt<T>(&self, store: &mut Store<T>) {
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| {
-            let others = Box::pin(tokio::task::yield_now());
-            Ok(UpdateDeadline::YieldCustom(1, others))
+    /// Looks after guests of a store and makes them yield at every tick of the clock. Not to each other:
+    /// timers and sockets are looked at whenever one of them has computed for a tick.
+    pub fn interrupt<T: Guest>(&self, store: &mut Store<T>) {
+        store.set_epoch_deadline(turns::first_deadline());
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().ticked()?;
+            Ok(turns::next())
         });
     }
+}
+
+/// What a store holds for a guest.
+pub trait Guest: 'static {
+    /// The guest has computed for a tick.
+    ///
+    /// # Errors
+    /// Where it has to end.
+    fn ticked(&mut self) -> wasmtime::Result<()>;
 }
 
 /// An engine's place in the list; leaving it when dropped.
@@ -75,9 +88,19 @@ impl Drop for Ticking {
     }
 }
 
+/// Ticks since the process began.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many ticks there have been.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    TICKS.load(Relaxed)
+}
+
 /// Advances all epochs. Only atomics, so it may run in a signal handler.
 extern "C" fn on_tick(_signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, SeqCst);
+    TICKS.fetch_add(1, Relaxed);
     for slot in &ENGINES {
         let engine = slot.load(SeqCst);
         if !engine.is_null() {
@@ -98,6 +121,11 @@ pub struct Clock(());
 static STARTED_IN: Mutex<i32> = Mutex::new(0);
 
 impl Clock {
+    /// How many ticks there have been in this process.
+    pub fn ticks() -> u64 {
+        ticks()
+    }
+
     /// Starts the clock of this process. A forked process has none until it
     /// starts its own; a second start is harmless.
     ///

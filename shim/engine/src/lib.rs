@@ -12,13 +12,17 @@ mod config;
 #[cfg(any(target_arch = "riscv64", test))]
 mod copies;
 mod limits;
+mod memory;
 mod seal;
+mod turns;
 
 pub use cache::{Cache, CacheError};
-pub use clock::{Clock, Ticks};
+pub use clock::{Clock, Guest, Ticks};
 pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
-pub use limits::{Busy, Limits, MemoryLimit, Permit, Permits};
+pub use limits::{Busy, Limits, Permit, Permits, Shares};
+pub use memory::{Account, Budget, MemoryError, MemoryLimit};
+pub use turns::guest_runs;
 
 /// Loaded code, as linkers take it.
 pub use wasmtime::component::Component;

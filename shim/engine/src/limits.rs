@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Limits of one application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that each linear memory of a guest may grow to; none means 4 GiB.
-    pub memory: Option<usize>,
     /// Wall-clock time a request may take until its response head; none by default.
     pub deadline: Option<Duration>,
     /// Instances at once in a worker. More requests wait.
@@ -38,7 +36,6 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            memory: None,
             deadline: None,
             instances: Self::DEFAULT_INSTANCES,
             queue: Self::DEFAULT_QUEUE,
@@ -61,31 +58,65 @@ pub struct Busy {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-/// Hands out instances: at most so many at once, first come, first served.
+/// The instances of a worker, as its components share them. A half of them is divided:
+/// each component has its part for itself, and at least one. The other half is for
+/// whoever asks first, so that one that is much asked for can have it all.
 #[derive(Debug, Clone)]
-pub struct Permits {
-    semaphore: Arc<Semaphore>,
+pub struct Shares {
+    common: Arc<Semaphore>,
+    /// What each component has for itself.
+    own: usize,
     instances: u32,
     queue: Duration,
 }
 
-impl Permits {
-    /// As many as `limits` allows.
-    pub fn new(limits: &Limits) -> Self {
-        let instances = limits.instances.max(1);
-        Permits {
-            semaphore: Arc::new(Semaphore::new(instances as usize)),
+impl Shares {
+    /// As many as `limits` allows, shared by so many components.
+    pub fn new(limits: &Limits, components: usize) -> Self {
+        let components = components.max(1);
+        let instances = Self::instances(limits, components);
+        let all = instances as usize;
+        let own = match components {
+            1 => all,
+            _ => (all / 2 / components).max(1),
+        };
+        Shares {
+            common: Arc::new(Semaphore::new(all - own * components)),
+            own,
             instances,
             queue: limits.queue,
         }
     }
 
+    /// How many instances a pool has to have room for: what is allowed, and no less than
+    /// one for each component.
+    pub fn instances(limits: &Limits, components: usize) -> u32 {
+        let least = u32::try_from(components).unwrap_or(u32::MAX);
+        limits.instances.max(least).max(1)
+    }
+
+    /// The permits of one more component.
+    pub fn component(&self) -> Permits {
+        Permits {
+            own: Arc::new(Semaphore::new(self.own)),
+            shares: self.clone(),
+        }
+    }
+}
+
+/// Hands out the instances of one component: first come, first served.
+#[derive(Debug, Clone)]
+pub struct Permits {
+    own: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl Permits {
     /// A permit if one is free now.
     pub fn try_acquire(&self) -> Option<Permit> {
-        match Arc::clone(&self.semaphore).try_acquire_owned() {
-            Ok(permit) => Some(Permit(permit)),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
-        }
+        let free = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
+        let permit = free(&self.own).or_else(|| free(&self.shares.common));
+        permit.map(Permit)
     }
 
     /// Waits for a permit.
@@ -93,56 +124,92 @@ impl Permits {
     /// # Errors
     /// [`Busy`] when none came free in the time a request may queue.
     pub async fn acquire(&self) -> Result<Permit, Busy> {
+        let Shares {
+            common,
+            instances,
+            queue,
+            ..
+        } = &self.shares;
         let busy = Busy {
-            instances: self.instances,
-            waited: self.queue,
+            instances: *instances,
+            waited: *queue,
         };
-        let acquire = Arc::clone(&self.semaphore).acquire_owned();
-        match tokio::time::timeout(self.queue, acquire).await {
+        let free = async {
+            tokio::select! {
+                biased;
+                own = Arc::clone(&self.own).acquire_owned() => own,
+                common = Arc::clone(common).acquire_owned() => common,
+            }
+        };
+        match tokio::time::timeout(*queue, free).await {
             Ok(Ok(permit)) => Ok(Permit(permit)),
             Ok(Err(_)) | Err(_) => Err(busy),
         }
     }
 }
 
-/// Refuses growth of linear memories beyond a limit, as the contract has it:
-/// each memory on its own, and without a trap.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MemoryLimit(pub Option<usize>);
-
-impl wasmtime::ResourceLimiter for MemoryLimit {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let within = |limit: Option<usize>| limit.is_none_or(|limit| desired <= limit);
-        Ok(within(self.0) && within(maximum))
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmtime::ResourceLimiter as _;
+
+    fn shares(instances: u32, components: usize) -> Shares {
+        let limits = Limits {
+            instances,
+            queue: Duration::from_millis(10),
+            ..Limits::default()
+        };
+        Shares::new(&limits, components)
+    }
+
+    fn take_all(permits: &Permits) -> Vec<Permit> {
+        std::iter::from_fn(|| permits.try_acquire()).collect()
+    }
+
+    #[test]
+    fn a_component_that_takes_all_it_can_leaves_the_others_their_part() {
+        for (instances, components, greedy, other) in [
+            (100, 1, 100, 0),
+            (100, 2, 75, 25),
+            (100, 3, 68, 16),
+            (2, 3, 1, 1),
+        ] {
+            let shares = shares(instances, components);
+            let all: Vec<_> = (0..components).map(|_| shares.component()).collect();
+            let taken: Vec<_> = all.iter().map(take_all).collect();
+            let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+            assert_eq!(counts[0], greedy, "{instances} for {components}");
+            assert!(
+                counts[1..].iter().all(|count| *count == other),
+                "{counts:?}"
+            );
+            let limits = Limits {
+                instances,
+                ..Limits::default()
+            };
+            let room = Shares::instances(&limits, components) as usize;
+            assert_eq!(counts.iter().sum::<usize>(), room, "{counts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_takes_what_comes_free_first() {
+        let shares = shares(4, 2);
+        let (one, other) = (shares.component(), shares.component());
+        let mut ones = take_all(&one);
+        let others = take_all(&other);
+        // The common ones went to the first, its own was taken before them.
+        ones.pop();
+        other.acquire().await.unwrap();
+        drop(others);
+        other.acquire().await.unwrap();
+        ones.remove(0);
+        assert!(other.try_acquire().is_some());
+        one.acquire().await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_request_over_the_limit_waits_and_is_then_turned_away() {
-        let permits = Permits::new(&Limits {
-            instances: 1,
-            queue: Duration::from_millis(10),
-            ..Limits::default()
-        });
+        let permits = shares(1, 1).component();
         let held = permits.try_acquire().unwrap();
         assert!(permits.try_acquire().is_none());
         assert_eq!(
@@ -151,12 +218,5 @@ mod tests {
         );
         drop(held);
         permits.acquire().await.unwrap();
-    }
-
-    #[test]
-    fn memory_over_the_limit_is_refused_without_a_trap() {
-        let mut limit = MemoryLimit(Some(1 << 20));
-        assert!(limit.memory_growing(0, 1 << 20, None).unwrap());
-        assert!(!limit.memory_growing(0, (1 << 20) + 1, None).unwrap());
     }
 }

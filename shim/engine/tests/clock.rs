@@ -1,12 +1,21 @@
-//! A guest that computes for ever yields, so that a deadline can end it.
+//! A guest that computes for ever yields, so that a deadline can end it and others are
+//! served, however many compute.
 
 use std::time::Duration;
 
-use skiff_engine::{Clock, Pool, Resources, Runner, Tier};
+use skiff_engine::{Clock, Guest, Pool, Resources, Runner, Tier};
 use wasmtime::{Linker, Module, Store};
 
 /// `(module (func (export "f") (loop br 0)))`
 const LOOP: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
+
+struct Nobody;
+
+impl Guest for Nobody {
+    fn ticked(&mut self) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
 
 #[test]
 fn a_loop_without_end_meets_its_deadline() {
@@ -30,7 +39,7 @@ fn a_loop_without_end_meets_its_deadline() {
             .build()
             .unwrap();
         let ended = runtime.block_on(async {
-            let mut store = Store::new(&engine, ());
+            let mut store = Store::new(&engine, Nobody);
             ticks.interrupt(&mut store);
             let linker = Linker::new(&engine);
             let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
@@ -40,4 +49,52 @@ fn a_loop_without_end_meets_its_deadline() {
         });
         assert!(ended.is_err(), "{tier:?}");
     }
+}
+
+/// Ticks are processor time of this process, so that this is no race with the machine.
+#[test]
+fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
+    const GUESTS: usize = 50;
+    let _clock = Clock::start().unwrap();
+    let pool = Pool {
+        instances: GUESTS as u32,
+        resources: Resources {
+            memories: 1,
+            tables: 1,
+            table_elements: 1,
+        },
+    };
+    let runner = Runner::new(Tier::Optimized, false, 1 << 20, &pool).unwrap();
+    let module = Module::new(runner.engine(), LOOP).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let slowest = runtime.block_on(async {
+        let spawn = || {
+            let (engine, ticks, module) = (runner.engine().clone(), runner.ticks(), module.clone());
+            tokio::spawn(async move {
+                let mut store = Store::new(&engine, Nobody);
+                ticks.interrupt(&mut store);
+                let linker = Linker::new(&engine);
+                let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+                let looping = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+                looping.call_async(&mut store, ()).await.unwrap();
+            })
+        };
+        let guests: Vec<_> = (0..GUESTS).map(|_| spawn()).collect();
+        // What a probe needs: to be accepted, to be read, to be answered; also while
+        // the guests begin.
+        let mut slowest = 0;
+        for _ in 0..20 {
+            let before = Clock::ticks();
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            slowest = slowest.max(Clock::ticks() - before);
+        }
+        guests.iter().for_each(tokio::task::JoinHandle::abort);
+        slowest
+    });
+    assert!(slowest <= 15, "a probe waits for {slowest} ticks");
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Output, Variables};
+use skiff_engine::MemoryLimit;
+
+use crate::{FileLimits, Output, Variables};
 
 /// A folder that a guest sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,11 @@ pub struct Grants {
     pub environment: Vec<(String, String)>,
     /// Folders.
     pub mounts: Vec<Mount>,
+    /// Whether the kernel may keep those waiting who use these folders, as it may with
+    /// volumes: then a thread does it that nobody else needs.
+    pub waits: bool,
+    /// How many files it may have open.
+    pub files: FileLimits,
     /// The component's variables.
     pub variables: Variables,
     /// Where its standard output goes.
@@ -35,8 +42,8 @@ pub struct Grants {
     pub stderr: Output,
     /// Whether it reads our standard input; commands do.
     pub stdin: bool,
-    /// Bytes that each linear memory may grow to.
-    pub memory: Option<usize>,
+    /// How much memory it may take.
+    pub memory: MemoryLimit,
 }
 
 impl Grants {
@@ -47,11 +54,13 @@ impl Grants {
             arguments: Vec::new(),
             environment: Vec::new(),
             mounts: Vec::new(),
+            waits: false,
+            files: FileLimits::default(),
             variables: Variables::default(),
             stdout: Output::stdout(),
             stderr: Output::stderr(),
             stdin: false,
-            memory: None,
+            memory: MemoryLimit::default(),
         }
     }
 }

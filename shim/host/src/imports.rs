@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use skiff_engine::{Limits, Runner};
+use skiff_engine::{Limits, Runner, Shares};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::http::{P2, P3, Terms};
 use crate::state::State;
-use crate::{Command, Grants, Guest, HttpGuest, Reuse, variables};
+use crate::{Command, Grants, Guest, HttpGuest, Reuse, files, variables};
 
 /// Interfaces of the contract that this version does not offer yet. Components
 /// that import them are told so, instead of that nobody knows the name.
@@ -220,18 +220,21 @@ pub struct Loader<'a> {
     runner: &'a Runner,
     linker: Linker<State>,
     limits: Limits,
+    shares: Shares,
     reuse: Reuse,
     guests: Guest,
 }
 
 impl<'a> Loader<'a> {
-    /// Sets up the interfaces once for all components of the application.
+    /// Sets up the interfaces once for all `components` of the application, which share
+    /// its instances.
     ///
     /// # Errors
     /// Only by a mistake of ours.
     pub fn new(
         runner: &'a Runner,
         limits: Limits,
+        components: usize,
         reuse: Reuse,
         guests: Guest,
     ) -> Result<Self, LoadError> {
@@ -241,6 +244,7 @@ impl<'a> Loader<'a> {
         Ok(Loader {
             runner,
             linker,
+            shares: Shares::new(&limits, components),
             limits,
             reuse,
             guests,
@@ -260,6 +264,7 @@ impl<'a> Loader<'a> {
             reason: format!("{error:#}"),
         };
         let (grants, guests) = (Arc::new(grants), self.guests.clone());
+        let permits = self.shares.component();
         let terms = Terms {
             limits: self.limits.clone(),
             reuse: self.reuse,
@@ -268,11 +273,13 @@ impl<'a> Loader<'a> {
         match kind {
             ComponentKind::HttpP2 => {
                 let pre = ProxyPre::new(pre).map_err(link)?;
-                Ok(HttpGuest::P2(Arc::new(P2::new(pre, grants, terms, guests))))
+                Ok(HttpGuest::P2(Arc::new(P2::new(
+                    pre, grants, terms, permits, guests,
+                ))))
             }
             ComponentKind::HttpP3 => {
                 let pre = ServicePre::new(pre).map_err(link)?;
-                Ok(HttpGuest::P3(P3::new(pre, grants, terms, guests)))
+                Ok(HttpGuest::P3(P3::new(pre, grants, terms, permits, guests)))
             }
             actual @ (ComponentKind::CommandP2 | ComponentKind::CommandP3) => {
                 Err(LoadError::Kind {
@@ -397,6 +404,7 @@ fn add_interfaces(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Re
         wasmtime_wasi::p3::add_to_linker(linker)?;
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
+    files::add_to_linker(linker, concurrency)?;
     variables::add_to_linker(linker, concurrency)
 }
 

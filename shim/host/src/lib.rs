@@ -5,7 +5,9 @@
 //! reads neither environment nor settings.
 
 mod command;
+mod files;
 mod grants;
+mod held;
 mod http;
 mod imports;
 mod output;
@@ -13,8 +15,9 @@ mod state;
 mod variables;
 
 pub use command::{Command, CommandError};
+pub use files::FileLimits;
 pub use grants::{Grants, Mount};
 pub use http::{BodyFault, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
 pub use imports::{ComponentKind, ImportError, LoadError, Loader, kind, needs_concurrency};
-pub use output::{Output, share_output};
+pub use output::{Output, flush_output, queue_output, share_output};
 pub use variables::{Variables, VariablesError};

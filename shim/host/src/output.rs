@@ -1,11 +1,12 @@
-//! What guests print: passed on line by line, so that lines of requests that run
-//! at once, and of workers that share a pipe, are never torn.
+//! What guests print, and our own log between it. A command's bytes arrive as they were
+//! written and when they were. What many guests print at once is passed on line by line,
+//! so that lines are never torn. Nobody who serves waits for a reader: output is queued.
 
-use std::fs::File;
+mod queue;
+
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,152 +14,113 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
+use queue::Queue;
+pub use queue::{flush_output, queue_output, share_output};
+
 /// A line that is longer is passed on in pieces, so that a guest that never ends
 /// its line cannot fill our memory. containerd itself splits lines at 16 KiB.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Held for each write, as pipes tear what is longer than a page.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Also held for each write where other processes write to the same pipes.
-static SHARED: OnceLock<File> = OnceLock::new();
-
-/// To be called before the process is forked into several that print: from then on
-/// they wait for each other's lines.
-///
-/// # Errors
-/// Where the kernel gives no file for the lock.
-pub fn share_output() -> io::Result<()> {
-    let lock = rustix::fs::memfd_create(c"output", rustix::fs::MemfdFlags::CLOEXEC)?;
-    SHARED.get_or_init(|| lock.into());
-    Ok(())
-}
-
 /// Where a guest's stream goes.
 #[derive(Debug, Clone)]
-pub struct Output(Arc<Sink>);
+pub struct Output {
+    sink: Sink,
+    in_lines: bool,
+}
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Sink {
-    Descriptor(RawFd),
-    Memory(Mutex<Vec<u8>>),
+    Queue(Arc<Queue>),
+    Memory(Arc<Mutex<Vec<u8>>>),
     Nowhere,
 }
 
 impl Output {
-    /// Our own standard output.
-    pub fn stdout() -> Self {
-        Output(Arc::new(Sink::Descriptor(libc_fd::STDOUT)))
+    fn new(sink: Sink) -> Self {
+        Output {
+            sink,
+            in_lines: false,
+        }
     }
 
-    /// Our own standard error.
+    /// Our own standard output, byte for byte.
+    pub fn stdout() -> Self {
+        Output::new(Sink::Queue(queue::stdout()))
+    }
+
+    /// Our own standard error, byte for byte.
     pub fn stderr() -> Self {
-        Output(Arc::new(Sink::Descriptor(libc_fd::STDERR)))
+        Output::new(Sink::Queue(queue::stderr()))
     }
 
     /// Kept, for tests.
     pub fn memory() -> Self {
-        Output(Arc::new(Sink::Memory(Mutex::default())))
+        Output::new(Sink::Memory(Arc::default()))
     }
 
     /// Dropped.
     pub fn nowhere() -> Self {
-        Output(Arc::new(Sink::Nowhere))
+        Output::new(Sink::Nowhere)
+    }
+
+    /// The same, for guests of which many print at once: each line is passed on whole,
+    /// and the last one is ended. One that waits for a reader in vain goes on without.
+    #[must_use]
+    pub fn in_lines(self) -> Self {
+        Output {
+            in_lines: true,
+            ..self
+        }
     }
 
     /// What [`memory`](Self::memory) has kept so far.
     pub fn kept(&self) -> Vec<u8> {
-        match &*self.0 {
+        match &self.sink {
             Sink::Memory(kept) => kept.lock().unwrap_or_else(|e| e.into_inner()).clone(),
-            Sink::Descriptor(_) | Sink::Nowhere => Vec::new(),
+            Sink::Queue(_) | Sink::Nowhere => Vec::new(),
         }
     }
 
-    /// Writes all of it, waiting for a reader that is slow as any program does.
+    /// Waits until everything that was printed so far is written.
+    pub async fn flushed(&self) {
+        if let Sink::Queue(queue) = &self.sink {
+            queue.flushed().await;
+        }
+    }
+
     fn pass_on(&self, bytes: &[u8]) {
-        match &*self.0 {
+        match &self.sink {
             Sink::Nowhere => {}
             Sink::Memory(kept) => kept
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
                 .extend_from_slice(bytes),
-            Sink::Descriptor(fd) => {
-                let threads = WRITING.lock().unwrap_or_else(|e| e.into_inner());
-                let processes = SHARED.get().map(RecordLock::take);
-                write_all(*fd, bytes);
-                drop((processes, threads));
-            }
+            Sink::Queue(queue) => queue.print(bytes),
         }
     }
 
-    fn line(&self) -> Line {
-        Line {
+    fn stream(&self) -> Stream {
+        Stream {
             output: self.clone(),
             held: Vec::new(),
-        }
-    }
-}
-
-mod libc_fd {
-    pub(super) const STDOUT: super::RawFd = 1;
-    pub(super) const STDERR: super::RawFd = 2;
-}
-
-/// A record lock (`fcntl`): unlike `flock` it keeps apart processes that
-/// inherited one open file.
-struct RecordLock<'a>(&'a File);
-
-impl<'a> RecordLock<'a> {
-    fn take(file: &'a File) -> Self {
-        // Without the lock a long line may be torn, which is better than lost.
-        if let Err(error) = rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive)
-        {
-            tracing::debug!(%error, "Cannot lock the output");
-        }
-        RecordLock(file)
-    }
-}
-
-impl Drop for RecordLock<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = rustix::fs::fcntl_lock(self.0, rustix::fs::FlockOperation::Unlock) {
-            tracing::debug!(%error, "Cannot unlock the output");
-        }
-    }
-}
-
-/// Nobody can be told that standard output or error is gone, so errors end the
-/// write quietly, as they do for any program under a supervisor that has left.
-fn write_all(fd: RawFd, mut bytes: &[u8]) {
-    // SAFETY: descriptors 1 and 2 stay open for the life of the process.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(0) => return,
-            Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
-                let mut poll = [rustix::event::PollFd::from_borrowed_fd(
-                    fd,
-                    rustix::event::PollFlags::OUT,
-                )];
-                if rustix::event::poll(&mut poll, None).is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
+            opens: None,
         }
     }
 }
 
 /// One stream of one instance, with the line it has begun.
-struct Line {
+struct Stream {
     output: Output,
     held: Vec<u8>,
+    /// Waits for room.
+    opens: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
-impl Line {
+impl Stream {
     fn push(&mut self, bytes: &[u8]) {
+        if !self.output.in_lines {
+            return self.output.pass_on(bytes);
+        }
         match bytes.iter().rposition(|&byte| byte == b'\n') {
             Some(end) if self.held.is_empty() => {
                 self.output.pass_on(&bytes[..=end]);
@@ -177,9 +139,42 @@ impl Line {
             self.held.clear();
         }
     }
+
+    /// Whether it may be written to now. A command waits for its reader for ever.
+    fn is_open(&self) -> bool {
+        match &self.output.sink {
+            Sink::Queue(queue) => queue.is_open(!self.output.in_lines),
+            Sink::Memory(_) | Sink::Nowhere => true,
+        }
+    }
+
+    /// Whether nobody reads what a command prints; where many print, a reader may come
+    /// back.
+    fn is_closed(&self) -> bool {
+        match &self.output.sink {
+            Sink::Queue(queue) => !self.output.in_lines && queue.is_gone(),
+            Sink::Memory(_) | Sink::Nowhere => false,
+        }
+    }
+
+    fn poll_opens(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Sink::Queue(queue) = &self.output.sink else {
+            return Poll::Ready(());
+        };
+        if self.opens.is_none() && self.is_open() {
+            return Poll::Ready(());
+        }
+        let (queue, patient) = (Arc::clone(queue), !self.output.in_lines);
+        let opens = self
+            .opens
+            .get_or_insert_with(|| Box::pin(async move { queue.opens(patient).await }));
+        std::task::ready!(opens.as_mut().poll(cx));
+        self.opens = None;
+        Poll::Ready(())
+    }
 }
 
-impl Drop for Line {
+impl Drop for Stream {
     /// What the guest never ended is a line of its own.
     fn drop(&mut self) {
         if !self.held.is_empty() {
@@ -189,10 +184,13 @@ impl Drop for Line {
     }
 }
 
-/// What is written at once is kept together.
+/// How our own log is written: what is written at once is kept together.
 impl io::Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pass_on(bytes);
+        match &self.sink {
+            Sink::Queue(queue) => queue.log(bytes),
+            Sink::Memory(_) | Sink::Nowhere => self.pass_on(bytes),
+        }
         Ok(bytes.len())
     }
 
@@ -203,12 +201,8 @@ impl io::Write for Output {
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        match &*self.0 {
-            Sink::Descriptor(fd) => {
-                // SAFETY: as in `write_all`.
-                let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
-                rustix::termios::isatty(fd)
-            }
+        match &self.sink {
+            Sink::Queue(queue) => queue.is_terminal(),
             Sink::Memory(_) | Sink::Nowhere => false,
         }
     }
@@ -216,20 +210,25 @@ impl IsTerminal for Output {
 
 impl StdoutStream for Output {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.line())
+        Box::new(self.stream())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.line())
+        Box::new(self.stream())
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Stream {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        std::task::ready!(self.poll_opens(cx));
+        let bytes = &bytes[..bytes.len().min(LONGEST_LINE)];
         self.push(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -243,7 +242,7 @@ impl AsyncWrite for Line {
     }
 }
 
-impl OutputStream for Line {
+impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         self.push(&bytes);
         Ok(())
@@ -254,39 +253,19 @@ impl OutputStream for Line {
     }
 
     fn check_write(&mut self) -> Result<usize, StreamError> {
-        Ok(LONGEST_LINE)
+        if self.is_closed() {
+            return Err(StreamError::Closed);
+        }
+        Ok(if self.is_open() { LONGEST_LINE } else { 0 })
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Line {
-    async fn ready(&mut self) {}
+impl Pollable for Stream {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|cx| self.poll_opens(cx)).await;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_passed_on_whole_and_the_last_one_is_ended() {
-        let output = Output::memory();
-        let mut first = output.line();
-        let mut second = output.line();
-        first.push(b"one ");
-        second.push(b"two\n");
-        first.push(b"three\nfour");
-        assert_eq!(output.kept(), b"two\none three\n");
-        drop(first);
-        assert_eq!(output.kept(), b"two\none three\nfour\n");
-    }
-
-    #[test]
-    fn a_line_without_end_does_not_fill_memory() {
-        let output = Output::memory();
-        let mut line = output.line();
-        for _ in 0..100 {
-            line.push(&[b'x'; 1024]);
-        }
-        assert!(output.kept().len() >= 64 << 10);
-    }
-}
+mod tests;

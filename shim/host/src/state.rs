@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
 use http::header;
-use skiff_engine::{MemoryLimit, Ticks};
+use skiff_engine::{Account, Guest, Ticks};
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::IoView;
 
-use crate::Grants;
+use crate::{Grants, held};
 
 /// State of one instance. The WASI context costs a dozen allocations and two
 /// seeded generators, and a guest that only answers never asks for it, so it is
@@ -25,31 +25,97 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     hooks: Hooks,
     table: ResourceTable,
-    pub(crate) memory: MemoryLimit,
+    /// Whether it was said that it opens too many files.
+    told_of_files: bool,
+    account: Account,
+    /// For how many more ticks it is not looked at what the host holds for it.
+    unseen: usize,
 }
 
 impl State {
     fn new(grants: &Arc<Grants>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(held::MOST_HANDLES);
         State {
             grants: Arc::clone(grants),
             wasi: None,
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(grants),
-            table: ResourceTable::new(),
-            memory: MemoryLimit(grants.memory),
+            table,
+            told_of_files: false,
+            account: Account::default(),
+            unseen: 0,
         }
     }
 
     /// A store for one instance, with its limits.
     pub(crate) fn store(engine: &Engine, grants: &Arc<Grants>, ticks: &Ticks) -> Store<State> {
         let mut store = Store::new(engine, State::new(grants));
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| state);
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(held::MOST_HANDLES);
+        }
         ticks.interrupt(&mut store);
         store
     }
 
     pub(crate) fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// Says so once, however often the guest tries again.
+    pub(crate) fn has_too_many_files(&mut self) {
+        if !std::mem::replace(&mut self.told_of_files, true) {
+            tracing::warn!(component_id = %self.grants.component, "The guest has as many files open as it may; it is told that there is no room");
+        }
+    }
+}
+
+impl Guest for State {
+    fn ticked(&mut self) -> wasmtime::Result<()> {
+        let memory = &self.grants.memory;
+        if let Some(unseen) = self.unseen.checked_sub(1) {
+            self.unseen = unseen;
+            memory.check_pod()?;
+            return Ok(());
+        }
+        let (mut handles, mut held) = (0, 0);
+        for entry in self.table.iter_mut() {
+            handles += 1;
+            held += held::size(entry);
+        }
+        // A look at many takes its time, and making many more takes longer.
+        self.unseen = handles / held::HANDLES_A_TICK;
+        memory.check(&mut self.account, held)?;
+        Ok(())
+    }
+}
+
+/// Refuses growth of linear memories, as the contract has it: without a trap.
+impl ResourceLimiter for State {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let limit = &self.grants.memory;
+        Ok(limit.allows_growth(&mut self.account, current, desired, maximum))
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.grants.memory.close(&mut self.account);
     }
 }
 
@@ -65,8 +131,8 @@ fn wasi(grants: &Grants) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        // A worker has one thread, and files are in the page cache.
-        .allow_blocking_current_thread(true)
+        // The application's own files are in the page cache.
+        .allow_blocking_current_thread(!grants.waits)
         .args(&grants.arguments)
         .envs(&grants.environment);
     if grants.stdin {
@@ -155,6 +221,10 @@ impl WasiHttpHooks for Hooks {
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::clone(&FORBIDDEN)
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        held::BODY_CHUNK
     }
 
     /// Outbound HTTP is granted to nobody yet: components that ask for it in

@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use skiff_artifact::Prepared;
-use skiff_engine::{Cache, Compiler, Component, Limits, Native, Pool, Resources, Runner, Tier};
-use skiff_host::{Command, Grants, Guest, Loader, Mount, Output, Reuse, Variables};
+use skiff_engine::{
+    Budget, Cache, Compiler, Component, Limits, MemoryLimit, Native, Pool, Resources, Runner,
+    Shares, Tier,
+};
+use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Variables};
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
 use super::check::{self, Life, Values};
 use super::code::{Facts, concurrency};
 use super::handler::GuestHandler;
+use super::{pod, workers};
 use crate::settings::Settings;
 
 /// A checked application whose code is compiled and not yet loaded.
@@ -24,6 +28,10 @@ pub struct App {
     cache: Cache,
     limits: Limits,
     reuse: Reuse,
+    /// Memory that guests of all workers share.
+    pub(super) budget: Option<Budget>,
+    /// How many connections there are descriptors for.
+    pub(super) connections: usize,
     /// Guests that run without a connection that waits for them.
     pub(super) guests: Guest,
 }
@@ -72,8 +80,19 @@ impl App {
             facts.insert(id.clone(), found);
         }
         check::facts(&application, &facts)?;
-        let grants = grants(&application, prepared, &facts, settings, extras)?;
+        let budget = budget(settings)?;
+        let descriptors = pod::descriptors(settings.max_connections.get() as usize);
+        let shares = Shared {
+            budget: budget.clone(),
+            files: FileLimits {
+                each: settings.max_instance_files.get() as usize,
+                below: descriptors.guests,
+            },
+        };
+        let grants = grants(&application, prepared, &facts, settings, extras, &shares)?;
         Ok(App {
+            budget,
+            connections: descriptors.connections,
             application,
             facts,
             grants,
@@ -132,7 +151,7 @@ impl App {
             largest.unwrap_or_default()
         };
         let pool = Pool {
-            instances: self.limits.instances,
+            instances: Shares::instances(&self.limits, self.facts.len()),
             resources: Resources {
                 memories: largest(|r| r.memories.into()) as u32,
                 tables: largest(|r| r.tables.into()) as u32,
@@ -158,7 +177,14 @@ impl App {
 
     fn loader<'a>(&self, loaded: &'a Loaded) -> anyhow::Result<Loader<'a>> {
         let (limits, reuse, guests) = (self.limits.clone(), self.reuse, self.guests.clone());
-        Ok(Loader::new(&loaded.runner, limits, reuse, guests)?)
+        let components = self.facts.len();
+        Ok(Loader::new(
+            &loaded.runner,
+            limits,
+            components,
+            reuse,
+            guests,
+        )?)
     }
 
     /// A router over components of their own instances.
@@ -235,8 +261,10 @@ fn grants(
     facts: &BTreeMap<String, Facts>,
     settings: &Settings,
     extras: Extras,
+    shares: &Shared,
 ) -> anyhow::Result<BTreeMap<String, Grants>> {
     let mut values = extras.values;
+    let waits = !extras.volumes.is_empty();
     for (name, variable) in &application.variables {
         if let Some(default) = &variable.default {
             let value = values.entry(name.to_string());
@@ -260,8 +288,11 @@ fn grants(
         let environment = component.environment.clone().into_iter();
         let (stdout, stderr) = if extras.quiet {
             (Output::nowhere(), Output::nowhere())
-        } else {
+        } else if runs {
             (Output::stdout(), Output::stderr())
+        } else {
+            // Many print at once.
+            (Output::stdout().in_lines(), Output::stderr().in_lines())
         };
         let grants = Grants {
             component: component.id.as_str().into(),
@@ -283,19 +314,42 @@ fn grants(
             stdout,
             stderr,
             stdin: runs,
-            memory: settings
-                .max_instance_memory
-                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            waits,
+            files: shares.files,
+            memory: MemoryLimit {
+                each: settings
+                    .max_instance_memory
+                    .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+                budget: shares.budget.clone(),
+                alone: runs,
+            },
         };
         all.insert(component.id.clone(), grants);
     }
     Ok(all)
 }
 
+/// What guests share.
+struct Shared {
+    budget: Option<Budget>,
+    files: FileLimits,
+}
+
+fn budget(settings: &Settings) -> anyhow::Result<Option<Budget>> {
+    let Some(bytes) = pod::memory() else {
+        tracing::warn!(
+            "It cannot be told how much memory the pod may have; its guests are not limited by it"
+        );
+        return Ok(None);
+    };
+    let (workers, guests) = (workers::count(settings.workers), settings.max_instances);
+    let budget = Budget::new(bytes, workers, guests.get() as usize);
+    Ok(Some(budget.context("cannot share memory between workers")?))
+}
+
 fn limits(settings: &Settings) -> Limits {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Limits {
-        memory: settings.max_instance_memory.map(bytes),
         deadline: settings.request_timeout,
         instances: settings.max_instances.get(),
         queue: settings.queue_timeout,

@@ -1,11 +1,12 @@
 //! Serving an application until it is told to stop, or running it to its end.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal};
 use skiff_engine::{Clock, Tier};
+use skiff_host::Output;
 use skiff_trigger::{BindError, DrainOutcome, RouterHandle, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,13 +14,25 @@ use tokio::sync::watch;
 use super::check::Life;
 use super::handler::GuestHandler;
 use super::load::App;
-use super::workers::{self, HeldSignals, Worker};
+use super::watchdog::Watchdog;
+use super::workers::{self, HeldSignals, LostWorker, Worker};
 use crate::exit::ExitCode;
 use crate::settings::Settings;
 
 /// How often it is looked whether optimised code has come. Compiling takes
 /// seconds, and the look is one failed open.
 const LOOK_FOR_CODE: Duration = Duration::from_millis(500);
+
+/// How long the last lines may take to be written once everything else is done.
+const LAST_LINES: Duration = Duration::from_millis(300);
+
+/// How long after its limit a worker that does not end by itself is killed: before the
+/// first worker's own watchdog strikes.
+const KILL_AFTER: Duration = Duration::from_millis(400);
+
+/// Threads for calls that may wait in the kernel, which are those of files of volumes.
+/// As many guests can wait for a volume that does not answer until others do.
+const WAITING_THREADS: usize = 64;
 
 /// What happened when an application was started, for whoever waits.
 pub struct Serving {
@@ -49,6 +62,7 @@ pub fn serve(
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(WAITING_THREADS)
         .build()
         .context("cannot start the runtime")
 }
@@ -61,24 +75,34 @@ fn run(
     let loaded = app.load()?;
     let command = app.command(&loaded, component)?;
     let _clock = Clock::start().context("cannot start the clock")?;
-    runtime()?.block_on(async {
+    skiff_host::queue_output();
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
         ready(Serving {
             address: None,
             routes: Vec::new(),
         })?;
+        let run = async {
+            let code = command.run().await.unwrap_or_else(|error| {
+                tracing::error!(%error, "Component failed");
+                ExitCode::Trapped.number()
+            });
+            // As a program's last write waits for a slow reader.
+            Output::stdout().flushed().await;
+            Output::stderr().flushed().await;
+            code
+        };
         tokio::select! {
-            result = command.run() => match result {
-                Ok(code) => Ok(code),
-                Err(error) => {
-                    tracing::error!(%error, "Component failed");
-                    Ok(ExitCode::Trapped.number())
-                }
-            },
+            code = run => Ok(code),
             // A program that does not handle the signal ends by it.
             number = signals.next() => Ok(128 + number),
         }
-    })
+    });
+    // A call that waits in the kernel is not waited for.
+    runtime.shutdown_background();
+    skiff_host::flush_output(LAST_LINES);
+    result
 }
 
 /// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends.
@@ -103,14 +127,14 @@ impl Signals {
     }
 }
 
-fn trigger_settings(settings: &Settings) -> skiff_trigger::Settings {
+fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger::Settings {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     skiff_trigger::Settings {
         max_header_bytes: bytes(settings.max_header_size),
         max_header_count: settings.max_headers.get() as usize,
         header_timeout: settings.header_read_timeout,
         idle_timeout: settings.idle_timeout,
-        max_connections: settings.max_connections.get() as usize,
+        max_connections: connections,
         max_body_bytes: settings.max_request_body,
         shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
         drain_limit: settings.drain_timeout,
@@ -120,9 +144,12 @@ fn trigger_settings(settings: &Settings) -> skiff_trigger::Settings {
 }
 
 /// Binds one listener for each worker, all on the same port.
-fn bind(listen: SocketAddr, settings: &Settings, workers: usize) -> Result<Vec<Server>, BindError> {
-    let settings = trigger_settings(settings);
-    let first = Server::bind(listen, &settings)?;
+fn bind(
+    listen: SocketAddr,
+    settings: &skiff_trigger::Settings,
+    workers: usize,
+) -> Result<Vec<Server>, BindError> {
+    let first = Server::bind(listen, settings)?;
     let mut servers = Vec::new();
     for _ in 1..workers {
         servers.push(first.another()?);
@@ -138,7 +165,8 @@ fn listen_and_serve(
     ready: impl FnOnce(Serving) -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
     let loaded = app.load()?;
-    let mut servers = bind(listen, settings, workers::count(settings.workers))?;
+    let trigger = trigger_settings(settings, app.connections);
+    let mut servers = bind(listen, &trigger, workers::count(settings.workers))?;
     let router = app.router(&loaded)?;
     let serving = Serving {
         address: servers.first().map(Server::local_addr),
@@ -159,6 +187,9 @@ fn listen_and_serve(
         Worker::First(_) => 0,
         Worker::Other(number) => number,
     };
+    if let Some(budget) = &app.budget {
+        budget.is_of_worker(own);
+    }
     let server = servers.swap_remove(own);
     drop(servers);
     let work = Work {
@@ -198,53 +229,56 @@ fn lead(
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
     let _clock = Clock::start().context("cannot start the clock")?;
-    let (stop, stopped) = watch::channel(false);
-    let code = runtime()?.block_on(async {
+    skiff_host::queue_output();
+    let watchdog = Watchdog::start(work.drain)?;
+    let drain = work.drain;
+    let (stop, stopped) = watch::channel(None);
+    let runtime = runtime()?;
+    let (code, told) = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let changes = signal(SignalKind::child()).context("cannot watch SIGCHLD")?;
         drop(held);
         ready()?;
-        let own = serve_until(work, stopped);
+        let own = serve_until(work, watchdog, stopped);
         tokio::pin!(own);
         let code = tokio::select! {
             number = signals.next() => {
                 tracing::info!(signal = number, "Stopping: running requests are finished");
-                ExitCode::Success
+                Ok(ExitCode::Success)
             }
-            (lost, killed) = lose(others, changes) => {
-                tracing::error!(worker = lost.as_raw_nonzero(), signal = killed, "A worker process has ended; stopping");
-                match killed {
-                    // By the kernel for its memory, or by a person: it is told as if
-                    // there were one process.
-                    Some(libc::SIGKILL) => ExitCode::Killed,
-                    _ => ExitCode::Internal,
-                }
+            lost = lose(others, changes) => {
+                tracing::error!(%lost, "A worker has ended; stopping");
+                Err(lost)
             }
-            () = &mut own => ExitCode::Internal,
+            () = &mut own => Ok(ExitCode::Internal),
         };
+        let told = Instant::now();
         workers::end(others, Signal::TERM);
         if !stop.is_closed() {
-            stop.send_replace(true);
+            stop.send_replace(Some(told));
             tokio::select! {
                 () = own => {}
                 _ = signals.next() => {
                     tracing::warn!("Second signal: ending at once");
-                    return anyhow::Ok(ExitCode::Interrupted);
+                    return anyhow::Ok((Ok(ExitCode::Interrupted), told));
                 }
             }
         }
-        Ok(code)
+        Ok((code, told))
     })?;
-    if matches!(code, ExitCode::Interrupted) {
+    // A call that waits in the kernel is not waited for.
+    runtime.shutdown_background();
+    if matches!(code, Ok(ExitCode::Interrupted)) {
         workers::end(others, Signal::KILL);
     } else {
-        workers::wait(others);
+        workers::wait_until(others, told + drain + KILL_AFTER);
     }
-    Ok(code.number())
+    skiff_host::flush_output(LAST_LINES);
+    Ok(code?.number())
 }
 
 /// Waits until a worker process has ended.
-async fn lose(processes: &[Pid], mut changes: tokio::signal::unix::Signal) -> (Pid, Option<i32>) {
+async fn lose(processes: &[Pid], mut changes: tokio::signal::unix::Signal) -> LostWorker {
     loop {
         if let Some(lost) = workers::ended(processes) {
             return lost;
@@ -255,8 +289,12 @@ async fn lose(processes: &[Pid], mut changes: tokio::signal::unix::Signal) -> (P
     }
 }
 
-/// Serves until told to stop and drained.
-async fn serve_until(work: Work, mut stopped: watch::Receiver<bool>) {
+/// Serves until told to stop and drained. `stopped` becomes the moment it was told.
+async fn serve_until(
+    work: Work,
+    watchdog: Watchdog,
+    mut stopped: watch::Receiver<Option<Instant>>,
+) {
     let Work {
         app,
         drain,
@@ -271,14 +309,17 @@ async fn serve_until(work: Work, mut stopped: watch::Receiver<bool>) {
         }
         std::future::pending::<()>().await;
     };
+    let mut told = stopped.clone();
     let shutdown = async move {
         // The sender lives as long as the worker; gone is as good as told.
-        stopped.wait_for(|stopped| *stopped).await.ok();
+        told.wait_for(Option::is_some).await.ok();
     };
+    let server = server.with_beats(move |busy| watchdog.beat(busy));
     let outcome = tokio::select! {
         outcome = server.serve(routes.clone(), shutdown) => outcome,
         () = swapping => return,
     };
+    watchdog.beat(false);
     match outcome {
         Ok(DrainOutcome::Finished) => {}
         Ok(DrainOutcome::Cut { connections }) => {
@@ -290,12 +331,13 @@ async fn serve_until(work: Work, mut stopped: watch::Receiver<bool>) {
             return;
         }
     }
-    if tokio::time::timeout(drain, app.guests.idle())
-        .await
-        .is_err()
-    {
+    // One limit for both: for the connections and for what guests do after them.
+    let told = (*stopped.borrow_and_update()).unwrap_or_else(Instant::now);
+    let left = (told + drain).saturating_duration_since(Instant::now());
+    if tokio::time::timeout(left, app.guests.idle()).await.is_err() {
         tracing::warn!(
             guests = app.guests.running(),
+            limit = ?drain,
             "The drain limit has passed; guests were ended at work"
         );
     }

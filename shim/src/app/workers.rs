@@ -4,6 +4,7 @@
 
 use std::num::NonZero;
 use std::process;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
@@ -101,25 +102,62 @@ pub(super) fn end(workers: &[Pid], signal: Signal) {
     }
 }
 
-/// The first of `workers` that has ended, where one has, and the signal that has
-/// killed it.
-pub(super) fn ended(workers: &[Pid]) -> Option<(Pid, Option<i32>)> {
-    workers
-        .iter()
-        .find_map(|&worker| match waitpid(Some(worker), WaitOptions::NOHANG) {
-            Ok(None) => None,
-            Ok(Some((_, status))) => Some((worker, status.terminating_signal())),
-            Err(_) => Some((worker, None)),
-        })
+/// A worker that has ended by itself. Requests that it had are lost, and a pod with
+/// less than all its workers would be a slower one that nobody notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("worker process {worker} {}", by(*status, *signal))]
+pub struct LostWorker {
+    /// Its process.
+    pub worker: i32,
+    /// Its exit code, where it has exited.
+    pub status: Option<i32>,
+    /// The signal that has killed it, where one has.
+    pub signal: Option<i32>,
 }
 
-/// Waits until all have ended.
-pub(super) fn wait(workers: &[Pid]) {
-    for &worker in workers {
-        while matches!(
-            waitpid(Some(worker), WaitOptions::empty()),
-            Err(rustix::io::Errno::INTR)
-        ) {}
+fn by(status: Option<i32>, signal: Option<i32>) -> String {
+    match (status, signal) {
+        (Some(status), _) => format!("has exited with code {status}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "is gone".to_owned(),
+    }
+}
+
+/// The first of `workers` that has ended, where one has.
+pub(super) fn ended(workers: &[Pid]) -> Option<LostWorker> {
+    workers.iter().find_map(|&worker| {
+        let status = match waitpid(Some(worker), WaitOptions::NOHANG) {
+            Ok(None) => return None,
+            Ok(Some((_, status))) => Some(status),
+            Err(_) => None,
+        };
+        Some(LostWorker {
+            worker: worker.as_raw_nonzero().get(),
+            status: status.and_then(|status| status.exit_status()),
+            signal: status.and_then(|status| status.terminating_signal()),
+        })
+    })
+}
+
+/// How often it is looked whether workers that were told to end have ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until all have ended, and kills at `end` those that have not.
+pub(super) fn wait_until(workers: &[Pid], end_at: Instant) {
+    let mut left = workers.to_vec();
+    loop {
+        left.retain(|&worker| {
+            let waited = waitpid(Some(worker), WaitOptions::NOHANG);
+            matches!(waited, Ok(None) | Err(rustix::io::Errno::INTR))
+        });
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() >= end_at {
+            tracing::error!(workers = left.len(), "Workers do not end; they are killed");
+            return end(&left, Signal::KILL);
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

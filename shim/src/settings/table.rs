@@ -60,9 +60,20 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_INSTANCE_MEMORY",
         alias: Some("SPIN_MAX_INSTANCE_MEMORY"),
         kind: Kind::Size,
-        meaning: "How far each linear memory of a guest may grow; the guest sees a refused growth.",
+        meaning: "How far each linear memory of a guest may grow, less what Skiff holds for the guest; the guest sees a refused growth. With or without it, guests share what the pod's memory limit leaves (all but an eighth): each may grow by up to three times of what it leaves to the others.",
         set: |s, v| parse::size(v).map(|v| s.max_instance_memory = Some(v)),
-        show: |s| optional(s.max_instance_memory, parse::show_size),
+        show: |s| {
+            s.max_instance_memory
+                .map_or_else(|| "as the pod's memory allows".to_owned(), parse::show_size)
+        },
+    },
+    Row {
+        name: "SKIFF_MAX_INSTANCE_FILES",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Files and folders that a guest may have open; for more it is told that there is no room.",
+        set: |s, v| parse::count(v).map(|v| s.max_instance_files = v),
+        show: |s| s.max_instance_files.to_string(),
     },
     Row {
         name: "SKIFF_REQUEST_TIMEOUT",
@@ -98,7 +109,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_INSTANCES",
         alias: None,
         kind: Kind::Count,
-        meaning: "Instances at once in each worker; more requests wait.",
+        meaning: "Instances at once in each worker; more requests wait. Where there are several components, a half is divided among them and each has at least one for itself.",
         set: |s, v| parse::count(v).map(|v| s.max_instances = v),
         show: |s| s.max_instances.to_string(),
     },
@@ -197,7 +208,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_CONNECTIONS",
         alias: None,
         kind: Kind::Count,
-        meaning: "Connections at once in each worker; more wait to be accepted.",
+        meaning: "Connections at once in each worker. For one more, the one that has been idle for longest gives way; where none is idle, its requests are answered 503 with Retry-After, but for the health endpoint's.",
         set: |s, v| parse::count(v).map(|v| s.max_connections = v),
         show: |s| s.max_connections.to_string(),
     },

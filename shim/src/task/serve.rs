@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as ProcessCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use skiff_artifact::Prepared;
@@ -20,6 +21,9 @@ use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
 
 /// What the process is called in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
+
+/// How long the last line may take to be written.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Tells the shim how the start went, once.
 struct Status(RefCell<Option<File>>);
@@ -75,7 +79,13 @@ pub fn main() -> ProcessCode {
 /// Tells the owner of a container that has started what ended it.
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     let message = format!("{error:#}");
-    eprintln!("skiff: {message}");
+    // Nobody may read, and the message below is still to be written.
+    let mut stderr = skiff_host::Output::stderr();
+    let told = stderr.write_all(format!("skiff: {message}\n").as_bytes());
+    skiff_host::flush_output(LAST_LINE);
+    if let Err(error) = told {
+        tracing::debug!(%error, "Nobody can be told");
+    }
     if let Some(path) = termination_message
         && let Err(error) = write_termination_message(&message, path)
     {

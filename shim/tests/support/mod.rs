@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -108,6 +108,12 @@ impl Skiff {
         skiff
     }
 
+    /// Starts it with a standard input to be written to, for who reads and writes itself.
+    pub(crate) fn spawn(mut self) -> (Child, [tempfile::TempDir; 2]) {
+        let child = self.command.stdin(Stdio::piped()).spawn().unwrap();
+        (child, [self.folder, self.scratch])
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -153,18 +159,30 @@ impl Skiff {
             child.wait().ok();
             panic!("skiff did not start: {}", errors.join().unwrap());
         };
-        let address = first
-            .strip_prefix("Serving http://")
-            .unwrap()
-            .parse()
-            .unwrap();
         Running {
             child,
-            address,
+            address: address(&first),
             lines: Mutex::new(lines),
             errors: Some(errors),
             _folders: [self.folder, self.scratch],
         }
+    }
+
+    /// Starts it, and reads nothing of what it prints but where it serves.
+    pub(crate) fn start_unread(mut self) -> (Running, BufReader<ChildStdout>, ChildStderr) {
+        let mut child = self.command.spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let mut stdout = BufReader::with_capacity(1, child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let running = Running {
+            child,
+            address: address(first.trim_end()),
+            lines: Mutex::new(mpsc::channel().1),
+            errors: None,
+            _folders: [self.folder, self.scratch],
+        };
+        (running, stdout, stderr)
     }
 
     /// Runs it to its end.
@@ -176,6 +194,12 @@ impl Skiff {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Where it says that it serves.
+fn address(line: &str) -> SocketAddr {
+    let address = line.strip_prefix("Serving http://").unwrap();
+    address.parse().unwrap()
 }
 
 #[derive(Debug)]
@@ -219,6 +243,10 @@ impl Running {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         answer(stream)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, number: i32) {

@@ -75,6 +75,11 @@ impl Mark {
         self.0.load(Relaxed) != 0
     }
 
+    /// How many ticks have passed since it was set.
+    pub(crate) fn age(&self, clock: &Clock) -> u64 {
+        clock.now().saturating_sub(self.0.load(Relaxed))
+    }
+
     /// Whether the mark is set and more than `ticks` old.
     pub(crate) fn is_older(&self, ticks: u64, clock: &Clock) -> bool {
         let set = self.0.load(Relaxed);

@@ -25,6 +25,10 @@ counters! {
     connections,
     /// Connections that are open now.
     open_connections,
+    /// Connections without a request that were closed, as others came.
+    gave_way,
+    /// Requests answered 503, as there were more connections than are served.
+    refused_connections,
     /// Calls of `accept` that failed.
     accept_errors,
     /// Requests whose head was read, answered or not.

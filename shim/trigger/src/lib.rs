@@ -62,7 +62,7 @@ pub use route::{
     AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle,
     StaticAnswer, StaticAnswerError, Target,
 };
-pub use server::{BindError, DrainOutcome, Server};
+pub use server::{BindError, DrainOutcome, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;
 
 /// Any error of a body or behind a failure.

@@ -1,6 +1,7 @@
 //! The listener: accepts connections, keeps time for them, and brings them down.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -30,6 +31,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// learnt of it. Kubernetes' proxies write their rules at most once a second, and where
 /// few come, a second without anyone says little.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// Connections beyond the limit that are taken nevertheless, so that the health endpoint
+/// can be asked: what else they ask for is answered 503 while the limit is reached.
+/// Where these are taken too, those without a request give way to new ones.
+pub const SPARE_CONNECTIONS: usize = 64;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,15 @@ pub enum DrainOutcome {
     },
 }
 
+/// Who is told that the server lives.
+struct Beats(Box<dyn FnMut(bool) + Send>);
+
+impl fmt::Debug for Beats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Beats")
+    }
+}
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct Server {
@@ -73,6 +88,7 @@ pub struct Server {
     local: SocketAddr,
     settings: Settings,
     counters: Arc<Counters>,
+    beats: Beats,
 }
 
 impl Server {
@@ -128,7 +144,18 @@ impl Server {
             local,
             settings: settings.clone(),
             counters: Arc::default(),
+            beats: Beats(Box::new(|_| ())),
         })
+    }
+
+    /// Calls `beat` with `true` about every second while there are connections, and with
+    /// `false` when there are none any more: a server that does not is stuck.
+    #[must_use]
+    pub fn with_beats(self, beat: impl FnMut(bool) + Send + 'static) -> Self {
+        Server {
+            beats: Beats(Box::new(beat)),
+            ..self
+        }
     }
 
     /// The address that was bound; with port 0 the one that the kernel chose.
@@ -167,6 +194,7 @@ impl Server {
             ticker: Ticker::new(self.timer, limits.clock.tick())?,
             limits,
             routes: routes.into(),
+            beats: self.beats,
         };
         let listener = TcpListener::from_std(self.listener)?;
         connections
@@ -218,6 +246,7 @@ struct Connections<H> {
     limits: Arc<Limits>,
     ticker: Ticker,
     routes: RouterHandle<H>,
+    beats: Beats,
 }
 
 impl<H: Handler> Connections<H> {
@@ -236,8 +265,8 @@ impl<H: Handler> Connections<H> {
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 ticked = self.ticker.tick(), if self.ticker.is_on() => self.ticked(ticked),
                 () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => pause = None,
-                accepted = listener.accept(), if pause.is_none() && self.tasks.len() < most => {
-                    pause = self.accepted(accepted);
+                accepted = listener.accept(), if pause.is_none() && self.tasks.len() < most + SPARE_CONNECTIONS => {
+                    pause = self.accepted(accepted, most);
                 }
             }
         }
@@ -273,17 +302,26 @@ impl<H: Handler> Connections<H> {
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(stream));
             match stream {
-                Ok(stream) => self.spawn(stream, peer),
+                Ok(stream) => self.spawn(stream, peer, false),
                 Err(error) => tracing::warn!(%error, %peer, "cannot watch a connection"),
             }
         }
     }
 
-    /// Takes a connection in, or says until when to pause.
-    fn accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<Instant> {
+    /// Takes a connection in, or says until when to pause. Where there are `most` of
+    /// them, an idle one gives way to it.
+    fn accepted(
+        &mut self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        most: usize,
+    ) -> Option<Instant> {
         match accepted {
             Ok((stream, peer)) => {
-                self.spawn(stream, peer);
+                let connections = self.tasks.len();
+                if connections >= most {
+                    self.make_room(connections + 1 >= most + SPARE_CONNECTIONS);
+                }
+                self.spawn(stream, peer, connections >= most);
                 None
             }
             Err(error) => {
@@ -297,16 +335,34 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    fn spawn(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Ends the connection that has been without a request for longest. Where it `must`
+    /// be, also one that has only just come.
+    fn make_room(&self, must: bool) {
+        let idle = self.watches.values().filter_map(|watch| {
+            let age = watch.idle_age()?;
+            (must || age > 0).then_some((age, watch))
+        });
+        // Of two that are as old, the one that has come first.
+        let longest = idle.max_by_key(|(age, watch)| (*age, u64::MAX - watch.number));
+        if let Some((_, watch)) = longest {
+            Counters::add(&self.limits.counters.gave_way);
+            watch.give_way();
+        }
+    }
+
+    fn spawn(&mut self, stream: TcpStream, peer: SocketAddr, spare: bool) {
         Counters::add(&self.limits.counters.connections);
         Counters::add(&self.limits.counters.open_connections);
-        let watch = Arc::new(Watch::new(self.limits.clone(), plain(peer)));
+        let watch = Arc::new(Watch::new(self.limits.clone(), plain(peer), spare));
         let task = self
             .protocols
             .clone()
             .serve(stream, self.routes.clone(), watch.clone());
         self.watches.insert(self.tasks.spawn(task).id(), watch);
-        self.ticker.turn(true);
+        if !self.ticker.is_on() {
+            self.ticker.turn(true);
+            (self.beats.0)(true);
+        }
     }
 
     fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
@@ -320,7 +376,9 @@ impl<H: Handler> Connections<H> {
             }
         };
         self.limits.counters.open_connections.fetch_sub(1, Relaxed);
-        self.watches.remove(&id);
+        if let Some(watch) = self.watches.remove(&id) {
+            watch.ended();
+        }
     }
 
     fn ticked(&mut self, ticked: io::Result<()>) {
@@ -331,6 +389,7 @@ impl<H: Handler> Connections<H> {
         self.watches.values().for_each(|watch| watch.sweep());
         // Not as soon as the last one ends, as the next may come right after.
         self.ticker.turn(!self.watches.is_empty());
+        (self.beats.0)(self.ticker.is_on());
     }
 
     async fn drain(mut self, limit: Duration) -> DrainOutcome {

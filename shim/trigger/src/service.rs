@@ -105,6 +105,10 @@ impl<H: Handler> Service<H> {
             limits.probed();
             return Plan::Answer(routes.well_known(name, limits.is_leaving()));
         }
+        if self.watch.is_spare() {
+            Counters::add(&limits.counters.refused_connections);
+            return Plan::Answer(response::full(self.watch.is_http2()));
+        }
         match routes.find(path) {
             None => answer(StatusCode::NOT_FOUND),
             Some(matched) => self.dispatch(matched, parts, incoming),

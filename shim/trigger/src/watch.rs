@@ -38,6 +38,9 @@ pub(crate) struct Limits {
     pub(crate) max_body_bytes: u64,
     pub(crate) max_header_count: usize,
     pub(crate) access_log: bool,
+    max_connections: u64,
+    /// Connections that were told to give way and have not ended yet.
+    giving_way: AtomicU64,
     /// Whether the server was told to stop.
     leaving: AtomicBool,
     /// How often its health has been asked for since.
@@ -64,6 +67,8 @@ impl Limits {
             max_body_bytes: settings.max_body_bytes.unwrap_or(u64::MAX),
             max_header_count: settings.max_header_count,
             access_log: settings.access_log,
+            max_connections: settings.max_connections as u64,
+            giving_way: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             probes: AtomicU64::new(0),
             header_ticks: clock.ticks(settings.header_timeout),
@@ -83,6 +88,12 @@ impl Limits {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
+    }
+
+    /// Whether there are more connections than are served.
+    fn is_full(&self) -> bool {
+        let going = self.giving_way.load(Relaxed);
+        self.counters.open_connections.load(Relaxed) > self.max_connections + going
     }
 
     /// A probe was answered, which told it that the server is leaving if it is.
@@ -105,6 +116,12 @@ impl Limits {
 pub(crate) struct Watch {
     pub(crate) limits: Arc<Limits>,
     pub(crate) peer: SocketAddr,
+    /// How many connections came before it.
+    pub(crate) number: u64,
+    /// Whether it is one beyond the limit, taken to ask for health only.
+    spare: AtomicBool,
+    /// Whether it was told to give way.
+    gives_way: AtomicBool,
     http2: AtomicBool,
     pub(crate) flows: Flows,
     orders: AtomicU8,
@@ -132,10 +149,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(limits: Arc<Limits>, peer: SocketAddr) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>, peer: SocketAddr, spare: bool) -> Self {
+        let number = limits.counters.connections.load(Relaxed);
         let watch = Watch {
             limits,
             peer,
+            number,
+            spare: AtomicBool::new(spare),
+            gives_way: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             flows: Flows::default(),
             orders: AtomicU8::new(0),
@@ -251,7 +272,50 @@ impl Watch {
         !self.is_http2() && (self.unread.load(Relaxed) || self.head.is_set())
     }
 
+    /// Whether requests other than for health are turned away. One that came when there
+    /// was no place for it takes one as soon as there is.
+    #[inline]
+    pub(crate) fn is_spare(&self) -> bool {
+        if !self.spare.load(Relaxed) {
+            return false;
+        }
+        let full = self.limits.is_full();
+        self.spare.store(full, Relaxed);
+        full
+    }
+
+    /// For how many ticks it has had no request, where it has none.
+    pub(crate) fn idle_age(&self) -> Option<u64> {
+        let busy = self.is_busy() || self.orders() != 0;
+        (!busy).then(|| {
+            let since = if self.head.is_set() {
+                &self.head
+            } else {
+                &self.idle
+            };
+            since.age(&self.limits.clock)
+        })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0 || self.write_wait.is_set()
+    }
+
+    /// Its task is over.
+    pub(crate) fn ended(&self) {
+        if self.gives_way.load(Relaxed) {
+            self.limits.giving_way.fetch_sub(1, Relaxed);
+        }
+    }
+
     // What the server orders.
+
+    /// Ends a connection without a request.
+    pub(crate) fn give_way(&self) {
+        self.gives_way.store(true, Relaxed);
+        Counters::add(&self.limits.giving_way);
+        self.order(if self.head.is_set() { LATE_HEAD } else { DRAIN });
+    }
 
     /// Keeps the connection's waker. The task of a connection never changes.
     pub(crate) fn attend(&self, waker: &Waker) {
@@ -302,8 +366,7 @@ impl Watch {
         }
         let stalled = self.flows.sweep(self.limits.write_ticks, clock);
         counters.write_timeouts.fetch_add(stalled as u64, Relaxed);
-        let busy = self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0;
-        if busy || self.write_wait.is_set() {
+        if self.is_busy() {
             return;
         }
         let parting = self.parting.is_set();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{BodyError, Failure, ResponseBody, Settings};
+use skiff_trigger::{BodyError, Failure, ResponseBody, SPARE_CONNECTIONS, Settings};
 use support::*;
 use tokio::sync::mpsc;
 
@@ -297,23 +297,81 @@ async fn head_drops_a_response_that_nobody_wants() {
     assert_eq!(soon(told.recv()).await, Some("dropped"));
 }
 
-#[tokio::test]
-async fn at_the_limit_a_connection_waits_for_another_to_end() {
-    let settings = Settings {
+const HEALTH: &str = "/.well-known/spin/health";
+
+/// Two connections at once, and a clock that ticks every ten milliseconds.
+fn two_connections() -> Settings {
+    Settings {
         max_connections: 2,
+        body_timeout: Duration::from_millis(80),
         ..Settings::default()
-    };
-    let server = serve_with(&settings, vec![route("/...", "a", says("hello"))]);
+    }
+}
+
+#[tokio::test]
+async fn the_connection_that_is_idle_for_longest_gives_way_to_a_new_one() {
+    let server = serve_with(&two_connections(), vec![route("/...", "a", says("hello"))]);
     let mut first = server.connect().await;
-    let mut second = server.connect().await;
     assert_eq!(first.get("/").await.text(), "hello");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut second = server.connect().await;
     assert_eq!(second.get("/").await.text(), "hello");
     let mut third = server.connect().await;
-    third.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert_eq!(first.get("/").await.text(), "hello");
-    assert_eq!(server.count(|counters| &counters.connections), 2);
-    drop(second);
-    assert_eq!(third.reply().await.text(), "hello");
+    assert_eq!(third.get("/").await.text(), "hello");
+    assert_eq!(first.rest().await, "");
+    assert_eq!(second.get("/").await.text(), "hello");
+    assert_eq!(third.get("/").await.text(), "hello");
+    assert_eq!(server.count(|counters| &counters.gave_way), 1);
+}
+
+#[tokio::test]
+async fn clients_that_say_nothing_keep_nobody_out() {
+    let server = serve_with(
+        &Settings {
+            max_connections: 2,
+            ..Settings::default()
+        },
+        vec![route("/...", "a", says("hello"))],
+    );
+    let mut silent = Vec::new();
+    for _ in 0..2 + SPARE_CONNECTIONS + 50 {
+        let mut client = server.connect().await;
+        client.send("GET /").await;
+        silent.push(client);
+    }
+    assert_eq!(server.get(HEALTH).await.text(), "OK");
+}
+
+#[tokio::test]
+async fn where_all_connections_have_requests_health_is_answered_and_others_are_told_to_come_back() {
+    let handler = fun(|request| async move {
+        match request.uri().path() {
+            "/waits" => std::future::pending().await,
+            _ => Ok(Response::new("hello".into())),
+        }
+    });
+    let server = serve_with(&two_connections(), vec![route("/...", "a", handler)]);
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        client.send("GET /waits HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        busy.push(client);
+    }
+    server.count_reaches(|counters| &counters.requests, 2).await;
+    for _ in 0..2 * SPARE_CONNECTIONS {
+        let mut client = server.connect().await;
+        let refused = client.get("/").await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert_eq!(client.rest().await, "");
+        assert_eq!(server.get(HEALTH).await.text(), "OK");
+    }
+    // A connection that was one too many is served when there is a place for it.
+    let mut kept = server.connect().await;
+    assert_eq!(kept.get(HEALTH).await.text(), "OK");
+    busy.pop();
+    until(|| server.count(|counters| &counters.open_connections) == 2).await;
+    assert_eq!(kept.get("/").await.text(), "hello");
 }
 
 #[tokio::test]

@@ -56,9 +56,9 @@ impl P2 {
         pre: ProxyPre<State>,
         grants: Arc<Grants>,
         terms: Terms,
+        permits: Permits,
         guests: Guests,
     ) -> Self {
-        let permits = Permits::new(&terms.limits);
         P2 {
             pre,
             grants,
@@ -211,6 +211,7 @@ impl Instance {
         let Some(future) = &mut self.future else {
             return Poll::Ready(Ok(()));
         };
+        skiff_engine::guest_runs();
         let result = std::task::ready!(future.as_mut().poll(cx));
         self.future = None;
         Poll::Ready(result)

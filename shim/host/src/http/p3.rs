@@ -45,9 +45,9 @@ impl P3 {
         pre: ServicePre<State>,
         grants: Arc<Grants>,
         terms: Terms,
+        permits: Permits,
         guests: Guests,
     ) -> Self {
-        let permits = Permits::new(&terms.limits);
         P3 {
             shared: Arc::new(Shared {
                 pre,

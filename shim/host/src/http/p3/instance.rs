@@ -151,6 +151,7 @@ impl Instance {
         let mut cx = Context::from_waker(&self.waker);
         for _ in 0..TURNS {
             self.alarm.poll_begins();
+            skiff_engine::guest_runs();
             if let Poll::Ready(result) = running.guest.as_mut().poll(&mut cx) {
                 *run = None;
                 drop(run);

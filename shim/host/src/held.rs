@@ -1,0 +1,78 @@
+//! What the host holds for a guest: memory that is none of its own, and that it causes.
+
+use std::any::Any;
+
+use http::HeaderMap;
+use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p3::{Request, Response};
+use wasmtime_wasi_io::streams::DynInputStream;
+
+/// The most that is kept of an outgoing body before the guest has to wait. wasmtime
+/// itself allows 1 MiB; connections take less at once.
+pub(crate) const BODY_CHUNK: usize = 256 << 10;
+
+/// A body may hold a chunk in each of its two places.
+const BODY: usize = 2 * BODY_CHUNK;
+
+/// What a stream may have read ahead.
+const STREAM: usize = 64 << 10;
+
+/// What anything costs that a guest has a handle of.
+const HANDLE: usize = 256;
+
+/// How many handles are looked at for each tick that passes.
+pub(crate) const HANDLES_A_TICK: usize = 1024;
+
+/// The most handles of one guest.
+pub(crate) const MOST_HANDLES: usize = 1 << 16;
+
+/// How many bytes the host holds for one entry of a guest's table. For bodies, of which
+/// nobody can tell, it is what they may hold.
+pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
+    let body = |there: bool| if there { BODY } else { 0 };
+    let size = if let Some(fields) = entry.downcast_ref::<FieldMap>() {
+        headers(fields)
+    } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
+        headers(&response.headers) + body(response.body.is_some())
+    } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
+        headers(&request.headers) + body(request.body.is_some())
+    } else if let Some(response) = entry.downcast_ref::<Response>() {
+        headers(&response.headers)
+    } else if let Some(request) = entry.downcast_ref::<Request>() {
+        headers(&request.headers)
+    } else if entry.is::<DynInputStream>() {
+        STREAM
+    } else {
+        0
+    };
+    HANDLE + size
+}
+
+fn headers(headers: &HeaderMap) -> usize {
+    let names = headers.keys().map(|name| name.as_str().len());
+    let values = headers.values().map(|value| value.len());
+    // The map has room for more than it holds.
+    let rooms =
+        headers.capacity() * (size_of::<http::HeaderValue>() + size_of::<http::HeaderName>());
+    names.chain(values).sum::<usize>() + rooms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_as_large_as_what_is_in_them() {
+        let mut fields = FieldMap::new_mutable(1 << 20);
+        let value = "y".repeat(100_000).parse().unwrap();
+        fields.append_raw(http::header::ACCEPT, value).unwrap();
+        let size = size(&fields);
+        assert!((100_000..110_000).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn whatever_it_is_a_handle_costs_something() {
+        assert_eq!(size(&"anything"), HANDLE);
+    }
+}

@@ -1,0 +1,362 @@
+//! What waits to be written: a bounded queue for each descriptor, and a thread behind
+//! it that may wait for a reader, so that nobody who serves ever does.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Seconds of output at the rate that containerd reads; little for a pod that takes
+/// requests of its own.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Room that is kept for our own log, so that a guest which prints without end does
+/// not hide what is said about it.
+const LOG_BYTES: usize = 64 << 10;
+
+/// What a queued piece costs besides its bytes.
+const PIECE: usize = 64;
+
+/// How long whoever prints waits for a reader that reads nothing at all. containerd's
+/// own pauses are shorter, and a client is seldom patient for longer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Written at once: what a pipe holds, in parts, so that a slow reader is told from
+/// one that does not read.
+const AT_ONCE: usize = 16 << 10;
+
+/// The writing thread goes no deeper.
+const STACK: usize = 128 << 10;
+
+/// Held for each write where other processes write to the same pipes: one for standard
+/// output, one for standard error.
+static SHARED: OnceLock<[File; 2]> = OnceLock::new();
+
+/// Whether output is queued. A process that is still to be forked has no threads.
+static QUEUES: AtomicBool = AtomicBool::new(false);
+
+static STDOUT: LazyLock<Arc<Queue>> = LazyLock::new(|| Arc::new(Queue::new(libc_fd::STDOUT)));
+
+/// The same where both are one file, so that what is printed stays in its order.
+static STDERR: LazyLock<Arc<Queue>> = LazyLock::new(|| {
+    if is_one_file(libc_fd::STDOUT, libc_fd::STDERR) {
+        Arc::clone(&STDOUT)
+    } else {
+        Arc::new(Queue::new(libc_fd::STDERR))
+    }
+});
+
+mod libc_fd {
+    pub(super) const STDOUT: super::RawFd = 1;
+    pub(super) const STDERR: super::RawFd = 2;
+}
+
+/// To be called before the process is forked into several that print: from then on
+/// they wait for each other's lines.
+///
+/// # Errors
+/// Where the kernel gives no files for the locks.
+pub fn share_output() -> io::Result<()> {
+    let lock = || rustix::fs::memfd_create(c"output", rustix::fs::MemfdFlags::CLOEXEC);
+    let locks = [lock()?.into(), lock()?.into()];
+    SHARED.get_or_init(|| locks);
+    Ok(())
+}
+
+/// From now on nobody who prints waits for a reader: a thread of its own does, from
+/// the first line on. To be called when the process forks no more.
+pub fn queue_output() {
+    QUEUES.store(true, Relaxed);
+}
+
+/// Waits until all that was printed is written, for no longer than `limit`.
+pub fn flush_output(limit: Duration) {
+    let end = Instant::now() + limit;
+    for queue in [&*STDOUT, &*STDERR] {
+        queue.flush_until(end);
+    }
+}
+
+/// The queue of our standard output.
+pub(super) fn stdout() -> Arc<Queue> {
+    Arc::clone(&STDOUT)
+}
+
+/// The queue of our standard error.
+pub(super) fn stderr() -> Arc<Queue> {
+    Arc::clone(&STDERR)
+}
+
+fn is_one_file(one: RawFd, other: RawFd) -> bool {
+    // SAFETY: descriptors 1 and 2 stay open for the life of the process.
+    let stat = |fd| unsafe { rustix::fs::fstat(BorrowedFd::borrow_raw(fd)) };
+    match (stat(one), stat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+/// What waits to be written to one descriptor, which stays open as long as it lives.
+#[derive(Debug)]
+pub(super) struct Queue {
+    fd: RawFd,
+    state: Mutex<State>,
+    changed: Condvar,
+    room: Notify,
+    /// Held for each write, as pipes tear what is longer than a page.
+    writing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    pieces: VecDeque<Box<[u8]>>,
+    /// Bytes of all pieces and of the one that is being written, with what they cost.
+    bytes: usize,
+    /// Whether the thread is there.
+    writes: bool,
+    /// When something was last written, or began to wait for it.
+    moved: Instant,
+    dropped: Dropped,
+    /// Whether nobody reads any more, as the last write has shown.
+    gone: bool,
+}
+
+/// What found no room.
+#[derive(Debug, Default, Clone, Copy)]
+struct Dropped {
+    lines: u64,
+    bytes: u64,
+}
+
+impl Queue {
+    pub(super) fn new(fd: RawFd) -> Self {
+        Queue {
+            fd,
+            state: Mutex::new(State {
+                pieces: VecDeque::new(),
+                bytes: 0,
+                writes: false,
+                moved: Instant::now(),
+                dropped: Dropped::default(),
+                gone: false,
+            }),
+            changed: Condvar::new(),
+            room: Notify::new(),
+            writing: Mutex::new(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        rustix::termios::isatty(self.descriptor())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: whoever made the queue keeps the descriptor open.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    /// Takes what a guest prints. It is kept together, and dropped where there is no
+    /// room.
+    pub(super) fn print(self: &Arc<Self>, bytes: &[u8]) {
+        if QUEUES.load(Relaxed) {
+            self.push(bytes, MOST_BYTES);
+        } else {
+            self.write(bytes);
+        }
+    }
+
+    /// Takes a line of our own log.
+    pub(super) fn log(self: &Arc<Self>, bytes: &[u8]) {
+        if QUEUES.load(Relaxed) {
+            self.push(bytes, MOST_BYTES + LOG_BYTES);
+        } else {
+            self.write(bytes);
+        }
+    }
+
+    fn push(self: &Arc<Self>, bytes: &[u8], most: usize) {
+        let mut state = self.lock();
+        // Checked before, not after: what is larger than all room passes an empty queue.
+        if state.bytes >= most || !self.start(&mut state) {
+            let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+            state.dropped.lines += lines.max(1) as u64;
+            state.dropped.bytes += bytes.len() as u64;
+            return;
+        }
+        if state.bytes == 0 {
+            state.moved = Instant::now();
+        }
+        state.bytes += bytes.len() + PIECE;
+        state.pieces.push_back(bytes.into());
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Whether there is a thread that writes, now.
+    fn start(self: &Arc<Self>, state: &mut State) -> bool {
+        if !state.writes {
+            let queue = Arc::clone(self);
+            let thread = thread::Builder::new().name("output".to_owned());
+            let thread = thread.stack_size(STACK).spawn(move || queue.drain());
+            // Where the pod may have no more threads, the next line tries again.
+            state.writes = thread.is_ok();
+        }
+        state.writes
+    }
+
+    /// Whether there is room, or whoever prints has waited for it in vain and had
+    /// better go on.
+    pub(super) fn is_open(&self, patient: bool) -> bool {
+        let state = self.lock();
+        let gave_up = !patient && state.moved.elapsed() >= PATIENCE;
+        state.bytes < MOST_BYTES || gave_up
+    }
+
+    /// Whether nobody reads any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    /// Waits for [`Queue::is_open`].
+    pub(super) async fn opens(&self, patient: bool) {
+        loop {
+            let room = self.room.notified();
+            if self.is_open(patient) {
+                return;
+            }
+            // Where nothing moves, it has to be looked at the clock again.
+            tokio::time::timeout(PATIENCE / 4, room).await.ok();
+        }
+    }
+
+    /// Waits until all is written.
+    pub(super) async fn flushed(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.lock().bytes == 0 {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().bytes == 0
+    }
+
+    fn flush_until(&self, end: Instant) {
+        let mut state = self.lock();
+        while state.bytes > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// The thread's life.
+    fn drain(&self) {
+        let mut state = self.lock();
+        loop {
+            while let Some(piece) = state.pieces.pop_front() {
+                drop(state);
+                let gone = self.write(&piece);
+                state = self.lock();
+                state.gone = gone;
+                state.bytes -= piece.len() + PIECE;
+                state.moved = Instant::now();
+                let dropped = std::mem::take(&mut state.dropped);
+                drop(state);
+                self.room.notify_waiters();
+                self.changed.notify_all();
+                if dropped.lines > 0 && !gone {
+                    tracing::warn!(
+                        lines = dropped.lines,
+                        bytes = dropped.bytes,
+                        "Output was dropped, as nobody has read it"
+                    );
+                }
+                state = self.lock();
+            }
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    /// Writes all of it, waiting for a reader that is slow as any program does. The
+    /// answer is whether the reader has gone: nobody can be told of that or of any
+    /// other error, so that they end the write quietly.
+    fn write(&self, mut bytes: &[u8]) -> bool {
+        let threads = self.writing.lock().unwrap_or_else(|e| e.into_inner());
+        let lock = SHARED.get().map(|[stdout, stderr]| match self.fd {
+            libc_fd::STDERR => stderr,
+            _ => stdout,
+        });
+        let processes = lock.map(RecordLock::take);
+        let fd = self.descriptor();
+        let mut gone = false;
+        while !bytes.is_empty() {
+            match rustix::io::write(fd, &bytes[..bytes.len().min(AT_ONCE)]) {
+                Ok(0) => break,
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    if !bytes.is_empty() && QUEUES.load(Relaxed) {
+                        self.lock().moved = Instant::now();
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let mut poll = [rustix::event::PollFd::from_borrowed_fd(
+                        fd,
+                        rustix::event::PollFlags::OUT,
+                    )];
+                    if rustix::event::poll(&mut poll, None).is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    gone = error == rustix::io::Errno::PIPE;
+                    break;
+                }
+            }
+        }
+        drop((processes, threads));
+        gone
+    }
+}
+
+/// A record lock (`fcntl`): unlike `flock` it keeps apart processes that
+/// inherited one open file.
+struct RecordLock<'a>(&'a File);
+
+impl<'a> RecordLock<'a> {
+    fn take(file: &'a File) -> Self {
+        // Without the lock a long line may be torn, which is better than lost.
+        if let Err(error) = rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive)
+        {
+            tracing::debug!(%error, "Cannot lock the output");
+        }
+        RecordLock(file)
+    }
+}
+
+impl Drop for RecordLock<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::fcntl_lock(self.0, rustix::fs::FlockOperation::Unlock) {
+            tracing::debug!(%error, "Cannot unlock the output");
+        }
+    }
+}

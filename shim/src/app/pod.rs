@@ -1,0 +1,152 @@
+//! What this process may have, as the kernel tells: memory and descriptors.
+
+use std::fs;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use skiff_trigger::SPARE_CONNECTIONS;
+
+/// Where control groups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Descriptors that are neither guests' nor connections': listeners, timers, what is
+/// printed to, code that is mapped.
+const OWN: usize = 48;
+
+/// What part of the descriptors stays for guests where there are few.
+const LEAST_FOR_GUESTS: usize = 8;
+
+/// More are of no use, as guests and connections end before.
+const MOST: u64 = 1 << 20;
+
+/// Bytes that this process may have with all others of its pod: what its control groups
+/// allow, or else what the machine has.
+pub(super) fn memory() -> Option<usize> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let allowed = limits(&groups, Path::new(CGROUPS)).min();
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(total);
+    let least = allowed.into_iter().chain(machine).min();
+    least.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Every limit on the way from the groups that a process is in to the root.
+fn limits(groups: &str, root: &Path) -> impl Iterator<Item = u64> {
+    let files = groups.lines().flat_map(move |line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next().unwrap_or_default();
+        let group = parts.next().unwrap_or_default().trim_start_matches('/');
+        let (root, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                (root.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return Vec::new(),
+        };
+        // Inside a container the group may be named as the host sees it, and be the root.
+        let folders = Path::new(group).ancestors().map(|group| root.join(group));
+        folders
+            .map(|folder| folder.join(file))
+            .collect::<Vec<PathBuf>>()
+    });
+    // No limit is `max`, or in version 1 a number beyond all memory.
+    files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+}
+
+/// The machine's memory.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// How descriptors are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// Connections that have one each.
+    pub(super) connections: usize,
+    /// Those below this number are for guests' files.
+    pub(super) guests: RawFd,
+}
+
+/// Divides the descriptors of this process, once it has as many as it may have.
+pub(super) fn descriptors(connections: usize) -> Descriptors {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.unwrap_or(MOST).min(MOST);
+    let raised = Rlimit {
+        current: Some(most),
+        maximum: limits.maximum,
+    };
+    let now = limits.current.unwrap_or(MOST);
+    let all = if now < most && setrlimit(Resource::Nofile, raised).is_ok() {
+        most
+    } else {
+        now
+    };
+    divide(usize::try_from(all).unwrap_or(usize::MAX), connections)
+}
+
+fn divide(all: usize, connections: usize) -> Descriptors {
+    let others = SPARE_CONNECTIONS + OWN;
+    let guests = all
+        .saturating_sub(connections + others)
+        .max(all / LEAST_FOR_GUESTS);
+    Descriptors {
+        connections: connections.min(all.saturating_sub(guests + others)).max(1),
+        guests: RawFd::try_from(guests).unwrap_or(RawFd::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_limit_on_the_way_to_the_root_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("kubepods/pod");
+        fs::create_dir_all(&group).unwrap();
+        fs::create_dir_all(root.path().join("memory/pod")).unwrap();
+        fs::write(root.path().join("kubepods/memory.max"), "500\n").unwrap();
+        fs::write(group.join("memory.max"), "max\n").unwrap();
+        let found = |groups: &str| limits(groups, root.path()).min();
+        assert_eq!(found("0::/kubepods/pod\n"), Some(500));
+        assert_eq!(found("0::/\n"), None);
+        fs::write(root.path().join("memory.max"), "400\n").unwrap();
+        assert_eq!(found("0::/kubepods/pod\n"), Some(400));
+        let old = root.path().join("memory/pod/memory.limit_in_bytes");
+        fs::write(old, "300\n").unwrap();
+        let groups = "5:cpu,cpuacct:/pod\n4:hugetlb,memory:/pod\n";
+        assert_eq!(found(groups), Some(300));
+    }
+
+    #[test]
+    fn a_machine_tells_its_memory() {
+        assert_eq!(
+            total("MemTotal:       16 kB\nMemFree: 1 kB\n"),
+            Some(16 << 10)
+        );
+        assert!(memory().is_some());
+    }
+
+    #[test]
+    fn connections_and_guests_do_not_take_each_others_descriptors() {
+        for all in [256, 1024, 4096, 1 << 20] {
+            let Descriptors {
+                connections,
+                guests,
+            } = divide(all, 900);
+            let others = SPARE_CONNECTIONS + OWN;
+            assert!(
+                guests as usize + connections + others <= all.max(200),
+                "{all}"
+            );
+            assert!(guests > 0 && connections > 0);
+        }
+        assert_eq!(divide(1 << 20, 900).connections, 900);
+        assert_eq!(divide(1024, 900).connections, 784);
+    }
+}
