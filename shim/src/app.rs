@@ -8,6 +8,7 @@ mod check;
 mod code;
 mod handler;
 mod load;
+mod mistakes;
 mod pod;
 mod serve;
 mod watchdog;
@@ -16,6 +17,7 @@ mod workers;
 pub use check::{AppError, Values};
 pub use code::{CompileReply, CompileRequest, answer, compile_apart, optimize};
 pub use load::{App, Extras};
+pub use mistakes::with_rest;
 pub use serve::{Serving, serve};
 pub use workers::LostWorker;
 
@@ -31,7 +33,7 @@ use crate::settings::Settings;
 /// goes without its components.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// What is wrong with it.
 pub fn request(
     prepared: &Prepared,
     settings: &Settings,
@@ -59,9 +61,35 @@ pub fn prepare(
     values: &Values,
     cache_dir: &Path,
 ) -> anyhow::Result<BTreeMap<String, String>> {
+    all_wrong(prepared, settings, values, cache_dir, || {
+        compiled(prepared, settings, values, cache_dir)
+    })
+}
+
+/// What `prepare` makes of an application, or everything that would stop it from
+/// starting later.
+///
+/// # Errors
+/// That of `prepare`, with what else is wrong with the application.
+pub fn all_wrong<T>(
+    prepared: &Prepared,
+    settings: &Settings,
+    values: &Values,
+    cache_dir: &Path,
+    prepare: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    prepare().map_err(|error| mistakes::with_others(error, prepared, settings, values, cache_dir))
+}
+
+fn compiled(
+    prepared: &Prepared,
+    settings: &Settings,
+    values: &Values,
+    cache_dir: &Path,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let cache = Cache::open(cache_dir)?;
     let application = check::application(prepared, settings, values)?;
-    let request = request(prepared, settings, values, cache_dir)?;
+    let request = CompileRequest::new(prepared, &application, settings, cache_dir);
     let facts = code::compile(&request, &cache)?;
     check::facts(&application, &facts)?;
     Ok(facts

@@ -62,14 +62,12 @@ fn place() -> tempfile::TempDir {
 
 /// Starts a line as a shell would, with our own program found by its name.
 fn shell(line: &str, folder: &Path) -> Child {
-    let program = Path::new(env!("CARGO_BIN_EXE_skiff"));
-    let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let own = program.parent().unwrap().to_owned();
-    let path = std::env::join_paths([own].into_iter().chain(std::env::split_paths(&inherited)));
+    let own = Path::new(env!("CARGO_BIN_EXE_skiff")).parent().unwrap();
+    let script = format!("PATH=\"$1:$PATH\"; exec {line}");
     Command::new("sh")
-        .args(["-c", &format!("exec {line}")])
+        .args(["-c", &script, "sh"])
+        .arg(own)
         .current_dir(folder)
-        .env("PATH", path.unwrap())
         .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
         .env("SKIFF_CACHE_DIR", root().join("target/test-cache"))
         .stdin(Stdio::null())

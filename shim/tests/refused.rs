@@ -129,6 +129,66 @@ fn what_does_not_exist_is_named() {
 }
 
 #[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    // A variable without a value, files that are not there, components that cannot be
+    // built, and one that is not there at all.
+    let skiff = Skiff::manifest(
+        r#"spin_manifest_version = 2
+[application]
+name = "a"
+[variables]
+who = { required = true }
+[[trigger.http]]
+route = "/one"
+component = "one"
+[[trigger.http]]
+route = "/two"
+component = "two"
+[[trigger.http]]
+route = "/three"
+component = "three"
+[[trigger.http]]
+route = "/four"
+component = "four"
+[component.one]
+source = "{guest:hello}"
+files = ["absent.txt"]
+[component.two]
+source = "empty.wasm"
+[component.three]
+source = "{guest:hello}"
+[component.three.dependencies]
+"acme:shop/price" = { path = "{guest:hello}" }
+[component.four]
+source = "nowhere.wasm"
+"#,
+    );
+    std::fs::write(skiff.folder().join("empty.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    refused(
+        skiff,
+        65,
+        &[
+            "component `one`: `absent.txt`",
+            "component `two` cannot be built",
+            "component `three` cannot be built",
+            "nowhere.wasm",
+            "variable `who` has no value",
+        ],
+    );
+}
+
+#[test]
+fn the_port_opens_only_for_what_runs() {
+    // Had it been opened first, this would be told of a port that is taken.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let skiff = Skiff::manifest(
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/a/*rest\"\ncomponent = \"web\"\n[component.web]\nsource = \"{guest:hello}\"\n",
+    );
+    refused(skiff.args(&["--listen", &address]), 65, &["*rest"]);
+}
+
+#[test]
 fn outbound_grants_are_refused_until_they_are_offered() {
     let skiff = manifest(
         "fetch",

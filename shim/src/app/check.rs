@@ -34,8 +34,14 @@ pub(super) fn application(
     settings: &Settings,
     values: &Values,
 ) -> Result<Application, AppError> {
+    let application = retained(prepared, settings)?;
+    mistakes(&application, values)?;
+    Ok(application)
+}
+
+/// The application without what is not retained.
+pub(super) fn retained(prepared: &Prepared, settings: &Settings) -> Result<Application, AppError> {
     let mut application = prepared.application.clone();
-    let mut wrong = Vec::new();
     if let Some(retain) = &settings.retain {
         let ids: Vec<&str> = retain.iter().map(String::as_str).collect();
         if let Err(error) = application.retain(&ids) {
@@ -44,6 +50,12 @@ pub(super) fn application(
             )]));
         }
     }
+    Ok(application)
+}
+
+/// What is wrong with an application as far as that can be told without its components.
+pub(super) fn mistakes(application: &Application, values: &Values) -> Result<(), AppError> {
+    let mut wrong = Vec::new();
     if application.triggers.is_empty() {
         wrong.push(format!(
             "application `{}` has no trigger, so nothing would ever run",
@@ -83,7 +95,7 @@ pub(super) fn application(
             ));
         }
     }
-    let used = used(&application);
+    let used = used(application);
     for component in &application.components {
         if !used.contains(component.id.as_str()) {
             continue;
@@ -106,7 +118,7 @@ pub(super) fn application(
         }
     }
     if wrong.is_empty() {
-        Ok(application)
+        Ok(())
     } else {
         Err(AppError::Wrong(wrong))
     }

@@ -141,6 +141,21 @@ impl CompileRequest {
     }
 }
 
+impl CompileRequest {
+    /// What is known of each component without compiling it, and what is wrong with
+    /// those of which that cannot be told.
+    pub(super) fn facts(&self, cache: &Cache) -> (BTreeMap<String, Facts>, Vec<String>) {
+        let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
+        for parts in &self.components {
+            match parts.facts(cache) {
+                Ok((facts, _)) => drop(all.insert(parts.id.clone(), facts)),
+                Err(error) => wrong.push(format!("{error:#}")),
+            }
+        }
+        (all, wrong)
+    }
+}
+
 impl Parts {
     fn prepared(&self) -> anyhow::Result<PreparedComponent> {
         let digest = |text: &str| text.parse::<Digest>().context("a digest of ours");

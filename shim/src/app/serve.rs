@@ -165,9 +165,10 @@ fn listen_and_serve(
     ready: impl FnOnce(Serving) -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
     let loaded = app.load()?;
+    let router = app.router(&loaded)?;
+    // Nobody connects to what then does not start.
     let trigger = trigger_settings(settings, app.connections);
     let mut servers = bind(listen, &trigger, workers::count(settings.workers))?;
-    let router = app.router(&loaded)?;
     let serving = Serving {
         address: servers.first().map(Server::local_addr),
         routes: router

@@ -61,12 +61,25 @@ impl Run {
             .prefix("skiff-run-")
             .tempdir()
             .context("cannot make a temporary folder")?;
+        let opened = open(&self.application, scratch.path());
+        let opened = opened.map_err(|error| {
+            let values = |rest: &Prepared| {
+                let names = rest.application.variables.keys().map(AsRef::as_ref);
+                let mut values = settings::variable_values(settings::environment, names);
+                values.extend(self.variable.clone());
+                values
+            };
+            match cache_folder() {
+                Ok(cache) => app::with_rest(error, &settings, values, &cache),
+                Err(_) => error,
+            }
+        });
         let Opened {
             prepared,
             command,
             environment,
             bare,
-        } = open(&self.application, scratch.path())?;
+        } = opened?;
         super::warn(&prepared.warnings);
         let mut values = settings::variable_values(
             // What the image sets, a person can set otherwise.
@@ -85,8 +98,9 @@ impl Run {
             values.insert(name, value);
         }
         let cache = cache_folder()?;
-        let request = app::request(&prepared, &settings, &values, &cache)?;
-        let codes = app::compile_apart(&request)?;
+        let codes = app::all_wrong(&prepared, &settings, &values, &cache, || {
+            app::compile_apart(&app::request(&prepared, &settings, &values, &cache)?)
+        })?;
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));

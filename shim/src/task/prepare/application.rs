@@ -49,12 +49,15 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
                     let reason = error.to_string();
                     return Ok(Reply::NotWasm { reason });
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let values = |rest: &Prepared| values_of(rest, var);
+                    let cache = node.cache();
+                    return Err(app::with_rest(error.into(), &settings, values, &cache));
+                }
             }
         }
     };
-    let names = prepared.application.variables.keys().map(AsRef::as_ref);
-    let values = settings::variable_values(var, names);
+    let values = values_of(&prepared, var);
     let codes = app::prepare(&prepared, &settings, &values, &node.cache())?;
     Ok(Reply::Wasm {
         source,
@@ -62,6 +65,11 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
         bare,
         app,
     })
+}
+
+fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::Values {
+    let names = prepared.application.variables.keys().map(AsRef::as_ref);
+    settings::variable_values(var, names)
 }
 
 /// Where an application is found.

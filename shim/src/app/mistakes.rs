@@ -1,0 +1,98 @@
+//! All that is wrong with an application, told at once: a person mends the manifest, a
+//! variable and two components in one go, and does not start it four times for that.
+//!
+//! This is looked for when something is wrong already, so that a start costs nothing.
+
+use std::path::Path;
+
+use anyhow::Error;
+use skiff_artifact::{Mistakes, PrepareError, Prepared};
+use skiff_engine::Cache;
+
+use super::check::{self, AppError, Values};
+use super::code::CompileRequest;
+use crate::exit::{ExitCode, code_of};
+use crate::settings::Settings;
+
+/// Adds to a failure what else would stop the application from starting.
+pub(super) fn with_others(
+    error: Error,
+    prepared: &Prepared,
+    settings: &Settings,
+    values: &Values,
+    cache_dir: &Path,
+) -> Error {
+    // A disk or a setting is at fault, and not the application.
+    if !matches!(code_of(&error), ExitCode::Application) {
+        return error;
+    }
+    let own = match mistakes(&error) {
+        Some(mistakes) => mistakes.lines(),
+        None => format!("{error:#}").lines().map(str::to_owned).collect(),
+    };
+    let mut all = own.clone();
+    for line in others(prepared, settings, values, cache_dir) {
+        if !all.contains(&line) {
+            all.push(line);
+        }
+    }
+    match all == own {
+        true => error,
+        false => AppError::Wrong(all).into(),
+    }
+}
+
+/// The same where components could not even be prepared; `values` are those of the
+/// variables of an application.
+pub fn with_rest(
+    error: Error,
+    settings: &Settings,
+    values: impl FnOnce(&Prepared) -> Values,
+    cache_dir: &Path,
+) -> Error {
+    let Some(rest) = mistakes(&error).map(|mistakes| mistakes.rest.clone()) else {
+        return error;
+    };
+    let values = values(&rest);
+    with_others(error, &rest, settings, &values, cache_dir)
+}
+
+fn mistakes(error: &Error) -> Option<&Mistakes> {
+    error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<PrepareError>()? {
+            PrepareError::Components(mistakes) => Some(&**mistakes),
+            _ => None,
+        })
+}
+
+/// Everything that can be found without compiling.
+fn others(
+    prepared: &Prepared,
+    settings: &Settings,
+    values: &Values,
+    cache_dir: &Path,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut add = |result: Result<(), AppError>| match result {
+        Ok(()) => {}
+        Err(AppError::Wrong(lines)) => all.extend(lines),
+        Err(error) => all.push(error.to_string()),
+    };
+    let application = match check::retained(prepared, settings) {
+        Ok(application) => application,
+        Err(error) => {
+            add(Err(error));
+            return all;
+        }
+    };
+    add(check::mistakes(&application, values));
+    let Ok(cache) = Cache::open(cache_dir) else {
+        return all;
+    };
+    let request = CompileRequest::new(prepared, &application, settings, cache_dir);
+    let (facts, wrong) = request.facts(&cache);
+    add(check::facts(&application, &facts));
+    all.extend(wrong);
+    all
+}
