@@ -1,11 +1,11 @@
 //! Content addresses.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::open::open_file;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -37,13 +37,18 @@ impl Digest {
     ///
     /// # Errors
     ///
-    /// Those of opening and reading the file.
+    /// Those of opening and reading the file. What is no regular file is not opened.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let file = open_file(path)?;
+        Self::of_reader(file.ok_or(io::ErrorKind::InvalidInput)?)
+    }
+
+    /// The digest of all that a reader gives.
+    pub(crate) fn of_reader(mut from: impl Read) -> io::Result<Self> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; HASH_BUFFER];
         loop {
-            match file.read(&mut buffer)? {
+            match from.read(&mut buffer)? {
                 0 => return Ok(hasher.finish()),
                 read => hasher.update(&buffer[..read]),
             }

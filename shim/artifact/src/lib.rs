@@ -20,6 +20,8 @@
 //! This crate knows no containerd, no environment and no engine, and does not wait:
 //! it reads and writes as it is called.
 
+mod apps;
+mod beneath;
 mod blobs;
 mod digest;
 mod image;
@@ -27,11 +29,14 @@ pub mod layout;
 mod limits;
 mod meter;
 mod oci;
+mod open;
 pub mod pack;
 mod paths;
 mod prepared;
+mod scratch;
 mod unpack;
 
+pub use apps::{Apps, AppsError, Held, Tidied};
 pub use blobs::{BlobError, Blobs, Verified, read_whole};
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{Image, ImageError, Kind};
@@ -39,9 +44,11 @@ pub use layout::{Layout, LayoutError};
 pub use limits::Limits;
 pub use meter::LimitError;
 pub use oci::{Descriptor, Index, Manifest, Platform, media};
+pub use open::reopen_file;
 pub use paths::PathError;
 pub use prepared::files::FilesError;
 pub use prepared::{
     BuildError, Mistakes, Mount, PrepareError, Prepared, PreparedComponent, PreparedDependency,
 };
+pub use scratch::{Scratch, sweep};
 pub use unpack::{UnpackError, Unpacked, unpack};

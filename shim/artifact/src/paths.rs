@@ -82,6 +82,20 @@ pub(crate) fn leads_out(link: &Path, target: &Path) -> bool {
 /// What does not exist is kept as it is written. The result has no links in it, as long
 /// as nobody changes the tree meanwhile.
 pub(crate) fn in_root(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    follow(root, path, |path| match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => path.read_link().map(Some),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
+/// The same where `link` tells what the link at a path leads to, if there is one.
+pub(crate) fn follow(
+    root: &Path,
+    path: &Path,
+    link: impl Fn(&Path) -> io::Result<Option<PathBuf>>,
+) -> io::Result<PathBuf> {
     let mut rest: VecDeque<OsString> = VecDeque::new();
     prepend(&mut rest, path);
     let mut resolved = root.to_owned();
@@ -94,24 +108,19 @@ pub(crate) fn in_root(root: &Path, path: &Path) -> io::Result<PathBuf> {
             continue;
         }
         resolved.push(&part);
-        let is_link = match resolved.symlink_metadata() {
-            Ok(metadata) => metadata.is_symlink(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
+        let Some(target) = link(&resolved)? else {
+            continue;
         };
-        if is_link {
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(io::Error::other("too many levels of symbolic links"));
-            }
-            let target = resolved.read_link()?;
-            if target.is_absolute() {
-                resolved = root.to_owned();
-            } else {
-                resolved.pop();
-            }
-            prepend(&mut rest, &target);
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(io::Error::other("too many levels of symbolic links"));
         }
+        if target.is_absolute() {
+            resolved = root.to_owned();
+        } else {
+            resolved.pop();
+        }
+        prepend(&mut rest, &target);
     }
     Ok(resolved)
 }

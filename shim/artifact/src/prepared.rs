@@ -6,7 +6,6 @@ mod folder;
 mod rootfs;
 mod unpacked;
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use skiff_manifest::{Application, Component, ContentRef, Dependency, DependencyS
 
 use crate::Digest;
 use crate::digest::Hasher;
+use crate::open::{open_file, read_file};
 
 pub(crate) use error::lines;
 pub use error::{BuildError, Mistakes, PrepareError};
@@ -112,7 +112,7 @@ impl PreparedComponent {
     /// [`BuildError`] names the component and the file or dependency at fault.
     pub fn build(&self) -> Result<Vec<u8>, BuildError> {
         let read = |path: &Path| {
-            fs::read(path).map_err(|source| BuildError::Read {
+            read_file(path).map_err(|source| BuildError::Read {
                 component: self.id.clone(),
                 path: path.to_owned(),
                 source,
@@ -296,7 +296,8 @@ fn find(
     let mut header = [0; 16];
     let mut length = 0;
     let mut read = || -> io::Result<()> {
-        let mut file = File::open(&path)?;
+        let file = open_file(&path)?;
+        let mut file = file.ok_or(io::ErrorKind::InvalidInput)?;
         loop {
             match file.read(&mut header[length..])? {
                 0 => return Ok(()),
@@ -372,12 +373,10 @@ fn read_manifest(path: &Path) -> Result<Application, PrepareError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(read)?;
-    if !file.metadata().map_err(read)?.is_file() {
-        return Err(PrepareError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
+    let file = open_file(path).map_err(read)?;
+    let file = file.ok_or_else(|| PrepareError::NotAFile {
+        path: path.to_owned(),
+    })?;
     let mut text = String::new();
     file.take(MANIFEST_LIMIT + 1)
         .read_to_string(&mut text)
@@ -403,11 +402,10 @@ fn digest_file(
         path: path.clone(),
         source,
     };
-    // Opening a pipe would wait for a writer.
-    if !path.metadata().map_err(read)?.is_file() {
+    let Some(file) = open_file(&path).map_err(read)? else {
         return Err(PrepareError::NotAFile { path });
-    }
-    let digest = Digest::of_file(&path).map_err(read)?;
+    };
+    let digest = Digest::of_reader(file).map_err(read)?;
     match &content.digest {
         Some(expected) if *expected != digest.to_string() => Err(PrepareError::Mismatch {
             component: place.component.to_owned(),

@@ -3,18 +3,20 @@
 mod archive;
 mod contents;
 mod error;
+mod links;
 mod rootfs;
 mod spin;
 mod wasm;
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use skiff_manifest::{Application, ContentRef, lock};
 
+use crate::beneath::Beneath;
 use crate::meter::Budget;
+use crate::scratch::Scratch;
 use crate::{Blobs, Digest, Image, Kind, Limits};
 
 pub use error::UnpackError;
@@ -26,6 +28,8 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 /// The files of an ordinary image.
 pub(crate) const ROOTFS_FOLDER: &str = "rootfs";
 const WASM_FOLDER: &str = "wasm";
+/// How the names of folders begin that are being unpacked into.
+pub(crate) const UNFINISHED: &str = ".unpack-";
 const ASSETS_FOLDER: &str = "assets";
 
 /// A directory that holds an image.
@@ -58,41 +62,47 @@ pub fn unpack(
     into: &Path,
     limits: &Limits,
 ) -> Result<Unpacked, UnpackError> {
+    unpack_and(image, blobs, into, limits, |_| Ok(()))
+}
+
+/// The same, and calls `finish` with the whole folder before it has its name.
+pub(crate) fn unpack_and(
+    image: &Image,
+    blobs: &dyn Blobs,
+    into: &Path,
+    limits: &Limits,
+    finish: impl FnOnce(&Beneath) -> io::Result<()>,
+) -> Result<Unpacked, UnpackError> {
+    let exists = || UnpackError::Exists {
+        path: into.to_owned(),
+    };
+    let write = |source| UnpackError::Write {
+        path: into.to_owned(),
+        source,
+    };
+    let name = into
+        .file_name()
+        .ok_or_else(|| write(io::ErrorKind::InvalidInput.into()))?;
     if is_taken(into) {
-        return Err(UnpackError::Exists {
-            path: into.to_owned(),
-        });
+        return Err(exists());
     }
     let parent = match into.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut beside = tempfile::Builder::new()
-        .prefix(".unpack-")
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir_in(parent)
-        .map_err(|source| UnpackError::Write {
-            path: parent.to_owned(),
-            source,
-        })?;
+    let beside = Scratch::new_in(parent, UNFINISHED).map_err(write)?;
     let unpacker = Unpacker {
         image,
         blobs,
-        directory: beside.path(),
+        folder: beside.folder(),
         budget: Budget::new(*limits),
     };
     unpacker.run()?;
-    fs::rename(beside.path(), into).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => UnpackError::Exists {
-            path: into.to_owned(),
-        },
-        _ => UnpackError::Write {
-            path: into.to_owned(),
-            source,
-        },
+    finish(beside.folder()).map_err(write)?;
+    beside.keep_as(name).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => exists(),
+        _ => write(source),
     })?;
-    // It is not there any more under the name that would be cleaned up.
-    beside.disable_cleanup(true);
     Ok(Unpacked {
         directory: into.to_owned(),
     })
@@ -100,7 +110,7 @@ pub fn unpack(
 
 /// Whether something is there that a rename would not replace.
 fn is_taken(path: &Path) -> bool {
-    match fs::read_dir(path) {
+    match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
         Err(_) => path.symlink_metadata().is_ok(),
     }
@@ -121,7 +131,8 @@ pub(crate) fn assets_path(directory: &Path, component: &str) -> PathBuf {
 struct Unpacker<'a> {
     image: &'a Image,
     blobs: &'a dyn Blobs,
-    directory: &'a Path,
+    /// Where everything goes, by paths relative to it.
+    folder: &'a Beneath,
     budget: Budget,
 }
 
@@ -134,7 +145,7 @@ impl Unpacker<'_> {
             }
             Kind::SpinConfig => self.spin(&self.image.config),
             Kind::Component { layer } => {
-                self.create_folder(&self.directory.join(WASM_FOLDER))?;
+                self.create_folders(Path::new(WASM_FOLDER))?;
                 self.wasm_layer(layer)?;
                 let source = ContentRef {
                     digest: Some(layer.digest.to_string()),
@@ -142,34 +153,52 @@ impl Unpacker<'_> {
                 };
                 let application =
                     Application::single_component(&layer.digest.hex(), &layer.name(), source);
-                self.write(APPLICATION_FILE, &lock::write(&application))
+                self.write(Path::new(APPLICATION_FILE), &lock::write(&application))
             }
             Kind::RootFs => self.root_file_system(),
         }
     }
 
-    /// Writes a file of our own naming.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), UnpackError> {
-        let path = self.directory.join(name);
-        fs::write(&path, bytes).map_err(|source| UnpackError::Write { path, source })
+    /// Writes a file that is in memory.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), UnpackError> {
+        self.budget.file()?;
+        self.budget.bytes(bytes.len() as u64)?;
+        let written = self.folder.create_file(path, 0o644);
+        written
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(|source| self.cannot_write(path, source))
     }
 
-    fn create_folder(&self, path: &Path) -> Result<(), UnpackError> {
-        create_folders(path, &self.budget)
+    /// Makes a folder and those above it, and counts each: one long name can ask for
+    /// thousands.
+    fn create_folders(&self, path: &Path) -> Result<(), UnpackError> {
+        let write = |source| self.cannot_write(path, source);
+        let mut missing = Vec::new();
+        for folder in path.ancestors() {
+            // What is above a missing folder may be missing as well.
+            match self.folder.kind(folder) {
+                Ok(None) => missing.push(folder),
+                Ok(Some(found)) if is_folder(found.st_mode) => break,
+                Ok(Some(_)) => return Err(write(io::ErrorKind::NotADirectory.into())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(folder),
+                Err(error) => return Err(write(error)),
+            }
+        }
+        for folder in missing.into_iter().rev() {
+            self.budget.file()?;
+            self.folder.create_folder(folder).map_err(write)?;
+        }
+        Ok(())
+    }
+
+    fn cannot_write(&self, path: &Path, source: io::Error) -> UnpackError {
+        UnpackError::Write {
+            path: self.folder.shown(path),
+            source,
+        }
     }
 }
 
-/// Makes a folder and those above it, and counts each: one long name can ask for
-/// thousands.
-fn create_folders(path: &Path, budget: &Budget) -> Result<(), UnpackError> {
-    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
-    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
-    for folder in missing.into_iter().rev() {
-        budget.file()?;
-        fs::create_dir(folder).map_err(|source| UnpackError::Write {
-            path: folder.to_owned(),
-            source,
-        })?;
-    }
-    Ok(())
+fn is_folder(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Directory
 }

@@ -38,7 +38,8 @@ impl Prepared {
             return from_manifest(root, &directory.join(first));
         }
         let manifest = inside(root, Path::new(MANIFEST))?;
-        if manifest.is_file() {
+        // What is there and no file is refused there, by its path.
+        if manifest.exists() {
             return from_manifest(root, Path::new(MANIFEST));
         }
         if !first.ends_with(".wasm") {

@@ -1,6 +1,5 @@
 //! From a directory that `unpack` made.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use skiff_manifest::{Component, ContentRef, lock};
@@ -8,6 +7,7 @@ use skiff_manifest::{Component, ContentRef, lock};
 use super::{Mount, Mounted, Place, PrepareError, Prepared, Source, prepare};
 use crate::Digest;
 use crate::oci::ImageConfig;
+use crate::open::read_file;
 use crate::unpack::{APPLICATION_FILE, CONFIG_FILE, ROOTFS_FOLDER, assets_path, wasm_path};
 
 impl Prepared {
@@ -23,7 +23,7 @@ impl Prepared {
     pub fn from_unpacked(directory: &Path) -> Result<Self, PrepareError> {
         let path = directory.join(APPLICATION_FILE);
         let read = |path: &Path| {
-            fs::read(path).map_err(|source| PrepareError::Read {
+            read_file(path).map_err(|source| PrepareError::Read {
                 path: path.to_owned(),
                 source,
             })

@@ -1,8 +1,7 @@
 //! Content by digest: what the files of components are made of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::archive::{EntryKind, Format, copy_with};
 use super::{UnpackError, Unpacker};
@@ -13,23 +12,13 @@ use crate::oci::media;
 /// Where content is kept until it has its names. It is gone when unpacking ends.
 const STAGING_FOLDER: &str = ".contents";
 
-/// Content that was asked for and found.
-pub(super) struct Contents {
-    folder: PathBuf,
-    found: BTreeMap<Digest, PathBuf>,
-}
+/// Content that was asked for and found: the file that has it by each digest.
+#[derive(Default)]
+pub(super) struct Contents(BTreeMap<Digest, PathBuf>);
 
 impl Contents {
-    pub(super) fn get(&self, digest: &Digest) -> Option<&PathBuf> {
-        self.found.get(digest)
-    }
-
-    /// Removes the staging names; files that were linked from them stay.
-    pub(super) fn close(self) -> Result<(), UnpackError> {
-        fs::remove_dir_all(&self.folder).map_err(|source| UnpackError::Write {
-            path: self.folder,
-            source,
-        })
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Path> {
+        self.0.get(digest).map(PathBuf::as_path)
     }
 }
 
@@ -38,19 +27,17 @@ impl Unpacker<'_> {
     ///
     /// What is in neither is simply not found.
     pub(super) fn contents(&self, wanted: BTreeSet<Digest>) -> Result<Contents, UnpackError> {
-        let mut contents = Contents {
-            folder: self.directory.join(STAGING_FOLDER),
-            found: BTreeMap::new(),
-        };
-        self.create_folder(&contents.folder)?;
+        let mut contents = Contents::default();
+        let folder = Path::new(STAGING_FOLDER);
+        self.create_folders(folder)?;
         let mut missing = wanted;
         for layer in &self.image.manifest.layers {
             let is_archive = layer.media_type == media::SPIN_ARCHIVE;
             if !is_archive && missing.remove(&layer.digest) {
-                let path = contents.folder.join(layer.digest.hex());
+                let path = folder.join(layer.digest.hex());
                 self.budget.bytes(layer.size)?;
                 self.write_blob(layer, &path, |_| {})?;
-                contents.found.insert(layer.digest, path);
+                contents.0.insert(layer.digest, path);
             }
         }
         for layer in &self.image.manifest.layers {
@@ -59,6 +46,24 @@ impl Unpacker<'_> {
             }
         }
         Ok(contents)
+    }
+
+    /// Has later names of some content made of `copy`, as its file has no room for more.
+    pub(super) fn renew_content(&self, content: &Path, copy: &Path) -> Result<(), UnpackError> {
+        let next = content.with_extension("next");
+        if self.folder.link(copy, &next).is_err() {
+            // No file has a second name here, so every one stays a copy.
+            return Ok(());
+        }
+        let renamed = self.folder.rename(&next, content);
+        renamed.map_err(|source| self.cannot_write(content, source))
+    }
+
+    /// Removes the staging names; files that were linked from them stay.
+    pub(super) fn close_contents(&self) -> Result<(), UnpackError> {
+        let folder = Path::new(STAGING_FOLDER);
+        let removed = self.folder.remove(folder);
+        removed.map_err(|source| self.cannot_write(folder, source))
     }
 
     /// Hashes every file of an archive and keeps those that are missing.
@@ -72,23 +77,23 @@ impl Unpacker<'_> {
             gzip: true,
             rooted: false,
         };
-        let temporary = contents.folder.join("next");
+        let folder = Path::new(STAGING_FOLDER);
+        let temporary = folder.join("next");
         self.for_each_entry(layer, format, |entry, content| {
             if !matches!(entry.kind, EntryKind::File { .. }) {
                 return Ok(());
             }
-            let write = |source| UnpackError::Write {
-                path: temporary.clone(),
-                source,
-            };
-            let mut file = File::create(&temporary).map_err(write)?;
+            let write = |source| self.cannot_write(&temporary, source);
+            self.folder.remove(&temporary).map_err(write)?;
+            let mut file = self.folder.create_file(&temporary, 0o644).map_err(write)?;
             let mut hasher = Hasher::default();
-            copy_with(content, &temporary, &mut file, |bytes| hasher.update(bytes))?;
+            let shown = self.folder.shown(&temporary);
+            copy_with(content, &shown, &mut file, |bytes| hasher.update(bytes))?;
             let digest = hasher.finish();
             if missing.remove(&digest) {
-                let path = contents.folder.join(digest.hex());
-                fs::rename(&temporary, &path).map_err(write)?;
-                contents.found.insert(digest, path);
+                let path = folder.join(digest.hex());
+                self.folder.rename(&temporary, &path).map_err(write)?;
+                contents.0.insert(digest, path);
             }
             Ok(())
         })

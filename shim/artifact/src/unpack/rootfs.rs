@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::archive::{Entry, EntryError, EntryKind, Format, copy};
-use super::wasm::link_or_copy;
-use super::{CONFIG_FILE, ROOTFS_FOLDER, UnpackError, Unpacker, create_folders};
+use super::{CONFIG_FILE, ROOTFS_FOLDER, UnpackError, Unpacker, is_folder};
 use crate::Digest;
-use crate::meter::Budget;
 use crate::oci::ImageConfig;
-use crate::paths::in_root;
+use crate::paths::{follow, leads_out};
 
 /// What the name of a whiteout starts with; the rest is what it removes.
 const WHITEOUT: &[u8] = b".wh.";
@@ -29,17 +27,15 @@ impl Unpacker<'_> {
             digest: self.image.manifest.config.digest,
             source,
         })?;
-        self.write(CONFIG_FILE, config)?;
-        let root = self.directory.join(ROOTFS_FOLDER);
-        self.create_folder(&root)?;
+        self.write(Path::new(CONFIG_FILE), config)?;
+        self.create_folders(Path::new(ROOTFS_FOLDER))?;
         for layer in &self.image.manifest.layers {
             let gzip = is_gzip(&layer.media_type).ok_or_else(|| UnpackError::LayerKind {
                 layer: layer.digest,
                 media_type: layer.media_type.clone(),
             })?;
             let mut tree = Tree {
-                root: &root,
-                budget: &self.budget,
+                unpacker: self,
                 layer: layer.digest,
                 written: BTreeSet::new(),
             };
@@ -62,10 +58,10 @@ fn is_gzip(media_type: &str) -> Option<bool> {
     }
 }
 
-/// The tree of files while one layer is put on it.
+/// The tree of files while one layer is put on it. Paths are those of the unpacker, below
+/// [`ROOTFS_FOLDER`].
 struct Tree<'a> {
-    root: &'a Path,
-    budget: &'a Budget,
+    unpacker: &'a Unpacker<'a>,
     layer: Digest,
     /// What this layer wrote, with all folders above: whiteouts are about the layers
     /// below only, wherever in the archive they are.
@@ -77,31 +73,27 @@ impl Tree<'_> {
         let Some(name) = entry.path.file_name() else {
             return Ok(());
         };
-        let folder = self.folder_of(&entry.path)?;
+        let parent = entry.path.parent().unwrap_or(Path::new(""));
+        let folder = self.resolve(parent);
+        let folder = folder.map_err(|source| self.unpacker.cannot_write(parent, source))?;
+        self.unpacker.create_folders(&folder)?;
         let path = folder.join(name);
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
             return Ok(self.whiteout(&folder, name, hidden)?);
         }
-        let write = |source| UnpackError::Write {
-            path: path.clone(),
-            source,
-        };
+        let below = self.unpacker.folder;
+        let write = |source| self.unpacker.cannot_write(&path, source);
         match &entry.kind {
-            EntryKind::Folder => make_folder(&path).map_err(write)?,
+            EntryKind::Folder => self.make_folder(&path).map_err(write)?,
             EntryKind::File { executable } => {
-                remove(&path).map_err(write)?;
+                below.remove(&path).map_err(write)?;
                 let mode = if *executable { 0o755 } else { 0o644 };
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(mode)
-                    .open(&path)
-                    .map_err(write)?;
-                copy(content, &path, &mut file)?;
+                let mut file = below.create_file(&path, mode).map_err(write)?;
+                copy(content, &below.shown(&path), &mut file)?;
             }
             EntryKind::Symlink { target } => {
-                remove(&path).map_err(write)?;
-                symlink(target, &path).map_err(write)?;
+                below.remove(&path).map_err(write)?;
+                below.symlink(target, &path).map_err(write)?;
             }
             EntryKind::HardLink { target } => self.hard_link(entry, &path, target)?,
         }
@@ -109,16 +101,19 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// The folder an entry goes into, made if need be, with no link on the way to it.
-    fn folder_of(&mut self, path: &Path) -> Result<PathBuf, UnpackError> {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let write = |source| UnpackError::Write {
-            path: self.root.join(parent),
-            source,
-        };
-        let folder = in_root(self.root, parent).map_err(write)?;
-        create_folders(&folder, self.budget)?;
-        Ok(folder)
+    /// Where a path of the image is, with no link on the way to it. Should the answer be
+    /// wrong, it leads nowhere else all the same: whatever is done with it follows none.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let below = self.unpacker.folder;
+        follow(Path::new(ROOTFS_FOLDER), path, |path| {
+            match below.kind(path) {
+                Ok(Some(found)) if is_symlink(found.st_mode) => below.read_link(path).map(Some),
+                Ok(_) => Ok(None),
+                // Neither is there what it would be in.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     fn hard_link(&self, entry: &Entry, path: &Path, target: &Path) -> Result<(), UnpackError> {
@@ -129,21 +124,32 @@ impl Tree<'_> {
         };
         // The target itself may be a link, which then gets a second name.
         let name = target.file_name().ok_or_else(dangling)?;
-        let folder = in_root(self.root, target.parent().unwrap_or(Path::new("")));
+        let folder = self.resolve(target.parent().unwrap_or(Path::new("")));
         let target = folder.map_err(|_| dangling())?.join(name);
-        let metadata = target.symlink_metadata().map_err(|_| dangling())?;
-        if metadata.is_dir() {
-            return Err(dangling());
-        }
+        let found = self.unpacker.folder.kind(&target);
+        let found = found.ok().flatten().ok_or_else(dangling)?;
         if target == path {
             return Ok(());
         }
-        remove(path)
-            .and_then(|()| link_or_copy(&target, path))
-            .map_err(|source| UnpackError::Write {
-                path: path.to_owned(),
-                source,
-            })
+        // What is in the way of the name goes, and must not take the target along.
+        if is_folder(found.st_mode) || target.starts_with(path) {
+            return Err(dangling());
+        }
+        let write = |source| self.unpacker.cannot_write(path, source);
+        if is_symlink(found.st_mode) {
+            // Where it leads depends on where it is.
+            let leads = self.unpacker.folder.read_link(&target).map_err(write)?;
+            let place = path.strip_prefix(ROOTFS_FOLDER).unwrap_or(path);
+            if leads_out(place, &leads) {
+                return Err(UnpackError::LinkOut {
+                    layer: self.layer,
+                    path: entry.path.clone(),
+                    target: leads,
+                });
+            }
+        }
+        self.unpacker.folder.remove(path).map_err(write)?;
+        self.unpacker.link_or_copy(&target, path).map(drop)
     }
 
     fn whiteout(&self, folder: &Path, name: &OsStr, hidden: &[u8]) -> Result<(), UnpackError> {
@@ -158,18 +164,16 @@ impl Tree<'_> {
         } else {
             self.remove_lower(&folder.join(OsStr::from_bytes(hidden)))
         };
-        removed.map_err(|source| UnpackError::Write {
-            path: folder.to_owned(),
-            source,
-        })
+        removed.map_err(|source| self.unpacker.cannot_write(folder, source))
     }
 
     /// Removes what lower layers put at `path`.
     fn remove_lower(&self, path: &Path) -> io::Result<()> {
         if !self.written.contains(path) {
-            return remove(path);
+            return self.unpacker.folder.remove(path);
         }
-        if path.symlink_metadata()?.is_dir() {
+        let found = self.unpacker.folder.kind(path)?;
+        if found.is_some_and(|found| is_folder(found.st_mode)) {
             self.remove_below(path)?;
         }
         Ok(())
@@ -177,36 +181,31 @@ impl Tree<'_> {
 
     /// Removes what lower layers put into `folder`.
     fn remove_below(&self, folder: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            self.remove_lower(&entry?.path())?;
+        for name in self.unpacker.folder.names(folder)? {
+            self.remove_lower(&folder.join(name))?;
         }
         Ok(())
     }
 
+    /// Makes a folder, in place of anything else but a folder.
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let below = self.unpacker.folder;
+        match below.kind(path)? {
+            Some(found) if is_folder(found.st_mode) => Ok(()),
+            Some(_) => below.remove(path).and_then(|()| below.create_folder(path)),
+            None => below.create_folder(path),
+        }
+    }
+
     fn note(&mut self, path: &Path) {
         for path in path.ancestors() {
-            if path == self.root || !self.written.insert(path.to_owned()) {
+            if path == Path::new(ROOTFS_FOLDER) || !self.written.insert(path.to_owned()) {
                 break;
             }
         }
     }
 }
 
-/// Makes a folder, in place of anything else but a folder.
-fn make_folder(path: &Path) -> io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => fs::remove_file(path).and_then(|()| fs::create_dir(path)),
-        Err(_) => fs::create_dir(path),
-    }
-}
-
-/// Removes whatever is at `path`, links themselves and not what they lead to.
-fn remove(path: &Path) -> io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+fn is_symlink(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Symlink
 }

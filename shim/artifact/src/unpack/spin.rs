@@ -1,7 +1,6 @@
 //! Spin applications: WebAssembly by digest, and files by component.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Component as PathPart, Path};
 
 use skiff_manifest::{
@@ -9,8 +8,8 @@ use skiff_manifest::{
 };
 
 use super::contents::Contents;
-use super::wasm::link_or_copy;
-use super::{APPLICATION_FILE, UnpackError, Unpacker, WASM_FOLDER, assets_path, wasm_path};
+use super::links::Second;
+use super::{APPLICATION_FILE, UnpackError, Unpacker, WASM_FOLDER, assets_path};
 use crate::Digest;
 use crate::paths::relative_file;
 
@@ -22,8 +21,8 @@ impl Unpacker<'_> {
         for component in &application.components {
             check_id(&component.id)?;
         }
-        self.write(APPLICATION_FILE, locked)?;
-        self.create_folder(&self.directory.join(WASM_FOLDER))?;
+        self.write(Path::new(APPLICATION_FILE), locked)?;
+        self.create_folders(Path::new(WASM_FOLDER))?;
         for component in &application.components {
             self.component_wasm(component)?;
         }
@@ -68,7 +67,7 @@ impl Unpacker<'_> {
         let place = Place { component, what };
         let digest = place.digest(content)?;
         if let Some(digest) = digest {
-            if wasm_path(self.directory, &digest).exists() {
+            if self.has_wasm(&digest)? {
                 return Ok(());
             }
             let mut layers = self.image.manifest.layers.iter();
@@ -107,7 +106,7 @@ impl Unpacker<'_> {
         for (component, content, path) in contents(application) {
             self.file(component, content, path, &found)?;
         }
-        found.close()
+        self.close_contents()
     }
 
     fn file(
@@ -122,9 +121,9 @@ impl Unpacker<'_> {
             path: path.to_owned(),
             source,
         })?;
-        let to = assets_path(self.directory, &component.id).join(relative);
+        let to = assets_path(Path::new(""), &component.id).join(relative);
         if let Some(parent) = to.parent() {
-            self.create_folder(parent)?;
+            self.create_folders(parent)?;
         }
         let what = format!("file `{path}`");
         let place = Place {
@@ -132,26 +131,25 @@ impl Unpacker<'_> {
             what: &what,
         };
         let digest = place.digest(content)?;
-        self.budget.file()?;
         // A path that is listed twice has the content of its last mention; the first
         // may be a name of shared content, which must not be written to.
-        let written = fs::remove_file(&to).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        let written = match (&content.inline, digest) {
+        let removed = self.folder.remove(&to);
+        removed.map_err(|source| self.cannot_write(&to, source))?;
+        match (&content.inline, digest) {
             (Some(bytes), digest) => {
                 place.check_inline(bytes, digest)?;
-                self.budget.bytes(bytes.len() as u64)?;
-                written.and_then(|()| fs::write(&to, bytes))
+                self.write(&to, bytes)
             }
             (None, Some(digest)) => {
+                self.budget.file()?;
                 let from = found.get(&digest).ok_or_else(|| place.missing(digest))?;
-                written.and_then(|()| link_or_copy(from, &to))
+                if self.link_or_copy(from, &to)? == Second::Copy {
+                    self.renew_content(from, &to)?;
+                }
+                Ok(())
             }
-            (None, None) => return Err(place.not_pushed(content)),
-        };
-        written.map_err(|source| UnpackError::Write { path: to, source })
+            (None, None) => Err(place.not_pushed(content)),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! WebAssembly binaries in layers.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::archive::{EntryError, copy_with};
@@ -16,7 +15,8 @@ impl Unpacker<'_> {
     /// Writes one layer to where WebAssembly is kept, and checks that it is some.
     pub(super) fn wasm_layer(&self, layer: &Descriptor) -> Result<(), UnpackError> {
         self.budget.wasm(layer.digest, layer.size)?;
-        let path = wasm_path(self.directory, &layer.digest);
+        self.budget.bytes(layer.size)?;
+        let path = wasm_path(Path::new(""), &layer.digest);
         let mut header = Vec::with_capacity(HEADER);
         self.write_blob(layer, &path, |bytes| {
             let missing = HEADER - header.len();
@@ -30,9 +30,18 @@ impl Unpacker<'_> {
         let digest = Digest::of(bytes);
         self.budget.wasm(digest, bytes.len() as u64)?;
         check_wasm(bytes, digest)?;
-        let path = wasm_path(self.directory, &digest);
-        std::fs::write(&path, bytes).map_err(|source| UnpackError::Write { path, source })?;
+        if !self.has_wasm(&digest)? {
+            self.write(&wasm_path(Path::new(""), &digest), bytes)?;
+        }
         Ok(digest)
+    }
+
+    /// Whether a binary was written already.
+    pub(super) fn has_wasm(&self, digest: &Digest) -> Result<bool, UnpackError> {
+        let path = wasm_path(Path::new(""), digest);
+        let found = self.folder.kind(&path);
+        let found = found.map_err(|source| self.cannot_write(&path, source))?;
+        Ok(found.is_some())
     }
 
     /// Writes a blob as it is, and shows every piece to `see`.
@@ -44,12 +53,9 @@ impl Unpacker<'_> {
     ) -> Result<(), UnpackError> {
         self.budget.file()?;
         let mut blob = Verified::open(self.blobs, layer)?;
-        let write = |source| UnpackError::Write {
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = File::create_new(path).map_err(write)?;
-        match copy_with(&mut blob, path, &mut file, see) {
+        let write = |source| self.cannot_write(path, source);
+        let mut file = self.folder.create_file(path, 0o644).map_err(write)?;
+        match copy_with(&mut blob, &self.folder.shown(path), &mut file, see) {
             Ok(()) => file.flush().map_err(write),
             Err(EntryError::Other(error)) => Err(error),
             Err(EntryError::Read(error)) => Err(blob.explain(error).into()),
@@ -82,15 +88,4 @@ fn check_wasm(bytes: &[u8], layer: Digest) -> Result<(), UnpackError> {
         ""
     };
     Err(UnpackError::NotWasm { layer, hint })
-}
-
-/// Makes a second name for a file, or a copy where the file system has no room for
-/// another name.
-pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match std::fs::hard_link(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
-            std::fs::copy(from, to).map(drop)
-        }
-        result => result,
-    }
 }

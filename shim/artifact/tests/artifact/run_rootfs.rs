@@ -249,3 +249,30 @@ fn a_manifest_with_mistakes_names_file_and_line() {
     assert!(printed.contains("spin.toml:9:"), "{printed}");
     assert!(printed.contains(r#""../x", which has `..`"#), "{printed}");
 }
+
+/// A pipe is opened by whoever looks into it, and then waited for; a device may act.
+#[test]
+fn what_is_no_file_is_refused_and_not_opened() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let pipe = |root: &TempDir, path: &str| {
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, root.path().join(path), FileType::Fifo, mode, 0).unwrap();
+    };
+    for (entrypoint, name) in [
+        (&["/app.toml"][..], "app.toml"),
+        (&[], "spin.toml"),
+        (&["/app.wasm"], "app.wasm"),
+    ] {
+        let root = root(&[]);
+        pipe(&root, name);
+        let error = chain(&from(root.path(), entrypoint).unwrap_err());
+        assert!(
+            error.contains(&format!("/{name}` is not a file")),
+            "{error}"
+        );
+    }
+    let root = root(&[("spin.toml", MANIFEST.as_bytes())]);
+    pipe(&root, "app.wasm");
+    let error = chain(&from(root.path(), &[]).unwrap_err());
+    assert!(error.contains("/app.wasm` is not a file"), "{error}");
+}

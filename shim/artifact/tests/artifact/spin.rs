@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// An application of `COMPONENT` with these files, and a layer for each content.
-fn shop(files: &str, contents: &[&[u8]]) -> Builder {
+pub(crate) fn shop(files: &str, contents: &[&[u8]]) -> Builder {
     let image = Builder::new().layer(media::SPIN_WASM, COMPONENT);
     contents
         .iter()
