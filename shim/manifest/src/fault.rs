@@ -1,11 +1,29 @@
 //! Mistakes: what is wrong, and the file, line and column of each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// After this many mistakes the rest are only counted. Whoever reads the list
 /// fixes a screenful at a time, and a file made to be wrong must not fill a log.
 const MAX_LISTED: usize = 100;
+
+/// Bytes of one message. It may quote what was written, which may be anything.
+const MAX_MESSAGE: usize = 1024;
+
+/// This many mistakes are kept to choose the listed ones from.
+const MAX_KEPT: usize = 100 * MAX_LISTED;
+
+/// The beginning of a text that is longer than `most` bytes.
+pub(crate) fn clip(text: &str, most: usize) -> Option<String> {
+    if text.len() <= most {
+        return None;
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Some(format!("{}…", &text[..end]))
+}
 
 /// One mistake and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +76,8 @@ pub(crate) struct Sink<'a> {
     text: &'a [u8],
     table: &'static str,
     found: RefCell<Vec<(usize, String)>>,
+    /// Mistakes that are not kept any more.
+    dropped: Cell<usize>,
 }
 
 impl<'a> Sink<'a> {
@@ -68,6 +88,7 @@ impl<'a> Sink<'a> {
             text,
             table: "a table",
             found: RefCell::default(),
+            dropped: Cell::new(0),
         }
     }
 
@@ -86,7 +107,17 @@ impl<'a> Sink<'a> {
 
     /// Notes a mistake at a byte offset of the text.
     pub(crate) fn fault(&self, at: usize, message: impl Into<String>) {
-        self.found.borrow_mut().push((at, message.into()));
+        let message = message.into();
+        let message = clip(&message, MAX_MESSAGE).unwrap_or(message);
+        let mut found = self.found.borrow_mut();
+        found.push((at, message));
+        if found.len() > MAX_KEPT {
+            found.sort();
+            found.dedup();
+            let more = found.len().saturating_sub(MAX_LISTED);
+            self.dropped.set(self.dropped.get() + more);
+            found.truncate(MAX_LISTED);
+        }
     }
 
     /// The offset of a line and a column (in bytes), both counted from 1.
@@ -112,7 +143,7 @@ impl<'a> Sink<'a> {
         }
         found.sort();
         found.dedup();
-        let more = found.len().saturating_sub(MAX_LISTED);
+        let more = self.dropped.get() + found.len().saturating_sub(MAX_LISTED);
         found.truncate(MAX_LISTED);
         if more > 0 {
             let last = found.last().map_or(0, |(at, _)| *at);
@@ -178,5 +209,22 @@ mod tests {
             faults[MAX_LISTED].message,
             "50 more mistakes are not listed"
         );
+    }
+
+    #[test]
+    fn neither_many_mistakes_nor_long_ones_are_all_kept() {
+        let sink = Sink::toml("a", b"x");
+        for n in 0..=MAX_KEPT {
+            sink.fault(0, format!("{n:06}"));
+        }
+        assert_eq!(sink.found.borrow().len(), MAX_LISTED);
+        sink.fault(0, "ö".repeat(1 << 20));
+        let faults = sink.into_result(Some(())).expect_err("mistakes").faults;
+        let more = MAX_KEPT + 2 - MAX_LISTED;
+        assert_eq!(
+            faults[MAX_LISTED].message,
+            format!("{more} more mistakes are not listed")
+        );
+        assert!(clip(&"ö".repeat(1024), 1023).is_some_and(|text| text.len() <= 1026));
     }
 }

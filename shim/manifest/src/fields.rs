@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::rc::Rc;
 
-use crate::fault::Sink;
+use crate::fault::{Sink, clip};
 use crate::node::{Entry, Node, Spanned, Value};
 
 /// Whose value is being read and where mistakes go. The owner (`component "cart"`)
@@ -16,11 +16,16 @@ pub(crate) struct Ask<'c> {
     path: String,
 }
 
+/// An owner's name is in each of its messages, of which there may be thousands.
+const MAX_OWNER: usize = 256;
+
 impl<'c> Ask<'c> {
     pub(crate) fn new(sink: &'c Sink<'c>, owner: impl Into<Rc<str>>) -> Self {
+        let owner = owner.into();
+        let short = clip(&owner, MAX_OWNER).map(Rc::from);
         Ask {
             sink,
-            owner: owner.into(),
+            owner: short.unwrap_or(owner),
             path: String::new(),
         }
     }

@@ -15,6 +15,10 @@ use crate::template::Template;
 
 use super::{UNDERSTOOD, VERSIONS, content, metadata, tree};
 
+/// Components, and triggers, of one application. Each is looked for among all, and every
+/// one is held ready by each worker: hundreds are the most that anybody has.
+const MAX_PARTS: usize = 10_000;
+
 /// Reads a locked application. `file` is how messages name it.
 ///
 /// Members that are not known are ignored, as the format asks; what must not be
@@ -60,6 +64,11 @@ fn application(root: Node, sink: &Sink<'_>) -> Option<Application> {
         })
     });
     let components: Vec<ComponentRead> = components?;
+    if components.len() > MAX_PARTS {
+        let message = format!("are {}, over the limit of {MAX_PARTS}", components.len());
+        ask.field("components").fault(0, message);
+        return None;
+    }
     let mut ids = Ids::default();
     for (id, _) in &components {
         if let Some(id) = id {
@@ -77,6 +86,11 @@ fn application(root: Node, sink: &Sink<'_>) -> Option<Application> {
         list(node, ask, |node, ask| Some(trigger(node, &known, ask)))
     });
     let triggers: Vec<TriggerRead> = triggers?;
+    if triggers.len() > MAX_PARTS {
+        let message = format!("are {}, over the limit of {MAX_PARTS}", triggers.len());
+        ask.field("triggers").fault(0, message);
+        return None;
+    }
     let mut ids = Ids::default();
     for read in &triggers {
         if let Some(id) = &read.id {

@@ -1,8 +1,9 @@
 //! From JSON text to a tree with places.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::fault::Sink;
@@ -12,9 +13,20 @@ use crate::node::{Entry, Node, Spanned, Value};
 /// Each level is scanned once more, so depth costs time as well as stack.
 const MAX_DEPTH: usize = 32;
 
+/// Values in all. Each takes some hundred bytes, however few it was written with. Each of
+/// the 100,000 files that an artifact may have is three of them.
+const MAX_VALUES: usize = 1_000_000;
+
+/// Bytes of a member's name. Each is repeated in messages, and in what leads up to them.
+const MAX_NAME: usize = 1024;
+
 /// The tree of a text, or `None` after reporting why it has none.
 pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
-    let reader = Reader { text, sink };
+    let reader = Reader {
+        text,
+        sink,
+        left: Cell::new(MAX_VALUES),
+    };
     match serde_json::from_str::<&RawValue>(text) {
         Ok(raw) => reader.node(raw, 0),
         Err(error) => {
@@ -27,6 +39,8 @@ pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
 struct Reader<'a> {
     text: &'a str,
     sink: &'a Sink<'a>,
+    /// How many values there may be yet.
+    left: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -42,7 +56,7 @@ impl<'a> Reader<'a> {
         let value = match written.as_bytes().first() {
             Some(b'{') => self.table(at, written, depth)?,
             Some(b'[') => {
-                let elements: Vec<&RawValue> = self.parsed(at, written)?;
+                let elements: Vec<&RawValue> = self.counted(at, written)?;
                 let elements = elements.into_iter();
                 Value::List(
                     elements
@@ -59,10 +73,20 @@ impl<'a> Reader<'a> {
     }
 
     fn table(&self, at: usize, written: &'a str, depth: usize) -> Option<Value> {
-        let Members(members) = self.parsed(at, written)?;
+        let members: Vec<(String, &RawValue)> = self.counted(at, written)?;
         let mut entries: Vec<Entry> = Vec::with_capacity(members.len());
         let mut names = std::collections::HashSet::with_capacity(members.len());
         for (name, raw) in members {
+            if name.len() > MAX_NAME {
+                self.sink.fault(
+                    raw.get().as_ptr() as usize - self.text.as_ptr() as usize,
+                    format!(
+                        "has a name of {} bytes, over the limit of {MAX_NAME}",
+                        name.len()
+                    ),
+                );
+                return None;
+            }
             let node = self.node(raw, depth + 1)?;
             if !names.insert(name.clone()) {
                 self.sink.fault(node.at, format!("`{name}` is there twice"));
@@ -81,6 +105,31 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
+    /// The elements of a list or the members of an object, as far as there may be so many.
+    fn counted<T>(&self, at: usize, written: &'a str) -> Option<Vec<T>>
+    where
+        for<'r> Counted<'r, T>: DeserializeSeed<'a, Value = Vec<T>>,
+    {
+        let mut json = serde_json::Deserializer::from_str(written);
+        let counted = Counted {
+            left: &self.left,
+            values: Vec::new(),
+        };
+        match counted.deserialize(&mut json) {
+            Ok(values) => Some(values),
+            // All of the text was found to be JSON before.
+            Err(_) if self.left.get() == 0 => {
+                let message = format!("holds more than {MAX_VALUES} values in all");
+                self.sink.fault(at, message);
+                None
+            }
+            Err(error) => {
+                self.wrong(at, &error);
+                None
+            }
+        }
+    }
+
     /// Reports a mistake of syntax in the text that begins at `at`.
     fn wrong(&self, at: usize, error: &serde_json::Error) {
         let message = error.to_string();
@@ -92,30 +141,66 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The members of an object in the order of writing, names that come twice included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// Takes one value after the other and stops at the limit, before there is a list of
+/// millions. Members come in the order of writing, names that come twice included.
+struct Counted<'r, T> {
+    left: &'r Cell<usize>,
+    values: Vec<T>,
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor).map(Members)
+impl<T> Counted<'_, T> {
+    fn add<E: serde::de::Error>(&mut self, value: T) -> Result<(), E> {
+        let left = self.left.get().checked_sub(1);
+        let left = left.ok_or_else(|| E::custom("too many values"))?;
+        self.left.set(left);
+        self.values.push(value);
+        Ok(())
     }
 }
 
-struct MembersVisitor;
+impl<'de> DeserializeSeed<'de> for Counted<'_, &'de RawValue> {
+    type Value = Vec<&'de RawValue>;
 
-impl<'de> Visitor<'de> for MembersVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_, &'de RawValue> {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
+        while let Some(element) = list.next_element()? {
+            self.add::<A::Error>(element)?;
+        }
+        Ok(self.values)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Counted<'_, (String, &'de RawValue)> {
+    type Value = Vec<(String, &'de RawValue)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_, (String, &'de RawValue)> {
     type Value = Vec<(String, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
         while let Some(member) = map.next_entry()? {
-            members.push(member);
+            self.add::<A::Error>(member)?;
         }
-        Ok(members)
+        Ok(self.values)
     }
 }
 
@@ -185,5 +270,31 @@ mod tests {
             Err("spin.json:1:34: nested more than 32 levels deep".into())
         );
         assert!(json(&"{\"a\":".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn values_are_counted_and_not_bytes() {
+        // Two bytes each, in one list and in many.
+        let flat = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        let expected = "spin.json:1:1: holds more than 1000000 values in all";
+        assert_eq!(json(&flat), Err(expected.into()));
+        let many = format!("[{}[]]", format!("[{}0],", "0,".repeat(999)).repeat(1001));
+        let error = json(&many).unwrap_err();
+        assert!(
+            error.ends_with("holds more than 1000000 values in all"),
+            "{error}"
+        );
+        let members: String = (0..MAX_VALUES).map(|n| format!("\"{n:x}\":0,")).collect();
+        assert!(json(&format!("{{{members}\"x\":0}}")).is_err());
+        // A long text is one value.
+        assert!(json(&format!("[\"{}\"]", "x".repeat(4 << 20))).is_ok());
+        assert!(json(&format!("[{}0]", "0,".repeat(100_000))).is_ok());
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_refused_without_repeating_it() {
+        let error = json(&format!("{{\"{}\":[0]}}", "x".repeat(1 << 20))).unwrap_err();
+        assert!(error.len() < 200, "{}", error.len());
+        assert!(error.contains("a name of 1048576 bytes"), "{error}");
     }
 }
