@@ -12,18 +12,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
 
+mod tidy;
+
 use crate::seal::{Identity, Seal, digest_of};
 use crate::{CodeKey, CompileError, Compiler, Native, Portable};
-
-/// How much compiled code a node keeps. The JavaScript sample takes 33 MB, so
-/// this is the code of a hundred large components; what was used least recently
-/// goes first, and code that a pod has mapped stays until the pod ends.
-const KEEP: u64 = 4 << 30;
 
 /// The cache's folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    limit: u64,
 }
 
 /// What can go wrong with the cache.
@@ -75,6 +73,10 @@ fn trusted(metadata: &fs::Metadata) -> bool {
 }
 
 impl Cache {
+    /// How much is kept unless told otherwise. The JavaScript sample takes 33 MB, so
+    /// this is the code of a hundred large components.
+    pub const DEFAULT_LIMIT: u64 = 4 << 30;
+
     /// Opens the folder, making it where it is missing.
     ///
     /// # Errors
@@ -102,7 +104,20 @@ impl Cache {
         }
         Ok(Cache {
             folder: folder.to_owned(),
+            limit: Self::DEFAULT_LIMIT,
         })
+    }
+
+    /// The same cache, which keeps no more than so many bytes. What was used longest ago
+    /// goes first; code that a pod has mapped stays until the pod ends.
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// How many bytes it keeps at most.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// The folder.
@@ -151,6 +166,8 @@ impl Cache {
             if let Err(error) = self.write(&seal_path, seal.to_text().as_bytes()) {
                 tracing::debug!(%key, %error, "A checked seal could not be renewed");
             }
+        } else {
+            tidy::mark_used(&seal_file);
         }
         Ok(Some(Native {
             file,
@@ -195,9 +212,9 @@ impl Cache {
             return Ok(native);
         }
         let (code, resources) = compiler.compile(portable)?;
-        self.trim(KEEP.saturating_sub(code.len() as u64));
+        self.trim(self.limit.saturating_sub(code.len() as u64));
         let path = self.file(&key, "native");
-        let file = self.write(&path, &code)?;
+        let file = self.write_durably(&path, &code)?;
         let identity = Identity::of(&file).map_err(|source| CacheError::Read {
             path: path.clone(),
             source,
@@ -227,8 +244,26 @@ impl Cache {
         };
         let mut text = String::new();
         match file.read_to_string(&mut text) {
-            Ok(_) => Ok(Some(text)),
+            Ok(_) => {
+                tidy::mark_used(&file);
+                Ok(Some(text))
+            }
             Err(source) => Err(CacheError::Read { path, source }),
+        }
+    }
+
+    /// Removes what was kept under a name. That there is none is fine.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn forget(&self, name: &str) -> Result<(), CacheError> {
+        let path = self.folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::Write {
+                path,
+                source: error,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -244,56 +279,33 @@ impl Cache {
 
     /// Writes beside, then renames: readers see the whole file or none.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
+        self.replace(path, bytes, false)
+    }
+
+    /// The same, also where the machine loses its power: nobody looks into code again
+    /// whose file is the one that was sealed.
+    fn write_durably(&self, path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
+        self.replace(path, bytes, true)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8], durably: bool) -> Result<File, CacheError> {
         let failed = |source| CacheError::Write {
             path: path.to_owned(),
             source,
         };
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(&self.folder)
-            .map_err(failed)?;
+        let mut file = tidy::new_file(&self.folder).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
         // tempfile honours the umask, which could hide the file from a pod's user.
         file.as_file()
             .set_permissions(fs::Permissions::from_mode(0o644))
             .map_err(failed)?;
+        if durably {
+            file.as_file().sync_all().map_err(failed)?;
+        }
         file.persist(path).map_err(|error| failed(error.error))?;
         // Opened again for reading only: a file that is open for writing cannot
         // be what a container maps.
         File::open(path).map_err(failed)
-    }
-
-    /// Removes what was sealed longest ago until no more than `keep` bytes are left.
-    fn trim(&self, keep: u64) {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return;
-        };
-        let mut files: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|e| e == "native"))
-            .filter_map(|entry| {
-                let metadata = entry.metadata().ok()?;
-                Some((metadata.modified().ok()?, metadata.len(), entry.path()))
-            })
-            .collect();
-        files.sort();
-        let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
-        for (_, bytes, path) in files {
-            if size <= keep {
-                return;
-            }
-            tracing::info!(path = %path.display(), bytes, "Removing old compiled code");
-            for ending in ["seal", "lock", "native"] {
-                let path = path.with_extension(ending);
-                if let Err(error) = fs::remove_file(&path)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    tracing::warn!(path = %path.display(), %error, "Old compiled code cannot be removed");
-                }
-            }
-            size -= bytes;
-        }
     }
 }
 

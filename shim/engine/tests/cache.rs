@@ -7,6 +7,12 @@ use skiff_engine::{Cache, CacheError, Compiler, Limits, Pool, Portable, Runner, 
 
 const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
+/// Another component, told from others by its number.
+fn numbered(number: u8) -> Portable {
+    let section = [0, 3, 1, b'n', number];
+    Portable::new([COMPONENT, &section].concat()).unwrap()
+}
+
 struct Fixture {
     folder: tempfile::TempDir,
     cache: Cache,
@@ -176,4 +182,65 @@ fn two_starts_at_once_compile_once() {
         inodes.windows(2).all(|pair| pair[0] == pair[1]),
         "{inodes:?}"
     );
+}
+
+#[test]
+fn code_that_was_used_longest_ago_goes_first_however_old_it_is() {
+    let fixture = fixture();
+    let [old, used] = [1, 2].map(numbered);
+    let path = |portable: &Portable, ending: &str| {
+        let key = fixture.compiler.key(portable.digest());
+        fixture.cache.folder().join(format!("{key}.{ending}"))
+    };
+    for portable in [&used, &old] {
+        fixture.cache.compile(&fixture.compiler, portable).unwrap();
+    }
+    let hours =
+        |hours: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+    for (portable, ago) in [(&used, 3), (&old, 2)] {
+        let seal = fs::File::open(path(portable, "seal")).unwrap();
+        seal.set_modified(hours(ago)).unwrap();
+    }
+    // Being used makes it newer, and is not taken for a change of the code.
+    let key = fixture.compiler.key(used.digest());
+    assert!(fixture.cache.find(&key).unwrap().is_some());
+    let size = fs::metadata(path(&used, "native")).unwrap().len();
+    let small = fixture.cache.clone().with_limit(size + 8192);
+    small.tidy();
+    assert!(path(&used, "native").exists());
+    for ending in ["native", "seal", "lock"] {
+        assert!(!path(&old, ending).exists(), "{ending}");
+    }
+    small.compile(&fixture.compiler, &numbered(3)).unwrap();
+    assert!(!path(&used, "native").exists());
+}
+
+#[test]
+fn what_a_killed_compiler_left_is_removed_and_what_is_written_stays() {
+    use rustix::fs::{FlockOperation, flock};
+    let fixture = fixture();
+    let native = fixture.compile();
+    let folder = fixture.cache.folder();
+    fs::write(folder.join(".new-left"), "half").unwrap();
+    fs::write(folder.join(".new-held"), "half").unwrap();
+    let held = fs::File::open(folder.join(".new-held")).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    fixture.cache.tidy();
+    assert!(!folder.join(".new-left").exists());
+    assert!(folder.join(".new-held").exists());
+    assert!(fixture.found());
+    drop(native);
+}
+
+#[test]
+fn notes_are_kept_and_forgotten() {
+    let fixture = fixture();
+    fixture.cache.keep("a.note", b"text").unwrap();
+    assert_eq!(
+        fixture.cache.note("a.note").unwrap().as_deref(),
+        Some("text")
+    );
+    fixture.cache.forget("a.note").unwrap();
+    fixture.cache.forget("a.note").unwrap();
+    assert_eq!(fixture.cache.note("a.note").unwrap(), None);
 }

@@ -1,0 +1,149 @@
+//! What is not needed any more: files of processes that were killed, and what was used
+//! longest ago.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens};
+use rustix::process::geteuid;
+use tempfile::NamedTempFile;
+
+use super::Cache;
+
+/// How the names of files begin that are being written.
+const NEW: &str = ".new-";
+
+/// How often a new file is made where whoever tidies is quicker.
+const TRIES: usize = 100;
+
+/// What a file takes on disk at least.
+const BLOCK: u64 = 4096;
+
+/// A new file in `folder`. Its lock tells it from those of processes that were killed.
+pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+    for _ in 0..TRIES {
+        let file = tempfile::Builder::new()
+            .prefix(NEW)
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)?;
+        let locked = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
+        if locked.is_ok() && file.as_file().metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Notes that a file was used, by its time: times of access are kept by few file systems.
+/// Whoever may only read the cache cannot, and need not.
+pub(super) fn mark_used(file: &File) {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+    };
+    if let Err(error) = futimens(file, &times) {
+        tracing::trace!(%error, "The use of compiled code cannot be noted");
+    }
+}
+
+/// Files of the cache that come and go together.
+#[derive(Debug, Default)]
+struct Entry {
+    used: Option<SystemTime>,
+    bytes: u64,
+    files: Vec<PathBuf>,
+}
+
+impl Cache {
+    /// Removes what killed processes have left, and what was used longest ago where there
+    /// is more than the cache may have.
+    pub fn tidy(&self) {
+        self.sweep();
+        self.trim(self.limit);
+    }
+
+    /// Removes files that nobody is writing any more.
+    fn sweep(&self) {
+        for (path, metadata) in self.files() {
+            let name = path.file_name().unwrap_or_default();
+            let new = name.as_encoded_bytes().starts_with(NEW.as_bytes());
+            if !new || metadata.uid() != geteuid().as_raw() {
+                continue;
+            }
+            let held = |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+            if File::open(&path).is_ok_and(|file| !held(file)) {
+                remove(&path);
+            }
+        }
+    }
+
+    /// Removes what was used longest ago until no more than `keep` bytes are left.
+    pub(super) fn trim(&self, keep: u64) {
+        let mut entries: BTreeMap<PathBuf, Entry> = BTreeMap::new();
+        for (path, metadata) in self.files() {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            let (name, marks) = match ending {
+                // Of code, the seal is what is touched: the code's own times are sealed.
+                Some("native") => (path.with_extension("native"), false),
+                Some("lock") => (path.with_extension("native"), false),
+                Some("seal") => (path.with_extension("native"), true),
+                Some("slot") | None => continue,
+                Some(_) => (path.clone(), true),
+            };
+            let entry = entries.entry(name).or_default();
+            entry.bytes += metadata.len().next_multiple_of(BLOCK);
+            if marks {
+                entry.used = metadata.modified().ok();
+            }
+            entry.files.push(path);
+        }
+        let mut bytes: u64 = entries.values().map(|entry| entry.bytes).sum();
+        let mut entries: Vec<(PathBuf, Entry)> = entries.into_iter().collect();
+        entries.sort_by(|(a_name, a), (b_name, b)| (a.used, a_name).cmp(&(b.used, b_name)));
+        for (name, entry) in entries {
+            if bytes <= keep {
+                return;
+            }
+            // Code that is being made is not old, whatever there is of it.
+            let lock = name.with_extension("lock");
+            if File::open(&lock)
+                .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+            {
+                continue;
+            }
+            tracing::info!(path = %name.display(), bytes = entry.bytes, "Removing what was used longest ago");
+            entry.files.iter().for_each(|path| remove(path));
+            bytes -= entry.bytes;
+        }
+    }
+
+    /// The regular files of the cache.
+    fn files(&self) -> Vec<(PathBuf, Metadata)> {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+            .filter(|(_, metadata)| metadata.is_file())
+            .collect()
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "What is not needed cannot be removed");
+    }
+}
