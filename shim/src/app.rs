@@ -9,19 +9,22 @@ mod code;
 mod handler;
 mod load;
 mod mistakes;
+mod optimizer;
 mod pod;
 mod serve;
+pub(crate) mod slots;
 mod watchdog;
 mod workers;
 
 pub use check::{AppError, Values};
-pub use code::{CompileReply, CompileRequest, answer, compile_apart, optimize};
+pub(crate) use code::Turn;
+pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
 pub use load::{App, Extras};
-pub use mistakes::with_rest;
+pub(crate) use mistakes::with_rest;
+pub use optimizer::{Optimizer, optimize};
 pub use serve::{Serving, serve};
 pub use workers::LostWorker;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use skiff_artifact::Prepared;
@@ -38,31 +41,28 @@ pub fn request(
     prepared: &Prepared,
     settings: &Settings,
     values: &Values,
-    cache_dir: &Path,
+    cache: &Cache,
 ) -> Result<CompileRequest, AppError> {
     let application = check::application(prepared, settings, values)?;
-    Ok(CompileRequest::new(
-        prepared,
-        &application,
-        settings,
-        cache_dir,
-    ))
+    Ok(CompileRequest::new(prepared, &application, settings, cache))
 }
 
 /// Checks an application as far as that goes without running it, and compiles
 /// what is not in the cache. The answer names the code of each component that a
-/// trigger uses. `values` are the application's variables.
+/// trigger uses. `values` are the application's variables; `turn` is waited for before
+/// anything that takes much memory.
 ///
 /// # Errors
 /// Everything that would stop the application from starting later.
-pub fn prepare(
+pub(crate) fn prepare(
     prepared: &Prepared,
     settings: &Settings,
     values: &Values,
-    cache_dir: &Path,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    all_wrong(prepared, settings, values, cache_dir, || {
-        compiled(prepared, settings, values, cache_dir)
+    cache: &Cache,
+    turn: Turn<'_>,
+) -> anyhow::Result<Compiled> {
+    all_wrong(prepared, settings, values, cache.folder(), turn, || {
+        compiled(prepared, settings, values, cache, turn)
     })
 }
 
@@ -71,29 +71,31 @@ pub fn prepare(
 ///
 /// # Errors
 /// That of `prepare`, with what else is wrong with the application.
-pub fn all_wrong<T>(
+pub(crate) fn all_wrong<T>(
     prepared: &Prepared,
     settings: &Settings,
     values: &Values,
     cache_dir: &Path,
+    turn: Turn<'_>,
     prepare: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    prepare().map_err(|error| mistakes::with_others(error, prepared, settings, values, cache_dir))
+    prepare()
+        .map_err(|error| mistakes::with_others(error, prepared, settings, values, cache_dir, turn))
 }
 
 fn compiled(
     prepared: &Prepared,
     settings: &Settings,
     values: &Values,
-    cache_dir: &Path,
-) -> anyhow::Result<BTreeMap<String, String>> {
-    let cache = Cache::open(cache_dir)?;
+    cache: &Cache,
+    turn: Turn<'_>,
+) -> anyhow::Result<Compiled> {
     let application = check::application(prepared, settings, values)?;
-    let request = CompileRequest::new(prepared, &application, settings, cache_dir);
-    let facts = code::compile(&request, &cache)?;
+    let request = CompileRequest::new(prepared, &application, settings, cache);
+    let (facts, optimize) = code::compile(&request, cache, turn)?;
     check::facts(&application, &facts)?;
-    Ok(facts
-        .into_iter()
-        .map(|(id, facts)| (id, facts.digest))
-        .collect())
+    Ok(Compiled {
+        codes: code::digests(facts),
+        optimize: optimize.then_some(request),
+    })
 }

@@ -1,10 +1,14 @@
 //! Exit codes: what an operator finds in a pod's status.
 
+use std::error::Error;
 use std::process::ExitCode as ProcessCode;
+
+use serde::{Deserialize, Serialize};
+use skiff_artifact::PrepareError;
 
 /// How a process of ours ended. The first seven follow `sysexits.h`, so that
 /// they are told apart from what a guest of `wasi:cli` exits with by convention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ExitCode {
     /// Told to stop, and stopped; requests that did not finish within the drain
@@ -51,7 +55,9 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
     let mut causes = error.chain();
     causes
         .find_map(|cause| {
-            if cause.is::<crate::settings::SettingErrors>() {
+            if let Some(failed) = cause.downcast_ref::<crate::app::CompileFailed>() {
+                Some(failed.kind)
+            } else if cause.is::<crate::settings::SettingErrors>() {
                 Some(ExitCode::Settings)
             } else if cause.is::<skiff_trigger::BindError>() {
                 Some(ExitCode::Listen)
@@ -62,19 +68,67 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                     Some(libc::SIGKILL) => ExitCode::Killed,
                     _ => ExitCode::Internal,
                 })
-            } else {
-                match cause.downcast_ref()? {
+            } else if let Some(error) = cause.downcast_ref() {
+                match error {
                     skiff_engine::CacheError::Compile(_) => None,
                     _ => Some(ExitCode::State),
                 }
+            } else if let Some(PrepareError::Components(mistakes)) = cause.downcast_ref() {
+                let mut faults = mistakes.faults.iter();
+                faults.find_map(|fault| of_the_node(fault))
+            } else {
+                of_the_node(cause)
             }
         })
         .unwrap_or(ExitCode::Application)
 }
 
+/// Whether a file system takes no more, whatever is written to it.
+fn of_the_node(error: &(dyn Error + 'static)) -> Option<ExitCode> {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let error_of_system = error.downcast_ref::<std::io::Error>();
+        if error_of_system.is_some_and(|error| {
+            matches!(
+                error.kind(),
+                StorageFull | ReadOnlyFilesystem | QuotaExceeded
+            )
+        }) {
+            return Some(ExitCode::State);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_the_nodes_wherever_it_is_met() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let unpacked = skiff_artifact::UnpackError::Write {
+            path: "/full".into(),
+            source: full(),
+        };
+        let copied = skiff_artifact::PrepareError::Copy {
+            from: "a".into(),
+            to: "b".into(),
+            source: full(),
+        };
+        let errors = [
+            anyhow::Error::from(unpacked),
+            anyhow::Error::from(copied),
+            anyhow::Error::from(full()).context("cannot make a temporary folder"),
+        ];
+        for error in errors {
+            assert_eq!(code_of(&error), ExitCode::State, "{error:#}");
+        }
+        let missing = anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::NotFound));
+        assert_eq!(code_of(&missing), ExitCode::Application);
+    }
 
     #[test]
     fn numbers_are_those_that_operators_look_up() {

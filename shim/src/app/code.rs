@@ -2,8 +2,9 @@
 //! two tiers.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -14,7 +15,8 @@ use skiff_engine::{Cache, Compiler, Portable, Tier};
 use skiff_host::{ComponentKind, ImportError, kind, needs_concurrency};
 use skiff_manifest::{Application, Inherit};
 
-use super::check;
+use super::{check, optimizer};
+use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
 /// From this size on a component is compiled by the baseline compiler first.
@@ -31,16 +33,49 @@ pub struct CompileRequest {
     pub stack: usize,
     /// The cache's folder.
     pub cache: PathBuf,
+    /// Bytes that the cache may have.
+    pub cache_limit: u64,
 }
 
 /// What a process that compiles answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompileReply {
-    /// Digests of the composed components, by id.
-    Compiled(BTreeMap<String, String>),
-    /// Why there is no code.
-    Failed(String),
+    /// There is code for every component.
+    Compiled {
+        /// Digests of the composed components, by id.
+        codes: BTreeMap<String, String>,
+        /// Whether there could be better code than that.
+        optimize: bool,
+    },
+    /// There is none.
+    Failed {
+        /// Why.
+        message: String,
+        /// What kind of failure that is.
+        kind: ExitCode,
+    },
 }
+
+/// The code of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// Digests of the composed components, by id.
+    pub codes: BTreeMap<String, String>,
+    /// What an [`Optimizer`](super::Optimizer) is to be asked while the application
+    /// serves.
+    pub optimize: Option<CompileRequest>,
+}
+
+/// A failure of a process that compiles.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CompileFailed {
+    message: String,
+    pub(crate) kind: ExitCode,
+}
+
+/// Waits for a turn at what takes much memory; called before each such thing.
+pub(crate) type Turn<'a> = &'a dyn Fn() -> anyhow::Result<()>;
 
 /// A component's bytes and what they are joined with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +141,7 @@ impl CompileRequest {
         prepared: &Prepared,
         application: &Application,
         settings: &Settings,
-        cache: &Path,
+        cache: &Cache,
     ) -> Self {
         let used = check::used(application);
         let components = prepared
@@ -136,18 +171,27 @@ impl CompileRequest {
         CompileRequest {
             components,
             stack: usize::try_from(settings.max_stack).unwrap_or(usize::MAX),
-            cache: cache.to_owned(),
+            cache: cache.folder().to_owned(),
+            cache_limit: cache.limit(),
         }
+    }
+
+    pub(super) fn open_cache(&self) -> anyhow::Result<Cache> {
+        Ok(Cache::open(&self.cache)?.with_limit(self.cache_limit))
     }
 }
 
 impl CompileRequest {
     /// What is known of each component without compiling it, and what is wrong with
     /// those of which that cannot be told.
-    pub(super) fn facts(&self, cache: &Cache) -> (BTreeMap<String, Facts>, Vec<String>) {
+    pub(super) fn facts(
+        &self,
+        cache: &Cache,
+        turn: Turn<'_>,
+    ) -> (BTreeMap<String, Facts>, Vec<String>) {
         let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
         for parts in &self.components {
-            match parts.facts(cache) {
+            match parts.facts(cache, turn) {
                 Ok((facts, _)) => drop(all.insert(parts.id.clone(), facts)),
                 Err(error) => wrong.push(format!("{error:#}")),
             }
@@ -184,13 +228,14 @@ impl Parts {
     }
 
     /// What the component is, and the component itself where it had to be made.
-    fn facts(&self, cache: &Cache) -> anyhow::Result<(Facts, Option<Portable>)> {
+    fn facts(&self, cache: &Cache, turn: Turn<'_>) -> anyhow::Result<(Facts, Option<Portable>)> {
         let key = format!("{}.source{GENERATION}", self.prepared()?.key().hex());
         if let Some(digest) = cache.note(&key)?
             && let Some(facts) = Facts::find(cache, &digest)?
         {
             return Ok((facts, None));
         }
+        turn()?;
         let portable = self.compose()?;
         let boundary = skiff_compose::boundary(portable.bytes())?;
         let facts = Facts {
@@ -207,17 +252,21 @@ impl Parts {
 }
 
 /// A component and what is known of it.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     parts: &'a Parts,
-    facts: Facts,
+    pub(super) facts: Facts,
     /// The component itself, where it had to be made already.
-    portable: Option<Portable>,
+    pub(super) portable: Option<Portable>,
 }
 
 impl<'a> Found<'a> {
-    fn all(request: &'a CompileRequest, cache: &Cache) -> anyhow::Result<Vec<Self>> {
+    pub(super) fn all(
+        request: &'a CompileRequest,
+        cache: &Cache,
+        turn: Turn<'_>,
+    ) -> anyhow::Result<Vec<Self>> {
         let find = |parts: &'a Parts| {
-            let (facts, portable) = parts.facts(cache)?;
+            let (facts, portable) = parts.facts(cache, turn)?;
             Ok(Found {
                 parts,
                 facts,
@@ -227,7 +276,7 @@ impl<'a> Found<'a> {
         request.components.iter().map(find).collect()
     }
 
-    fn portable(&mut self) -> anyhow::Result<&Portable> {
+    pub(super) fn portable(&mut self) -> anyhow::Result<&Portable> {
         let portable = match self.portable.take() {
             Some(portable) => portable,
             None => self.parts.compose()?,
@@ -237,25 +286,30 @@ impl<'a> Found<'a> {
 }
 
 /// Makes sure that there is code for every component, in one tier or the other,
-/// and tells what the components are.
+/// and tells what the components are, and whether there could be better code.
 pub(super) fn compile(
     request: &CompileRequest,
     cache: &Cache,
-) -> anyhow::Result<BTreeMap<String, Facts>> {
-    let mut all = Found::all(request, cache)?;
+    turn: Turn<'_>,
+) -> anyhow::Result<(BTreeMap<String, Facts>, bool)> {
+    let mut all = Found::all(request, cache, turn)?;
     let concurrency = concurrency(all.iter().map(|found| &found.facts));
     let optimizing = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
-    let mut large = false;
+    let (mut large, mut optimize) = (false, false);
     for found in &all {
-        let there = cache.find(&optimizing.key(&found.facts.digest))?.is_some();
-        large |= !there && found.facts.size >= BASELINE_FROM;
+        let key = optimizing.key(&found.facts.digest);
+        if cache.find(&key)?.is_none() {
+            large |= found.facts.size >= BASELINE_FROM;
+            optimize |= !optimizer::gave_up(cache, &key)?;
+        }
     }
-    if large && Tier::Baseline.is_available() && baseline(request, cache, concurrency, &mut all)? {
-        spawn_optimizer(request);
-    } else {
+    let baseline_first = large && Tier::Baseline.is_available();
+    if !baseline_first || !baseline(request, cache, concurrency, &mut all, turn)? {
+        optimize = false;
         for found in &mut all {
             let id = &found.parts.id;
             if cache.find(&optimizing.key(&found.facts.digest))?.is_none() {
+                turn()?;
                 cache
                     .compile(&optimizing, found.portable()?)
                     .with_context(|| format!("component `{id}`"))?;
@@ -263,25 +317,30 @@ pub(super) fn compile(
         }
     }
     let facts = all.into_iter();
-    Ok(facts
-        .map(|found| (found.parts.id.clone(), found.facts))
-        .collect())
+    let facts = facts.map(|found| (found.parts.id.clone(), found.facts));
+    Ok((facts.collect(), optimize))
 }
 
 /// Answers a [`CompileRequest`].
 pub fn answer(request: &CompileRequest) -> CompileReply {
-    let compiled = Cache::open(&request.cache)
-        .map_err(anyhow::Error::from)
-        .and_then(|cache| compile(request, &cache));
+    let compiled = request
+        .open_cache()
+        .and_then(|cache| compile(request, &cache, &|| Ok(())));
     match compiled {
-        Ok(facts) => CompileReply::Compiled(
-            facts
-                .into_iter()
-                .map(|(id, facts)| (id, facts.digest))
-                .collect(),
-        ),
-        Err(error) => CompileReply::Failed(format!("{error:#}")),
+        Ok((facts, optimize)) => CompileReply::Compiled {
+            codes: digests(facts),
+            optimize,
+        },
+        Err(error) => CompileReply::Failed {
+            message: format!("{error:#}"),
+            kind: code_of(&error),
+        },
     }
+}
+
+pub(super) fn digests(facts: BTreeMap<String, Facts>) -> BTreeMap<String, String> {
+    let digests = facts.into_iter();
+    digests.map(|(id, facts)| (id, facts.digest)).collect()
 }
 
 /// Has a request answered by a process of its own, so that this one keeps
@@ -289,21 +348,35 @@ pub fn answer(request: &CompileRequest) -> CompileReply {
 ///
 /// # Errors
 /// What the process answered, or that it did not.
-pub fn compile_apart(request: &CompileRequest) -> anyhow::Result<BTreeMap<String, String>> {
-    // Told here with its kind, which does not come back from a process.
-    Cache::open(&request.cache)?;
-    let text = serde_json::to_string(request).context("cannot write the request")?;
-    let output = Command::new("/proc/self/exe")
+pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
+    // Told here before a process is started for nothing.
+    request.open_cache()?.tidy();
+    let text = serde_json::to_vec(&request).context("cannot write the request")?;
+    let mut child = Command::new("/proc/self/exe")
         .arg0("skiff")
-        .args(["internal", "compile", &text])
-        .stdin(Stdio::null())
+        .args(["internal", "compile"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
+        .spawn()
         .context("cannot start the compiler")?;
+    // It answers when it has read all, and its last words tell more than a broken pipe.
+    let sent = child.stdin.take().map(|mut stdin| stdin.write_all(&text));
+    let output = child
+        .wait_with_output()
+        .context("cannot talk to the compiler")?;
     match serde_json::from_slice(&output.stdout) {
-        Ok(CompileReply::Compiled(codes)) => Ok(codes),
-        Ok(CompileReply::Failed(message)) => bail!(message),
-        Err(_) => bail!("the compiler ended without an answer ({})", output.status),
+        Ok(CompileReply::Compiled { codes, optimize }) => Ok(Compiled {
+            codes,
+            optimize: optimize.then_some(request),
+        }),
+        Ok(CompileReply::Failed { message, kind }) => Err(CompileFailed { message, kind }.into()),
+        Err(_) => {
+            if let Some(Err(error)) = sent {
+                tracing::debug!(%error, "The compiler did not read its request");
+            }
+            bail!("the compiler ended without an answer ({})", output.status)
+        }
     }
 }
 
@@ -314,6 +387,7 @@ fn baseline(
     cache: &Cache,
     concurrency: bool,
     all: &mut [Found<'_>],
+    turn: Turn<'_>,
 ) -> anyhow::Result<bool> {
     let compiler = Compiler::new(Tier::Baseline, concurrency, request.stack)?;
     for found in all {
@@ -321,6 +395,7 @@ fn baseline(
         if cache.find(&compiler.key(&found.facts.digest))?.is_some() {
             continue;
         }
+        turn()?;
         match cache.compile(&compiler, found.portable()?) {
             Ok(_) => {}
             Err(skiff_engine::CacheError::Compile(error)) => {
@@ -331,50 +406,4 @@ fn baseline(
         }
     }
     Ok(true)
-}
-
-/// Starts a process that compiles with the optimising compiler while the
-/// application already serves. Nobody waits for it; where it cannot be started,
-/// or fails, the code that is there goes on serving.
-fn spawn_optimizer(request: &CompileRequest) {
-    let spawned = serde_json::to_string(request)
-        .map_err(std::io::Error::other)
-        .and_then(|request| {
-            Command::new("/proc/self/exe")
-                .arg0("skiff")
-                .args(["internal", "optimize", &request])
-                .env_clear()
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .process_group(0)
-                .spawn()
-        });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "Cannot start the optimising compiler; baseline code stays in use");
-    }
-}
-
-/// The process that [`spawn_optimizer`] starts: below everything else that runs.
-///
-/// # Errors
-/// Where a component does not compile.
-pub fn optimize(request: &CompileRequest) -> anyhow::Result<()> {
-    rustix::process::nice(19).context("cannot lower the priority")?;
-    let cache = Cache::open(&request.cache)?;
-    let mut all = Found::all(request, &cache)?;
-    let concurrency = concurrency(all.iter().map(|found| &found.facts));
-    let compiler = Compiler::new(Tier::Optimized, concurrency, request.stack)?;
-    let mut missing = Vec::new();
-    for found in &mut all {
-        let key = compiler.key(&found.facts.digest);
-        if cache.find(&key)?.is_none() && !cache.is_compiling(&key) {
-            // The sources may be gone as soon as their pod is.
-            missing.push(found.portable()?);
-        }
-    }
-    for portable in missing {
-        cache.compile(&compiler, portable)?;
-    }
-    Ok(())
 }

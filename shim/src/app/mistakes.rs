@@ -10,7 +10,7 @@ use skiff_artifact::{Mistakes, PrepareError, Prepared};
 use skiff_engine::Cache;
 
 use super::check::{self, AppError, Values};
-use super::code::CompileRequest;
+use super::code::{CompileRequest, Turn};
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
@@ -21,6 +21,7 @@ pub(super) fn with_others(
     settings: &Settings,
     values: &Values,
     cache_dir: &Path,
+    turn: Turn<'_>,
 ) -> Error {
     // A disk or a setting is at fault, and not the application.
     if !matches!(code_of(&error), ExitCode::Application) {
@@ -31,7 +32,7 @@ pub(super) fn with_others(
         None => format!("{error:#}").lines().map(str::to_owned).collect(),
     };
     let mut all = own.clone();
-    for line in others(prepared, settings, values, cache_dir) {
+    for line in others(prepared, settings, values, cache_dir, turn) {
         if !all.contains(&line) {
             all.push(line);
         }
@@ -44,17 +45,18 @@ pub(super) fn with_others(
 
 /// The same where components could not even be prepared; `values` are those of the
 /// variables of an application.
-pub fn with_rest(
+pub(crate) fn with_rest(
     error: Error,
     settings: &Settings,
     values: impl FnOnce(&Prepared) -> Values,
     cache_dir: &Path,
+    turn: Turn<'_>,
 ) -> Error {
     let Some(rest) = mistakes(&error).map(|mistakes| mistakes.rest.clone()) else {
         return error;
     };
     let values = values(&rest);
-    with_others(error, &rest, settings, &values, cache_dir)
+    with_others(error, &rest, settings, &values, cache_dir, turn)
 }
 
 fn mistakes(error: &Error) -> Option<&Mistakes> {
@@ -72,6 +74,7 @@ fn others(
     settings: &Settings,
     values: &Values,
     cache_dir: &Path,
+    turn: Turn<'_>,
 ) -> Vec<String> {
     let mut all = Vec::new();
     let mut add = |result: Result<(), AppError>| match result {
@@ -90,8 +93,8 @@ fn others(
     let Ok(cache) = Cache::open(cache_dir) else {
         return all;
     };
-    let request = CompileRequest::new(prepared, &application, settings, cache_dir);
-    let (facts, wrong) = request.facts(&cache);
+    let request = CompileRequest::new(prepared, &application, settings, &cache);
+    let (facts, wrong) = request.facts(&cache, turn);
     add(check::facts(&application, &facts));
     all.extend(wrong);
     all

@@ -17,11 +17,8 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let scratch = tempfile::Builder::new()
-            .prefix("skiff-inspect-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
-        let prepared = super::run::open(&self.application, scratch.path())?.prepared;
+        let scratch = super::run::scratch()?;
+        let prepared = super::run::open(&self.application, &scratch.path())?.prepared;
         super::warn(&prepared.warnings);
         super::print(&describe(&prepared)?)
     }

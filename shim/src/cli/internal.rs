@@ -1,11 +1,12 @@
 //! Subcommands by which processes of Skiff start one another.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode as ProcessCode;
 
+use anyhow::Context;
 use clap::Subcommand;
 
-use crate::app::{self, CompileRequest};
+use crate::app;
 use crate::exit::ExitCode;
 
 #[derive(Subcommand)]
@@ -14,16 +15,10 @@ pub(super) enum Internal {
     Prepare,
     /// Serve a container's application
     Serve,
-    /// Compile, and answer on stdout
-    Compile {
-        /// The request
-        request: String,
-    },
-    /// Compile with the optimising compiler, for later
-    Optimize {
-        /// The request
-        request: String,
-    },
+    /// Compile what is asked for on stdin, and answer on stdout
+    Compile,
+    /// Compile what is asked for on stdin with the optimising compiler, for later
+    Optimize,
 }
 
 impl Internal {
@@ -31,19 +26,23 @@ impl Internal {
         match self {
             Internal::Prepare => crate::task::prepare_main(),
             Internal::Serve => crate::task::serve_main(),
-            Internal::Compile { request } => with(&request, |request| {
-                let reply = serde_json::to_vec(&app::answer(request))?;
-                Ok(std::io::stdout().write_all(&reply)?)
-            }),
-            Internal::Optimize { request } => with(&request, app::optimize),
+            Internal::Compile => told(compile()),
+            Internal::Optimize => told(app::optimize()),
         }
     }
 }
 
-fn with(request: &str, act: impl Fn(&CompileRequest) -> anyhow::Result<()>) -> ProcessCode {
-    let result = serde_json::from_str(request)
-        .map_err(anyhow::Error::from)
-        .and_then(|request| act(&request));
+fn compile() -> anyhow::Result<()> {
+    let mut question = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut question)
+        .context("cannot read the request")?;
+    let request = serde_json::from_slice(&question).context("cannot read the request")?;
+    let reply = serde_json::to_vec(&app::answer(&request))?;
+    Ok(std::io::stdout().write_all(&reply)?)
+}
+
+fn told(result: anyhow::Result<()>) -> ProcessCode {
     match result {
         Ok(()) => ExitCode::Success.into(),
         Err(error) => {

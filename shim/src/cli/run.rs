@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::geteuid;
-use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, unpack};
+use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
+use skiff_engine::Cache;
 
-use crate::app::{self, App, Extras, Serving};
+use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
+
+/// There is one application here, and nobody to take turns with.
+const AT_ONCE: app::Turn<'static> = &|| Ok(());
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -57,11 +61,8 @@ impl Run {
         if !self.component.is_empty() {
             settings.retain = Some(BTreeSet::from_iter(self.component.iter().cloned()));
         }
-        let scratch = tempfile::Builder::new()
-            .prefix("skiff-run-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
-        let opened = open(&self.application, scratch.path());
+        let scratch = scratch()?;
+        let opened = open(&self.application, &scratch.path());
         let opened = opened.map_err(|error| {
             let values = |rest: &Prepared| {
                 let names = rest.application.variables.keys().map(AsRef::as_ref);
@@ -70,7 +71,7 @@ impl Run {
                 values
             };
             match cache_folder() {
-                Ok(cache) => app::with_rest(error, &settings, values, &cache),
+                Ok(cache) => app::with_rest(error, &settings, values, &cache, AT_ONCE),
                 Err(_) => error,
             }
         });
@@ -97,10 +98,15 @@ impl Run {
             }
             values.insert(name, value);
         }
-        let cache = cache_folder()?;
-        let codes = app::all_wrong(&prepared, &settings, &values, &cache, || {
-            app::compile_apart(&app::request(&prepared, &settings, &values, &cache)?)
-        })?;
+        let cache = Cache::open(&cache_folder()?)?;
+        let compiled = app::all_wrong(
+            &prepared,
+            &settings,
+            &values,
+            cache.folder(),
+            AT_ONCE,
+            || app::compile_apart(app::request(&prepared, &settings, &values, &cache)?),
+        )?;
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
@@ -112,7 +118,10 @@ impl Run {
             quiet: self.quiet,
             ..Extras::default()
         };
-        let app = App::new(&prepared, &codes, &cache, &settings, extras)?;
+        let codes = &compiled.codes;
+        let app = App::new(&prepared, codes, cache.folder(), &settings, extras)?;
+        // Ends with the application.
+        let _optimizer = compiled.optimize.as_ref().and_then(optimizer);
         let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);
         let quiet = self.quiet;
         app::serve(app, &settings, listen, |serving| {
@@ -122,6 +131,33 @@ impl Run {
             Ok(())
         })
     }
+}
+
+/// The folder of what is unpacked and copied, which goes with this process; those of
+/// processes that were killed go first.
+pub(super) fn scratch() -> anyhow::Result<Scratch> {
+    const PREFIX: &str = "skiff-run-";
+    let parent = std::env::temp_dir();
+    let failed = || format!("cannot make a temporary folder in `{}`", parent.display());
+    match sweep(&parent, &[PREFIX]) {
+        Ok(gone) => {
+            for path in gone {
+                tracing::info!(path = %path.display(), "Removed what a killed process had left");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "Temporary folders cannot be looked for"),
+    }
+    Scratch::new_in(&parent, PREFIX).with_context(failed)
+}
+
+/// Starts the optimiser; where that fails, the code that is there goes on serving.
+fn optimizer(request: &CompileRequest) -> Option<Optimizer> {
+    let started = Optimizer::start(request);
+    started
+        .inspect_err(|error| {
+            tracing::warn!(error = %format!("{error:#}"), "Baseline code stays in use");
+        })
+        .ok()
 }
 
 /// Tells where the application is served. Nobody has to listen: a reader that has

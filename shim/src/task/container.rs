@@ -16,7 +16,7 @@ use containerd_shimkit::zygote::{WireFd, Zygote};
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::executor;
@@ -292,8 +292,17 @@ fn hand_over(
         status,
         plan: open(&make.bundle.join(PLAN))?,
         cache: open(cache)?,
-        app: app.map(open).transpose()?,
+        app: app.map(open_app).transpose()?,
     })
+}
+
+/// Opens the application's folder, and holds it for as long as the container has it open:
+/// nobody removes it meanwhile.
+fn open_app(path: &Path) -> anyhow::Result<OwnedFd> {
+    let named = || format!("cannot open `{}`", path.display());
+    let app = open_read_only(path).with_context(named)?;
+    flock(&app, FlockOperation::LockShared).with_context(named)?;
+    Ok(app)
 }
 
 /// Opens a FIFO for both directions, which neither waits for the other end nor

@@ -11,6 +11,7 @@ use containerd_shimkit::sandbox::{Error, InstanceConfig};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use skiff_artifact::Held;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::OnceCell;
@@ -24,6 +25,7 @@ use super::plan::Plan;
 use super::prepare::{self, Reply, Request};
 use super::reaper::{Ended, Exit, Reaper};
 use super::report::{hold, report};
+use crate::app::{CompileRequest, Optimizer};
 use crate::settings::{NodeSettings, environment};
 use crate::task::native::is_linux;
 
@@ -58,6 +60,8 @@ pub(super) struct Instance {
     /// Done what comes between the end of the process and the news of it.
     settled: OnceCell<()>,
     owner: Owner,
+    /// What works on for the application, until that ends.
+    optimizer: Mutex<Option<Optimizer>>,
 }
 
 /// Where the owner of a container looks for what went wrong.
@@ -226,6 +230,8 @@ impl Instance {
     }
 
     fn settle(&self, code: u32) {
+        let optimizer = self.optimizer.lock();
+        drop(optimizer.unwrap_or_else(PoisonError::into_inner).take());
         let killed = code == crate::exit::ExitCode::Killed.number() as u32;
         if killed && self.kills.as_ref().is_some_and(oom::Counter::has_counted) {
             oom::publish(&self.namespace, &self.id);
@@ -259,7 +265,12 @@ async fn create(
     let termination_log = mounts::termination_log(&spec);
     owner.termination_message = termination_log.as_ref().map(|log| log.host.clone());
     let hold = Reaper::global().hold();
-    let workload = decide(&id, config, &spec, termination_log.map(|log| log.inside)).await?;
+    let decided = decide(&id, config, &spec, termination_log.map(|log| log.inside)).await?;
+    let Decided {
+        workload,
+        held,
+        optimize,
+    } = decided;
     let is_wasm = matches!(workload, Workload::Wasm { .. });
     let (status, status_writer) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
     let make = Make {
@@ -272,6 +283,8 @@ async fn create(
         workload,
     };
     let (container, pid) = Container::make(make, status_writer)?;
+    // The container's process holds the application from here on.
+    drop(held);
     let exit = hold.watch(pid);
     let process = Pid::from_raw(pid).context("the container has no process")?;
     // The hold does not keep the process from being reaped, but a number is not
@@ -296,7 +309,18 @@ async fn create(
         kills: oom::Counter::of_process(pid),
         settled: OnceCell::new(),
         owner: owner.clone(),
+        optimizer: Mutex::new(optimize.and_then(start_optimizer)),
     })
+}
+
+fn start_optimizer(request: CompileRequest) -> Option<Optimizer> {
+    match Optimizer::start(&request) {
+        Ok(optimizer) => Some(optimizer),
+        Err(error) => {
+            log::warn!("{error:#}; baseline code stays in use");
+            None
+        }
+    }
 }
 
 fn load_spec(bundle: &Path) -> anyhow::Result<Spec> {
@@ -312,13 +336,35 @@ fn load_spec(bundle: &Path) -> anyhow::Result<Spec> {
     Ok(spec)
 }
 
+/// How often an application is prepared that others remove before it can be held.
+const TRIES: usize = 3;
+
+/// What a container is to be.
+struct Decided {
+    workload: Workload,
+    /// Keeps the application where it is until the container's process does.
+    held: Option<Held>,
+    /// What an optimiser is to be asked.
+    optimize: Option<CompileRequest>,
+}
+
+impl Decided {
+    fn linux(not_wasm: Option<String>) -> Self {
+        Decided {
+            workload: Workload::Linux { not_wasm },
+            held: None,
+            optimize: None,
+        }
+    }
+}
+
 /// Whether this is a Linux container or one of ours, which is then prepared.
 async fn decide(
     id: &str,
     config: &InstanceConfig,
     spec: &Spec,
     termination_message: Option<PathBuf>,
-) -> anyhow::Result<Workload> {
+) -> anyhow::Result<Decided> {
     let root = spec
         .root()
         .as_ref()
@@ -326,7 +372,7 @@ async fn decide(
     let annotations = spec.annotations().as_ref();
     let kind = annotations.and_then(|all| all.get(CONTAINER_TYPE));
     if kind.is_some_and(|kind| kind == "sandbox") || is_linux(spec, root.path()) {
-        return Ok(Workload::Linux { not_wasm: None });
+        return Ok(Decided::linux(None));
     }
     let node = NodeSettings::read(environment)?;
     let process = spec
@@ -342,19 +388,18 @@ async fn decide(
         args: args.clone(),
         directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
-        state: node.state.clone(),
+        node: node.clone(),
     };
-    let (source, codes, bare, app) = match prepare::prepare(&request).await? {
+    let (reply, held) = prepare_and_hold(&request).await?;
+    let (source, codes, bare, app, optimize) = match reply {
         Reply::Wasm {
             source,
             codes,
             bare,
             app,
-        } => (source, codes, bare, app),
-        Reply::NotWasm { reason } => {
-            let not_wasm = Some(reason);
-            return Ok(Workload::Linux { not_wasm });
-        }
+            optimize,
+        } => (source, codes, bare, app, optimize),
+        Reply::NotWasm { reason } => return Ok(Decided::linux(Some(reason))),
         Reply::Failed { message } => bail!("{message}"),
     };
     let plan = Plan {
@@ -373,7 +418,27 @@ async fn decide(
         name_a_program(&config.bundle)?;
     }
     let cache = node.cache();
-    Ok(Workload::Wasm { cache, app })
+    Ok(Decided {
+        workload: Workload::Wasm { cache, app },
+        held,
+        optimize,
+    })
+}
+
+/// Has a container prepared, and sees to it that its application stays.
+async fn prepare_and_hold(request: &Request) -> anyhow::Result<(Reply, Option<Held>)> {
+    for _ in 0..TRIES {
+        let reply = prepare::prepare(request).await?;
+        let Reply::Wasm { app: Some(app), .. } = &reply else {
+            return Ok((reply, None));
+        };
+        let held = Held::take(app);
+        let held = held.with_context(|| format!("cannot use `{}`", app.display()))?;
+        if held.is_some() {
+            return Ok((reply, held));
+        }
+    }
+    bail!("the application is removed from the node as soon as it is prepared")
 }
 
 /// Artifacts name no program, and `ctr run` adds none as the kubelet does;

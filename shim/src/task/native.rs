@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use skiff_artifact::reopen_file;
 
 use super::mounts;
 
@@ -73,13 +74,15 @@ fn begins_as_program(root: &Path, path: &Path) -> bool {
     let Ok(root) = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()) else {
         return false;
     };
-    // A FIFO in an image must not make the shim wait for a writer.
-    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // A pipe in an image must not make the shim wait, nor a device of the node be opened.
+    let place = OFlags::PATH | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let Ok(file) = openat2(&root, path, flags, Mode::empty(), inside) else {
+    let Ok(handle) = openat2(&root, path, place, Mode::empty(), inside) else {
         return false;
     };
-    let mut file = std::fs::File::from(file);
+    let Ok(Some(mut file)) = reopen_file(&handle) else {
+        return false;
+    };
     let executable = file
         .metadata()
         .is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0);

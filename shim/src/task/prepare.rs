@@ -13,10 +13,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::plan::Source;
 use super::reaper::{Ended, Reaper};
+use crate::app::CompileRequest;
+use crate::settings::NodeSettings;
 
 mod application;
 mod child;
@@ -32,8 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(110);
 /// How long the process may take to end once it has answered, or was killed.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is read of an answer: keys of code, a few hundred bytes a component.
-const MAX_ANSWER: u64 = 1 << 20;
+/// What is read of an answer: keys of code and places of files, a few hundred bytes a
+/// component.
+const MAX_ANSWER: u64 = 16 << 20;
 
 /// What is kept of what the process says on stderr: a panic's message.
 const MAX_STDERR: u64 = 8 << 10;
@@ -55,8 +59,8 @@ pub(super) struct Request {
     pub(super) directory: PathBuf,
     /// The container's environment.
     pub(super) environment: Vec<String>,
-    /// Where the node keeps unpacked applications and compiled code.
-    pub(super) state: PathBuf,
+    /// Where the node keeps unpacked applications and compiled code, and how much.
+    pub(super) node: NodeSettings,
 }
 
 /// What came of it.
@@ -72,6 +76,8 @@ pub(super) enum Reply {
         bare: bool,
         /// Its folder on the node, where it was unpacked.
         app: Option<PathBuf>,
+        /// What an optimiser is to be asked while the application serves.
+        optimize: Option<CompileRequest>,
     },
     /// An ordinary image without an application.
     NotWasm {
@@ -116,19 +122,31 @@ async fn ask(mut command: Command, request: &Request, deadline: Duration) -> any
         }
         bail!("preparing the application took longer than {deadline:?}");
     };
-    let (answer, stderr) =
+    let (answer, words) =
         spoken.context("cannot talk to the process that prepares the application")?;
     if let Ok(reply) = serde_json::from_slice(&answer) {
+        // It tidies the node yet; nobody has to wait for that.
+        tokio::spawn(async move {
+            if let Ok(words) = words.await
+                && !words.trim().is_empty()
+            {
+                log::info!("preparing an application: {}", words.trim());
+            }
+        });
         return Ok(reply);
     }
+    let words = timeout(END_DEADLINE, words).await;
+    let words = words.ok().and_then(Result::ok).unwrap_or_default();
     let ended = timeout(END_DEADLINE, exit.wait()).await.ok();
-    bail!(
-        "{}",
-        without_answer(ended, &String::from_utf8_lossy(&stderr))
-    )
+    bail!("{}", without_answer(ended, &words))
 }
 
-async fn converse(mut child: Child, question: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+/// Sends a question and reads the answer. What the process says on stderr comes until it
+/// ends.
+async fn converse(
+    mut child: Child,
+    question: &[u8],
+) -> std::io::Result<(Vec<u8>, JoinHandle<String>)> {
     let missing = || std::io::Error::other("a standard stream is missing");
     let stdin = OwnedFd::from(child.stdin.take().ok_or_else(missing)?);
     let stdout = OwnedFd::from(child.stdout.take().ok_or_else(missing)?);
@@ -145,12 +163,12 @@ async fn converse(mut child: Child, question: &[u8]) -> std::io::Result<(Vec<u8>
         // A process that ends early closes its end; its last words tell more.
         sender.write_all(question).await.ok();
     };
-    let (_, answer, stderr) = tokio::join!(
-        send,
-        read_some(answers, MAX_ANSWER),
-        read_some(errors, MAX_STDERR)
-    );
-    Ok((answer?, stderr?))
+    let words = tokio::spawn(async move {
+        let words = read_some(errors, MAX_STDERR).await.unwrap_or_default();
+        String::from_utf8_lossy(&words).into_owned()
+    });
+    let (_, answer) = tokio::join!(send, read_some(answers, MAX_ANSWER));
+    Ok((answer?, words))
 }
 
 /// Reads to the end and keeps the beginning.
@@ -187,7 +205,7 @@ mod tests {
             args: vec!["/".to_owned()],
             directory: PathBuf::from("/"),
             environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
-            state: PathBuf::from("/var/lib/skiff"),
+            node: NodeSettings::at("/var/lib/skiff".as_ref()),
         }
     }
 

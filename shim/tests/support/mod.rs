@@ -245,6 +245,7 @@ impl Running {
         answer(stream)
     }
 
+    /// The number of its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

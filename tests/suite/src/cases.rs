@@ -1,6 +1,7 @@
 //! What must hold, a module for each subject.
 
 mod commands;
+mod keeping;
 mod kinds;
 mod life;
 mod linux;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
         volumes::cases(),
         commands::cases(),
         life::cases(),
+        keeping::cases(),
         refusals::cases(),
     ]
     .into_iter()

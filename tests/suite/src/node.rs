@@ -19,9 +19,8 @@ use tokio::sync::OnceCell;
 /// namespace, in which nobody else has ports.
 const FIRST_PORT: u16 = 20_000;
 
-/// How long the optimising compiler may take for all samples, at the lowest
-/// priority and beside the other cases.
-const COMPILED_WITHIN: Duration = Duration::from_secs(300);
+/// How long optimising compilers may take to notice that their pods have ended.
+const COMPILED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The runtime type of the shim.
 pub const SKIFF: &str = "io.containerd.skiff.v1";
@@ -155,7 +154,7 @@ impl Node {
             };
             groups.processes().into_iter().filter(compiles).collect()
         };
-        // What they make is for the node, so they outlive the pods that asked for it.
+        // They end with their pods, but nobody has waited for that.
         processes::wait_gone(compilers, COMPILED_WITHIN);
         self.containerd.shut_down().await
     }

@@ -1,36 +1,59 @@
 //! From a container's image to an application whose code is compiled.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
-use skiff_artifact::{Image, Kind, Limits, PrepareError, Prepared, UnpackError, unpack};
+use skiff_artifact::{Apps, Held, Image, Kind, Limits, PrepareError, Prepared};
+use skiff_engine::Cache;
 
 use super::store::Store;
 use super::{Reply, Request, image};
 use crate::app;
+use crate::app::slots::{Slot, Slots};
 use crate::settings::{self, NodeSettings, Settings};
 use crate::task::plan::Source;
 
-/// Finds, unpacks, checks and compiles what a container is to run.
+/// How long a turn is waited for: less than the whole may take, so that who waits in vain
+/// can say so. What others have done meanwhile makes the next try shorter.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// From this size on, reading an application takes memory worth a turn.
+const LARGE_APPLICATION: u64 = 1 << 20;
+
+/// Finds, unpacks, checks and compiles what a container is to run. `at_once` of this may
+/// take much memory at the same time on a node.
 ///
 /// # Errors
 /// Everything that is wrong with it, with every cause.
-pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
+pub(super) fn prepare(request: &Request, at_once: usize) -> anyhow::Result<Reply> {
     let environment = variables(&request.environment);
     let var = |name: &str| environment.get(name).cloned();
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
-    let node = NodeSettings {
-        state: request.state.clone(),
-    };
+    let node = &request.node;
     make_state_folder(&node.state)?;
-    let found = find(request, &node.apps())?;
-    let (prepared, source, bare, app) = match found {
-        Found::Unpacked { directory, bare } => {
-            let prepared = Prepared::from_unpacked(&directory)?;
-            (prepared, Source::Unpacked, bare, Some(directory))
+    let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
+    let turns = Turns::new(node, at_once);
+    let turn = || turns.wait();
+    let found = find(request, &turns)?;
+    // Nobody removes the application while this process looks at it.
+    let (prepared, source, bare, app) = match &found {
+        Found::Unpacked { app, bare } => {
+            let directory = app.directory();
+            if app_size(directory) > LARGE_APPLICATION {
+                turns.wait()?;
+            }
+            let prepared = Prepared::from_unpacked(directory)?;
+            (
+                prepared,
+                Source::Unpacked,
+                *bare,
+                Some(directory.to_owned()),
+            )
         }
         Found::RootFs => {
             match Prepared::from_rootfs(&request.rootfs, &request.args, &request.directory) {
@@ -51,20 +74,89 @@ pub(super) fn prepare(request: &Request) -> anyhow::Result<Reply> {
                 }
                 Err(error) => {
                     let values = |rest: &Prepared| values_of(rest, var);
-                    let cache = node.cache();
-                    return Err(app::with_rest(error.into(), &settings, values, &cache));
+                    let (error, cache) = (error.into(), cache.folder());
+                    return Err(app::with_rest(error, &settings, values, cache, &turn));
                 }
             }
         }
     };
     let values = values_of(&prepared, var);
-    let codes = app::prepare(&prepared, &settings, &values, &node.cache())?;
+    let compiled = app::prepare(&prepared, &settings, &values, &cache, &turn)?;
     Ok(Reply::Wasm {
         source,
-        codes,
+        codes: compiled.codes,
         bare,
         app,
+        optimize: compiled.optimize,
     })
+}
+
+/// Removes what killed processes have left, and what was used longest ago.
+///
+/// # Errors
+/// Where the node's folders cannot be used.
+pub(super) fn tidy(node: &NodeSettings) -> anyhow::Result<()> {
+    // One at a time is enough.
+    let slots = Slots::new(&node.cache(), "tidy", 1);
+    let Some(_turn) = slots.try_take().context("cannot tidy")? else {
+        return Ok(());
+    };
+    Cache::open(&node.cache())?
+        .with_limit(node.cache_size)
+        .tidy();
+    let apps = node.apps();
+    if apps.is_dir() {
+        make_room(&apps, node.apps_size)?;
+    }
+    Ok(())
+}
+
+fn make_room(apps: &Path, keep: u64) -> anyhow::Result<()> {
+    let tidied = Apps::new(apps, "").tidy(keep);
+    let tidied = tidied.with_context(|| format!("cannot tidy `{}`", apps.display()))?;
+    // The shim has this in its log.
+    for path in &tidied.leftovers {
+        eprintln!("removed `{}`, left by a killed process", path.display());
+    }
+    for path in &tidied.evicted {
+        eprintln!("removed `{}`, used longest ago", path.display());
+    }
+    Ok(())
+}
+
+/// The turns of this node, of which one is enough.
+struct Turns {
+    slots: Slots,
+    taken: OnceCell<Slot>,
+}
+
+impl Turns {
+    fn new(node: &NodeSettings, at_once: usize) -> Self {
+        let set = node.prepares.map(|count| count.get() as usize);
+        Turns {
+            slots: Slots::new(&node.cache(), "prepare", set.unwrap_or(at_once)),
+            taken: OnceCell::new(),
+        }
+    }
+
+    fn wait(&self) -> anyhow::Result<()> {
+        if self.taken.get().is_some() {
+            return Ok(());
+        }
+        let slot = self
+            .slots
+            .take(PATIENCE)
+            .context("cannot wait for a turn")?;
+        let slot = slot.with_context(|| {
+            format!("the node prepares other applications, and there was no turn within {PATIENCE:?}; how many it prepares at once is its {}", NodeSettings::PREPARES)
+        })?;
+        self.taken.set(slot).ok();
+        Ok(())
+    }
+}
+
+fn app_size(directory: &Path) -> u64 {
+    fs::metadata(directory.join("app.json")).map_or(0, |metadata| metadata.len())
 }
 
 fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::Values {
@@ -76,7 +168,7 @@ fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::
 enum Found {
     /// In a folder of the node.
     Unpacked {
-        directory: PathBuf,
+        app: Held,
         /// Whether the image holds a component and no manifest.
         bare: bool,
     },
@@ -84,7 +176,7 @@ enum Found {
     RootFs,
 }
 
-fn find(request: &Request, apps: &Path) -> anyhow::Result<Found> {
+fn find(request: &Request, turns: &Turns) -> anyhow::Result<Found> {
     let store = Store::connect(&request.containerd, &request.namespace)?;
     let Some(target) = store.image(&request.container)? else {
         return Ok(Found::RootFs);
@@ -94,9 +186,9 @@ fn find(request: &Request, apps: &Path) -> anyhow::Result<Found> {
     if image.kind == Kind::RootFs {
         return Ok(Found::RootFs);
     }
-    let directory = unpacked(&image, &store, apps)?;
+    let app = unpacked(&image, &store, &request.node, turns)?;
     let bare = matches!(image.kind, Kind::Component { .. });
-    Ok(Found::Unpacked { directory, bare })
+    Ok(Found::Unpacked { app, bare })
 }
 
 /// Makes the node's folder so that only root comes in: what is in it may be of
@@ -110,17 +202,30 @@ fn make_state_folder(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The image's folder on the node, which is made by whoever needs it first.
-fn unpacked(image: &Image, store: &Store, apps: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(apps).with_context(|| format!("cannot make `{}`", apps.display()))?;
-    let directory = apps.join(image.descriptor.digest.hex());
-    if directory.is_dir() {
-        return Ok(directory);
+fn unpacked(
+    image: &Image,
+    store: &Store,
+    node: &NodeSettings,
+    turns: &Turns,
+) -> anyhow::Result<Held> {
+    let folder = node.apps();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let apps = Apps::new(&folder, &boot());
+    if let Some(app) = apps.find(&image.descriptor.digest)? {
+        return Ok(app);
     }
-    match unpack(image, store, &directory, &Limits::default()) {
-        // In the latter case another pod of the same image was quicker.
-        Ok(_) | Err(UnpackError::Exists { .. }) => Ok(directory),
-        Err(error) => Err(error).context("cannot unpack the image"),
-    }
+    turns.wait()?;
+    let layers = image.manifest.layers.iter();
+    let size: u64 = layers.fold(0, |size, layer| size.saturating_add(layer.size));
+    make_room(&folder, node.apps_size.saturating_sub(size))?;
+    Ok(apps.get(image, store, &Limits::default())?)
+}
+
+/// What tells this boot of the node from others. Where that cannot be read, every
+/// application is looked through each time it is used.
+fn boot() -> String {
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.unwrap_or_default().trim().to_owned()
 }
 
 /// A container's environment; of a variable that is there twice the last counts.

@@ -1,18 +1,22 @@
 //! The process that prepares: one question on stdin, one answer on stdout.
 
+use std::fs::File;
 use std::io::{Read, Write};
 
 use anyhow::Context;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use rustix::stdio::dup2_stdout;
 
 use super::{Reply, Request, application};
+use crate::app::slots::Share;
 use crate::exit::ExitCode;
 
-/// Memory the process may write to. Compiling 12 MB of JavaScript takes some
-/// 700 MB on two cores; a component that needs more than this would rather take
-/// the node's other pods down.
-const MAX_MEMORY: u64 = 4 << 30;
+/// Of the machine's memory, all processes of this kind take a half.
+const PART: u64 = 2;
+
+/// How long tidying may take once the answer was given. Nobody waits for it.
+const TIDY_SECONDS: u32 = 60;
 
 /// Below what serves requests, above what is done when nobody waits: somebody
 /// does wait for this.
@@ -30,7 +34,8 @@ pub(in crate::task) fn main() -> ExitCode {
 }
 
 fn answer() -> anyhow::Result<()> {
-    limit_resources()?;
+    let share = Share::of_this_machine(PART);
+    limit_resources(&share)?;
     // Pods run as any user, and read what is made here.
     umask(Mode::WGRP | Mode::WOTH);
     let mut question = Vec::new();
@@ -38,19 +43,28 @@ fn answer() -> anyhow::Result<()> {
         .read_to_end(&mut question)
         .context("cannot read the request")?;
     let request: Request = serde_json::from_slice(&question).context("cannot read the request")?;
-    let reply = application::prepare(&request).unwrap_or_else(|error| Reply::Failed {
+    drop(question);
+    let reply = application::prepare(&request, share.count).unwrap_or_else(|error| Reply::Failed {
         message: format!("{error:#}"),
     });
     let answer = serde_json::to_vec(&reply).context("cannot write the answer")?;
-    std::io::stdout()
+    let mut stdout = std::io::stdout();
+    stdout
         .write_all(&answer)
-        .context("cannot write the answer")
+        .and_then(|()| stdout.flush())
+        .context("cannot write the answer")?;
+    // The end of the output is the end of the answer.
+    let nowhere = File::open("/dev/null").context("cannot open `/dev/null`")?;
+    dup2_stdout(&nowhere).context("cannot close the output")?;
+    // SAFETY: no handler is involved; the default action ends the process.
+    unsafe { libc::alarm(TIDY_SECONDS) };
+    application::tidy(&request.node)
 }
 
-fn limit_resources() -> anyhow::Result<()> {
+fn limit_resources(share: &Share) -> anyhow::Result<()> {
     let limit = Rlimit {
-        current: Some(MAX_MEMORY),
-        maximum: Some(MAX_MEMORY),
+        current: Some(share.memory),
+        maximum: Some(share.memory),
     };
     setrlimit(Resource::Data, limit).context("cannot limit memory")?;
     rustix::process::nice(NICE).context("cannot lower the priority")?;

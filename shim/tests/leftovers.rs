@@ -1,0 +1,196 @@
+//! What `skiff run` leaves behind: nothing that the next one would not remove, no process
+//! that outlives it, and a code that says whose fault a full disk is.
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Skiff, guest, root};
+
+/// Longer than anything here takes, so that a hang is a failure.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn temporary_folders_of_killed_runs_are_removed_and_those_of_others_stay() {
+    let parent = tempfile::tempdir().unwrap();
+    let names = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(parent.path()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let run = || Skiff::component("hello").env("TMPDIR", parent.path().to_str().unwrap());
+    let mut killed = run().start();
+    let left = names();
+    assert_eq!(left.len(), 1, "{left:?}");
+    killed.signal(libc::SIGKILL);
+    killed.wait();
+    assert_eq!(names(), left);
+    let others = run().start();
+    let [theirs] = names().try_into().unwrap();
+    assert_ne!(theirs, left[0]);
+    let third = run().start();
+    assert!(theirs.exists());
+    third.stop();
+    assert_eq!(names(), [theirs]);
+    others.stop();
+    assert_eq!(names(), [""; 0].map(PathBuf::from));
+}
+
+/// The optimiser of a process, which it has started itself.
+fn optimizer_of(parent: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.find(|number: &u32| {
+        let is_child = fs::read_to_string(format!("/proc/{number}/stat"))
+            .ok()
+            .and_then(|stat| {
+                Some(stat.rsplit(") ").next()?.split(' ').nth(1)?.parse() == Ok(parent))
+            });
+        let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        is_child == Some(true) && arguments == b"skiff\0internal\0optimize\0"
+    })
+}
+
+fn lives(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    // One that has ended and that nobody has waited for is as good as gone.
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn the_optimiser_ends_with_its_application_however_that_ends() {
+    let component = root().join("target/images/hello-js/app.wasm");
+    assert!(component.exists(), "run `make images`");
+    for signal in [libc::SIGKILL, libc::SIGTERM] {
+        let cache = tempfile::tempdir().unwrap();
+        let mut running = Skiff::of(&component)
+            .env("SKIFF_CACHE_DIR", cache.path().to_str().unwrap())
+            .start();
+        let optimizer = optimizer_of(running.id()).expect("an optimiser");
+        let tries = || {
+            let names = fs::read_dir(cache.path()).unwrap().flatten();
+            let names = names.map(|entry| entry.file_name().into_string().unwrap());
+            names.filter(|name| name.ends_with(".tries")).count()
+        };
+        wait_until("the note of a try", || tries() == 1);
+        running.signal(signal);
+        running.wait();
+        wait_until("the optimiser's end", || !lives(optimizer));
+        // That its application ended does not count against the component.
+        assert_eq!(tries(), 0, "{signal}");
+    }
+}
+
+#[test]
+fn a_component_that_was_given_up_is_not_tried_again() {
+    let component = root().join("target/images/hello-js/app.wasm");
+    let cache = tempfile::tempdir().unwrap();
+    let run = || {
+        Skiff::of(&component)
+            .env("SKIFF_CACHE_DIR", cache.path().to_str().unwrap())
+            .start()
+    };
+    let note = || {
+        let names = fs::read_dir(cache.path()).unwrap().flatten();
+        let mut paths = names.map(|entry| entry.path());
+        paths.find(|path| path.extension().is_some_and(|ending| ending == "tries"))
+    };
+    let mut first = run();
+    wait_until("the note of a try", || note().is_some());
+    let note = note().unwrap();
+    first.signal(libc::SIGKILL);
+    first.wait();
+    wait_until("the end of the try", || !note.exists());
+    // As three that ended in the middle, or one that took too long, leave it.
+    fs::write(&note, "3").unwrap();
+    let second = run();
+    assert_eq!(second.get("/").status, 200);
+    assert_eq!(optimizer_of(second.id()), None);
+    second.stop();
+}
+
+#[test]
+fn an_application_of_hundreds_of_components_starts() {
+    let mut text = "spin_manifest_version = 2\n[application]\nname = \"many\"\n".to_owned();
+    for number in 0..700 {
+        text += &format!(
+            "[[trigger.http]]\nroute = \"/{number}\"\ncomponent = \"part-n{number}\"\n[component.part-n{number}]\nsource = \"hello.wasm\"\n"
+        );
+    }
+    let skiff = Skiff::manifest(&text);
+    fs::copy(guest("hello"), skiff.folder().join("hello.wasm")).unwrap();
+    let running = skiff.env("SKIFF_WORKERS", "1").start();
+    for number in [0, 699] {
+        assert_eq!(running.get(&format!("/{number}")).status, 200);
+    }
+    running.stop();
+}
+
+/// Runs `skiff run` where `folder` is a file system of its own, mounted with `options`.
+fn on_a_file_system(folder: &Path, options: &str, application: &Path, names: &[&str]) -> Output {
+    let script = r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#;
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["--mount", "sh", "-c", script, "sh", options])
+        .arg(folder)
+        .arg(env!("CARGO_BIN_EXE_skiff"))
+        .arg("run")
+        .arg(application)
+        .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .process_group(0);
+    for name in names {
+        command.env(name, folder);
+    }
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn the_nodes_fault(output: &Output, place: &Path) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{stderr}");
+    assert!(stderr.contains(place.to_str().unwrap()), "{stderr}");
+}
+
+#[test]
+fn a_full_or_read_only_cache_is_the_nodes_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in ["mode=755,size=16k", "mode=755,ro"] {
+        let output = on_a_file_system(
+            folder.path(),
+            options,
+            &guest("hello"),
+            &["SKIFF_CACHE_DIR"],
+        );
+        the_nodes_fault(&output, folder.path());
+    }
+}
+
+#[test]
+fn a_full_or_read_only_temporary_folder_is_the_nodes_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = tempfile::tempdir().unwrap();
+    fs::copy(guest("hello"), application.path().join("hello.wasm")).unwrap();
+    fs::write(application.path().join("large"), [7; 100_000]).unwrap();
+    let manifest = "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"web\"\n[component.web]\nsource = \"hello.wasm\"\nfiles = [\"large\"]\n";
+    fs::write(application.path().join("spin.toml"), manifest).unwrap();
+    for options in ["mode=755,size=16k", "mode=755,ro"] {
+        let output = on_a_file_system(folder.path(), options, application.path(), &["TMPDIR"]);
+        the_nodes_fault(&output, folder.path());
+    }
+}
