@@ -28,16 +28,22 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a folder in `parent` whose name begins with `prefix`.
+    /// Makes a folder in `parent` whose name begins with `prefix`, and that nobody else
+    /// can look into.
     ///
     /// # Errors
     /// What the system says.
     pub fn new_in(parent: &Path, prefix: &str) -> io::Result<Self> {
+        Self::with_mode(parent, prefix, 0o700)
+    }
+
+    /// The same with another mode.
+    pub(crate) fn with_mode(parent: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
         let within = Beneath::open(parent)?;
         for _ in 0..TRIES {
             let made = tempfile::Builder::new()
                 .prefix(prefix)
-                .permissions(Permissions::from_mode(0o755))
+                .permissions(Permissions::from_mode(mode))
                 .tempdir_in(parent)?
                 .keep();
             let name = PathBuf::from(made.file_name().unwrap_or_default());
@@ -160,6 +166,8 @@ mod tests {
             [""; 0].map(PathBuf::from)
         );
         assert!(scratch.path().join("a/b").exists());
+        let mode = fs::metadata(scratch.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
         let path = scratch.path();
         drop(scratch);
         assert!(!path.exists());

@@ -90,7 +90,7 @@ pub(crate) fn unpack_and(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let beside = Scratch::new_in(parent, UNFINISHED).map_err(write)?;
+    let beside = Scratch::with_mode(parent, UNFINISHED, 0o755).map_err(write)?;
     let unpacker = Unpacker {
         image,
         blobs,
