@@ -14,11 +14,17 @@ use anyhow::Context;
 
 use crate::exit::ExitCode;
 
+mod attributes;
+mod cgroup;
 mod container;
+mod devices;
 mod events;
 mod executor;
+mod features;
 mod handover;
+mod inside;
 mod instance;
+mod limits;
 mod logging;
 mod memory;
 mod mounts;
@@ -27,12 +33,15 @@ mod oom;
 mod options;
 mod plan;
 mod prepare;
+mod privileges;
 mod reaper;
 mod report;
 mod serve;
 mod service;
 mod shim;
 mod socket;
+mod spec;
+mod working_folder;
 
 pub use serve::main as serve_main;
 

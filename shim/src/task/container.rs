@@ -6,7 +6,7 @@
 //! and end with the step, so a running container has no helper beside it.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +16,16 @@ use containerd_shimkit::zygote::{WireFd, Zygote};
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use oci_spec::runtime::LinuxDeviceCgroup;
 use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Hierarchy;
 use super::executor;
 use super::handover::{Handover, open_read_only};
+use super::limits::{self, Limits};
+use super::spec::{Cgroups, Propagation};
+use super::{cgroup, devices, inside, privileges};
 
 /// How long a step may take before its process is killed. Namespaces, mounts and
 /// cgroups take milliseconds; this leaves room for hooks on a busy node.
@@ -60,6 +65,9 @@ pub(super) enum Workload {
         cache: PathBuf,
         /// The node's folder of the unpacked application.
         app: Option<PathBuf>,
+        /// The container's root file system, which has the application's files where it
+        /// is not unpacked. Nothing that is mounted over it is seen.
+        root: PathBuf,
     },
 }
 
@@ -72,6 +80,10 @@ pub(super) struct Make {
     pub(super) stdout: PathBuf,
     pub(super) stderr: PathBuf,
     pub(super) systemd_cgroup: bool,
+    pub(super) propagation: Vec<Propagation>,
+    pub(super) cgroups: Option<Cgroups>,
+    pub(super) devices: Vec<LinuxDeviceCgroup>,
+    pub(super) cwd: PathBuf,
     pub(super) workload: Workload,
 }
 
@@ -112,6 +124,14 @@ impl Container {
     /// What libcontainer says, with every cause.
     pub(super) fn start(&self) -> anyhow::Result<()> {
         step(in_zygote_start, self.folder.clone())
+    }
+
+    /// Sets new limits of the container whose first process that is.
+    ///
+    /// # Errors
+    /// Where one cannot be set; all are as they were then.
+    pub(super) fn update(&self, pid: i32, limits: &Limits) -> anyhow::Result<()> {
+        step(in_zygote_update, (self.folder.clone(), pid, limits.clone()))
     }
 
     /// Kills everything in the container's cgroup.
@@ -161,13 +181,55 @@ where
 
 fn in_zygote_make((make, status): (Make, WireFd<OwnedFd>)) -> Result<i32, String> {
     limit_time();
-    with_causes(|| build(&make, status.into_inner()))
+    with_causes(|| {
+        privileges::inherit_none(&make.id)?;
+        let pid = build(&make, status.into_inner())?;
+        if let Err(error) = finish(&make, pid) {
+            // What was made has to go, and what went wrong first is what counts.
+            delete(&folder(&make.bundle, &make.id)).ok();
+            return Err(error);
+        }
+        Ok(pid)
+    })
+    .map_err(|error| name_folder(error, &make.cwd))
+}
+
+/// libcontainer does not say which folder it cannot go to.
+fn name_folder(error: String, folder: &Path) -> String {
+    match error.contains("failed to chdir") {
+        true => format!(
+            "cannot go to the working directory `{}`: {error}",
+            folder.display()
+        ),
+        false => error,
+    }
+}
+
+/// Does what libcontainer leaves undone, while the first process waits.
+fn finish(make: &Make, pid: i32) -> anyhow::Result<()> {
+    if let Some(group) = cgroup::unified_of(pid) {
+        devices::guard(&group, &make.devices)?;
+    } else {
+        let groups = cgroup::hierarchies_of(pid).context("cannot find the control groups")?;
+        let of_devices = |group: &&Hierarchy| group.controllers.iter().any(|it| it == "devices");
+        if let Some(group) = groups.iter().find(of_devices) {
+            devices::take_console(&group.path, &make.devices)?;
+        }
+    }
+    inside::finish(pid, &make.propagation, make.cgroups.as_ref())?;
+    Ok(())
 }
 
 fn in_zygote_start(folder: PathBuf) -> Result<(), String> {
     limit_time();
     let mut container = load(folder)?;
     container.start().map_err(|error| chain(&error))
+}
+
+fn in_zygote_update((folder, pid, limits): (PathBuf, i32, Limits)) -> Result<(), String> {
+    limit_time();
+    let systemd = load(folder)?.systemd();
+    limits::set(pid, systemd, &limits).map_err(|error| chain(&error))
 }
 
 fn in_zygote_kill_all(folder: PathBuf) -> Result<(), String> {
@@ -255,12 +317,16 @@ fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
             status: Arc::new(File::from(status)),
             not_wasm: not_wasm.clone(),
         }),
-        Workload::Wasm { cache, app } => {
-            let handover = Arc::new(hand_over(make, status, cache, app.as_deref())?);
+        Workload::Wasm { cache, app, root } => {
+            let handover = Arc::new(hand_over(make, status, cache, app.as_deref(), root)?);
             builder.with_executor(executor::Wasm { handover })
         }
     };
     if let Some(file) = open_stdio(&make.stdin)? {
+        // Who can write to it as well would never see its end.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let file =
+            File::open(path).with_context(|| format!("cannot open `{}`", make.stdin.display()))?;
         builder = builder.with_stdin(file);
     }
     if let Some(file) = open_stdio(&make.stdout)? {
@@ -283,6 +349,7 @@ fn hand_over(
     status: OwnedFd,
     cache: &Path,
     app: Option<&Path>,
+    root: &Path,
 ) -> anyhow::Result<Handover> {
     let open = |path: &Path| {
         open_read_only(path).with_context(|| format!("cannot open `{}`", path.display()))
@@ -292,7 +359,10 @@ fn hand_over(
         status,
         plan: open(&make.bundle.join(PLAN))?,
         cache: open(cache)?,
-        app: app.map(open_app).transpose()?,
+        app: match app {
+            Some(app) => open_app(app)?,
+            None => open(root)?,
+        },
     })
 }
 
@@ -308,7 +378,7 @@ fn open_app(path: &Path) -> anyhow::Result<OwnedFd> {
 /// Opens a FIFO for both directions, which neither waits for the other end nor
 /// loses it when containerd restarts. None where containerd gave none, or gave a
 /// URI, which only its own runtime knows.
-fn open_stdio(path: &Path) -> anyhow::Result<Option<File>> {
+pub(super) fn open_stdio(path: &Path) -> anyhow::Result<Option<File>> {
     if !path.is_absolute() {
         return Ok(None);
     }
@@ -352,6 +422,13 @@ mod tests {
         let expected = "failed to create container: cannot prepare (cannot mount path=\"/x\")";
         assert_eq!(told.unwrap_err(), expected);
         assert_eq!(tidy("plain", ""), "plain");
+    }
+
+    #[test]
+    fn a_working_directory_that_cannot_be_gone_to_is_named() {
+        let named = name_folder("(failed to chdir e=ENOENT)".to_owned(), Path::new("/gone"));
+        assert!(named.contains("`/gone`"), "{named}");
+        assert_eq!(name_folder("other".to_owned(), Path::new("/gone")), "other");
     }
 
     #[test]

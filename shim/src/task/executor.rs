@@ -7,14 +7,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use oci_spec::runtime::Spec;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::handover::{Handover, reset_sigpipe};
+use super::handover::{Handover, leave_nothing_open, reset_sigpipe};
 use super::native::search_path;
 use crate::exit::ExitCode;
 
@@ -44,14 +43,58 @@ impl Executor for Linux {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         reset_sigpipe();
-        let result = DefaultExecutor {}.exec(spec);
-        if let Err(error) = &result {
-            let reason = std::error::Error::source(error).map(ToString::to_string);
-            tell(&self.status, &reason.unwrap_or_else(|| error.to_string()));
-            std::process::exit(ExitCode::NotExecutable.number());
+        if let Err(error) = leave_nothing_open() {
+            tell(&self.status, &format!("cannot close what is open: {error}"));
+            std::process::exit(ExitCode::Internal.number());
         }
-        result
+        if let Err(error) = set_selinux_label(spec) {
+            tell(&self.status, &error);
+            std::process::exit(ExitCode::Internal.number());
+        }
+        let process = spec.process().as_ref();
+        let args = process.and_then(|process| process.args().as_deref());
+        let args = args.unwrap_or_default();
+        let error = execute(args);
+        let name = args.first().map_or("", String::as_str);
+        let message = format!("exec {name}: {error}");
+        if error.kind() == io::ErrorKind::NotFound {
+            // The program was found: what is missing is its interpreter, which runc
+            // leaves to the container's own log and exit code.
+            eprintln!("{message}");
+            std::process::exit(1);
+        }
+        tell(&self.status, &message);
+        std::process::exit(ExitCode::NotExecutable.number());
     }
+}
+
+/// Becomes the program. Returns only where that fails.
+fn execute(args: &[String]) -> io::Error {
+    let args = match strings(args) {
+        Ok(args) => args,
+        Err(error) => return error.into(),
+    };
+    let Some(program) = args.first() else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    let pointers = args.iter().map(|text| text.as_ptr());
+    let pointers: Vec<_> = pointers.chain([std::ptr::null()]).collect();
+    // SAFETY: the array ends with null and outlives the call, as do its strings.
+    unsafe { libc::execvp(program.as_ptr(), pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Has the kernel give the program the label of the specification, which libcontainer
+/// does not look at.
+fn set_selinux_label(spec: &Spec) -> Result<(), String> {
+    const NEXT: &str = "/proc/thread-self/attr/exec";
+    let process = spec.process().as_ref();
+    let label = process.and_then(|process| process.selinux_label().as_deref());
+    let Some(label) = label.filter(|label| !label.is_empty()) else {
+        return Ok(());
+    };
+    std::fs::write(NEXT, label)
+        .map_err(|error| format!("cannot set the SELinux label `{label}`: {error}"))
 }
 
 /// Whether a program can be executed by the user that the container runs as.
@@ -99,6 +142,13 @@ impl Executor for Wasm {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref();
         let variables = process.and_then(|process| process.env().as_deref());
+        if let Err(error) = set_selinux_label(spec) {
+            match self.handover.status.try_clone() {
+                Ok(status) => tell(&status.into(), &error),
+                Err(_) => log::error!("{error}; and nobody can be told"),
+            }
+            std::process::exit(ExitCode::Internal.number());
+        }
         let error = match strings(&SERVE).and_then(|args| {
             let environment = strings(variables.unwrap_or_default())?;
             Ok((args, environment))

@@ -10,13 +10,15 @@ use rustix::fs::CWD;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use super::attributes::{Attributes, set_attributes};
+
 /// Where the status of the start is told.
 pub(super) const STATUS: RawFd = 3;
 /// The plan.
 pub(super) const PLAN: RawFd = 4;
 /// The folder of compiled code.
 pub(super) const CACHE: RawFd = 5;
-/// The folder of the unpacked application, where there is one.
+/// The folder of the application: as it was unpacked, or the image's own files.
 pub(super) const APP: RawFd = 6;
 
 /// Open files get out of the way of the fixed numbers before they take them.
@@ -34,7 +36,7 @@ pub(super) struct Handover {
     /// See [`CACHE`].
     pub(super) cache: OwnedFd,
     /// See [`APP`].
-    pub(super) app: Option<OwnedFd>,
+    pub(super) app: OwnedFd,
 }
 
 impl Handover {
@@ -48,13 +50,13 @@ impl Handover {
     }
 
     fn place(&self) -> io::Result<()> {
-        let app = self.app.iter().map(|app| (app, APP));
+        leave_nothing_open()?;
         let files = [
             (&self.status, STATUS),
             (&self.plan, PLAN),
             (&self.cache, CACHE),
+            (&self.app, APP),
         ];
-        let files: Vec<_> = files.into_iter().chain(app).collect();
         let mut moved = Vec::new();
         for (file, number) in files {
             moved.push((fcntl_dupfd_cloexec(file, OUT_OF_THE_WAY)?, number));
@@ -95,6 +97,29 @@ fn execute(program: &OwnedFd, args: &[CString], environment: &[CString]) -> io::
     io::Error::last_os_error()
 }
 
+/// Makes sure that whatever else is open ends with the next execution: libcontainer
+/// passes on what the environment of containerd says systemd opened.
+pub(super) fn leave_nothing_open() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: nothing is closed now.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // Before Linux 5.11 libcontainer's own way has to do.
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
 /// Gives SIGPIPE the meaning that programs expect.
 pub(super) fn reset_sigpipe() {
     // SAFETY: no handler of ours is involved, and there is one thread.
@@ -113,7 +138,7 @@ pub(super) fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return open_path(path),
         Err(error) => return Err(error.into()),
     };
-    match make_read_only(&tree) {
+    match set_attributes(&tree, Attributes::RDONLY, 0, false) {
         // The mount itself goes away with `tree`; what is opened through it stays
         // usable, and read-only.
         Ok(()) => reopen(&tree),
@@ -121,31 +146,6 @@ pub(super) fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
             open_path(path)
         }
         Err(error) => Err(error),
-    }
-}
-
-fn make_read_only(tree: &OwnedFd) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    let empty: &CStr = c"";
-    // SAFETY: the path is a C string and the structure is as large as it says.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            empty.as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! One container's life, as containerd's calls drive it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::container::{self, Container, Make, Workload};
-use super::memory;
-use super::mounts;
-use super::oom;
+use super::container::{self, Container, Make, Workload, open_stdio};
+use super::limits::Limits;
 use super::plan::Plan;
 use super::prepare::{self, Reply, Request};
 use super::reaper::{Ended, Exit, Reaper};
 use super::report::{hold, report};
+use super::spec::{self, Completed};
+use super::{cgroup, memory, mounts, oom, working_folder};
 use crate::app::{CompileRequest, Optimizer};
 use crate::settings::{NodeSettings, environment};
 use crate::task::native::is_linux;
@@ -52,6 +53,10 @@ pub(super) struct Instance {
     exit: Exit,
     /// The other end is with the container's process until it has started.
     status: Mutex<Option<OwnedFd>>,
+    /// Held open for writing, so that its standard input ends only when it is told to.
+    stdin: Mutex<Option<File>>,
+    /// Where the specification wants its control group to be.
+    group: PathBuf,
     is_wasm: bool,
     /// Whether other processes of the container outlive the first.
     shares_processes: bool,
@@ -155,7 +160,7 @@ impl Instance {
     /// Waits until its first process has ended.
     pub(super) async fn wait(&self) -> Ended {
         let ended = self.exit.wait().await;
-        let settle = async || self.settle(ended.code);
+        let settle = async || self.settle();
         self.settled.get_or_init(settle).await;
         ended
     }
@@ -181,6 +186,26 @@ impl Instance {
             processes.push(self.pid());
         }
         Some(processes)
+    }
+
+    /// Ends the standard input of its processes, once they have read what is there.
+    pub(super) fn close_stdin(&self) {
+        self.stdin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    /// Sets new limits.
+    ///
+    /// # Errors
+    /// Where one cannot be set; all are as they were then.
+    pub(super) fn update(&self, mut limits: Limits) -> Result<(), Error> {
+        limits.group.clone_from(&self.group);
+        limits.id.clone_from(&self.id);
+        let updated = self.container.update(self.pid, &limits);
+        memory::give_back();
+        updated.map_err(|error| Error::Any(anyhow!("{error:#}")))
     }
 
     async fn begin(&self) -> anyhow::Result<()> {
@@ -229,11 +254,11 @@ impl Instance {
         }
     }
 
-    fn settle(&self, code: u32) {
+    fn settle(&self) {
         let optimizer = self.optimizer.lock();
         drop(optimizer.unwrap_or_else(PoisonError::into_inner).take());
-        let killed = code == crate::exit::ExitCode::Killed.number() as u32;
-        if killed && self.kills.as_ref().is_some_and(oom::Counter::has_counted) {
+        // Whichever of its processes that was: it has done less than it was to do.
+        if self.kills.as_ref().is_some_and(oom::Counter::has_counted) {
             oom::publish(&self.namespace, &self.id);
         }
         if self.shares_processes {
@@ -261,7 +286,11 @@ async fn create(
     config: &InstanceConfig,
     owner: &mut Owner,
 ) -> anyhow::Result<Instance> {
-    let spec = load_spec(&config.bundle)?;
+    let Completed {
+        mut spec,
+        propagation,
+        cgroups,
+    } = spec::load(&config.bundle, cgroup::is_unified())?;
     let termination_log = mounts::termination_log(&spec);
     owner.termination_message = termination_log.as_ref().map(|log| log.host.clone());
     let hold = Reaper::global().hold();
@@ -272,6 +301,15 @@ async fn create(
         optimize,
     } = decided;
     let is_wasm = matches!(workload, Workload::Wasm { .. });
+    if is_wasm {
+        name_a_program(&mut spec);
+    }
+    spec::save(&spec, &config.bundle)?;
+    if let Err(error) = working_folder::make(&spec) {
+        // It is told by name when it is gone to.
+        log::info!("container {id}: {error}");
+    }
+    let stdin = open_stdio(&config.stdin)?;
     let (status, status_writer) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
     let make = Make {
         id: id.clone(),
@@ -280,6 +318,14 @@ async fn create(
         stdout: config.stdout.clone(),
         stderr: config.stderr.clone(),
         systemd_cgroup: config.config.systemd_cgroup,
+        propagation,
+        cgroups,
+        devices: spec::devices(&spec),
+        cwd: spec
+            .process()
+            .as_ref()
+            .map(|it| it.cwd().clone())
+            .unwrap_or_default(),
         workload,
     };
     let (container, pid) = Container::make(make, status_writer)?;
@@ -303,6 +349,8 @@ async fn create(
         process,
         exit,
         status: Mutex::new(Some(status)),
+        stdin: Mutex::new(stdin),
+        group: spec::group(&spec),
         is_wasm,
         shares_processes: !has_own_processes(&spec),
         namespace: config.namespace.clone(),
@@ -321,19 +369,6 @@ fn start_optimizer(request: CompileRequest) -> Option<Optimizer> {
             None
         }
     }
-}
-
-fn load_spec(bundle: &Path) -> anyhow::Result<Spec> {
-    let path = bundle.join("config.json");
-    let mut spec = Spec::load(&path).with_context(|| {
-        format!(
-            "cannot read the container's specification `{}`",
-            path.display()
-        )
-    })?;
-    spec.canonicalize_rootfs(bundle)
-        .context("cannot find the container's root file system")?;
-    Ok(spec)
 }
 
 /// How often an application is prepared that others remove before it can be held.
@@ -413,13 +448,10 @@ async fn decide(
     let path = config.bundle.join(container::PLAN);
     let json = serde_json::to_vec(&plan).context("cannot write the plan")?;
     std::fs::write(&path, json).with_context(|| format!("cannot write `{}`", path.display()))?;
-    let no_program = process.args().as_ref().is_none_or(Vec::is_empty);
-    if no_program {
-        name_a_program(&config.bundle)?;
-    }
     let cache = node.cache();
+    let root = root.path().clone();
     Ok(Decided {
-        workload: Workload::Wasm { cache, app },
+        workload: Workload::Wasm { cache, app, root },
         held,
         optimize,
     })
@@ -443,19 +475,12 @@ async fn prepare_and_hold(request: &Request) -> anyhow::Result<(Reply, Option<He
 
 /// Artifacts name no program, and `ctr run` adds none as the kubelet does;
 /// libcontainer ends a container without a program before we are asked.
-fn name_a_program(bundle: &Path) -> anyhow::Result<()> {
-    let path = bundle.join("config.json");
-    let named = || {
-        format!(
-            "cannot complete the container's specification `{}`",
-            path.display()
-        )
-    };
-    let mut spec = Spec::load(&path).with_context(named)?;
-    if let Some(process) = spec.process_mut() {
+fn name_a_program(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut()
+        && process.args().as_ref().is_none_or(Vec::is_empty)
+    {
         process.set_args(Some(vec!["/".to_owned()]));
     }
-    spec.save(&path).with_context(named)
 }
 
 /// Whether the container has a process namespace of its own, which ends with its

@@ -8,16 +8,17 @@ use super::plan::Mount;
 
 /// Mounts that make a Linux container usable and are no volumes of the pod. Each
 /// stands for itself and everything below it.
-const NO_VOLUMES: [&str; 7] = [
+const NO_VOLUMES: [&str; 8] = [
     "/dev",
     "/proc",
     "/sys",
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
-    // Guests have no use for the API server's token, and what one cannot read
-    // one cannot leak.
-    "/var/run/secrets/kubernetes.io/serviceaccount",
+    // Where the kubelet and webhooks put tokens: of the API server, of clouds, of a
+    // mesh. Guests have no use for them, and what one cannot read one cannot leak.
+    "/var/run/secrets",
+    "/run/secrets",
 ];
 
 /// Kubernetes' default place for the termination message.
@@ -144,6 +145,9 @@ mod tests {
                 "/var/run/secrets/kubernetes.io/serviceaccount",
                 &["rbind", "ro"],
             ),
+            bind(folder, "/var/run/secrets/azure/tokens", &["rbind", "ro"]),
+            bind(folder, "/run/secrets/tokens", &["rbind", "ro"]),
+            bind(folder, "/var/run/secretsauce", &["rbind", "ro"]),
             bind("/does/not/exist", "/missing", &["rbind"]),
             tmpfs,
         ]);
@@ -156,6 +160,7 @@ mod tests {
             ("/config", false),
             ("/strict", false),
             ("/devices", true),
+            ("/var/run/secretsauce", false),
         ];
         assert_eq!(
             seen,

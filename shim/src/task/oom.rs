@@ -8,10 +8,8 @@ use containerd_shim::event::Event;
 use containerd_shim::protos::events::task::TaskOOM;
 use containerd_shim::publisher::RemotePublisher;
 
+use super::cgroup;
 use crate::settings::environment;
-
-/// Where the kernel's control groups are, of version 2 or of each controller.
-const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// The file in which the kernel counts the kills of one control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +20,7 @@ impl Counter {
     /// not limit its memory by groups.
     pub(super) fn of_process(pid: i32) -> Option<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        find(&groups, Path::new(CONTROL_GROUPS)).map(Counter)
+        find(&groups, Path::new(cgroup::ROOT)).map(Counter)
     }
 
     /// Whether the kernel has killed any process of the group for its memory.

@@ -142,21 +142,19 @@ fn plan() -> anyhow::Result<Plan> {
     serde_json::from_slice(&text).context("cannot read the plan")
 }
 
-fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, Option<OwnedFd>)> {
-    match &plan.source {
-        Source::Unpacked => {
-            let app =
-                handover::take(handover::APP).context("the application was not passed along")?;
-            Ok((Prepared::from_unpacked(&path_of(&app))?, Some(app)))
-        }
+/// The application, and its files: as they came with the image, whatever the container
+/// has mounted over them.
+fn prepared(plan: &Plan) -> anyhow::Result<(Prepared, OwnedFd)> {
+    let files = handover::take(handover::APP).context("the application was not passed along")?;
+    let folder = path_of(&files);
+    let prepared = match &plan.source {
+        Source::Unpacked => Prepared::from_unpacked(&folder)?,
         Source::RootFs {
             entrypoint,
             directory,
-        } => {
-            let prepared = Prepared::from_rootfs(Path::new("/"), entrypoint, directory)?;
-            Ok((prepared, None))
-        }
-    }
+        } => Prepared::from_rootfs(&folder, entrypoint, directory)?,
+    };
+    Ok((prepared, files))
 }
 
 /// A path to an open folder, which no path of the container leads to.

@@ -21,8 +21,10 @@ use containerd_shimkit::AmbientRuntime;
 use containerd_shimkit::sandbox::{Error, InstanceConfig};
 use oci_spec::runtime::Spec;
 
+use super::cgroup;
 use super::events::Events;
 use super::instance::Instance;
+use super::limits::Limits;
 use super::options;
 use super::reaper::Ended;
 
@@ -51,6 +53,20 @@ enum Life {
     Started,
     Failed,
     Deleting,
+}
+
+impl Life {
+    fn may_be_deleted(self, has_ended: bool) -> Result<(), Error> {
+        match self {
+            // As good as gone, which is what runc's shim says and containerd builds on.
+            Life::Deleting => Err(Error::NotFound("the container is being deleted".into())),
+            Life::Started if !has_ended => {
+                Err(Error::FailedPrecondition("the container runs".into()))
+            }
+            Life::Starting => Err(Error::FailedPrecondition("the container starts".into())),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Service {
@@ -128,14 +144,7 @@ impl Task {
 
     fn begin_delete(&self) -> Result<(), Error> {
         let mut life = self.life();
-        let runs = *life == Life::Started && self.instance.ended().is_none();
-        if runs || matches!(*life, Life::Starting | Life::Deleting) {
-            let message = match *life {
-                Life::Deleting => "the container is being deleted",
-                _ => "the container runs",
-            };
-            return Err(Error::FailedPrecondition(message.into()));
-        }
+        life.may_be_deleted(self.instance.ended().is_some())?;
         *life = Life::Deleting;
         Ok(())
     }
@@ -338,12 +347,48 @@ impl Calls for Service {
         })
     }
 
+    fn update(&self, _: &TtrpcContext, request: api::UpdateTaskRequest) -> TtrpcResult<api::Empty> {
+        let task = self.task(&request.id)?;
+        let limits = Limits::read(request.resources.as_ref(), cgroup::is_unified())
+            .map_err(|error| Error::InvalidArgument(error.to_string()))?;
+        if task.instance.ended().is_some() {
+            return Err(Error::NotFound("process already finished".into()).into());
+        }
+        task.instance.update(limits)?;
+        Ok(api::Empty::default())
+    }
+
+    fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> TtrpcResult<api::Empty> {
+        no_exec(&request.exec_id)?;
+        let task = self.task(&request.id)?;
+        if request.stdin {
+            task.instance.close_stdin();
+        }
+        Ok(api::Empty::default())
+    }
+
     fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> TtrpcResult<api::Empty> {
-        let message = "exec is not offered by this runtime";
-        Err(ttrpc::Error::RpcStatus(ttrpc::get_status(
-            ttrpc::Code::UNIMPLEMENTED,
-            message,
-        )))
+        not_offered("exec")
+    }
+
+    fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> TtrpcResult<api::Empty> {
+        not_offered("pause")
+    }
+
+    fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> TtrpcResult<api::Empty> {
+        not_offered("resume")
+    }
+
+    fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        _: api::CheckpointTaskRequest,
+    ) -> TtrpcResult<api::Empty> {
+        not_offered("checkpoint")
+    }
+
+    fn resize_pty(&self, _: &TtrpcContext, _: api::ResizePtyRequest) -> TtrpcResult<api::Empty> {
+        not_offered("a terminal")
     }
 
     fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> TtrpcResult<api::Empty> {
@@ -352,6 +397,14 @@ impl Calls for Service {
         }
         Ok(api::Empty::default())
     }
+}
+
+/// A call that is not written. The library would say that there is no such container,
+/// which containerd takes for one that has ended.
+fn not_offered(what: &str) -> TtrpcResult<api::Empty> {
+    let message = format!("{what} is not offered by this runtime");
+    let status = ttrpc::get_status(ttrpc::Code::UNIMPLEMENTED, message);
+    Err(ttrpc::Error::RpcStatus(status))
 }
 
 fn no_exec(exec_id: &str) -> Result<(), Error> {
@@ -405,5 +458,36 @@ fn timestamp(ended: Ended) -> Timestamp {
         seconds: ended.at.timestamp(),
         nanos: ended.at.timestamp_subsec_nanos().cast_signed(),
         ..Timestamp::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_deletes_what_is_being_deleted_is_told_that_it_is_gone() {
+        let second = Life::Deleting.may_be_deleted(true);
+        assert!(matches!(second, Err(Error::NotFound(_))), "{second:?}");
+        for life in [Life::Started, Life::Starting] {
+            let running = life.may_be_deleted(false);
+            assert!(
+                matches!(running, Err(Error::FailedPrecondition(_))),
+                "{running:?}"
+            );
+        }
+        for life in [Life::Created, Life::Failed] {
+            life.may_be_deleted(false).unwrap();
+        }
+        Life::Started.may_be_deleted(true).unwrap();
+    }
+
+    #[test]
+    fn a_call_that_is_not_written_is_not_taken_for_a_container_that_ended() {
+        let Err(ttrpc::Error::RpcStatus(status)) = not_offered("pause") else {
+            panic!("it is an answer");
+        };
+        assert_eq!(status.code(), ttrpc::Code::UNIMPLEMENTED);
+        assert!(status.message().contains("pause"));
     }
 }

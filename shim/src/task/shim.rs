@@ -17,7 +17,7 @@ use oci_spec::runtime::Spec;
 
 use super::events::Events;
 use super::service::Service;
-use super::{RUNTIME, logging, revision};
+use super::{RUNTIME, features, logging, revision};
 use crate::exit::ExitCode;
 use crate::settings::environment;
 
@@ -54,6 +54,7 @@ pub(super) fn print_info() -> io::Result<()> {
             revision: revision().to_owned(),
             ..RuntimeVersion::default()
         }),
+        features: MessageField::some(features::message()),
         ..RuntimeInfo::default()
     };
     let bytes = info.write_to_bytes().map_err(io::Error::other)?;
@@ -85,6 +86,11 @@ impl containerd_shim::Shim for Shim {
         let annotations = spec.annotations().as_ref();
         let pod = annotations.and_then(|all| all.get(SANDBOX)).cloned();
         let group = pod.unwrap_or_else(|| options.id.clone());
+        // The shim inherits it. On a node that is out of memory it may go before
+        // containerd, which can clean up after it, and long before nothing can.
+        if let Err(error) = containerd_shim::cgroup::adjust_oom_score(process::id()) {
+            log::warn!("cannot set the shim's score for the killer of processes: {error}");
+        }
         let (_, address) = containerd_shim::spawn(options, &group, Vec::new())?;
         write_address(&address)?;
         Ok(address)

@@ -1,6 +1,7 @@
 //! What must hold, a module for each subject.
 
 mod commands;
+mod containers;
 mod keeping;
 mod kinds;
 mod life;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Case> {
     [
         linux::cases(),
         readme::cases(),
+        containers::cases(),
         kinds::cases(),
         samples::cases(),
         settings::cases(),

@@ -70,6 +70,11 @@ impl Node {
         self.containerd.version()
     }
 
+    /// The program of Linux containers.
+    pub fn native(&self) -> &'static str {
+        self.native
+    }
+
     /// A port that no other task of the run has.
     pub fn port(&self) -> u16 {
         self.port.fetch_add(1, Ordering::Relaxed)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::containerd::Containerd;
@@ -75,6 +76,7 @@ pub struct TaskSpec {
     runtime: String,
     options: Vec<String>,
     args: Vec<String>,
+    stdin: Option<Vec<u8>>,
 }
 
 impl TaskSpec {
@@ -87,7 +89,16 @@ impl TaskSpec {
             runtime: runtime.to_owned(),
             options: Vec::new(),
             args: Vec::new(),
+            stdin: None,
         }
+    }
+
+    /// Gives it something to read, and then the end of its standard input. Without
+    /// this nothing comes, and no end.
+    #[must_use]
+    pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
+        self.stdin = Some(bytes);
+        self
     }
 
     /// Sets a variable of its environment.
@@ -210,11 +221,19 @@ impl Containerd {
             .arg(&spec.image)
             .arg(&spec.id)
             .args(&spec.args);
+        let stdin = match spec.stdin {
+            Some(_) => Stdio::piped(),
+            None => Stdio::null(),
+        };
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let client = command.kill_on_drop(true).spawn().map_err(CtrError::Run)?;
+        let mut client = command.kill_on_drop(true).spawn().map_err(CtrError::Run)?;
+        if let (Some(mut stdin), Some(bytes)) = (client.stdin.take(), spec.stdin.clone()) {
+            // A task that ends before it has read all is no failure here.
+            tokio::spawn(async move { stdin.write_all(&bytes).await });
+        }
         Ok(Task {
             id: spec.id.clone(),
             client,

@@ -186,6 +186,23 @@ impl Container {
             .map_err(CriError::refused("StartContainer"))
     }
 
+    /// Sets new limits, as an in-place resize of its pod does.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says, with what its shim told it.
+    pub async fn update(&self, limits: api::LinuxContainerResources) -> Result<(), CriError> {
+        let request = api::UpdateContainerResourcesRequest {
+            container_id: self.id.clone(),
+            linux: Some(limits),
+            ..Default::default()
+        };
+        let updated = self.cri.runtime().update_container_resources(request).await;
+        updated
+            .map(drop)
+            .map_err(CriError::refused("UpdateContainerResources"))
+    }
+
     /// Tells it to end, and ends it after `grace`. Comes back when it ended.
     ///
     /// # Errors

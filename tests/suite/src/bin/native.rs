@@ -27,6 +27,16 @@ async fn act(words: &[&str]) -> std::io::Result<ExitCode> {
         ["print", lines] => print(lines.parse().unwrap_or(0)),
         ["write", path, text] => std::fs::write(path, text)?,
         ["grow"] => grow(),
+        ["grow-child"] => run_child(&["grow"])?,
+        ["spawn", count] => {
+            for _ in 0..count.parse().unwrap_or(0) {
+                run_child(&["exit", "0"])?;
+            }
+        }
+        ["read"] => println!(
+            "read {} bytes",
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?
+        ),
         _ => return Err(std::io::Error::other("not something to do")),
     }
     Ok(ExitCode::SUCCESS)
@@ -64,6 +74,17 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     );
     stream.write_all(REPLY.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// Runs itself to its end, however that is.
+fn run_child(words: &[&str]) -> std::io::Result<()> {
+    let mut child = std::process::Command::new("/native");
+    let ended = child
+        .args(words)
+        .stdout(std::process::Stdio::null())
+        .status()?;
+    println!("{ended}");
+    Ok(())
 }
 
 /// Prints numbered lines to both streams in turn.

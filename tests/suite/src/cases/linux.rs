@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use skiff_test_support::LinuxContainerResources;
 use skiff_test_support::ctr::TaskSpec;
 use skiff_test_support::logs::Stream;
+use skiff_test_support::oci::Image;
 use skiff_test_support::pod::State;
-use skiff_test_support::{ContainerSpec, http};
+use skiff_test_support::{ContainerSpec, http, processes};
 
 use crate::cases;
 use crate::harness::Case;
@@ -17,8 +19,14 @@ use crate::node::{Node, SKIFF};
 /// How long a Linux container may take to start, serve or end.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long some thousand processes may take.
+const LONG: Duration = Duration::from_secs(120);
+
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = cases![what_is_left_would_be_seen];
+    let mut cases = cases![
+        what_is_left_would_be_seen,
+        a_shim_is_killed_for_memory_no_later_than_runcs,
+    ];
     cases.extend(["runc", "skiff"].into_iter().flat_map(of_handler));
     cases
 }
@@ -42,6 +50,22 @@ fn of_handler(handler: &'static str) -> Vec<Case> {
             volume(node, handler)
         }),
         Case::new(name("runs_as_a_task"), move |node| as_a_task(node, handler)),
+        Case::new(name("tells_that_a_child_was_out_of_memory"), move |node| {
+            killed_child(node, handler)
+        }),
+        Case::new(name("gets_new_limits_while_it_runs"), move |node| {
+            resized(node, handler)
+        }),
+        Case::new(name("sees_the_end_of_its_standard_input"), move |node| {
+            reads(node, handler)
+        }),
+        Case::new(
+            name("starts_where_the_pod_had_many_processes"),
+            move |node| shares(node, handler),
+        ),
+        Case::new(name("ends_where_its_interpreter_is_missing"), move |node| {
+            without_interpreter(node, handler)
+        }),
         Case::new(name("is_removed_alone_and_made_again"), move |node| {
             again(node, handler)
         }),
@@ -134,11 +158,7 @@ async fn volume(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
 }
 
 async fn as_a_task(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
-    let runtime = if handler == "runc" {
-        "io.containerd.runc.v2"
-    } else {
-        SKIFF
-    };
+    let runtime = runtime(handler);
     let image = node.native_image().await?;
     let id = format!("native-{handler}");
     let spec = TaskSpec::new(&id, &image, runtime).args(&["/native", "exit", "9"]);
@@ -153,6 +173,138 @@ async fn as_a_task(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     let finished = task.finished().await?;
     ensure!(finished.status.success(), "{finished:?}");
     ensure!(finished.stdout.contains("told to end"), "{finished:?}");
+    Ok(())
+}
+
+async fn killed_child(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    let pod = node.cri().run_pod("grows-child", handler).await?;
+    let spec = ContainerSpec::new("grower", &node.native_image().await?)
+        .args(&["grow-child"])
+        .memory_limit(32 << 20);
+    let status = pod.run(&spec).await?.wait_exit(SOON).await?;
+    pod.remove().await?;
+    assert_eq!(status.exit_code, 0, "{status:?}");
+    // runc's own shim tells it without waiting, and may be late.
+    ensure!(
+        status.reason == "OOMKilled" || handler == "runc",
+        "the reason is not told: {status:?}"
+    );
+    Ok(())
+}
+
+async fn resized(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    let pod = node.cri().run_pod("resized", handler).await?;
+    let spec = ContainerSpec::new("server", &node.native_image().await?)
+        .args(&["serve", "8080"])
+        .memory_limit(64 << 20)
+        .cpu_limit(100);
+    let container = pod.run(&spec).await?;
+    let limits = |bytes: i64, quota: i64| LinuxContainerResources {
+        memory_limit_in_bytes: bytes,
+        memory_swap_limit_in_bytes: bytes,
+        cpu_period: 100_000,
+        cpu_quota: quota,
+        cpu_shares: 300,
+        ..LinuxContainerResources::default()
+    };
+    // More, then less than at first: either order of two files fails for one of them.
+    for (bytes, quota) in [(128 << 20, 50_000), (48 << 20, 20_000)] {
+        container.update(limits(bytes, quota)).await?;
+        let found = node.containerd().run().cgroups().groups();
+        let own = found.iter().filter(|group| group.ends_with(container.id()));
+        let read = |names: [&str; 2]| {
+            let files = own
+                .clone()
+                .flat_map(|group| names.map(|name| group.join(name)));
+            let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+            texts.map(|text| text.trim().to_owned()).collect::<Vec<_>>()
+        };
+        let memory = read(["memory.limit_in_bytes", "memory.max"]);
+        assert_eq!(memory, [bytes.to_string()], "memory, after {quota}");
+        let processor = read(["cpu.cfs_quota_us", "cpu.max"]);
+        let [processor] = processor.as_slice() else {
+            anyhow::bail!("no limit of the processor: {processor:?}");
+        };
+        ensure!(processor.starts_with(&quota.to_string()), "{processor}");
+    }
+    pod.remove().await?;
+    Ok(())
+}
+
+async fn reads(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    // More than a pipe holds: its end comes when the task reads.
+    const BYTES: usize = 1 << 20;
+    let image = node.native_image().await?;
+    let spec = TaskSpec::new(&format!("reads-{handler}"), &image, runtime(handler))
+        .args(&["/native", "read"])
+        .stdin(vec![b'x'; BYTES]);
+    let finished = tokio::time::timeout(SOON, node.containerd().run_task(&spec)).await;
+    let finished = finished.context("its standard input does not end")??;
+    let wanted = format!("read {BYTES} bytes");
+    ensure!(finished.stdout.contains(&wanted), "{finished:?}");
+    Ok(())
+}
+
+/// Pods of the suite have one process namespace. Numbers within it are none of the node's by then.
+async fn shares(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    let image = node.native_image().await?;
+    let pod = node.cri().run_pod("shares", handler).await?;
+    let spawner = ContainerSpec::new("spawner", &image).args(&["spawn", "2000"]);
+    let status = pod.run(&spawner).await?.wait_exit(LONG).await?;
+    assert_eq!(status.exit_code, 0, "{status:?}");
+    for number in 0..3 {
+        let spec = ContainerSpec::new(&format!("server-{number}"), &image).args(&["exit", "0"]);
+        let status = pod.run(&spec).await?.wait_exit(SOON).await?;
+        assert_eq!(status.exit_code, 0, "{status:?}");
+    }
+    pod.remove().await?;
+    Ok(())
+}
+
+async fn without_interpreter(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
+    let image = node
+        .image("no-interpreter", |folder| {
+            let script = folder.join("script");
+            std::fs::write(&script, "#!/no/such/interpreter\n")?;
+            let image = Image::linux().copy(&script, "script", 0o755)?;
+            Ok(image
+                .entrypoint(&["/script"])
+                .write(folder.join("layout"))?)
+        })
+        .await?;
+    let pod = node.cri().run_pod("no-interpreter", handler).await?;
+    let container = pod.run(&ContainerSpec::new("script", &image)).await?;
+    let status = container.wait_exit(SOON).await?;
+    assert_eq!(
+        (status.exit_code, status.reason.as_str()),
+        (1, "Error"),
+        "{status:?}"
+    );
+    pod.remove().await?;
+    Ok(())
+}
+
+fn runtime(handler: &str) -> &'static str {
+    match handler {
+        "runc" => "io.containerd.runc.v2",
+        _ => SKIFF,
+    }
+}
+
+async fn a_shim_is_killed_for_memory_no_later_than_runcs(node: Arc<Node>) -> anyhow::Result<()> {
+    let mut scores = Vec::new();
+    for handler in ["runc", "skiff"] {
+        let pod = node.cri().run_pod("scored", handler).await?;
+        let shims = processes::with_argument(pod.id());
+        let shim = shims
+            .iter()
+            .find(|one| one.command.contains("containerd-shim-"));
+        let shim = shim.context("the pod has no shim")?;
+        let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", shim.pid))?;
+        scores.push(score);
+        pod.remove().await?;
+    }
+    assert_eq!(scores[0], scores[1]);
     Ok(())
 }
 

@@ -17,6 +17,8 @@ pub(super) fn cases() -> Vec<Case> {
         a_writable_volume_is_written_by_the_guest,
         a_read_only_volume_is_read_and_not_written,
         files_of_an_artifact_are_read_and_not_written,
+        files_of_an_image_are_those_of_the_image_alone,
+        tokens_are_no_volumes,
     ]
 }
 
@@ -102,5 +104,55 @@ async fn files_of_an_artifact_are_read_and_not_written(node: Arc<Node>) -> anyho
         assert_eq!(reply.status, 403, "{}", reply.text());
         served.end().await?;
     }
+    Ok(())
+}
+
+async fn files_of_an_image_are_those_of_the_image_alone(node: Arc<Node>) -> anyhow::Result<()> {
+    let folder = node.scratch("volume-beside")?;
+    std::fs::write(folder.join("secret"), "of the pod")?;
+    let files = "files = [{ source = \"/\", destination = \"/\" }]";
+    let app = App::of_guest("read-files")?
+        .component(files)
+        .file("assets/a.txt", "asset");
+    let image = node.app_image("whole-image", Kind::Manifest, &app).await?;
+    let spec = Kind::Manifest
+        .container("app", &image)
+        .env("PASSWORD", "secret")
+        .mount_read_only(&folder, "/run/secrets/cloud")
+        .mount_read_only(&folder, "/etc/hosts.d");
+    let served = Served::start(&node, "whole-image", &spec).await?;
+    assert_eq!(served.get("/?path=/assets/a.txt").await?.text(), "asset");
+    for path in [
+        "/proc/self/environ",
+        "/proc/1/environ",
+        "/proc/self/mountinfo",
+        "/sys/kernel/notes",
+        "/dev/null",
+        "/run/secrets/cloud/secret",
+    ] {
+        let reply = served.get(&format!("/?path={path}")).await?;
+        ensure!(
+            reply.status == 404,
+            "{path}: {} {}",
+            reply.status,
+            reply.text()
+        );
+    }
+    served.end().await?;
+    Ok(())
+}
+
+async fn tokens_are_no_volumes(node: Arc<Node>) -> anyhow::Result<()> {
+    let folder = node.scratch("tokens")?;
+    std::fs::write(folder.join("token"), "of a cloud")?;
+    let image = node.guest_image(Kind::Spin, "read-files").await?;
+    let spec = Kind::Spin
+        .container("app", &image)
+        .mount_read_only(&folder, "/var/run/secrets/eks.amazonaws.com/serviceaccount");
+    let served = Served::start(&node, "tokens", &spec).await?;
+    let path = "/?path=/var/run/secrets/eks.amazonaws.com/serviceaccount/token";
+    let reply = served.get(path).await?;
+    ensure!(reply.status == 404, "{} {}", reply.status, reply.text());
+    served.end().await?;
     Ok(())
 }
