@@ -11,6 +11,23 @@ use support::{Running, Skiff};
 
 const HEALTH: &str = "/.well-known/spin/health";
 
+/// Two components that sleep.
+const TWO: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "two"
+[[trigger.http]]
+route = "/one"
+component = "one"
+[[trigger.http]]
+route = "/other"
+component = "other"
+[component.one]
+source = "{guest:sleep}"
+[component.other]
+source = "{guest:sleep}"
+"#;
+
 /// Requests that nobody waits for.
 fn ask(skiff: &Running, path: &str, count: usize) -> Vec<TcpStream> {
     let ask = || {
@@ -121,27 +138,11 @@ fn what_was_not_read_is_dropped_counted_and_said() {
 
 #[test]
 fn a_component_that_everybody_asks_for_leaves_the_others_instances() {
-    let skiff = Skiff::manifest(
-        r#"
-spin_manifest_version = 2
-[application]
-name = "two"
-[[trigger.http]]
-route = "/one"
-component = "one"
-[[trigger.http]]
-route = "/other"
-component = "other"
-[component.one]
-source = "{guest:sleep}"
-[component.other]
-source = "{guest:sleep}"
-"#,
-    )
-    .env("SKIFF_WORKERS", "1")
-    .env("SKIFF_MAX_INSTANCES", "4")
-    .env("SKIFF_QUEUE_TIMEOUT", "500ms")
-    .start();
+    let skiff = Skiff::manifest(TWO)
+        .env("SKIFF_WORKERS", "1")
+        .env("SKIFF_MAX_INSTANCES", "4")
+        .env("SKIFF_QUEUE_TIMEOUT", "500ms")
+        .start();
     let waiting = ask(&skiff, "/one?ms=20000", 10);
     // The first seven have got nothing in time, which tells that the others have all.
     let turned_away = waiting.into_iter().skip(3).map(|mut stream| {
@@ -157,6 +158,29 @@ source = "{guest:sleep}"
     for _ in 0..3 {
         assert_eq!(skiff.get("/other?ms=1").status, 200);
     }
+}
+
+#[test]
+fn instances_that_wait_for_requests_in_vain_are_for_other_components() {
+    let skiff = Skiff::manifest(TWO)
+        .env("SKIFF_WORKERS", "1")
+        .env("SKIFF_INSTANCE_REUSE", "true")
+        .env("SKIFF_IDLE_INSTANCE_TIMEOUT", "100ms")
+        .env("SKIFF_MAX_INSTANCES", "4")
+        .env("SKIFF_QUEUE_TIMEOUT", "1s")
+        .start();
+    let three = |path: &str| {
+        let asked = ask(&skiff, path, 3).into_iter().map(|mut stream| {
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).unwrap();
+            String::from_utf8_lossy(&head).into_owned()
+        });
+        asked.collect::<Vec<_>>()
+    };
+    assert_eq!(three("/one?ms=300"), ["HTTP/1.1 200"; 3]);
+    std::thread::sleep(Duration::from_secs(1));
+    // One has to wait for longer than it may, unless there are three.
+    assert_eq!(three("/other?ms=3000"), ["HTTP/1.1 200"; 3]);
 }
 
 #[test]

@@ -12,12 +12,8 @@ use wasmtime::{
 
 use crate::{CodeKey, Native, Portable, Resources, Ticks};
 
-/// Linear memory that stays resident in a free slot. A hello touches some 20
-/// pages and the JavaScript sample some 200; zeroing 1 MiB where PAGEMAP_SCAN
-/// tells which pages are dirty costs less than giving them back.
-const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
-
-/// The same for tables, which are small and mostly written at start.
+/// Bytes of a table that stay resident in a free slot. Tables are small and mostly
+/// written at start.
 const TABLE_KEEP_RESIDENT: usize = 1 << 16;
 
 /// The same for stacks; guests seldom go deeper than this.
@@ -69,6 +65,14 @@ pub struct Pool {
     pub instances: u32,
     /// What the largest component of the application needs.
     pub resources: Resources,
+    /// Bytes of each linear memory that stay resident while nobody has it, at most.
+    pub keep_resident: usize,
+}
+
+impl Pool {
+    /// A hello touches some 20 pages and the JavaScript sample some 200; zeroing 1 MiB
+    /// where PAGEMAP_SCAN tells which pages are dirty costs less than giving them back.
+    pub const KEEP_RESIDENT: usize = 1 << 20;
 }
 
 /// Why an engine could not be made or code could not be loaded.
@@ -169,7 +173,7 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
         .total_stacks(instances)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .linear_memory_keep_resident(pool.keep_resident)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
@@ -347,6 +351,7 @@ mod tests {
                 tables: 1,
                 table_elements: 10,
             },
+            keep_resident: Pool::KEEP_RESIDENT,
         };
         for tier in [Tier::Baseline, Tier::Optimized] {
             let compiler = Compiler::new(tier, false, 1 << 20).unwrap();

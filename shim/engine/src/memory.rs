@@ -24,6 +24,9 @@ const LEAST_RESERVE: usize = 16 << 20;
 /// What part of the memory workers leave free before they end guests.
 const MARGIN: usize = 16;
 
+/// What part of the memory may stay with places of guests that are gone.
+const KEPT: usize = 4;
+
 /// What each guest may grow by without being counted, so that small ones touch nothing
 /// that workers share.
 const FREE_EACH: usize = 1 << 20;
@@ -39,8 +42,11 @@ struct Inner {
     growth: usize,
     /// What each may grow by without being counted.
     free_each: usize,
-    /// Bytes that workers may have in memory.
+    /// Bytes that workers may have in memory, and what they leave free then.
     resident: usize,
+    margin: usize,
+    /// What each guest's place may keep when the guest is gone.
+    kept_each: usize,
     workers: usize,
     /// This worker's number.
     worker: AtomicUsize,
@@ -56,10 +62,13 @@ impl Budget {
     pub fn new(bytes: usize, workers: usize, guests: usize) -> io::Result<Self> {
         let reserve = (bytes / RESERVE).max(LEAST_RESERVE).min(bytes);
         let guests = guests.saturating_mul(workers).max(1);
+        let page = rustix::param::page_size();
         Ok(Budget(Arc::new(Inner {
             growth: bytes - reserve,
             free_each: (reserve / 2 / guests).min(FREE_EACH),
             resident: bytes - bytes / MARGIN,
+            margin: bytes / MARGIN,
+            kept_each: bytes / KEPT / guests / page * page,
             workers: workers.clamp(1, Shared::NUMBERS - 1),
             worker: AtomicUsize::new(0),
             shared: Shared::new()?,
@@ -69,6 +78,12 @@ impl Budget {
     /// Tells a worker that was forked its number, from 0.
     pub fn is_of_worker(&self, number: usize) {
         self.0.worker.store(number % self.0.workers, Relaxed);
+    }
+
+    /// How much of a guest's memory may stay resident when the guest is gone, for the
+    /// next one.
+    pub fn keep_resident(&self) -> usize {
+        self.0.kept_each
     }
 
     /// Takes bytes for a guest that then has `all`, or tells that they are not there.
@@ -170,7 +185,9 @@ pub struct MemoryLimit {
 /// What one guest has taken.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// What its memories have grown by since they were made.
+    /// What its memories have.
+    size: usize,
+    /// What they have grown by since they were made.
     grown: usize,
     /// What the host holds for it.
     host: usize,
@@ -204,12 +221,14 @@ impl MemoryLimit {
             return false;
         }
         if current == 0 && desired <= FIRST {
+            account.size += desired;
             return true;
         }
         let grown = account.grown + desired.saturating_sub(current);
         let fits = self.settle(account, grown + account.host);
         if fits {
             account.grown = grown;
+            account.size += desired.saturating_sub(current);
         }
         fits
     }
@@ -225,16 +244,19 @@ impl MemoryLimit {
         if self.each.is_some_and(|each| all > each) || !self.settle(account, all) {
             return Err(MemoryError::Held(host));
         }
-        self.check_pod()
+        self.check_pod(account)
     }
 
-    /// Looks at the whole pod alone.
+    /// Looks at the whole pod alone. A guest that has less than what is left free cannot
+    /// be what takes the rest.
     ///
     /// # Errors
     /// Where the guest has to end.
-    pub fn check_pod(&self) -> Result<(), MemoryError> {
+    pub fn check_pod(&self, account: &Account) -> Result<(), MemoryError> {
         match &self.budget {
-            Some(budget) if budget.is_exhausted() => Err(MemoryError::Exhausted),
+            Some(budget) if account.size > budget.0.margin && budget.is_exhausted() => {
+                Err(MemoryError::Exhausted)
+            }
             _ => Ok(()),
         }
     }
@@ -350,6 +372,18 @@ mod tests {
         assert!(limit.check(&mut account, 100 * MIB).is_err());
         limit.check(&mut account, 0).unwrap();
         assert_eq!(grow_all(&limit, &mut Account::default()), 84);
+    }
+
+    #[test]
+    fn places_of_guests_that_are_gone_keep_a_part_of_a_small_pod_only() {
+        let kept = |mib: usize, guests| {
+            let budget = Budget::new(mib * MIB, 2, guests).unwrap();
+            budget.keep_resident()
+        };
+        assert!(kept(128, 100) * 200 <= 32 * MIB);
+        // As much of it as a hello touches.
+        assert!(kept(128, 100) >= 80 << 10);
+        assert!(kept(24 << 10, 100) > MIB);
     }
 
     #[test]

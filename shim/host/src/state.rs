@@ -76,7 +76,7 @@ impl Guest for State {
         let memory = &self.grants.memory;
         if let Some(unseen) = self.unseen.checked_sub(1) {
             self.unseen = unseen;
-            memory.check_pod()?;
+            memory.check_pod(&self.account)?;
             return Ok(());
         }
         let (mut handles, mut held) = (0, 0);

@@ -76,6 +76,7 @@ fn run(
     let command = app.command(&loaded, component)?;
     let _clock = Clock::start().context("cannot start the clock")?;
     skiff_host::queue_output();
+    Watchdog::start(Duration::ZERO)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
@@ -207,6 +208,7 @@ fn listen_and_serve(
                 tracing::error!(error = %format!("{error:#}"), "A worker process cannot serve");
                 ExitCode::Internal.number()
             });
+            skiff_host::flush_output(LAST_LINES);
             workers::exit(code)
         }
     }

@@ -12,6 +12,7 @@ use clap::Args;
 use rustix::process::geteuid;
 use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
 use skiff_engine::Cache;
+use skiff_host::Output;
 
 use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
@@ -167,7 +168,7 @@ fn print_routes(serving: &Serving) {
         return;
     };
     let text = routes_text(address, &serving.routes);
-    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+    if let Err(error) = Output::stdout().write_all(text.as_bytes()) {
         tracing::warn!(%error, "Cannot print the routes");
     }
 }

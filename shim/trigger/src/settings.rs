@@ -71,7 +71,9 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How long a client may take nothing of a response before it is cut off.
     pub write_timeout: Duration,
-    /// Connections at once. At the limit none is accepted until one ends.
+    /// Connections at once. For one more, the one that has been idle for longest gives
+    /// way; where none is idle, [`SPARE_CONNECTIONS`](crate::SPARE_CONNECTIONS) more are
+    /// taken, and only asked for health.
     pub max_connections: usize,
     /// Most bytes of a request body; none means no limit. A longer `content-length`
     /// is answered 413, a longer body without one is an error to its reader.

@@ -2,7 +2,8 @@
 //! for it. No task is spawned unless the guest outlives its response.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant as Time};
 
@@ -29,6 +30,8 @@ pub struct P2 {
     guests: Guests,
     /// Instances that wait for their next request, where reuse was asked for.
     idle: Mutex<Vec<Idle>>,
+    /// Whether a task ends those that wait too long.
+    tidies: AtomicBool,
 }
 
 struct Idle {
@@ -66,6 +69,7 @@ impl P2 {
             permits,
             guests,
             idle: Mutex::default(),
+            tidies: AtomicBool::new(false),
         }
     }
 
@@ -74,10 +78,37 @@ impl P2 {
         if !self.terms.reuse.wasi_0_2 {
             return None;
         }
+        self.fresh().pop()
+    }
+
+    /// Instances that have not waited too long.
+    fn fresh(&self) -> MutexGuard<'_, Vec<Idle>> {
         let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
         let limit = self.terms.reuse.idle;
         idle.retain(|instance| instance.since.elapsed() < limit);
-        idle.pop()
+        idle
+    }
+
+    /// Keeps an instance for its next request, which may not come: what it has is then
+    /// for other components.
+    fn keep(self: &Arc<Self>, instance: Idle) {
+        self.idle
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(instance);
+        if self.tidies.swap(true, Relaxed) {
+            return;
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(this.terms.reuse.idle).await;
+                if this.fresh().is_empty() {
+                    this.tidies.store(false, Relaxed);
+                    return;
+                }
+            }
+        });
     }
 
     pub(crate) async fn handle<B>(
@@ -135,10 +166,7 @@ impl P2 {
                     since: Time::now(),
                     permit,
                 };
-                this.idle
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .push(idle);
+                this.keep(idle);
             }
             Ok(())
         };

@@ -141,6 +141,7 @@ impl Shared {
             None => self.permits.acquire().await?,
         };
         let mut store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
+        skiff_engine::guest_runs();
         let instantiated = self.pre.instantiate_async(&mut store);
         let service = within(self.terms.limits.deadline, instantiated)
             .await
