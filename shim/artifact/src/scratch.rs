@@ -126,7 +126,7 @@ pub fn sweep(parent: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut gone = Vec::new();
     for name in within.names(Path::new(""))? {
         let left = |prefix: &&str| name.as_bytes().starts_with(prefix.as_bytes());
-        if !prefixes.iter().any(|prefix| left(prefix)) {
+        if !prefixes.iter().any(left) {
             continue;
         }
         if remove_unheld(&within, Path::new(&name)).unwrap_or(false) {
