@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 use skiff_artifact::pack::Writer;
 use skiff_artifact::{Digest, Manifest, media};
@@ -88,6 +89,35 @@ fn skiff_push_packs_every_file_in_every_form() {
         let answer = skiff.get("/files?path=/static/sub/b.txt");
         assert_eq!(answer.text(), "b", "{place} {named:?}");
     }
+}
+
+#[test]
+fn what_is_pushed_is_an_image_to_whoever_reads_its_configuration() {
+    let folder = application();
+    let layout = folder.path().join("layout");
+    let pushed = Command::new(env!("CARGO_BIN_EXE_skiff"))
+        .args(["push", "--to-layout"])
+        .arg(&layout)
+        .arg(folder.path().join("app"))
+        .output()
+        .unwrap();
+    assert!(pushed.status.success(), "{pushed:?}");
+    let blob = |digest: &str| layout.join("blobs").join(digest.replace(':', "/"));
+    let digest = String::from_utf8(pushed.stdout).unwrap();
+    let manifest: Manifest =
+        serde_json::from_slice(&fs::read(blob(digest.trim())).unwrap()).unwrap();
+    // As containerd's shims and Spin's read it.
+    let config = ImageConfiguration::from_file(blob(&manifest.config.digest.to_string())).unwrap();
+    assert_eq!(config.architecture().to_string(), "wasm");
+    let execution = config.config().as_ref().unwrap();
+    assert_eq!(execution.entrypoint(), &Some(vec!["/".to_owned()]));
+    let labels = execution.labels().as_ref().unwrap();
+    let locked = manifest.layers.last().unwrap();
+    assert_eq!(locked.media_type, media::SPIN_APPLICATION);
+    assert_eq!(
+        labels["com.fermyon.spin.lockedAppDigest"],
+        locked.digest.to_string()
+    );
 }
 
 /// A layout of an ordinary image with one layer of files, in `folder`.

@@ -222,3 +222,23 @@ fn until_stopped(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_of_the_readme_is_understood() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let readme = std::fs::read_to_string(readme).expect("the README");
+        let (_, rest) = readme.split_once("`./skiff-installer ").expect("a command");
+        let (words, _) = rest.split_once('`').expect("its end");
+        let words = words.split_whitespace();
+        let arguments = Arguments::try_parse_from(["skiff-installer"].into_iter().chain(words));
+        let arguments = arguments.unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            matches!(arguments.command, Verb::Install { dry_run: true }),
+            "the README must change nothing"
+        );
+    }
+}

@@ -153,3 +153,41 @@ mod tests {
         assert!(!open("*.css", "deep") && !open("*/x/*", "a/y") && !open("*/x/*", "a/x/b"));
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use glob::MatchOptions;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+        vec(proptest::sample::select(of), 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_matches_as_it_does_for_the_library(
+            pattern in parts(&["*", "**", "a", "b", "?", "[ab]", "a*"]),
+            path in parts(&["a", "b", "ab", "c"]),
+        ) {
+            let pattern = format!("*/{}", pattern.join("/"));
+            let path = path.join("/");
+            let whole = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
+            // Where folders are left out, nothing in them matches either.
+            let library = Pattern::new(&pattern).unwrap();
+            let wildcards = Wildcards::parse(&pattern).unwrap().unwrap();
+            let path = Path::new(&path);
+            let matches = wildcards.matches(path);
+            if !pattern.ends_with("**") {
+                prop_assert_eq!(matches, library.matches_path_with(path, whole));
+            }
+            if matches {
+                for folder in path.ancestors().skip(1) {
+                    prop_assert!(wildcards.may_match_below(folder), "{}", folder.display());
+                }
+            }
+        }
+    }
+}
