@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+use skiff_test_support::ContainerSpec;
 use skiff_test_support::oci::{self, Descriptor, Layout};
 
 use crate::apps::{App, Kind};
@@ -45,7 +46,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn refused(node: &Node, name: &str, image: &str, words: &[&str]) -> anyhow::Result<()> {
-    let refusal = Refusal::of(node, name, Kind::Spin.container("app", image)).await?;
+    // Some of these were made by hand and bring no command.
+    let spec = ContainerSpec::new("app", image).command(&["/"]);
+    let refusal = Refusal::of(node, name, spec).await?;
     refusal.tells(words)
 }
 
