@@ -4,6 +4,7 @@
 //! An application is a value. Nothing about it lives in globals or in the
 //! environment, so that one process may hold one or many.
 
+mod arriving;
 mod check;
 mod code;
 mod handler;

@@ -153,10 +153,122 @@ fn a_second_answer_hurts_only_its_own_request() {
     }
 }
 
+/// Answers that break off at every size are no whole ones, and each is a line of the log.
+fn breaks_off(guest: &str, ways: &[&str]) {
+    let skiff = Skiff::component(guest).start();
+    let mut cut = 0;
+    for way in ways {
+        for bytes in [1, 100, 4096, 4097, 70_000] {
+            let answer = skiff.get(&format!("/?bytes={bytes}&{way}"));
+            assert!(
+                answer.status == 500 || answer.status == 200 && !answer.whole,
+                "{way} {bytes}: {answer:?}"
+            );
+            cut += 1;
+        }
+    }
+    let ended = skiff.stop();
+    let lines = ended.stderr.matches("ERROR").count();
+    assert_eq!(lines, cut, "{}", ended.stderr);
+}
+
 #[test]
-fn an_unfinished_body_is_no_whole_answer() {
+fn an_unfinished_body_is_cut_at_every_size_and_told() {
+    breaks_off(
+        "breaks-off",
+        &[
+            "how=0",
+            "how=1",
+            "how=2",
+            "how=0&length=100000",
+            "how=1&length=100000",
+            "how=2&length=100000",
+        ],
+    );
+}
+
+#[test]
+fn an_unfinished_body_of_wasi_0_3_is_cut_at_every_size_and_told() {
+    breaks_off(
+        "p3-breaks-off",
+        &[
+            "how=0",
+            "how=1",
+            "how=0&length=100000",
+            "how=1&length=100000",
+            "how=2&length=100000",
+        ],
+    );
+}
+
+#[test]
+fn a_body_shorter_than_its_length_is_sent_and_cut() {
     let answer = ask("short-body", "/");
-    assert!(answer.status == 500 || !answer.whole, "{answer:?}");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "0123456789"));
+    assert!(!answer.whole, "{answer:?}");
+}
+
+#[test]
+fn bodies_that_come_half_keep_no_instance() {
+    let skiff = Skiff::component("echo")
+        .env("SKIFF_MAX_INSTANCES", "2")
+        .env("SKIFF_QUEUE_TIMEOUT", "20s")
+        .env("SKIFF_WORKERS", "1")
+        .start();
+    let half = |head: &str| {
+        let mut stream = skiff.connect();
+        let request = format!("POST / HTTP/1.1\r\nhost: a\r\n{head}");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let small: Vec<_> = (0..20)
+        .map(|_| half("content-length: 10\r\n\r\nhalf"))
+        .collect();
+    assert_eq!(skiff.post("/", "whole").text(), "whole");
+    // Chunks that begin are a conversation, which gives way.
+    let begun: Vec<_> = (0..20)
+        .map(|_| half("transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"))
+        .collect();
+    assert_eq!(skiff.post("/", "whole").text(), "whole");
+    drop((small, begun));
+}
+
+#[test]
+fn a_broken_chunk_is_the_clients_and_no_trap() {
+    let skiff = Skiff::component("stream-up").start();
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for body in ["xyz\r\n", "1\r\na\r\nxyz\r\n"] {
+        assert_eq!(skiff.send(&format!("{head}{body}")).status, 400, "{body:?}");
+    }
+    let ended = skiff.stop();
+    assert!(!ended.stderr.contains("trap"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("broke off"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_guest_whose_client_is_gone_has_an_end() {
+    for (guest, path) in [("hang", "/"), ("hang", "/?head=1"), ("p3-fail", "/?how=2")] {
+        let skiff = Skiff::component(guest)
+            .env("SKIFF_CLIENT_GONE_TIMEOUT", "300ms")
+            .env("SKIFF_MAX_INSTANCES", "1")
+            .env("SKIFF_WORKERS", "1")
+            .env("SKIFF_MAX_INSTANCE_CONCURRENT_REUSE_COUNT", "1")
+            .env("SKIFF_QUEUE_TIMEOUT", "50s")
+            .start();
+        for _ in 0..3 {
+            let mut stream = skiff.connect();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+        // Each has had the one instance; the third is seen to end with the process.
+        let ended = skiff.stop();
+        assert!(
+            ended.stderr.matches("its client left").count() >= 1,
+            "{guest}: {}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod variables;
 pub use command::{Command, CommandError};
 pub use files::FileLimits;
 pub use grants::{Grants, Mount};
-pub use http::{BodyFault, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
+pub use http::{BodyFault, Cut, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
 pub use imports::{ComponentKind, ImportError, LoadError, Loader, kind, needs_concurrency};
 pub use output::{Output, flush_output, queue_output, share_output};
 pub use variables::{Variables, VariablesError};

@@ -4,44 +4,63 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use skiff_host::{BodyFault, GuestError, HttpGuest, Payload};
-use skiff_trigger::{BodyError, BoxError, Failure, Handler, RequestBody, ResponseBody};
+use skiff_host::{Guest, GuestError, HttpGuest, Payload};
+use skiff_trigger::{BoxError, Failure, Handler, RequestBody, ResponseBody};
+
+use super::arriving::Arriving;
 
 /// When a client that was turned away should come back: instances come free
 /// within a request's time, which is far below a second.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A component behind a route.
-pub(super) struct GuestHandler(pub(super) HttpGuest);
+pub(super) struct GuestHandler {
+    guest: HttpGuest,
+    guests: Guest,
+}
+
+impl GuestHandler {
+    /// `guests` are all of the process: a body that comes slowly gives way where one of
+    /// them is waited for.
+    pub(super) fn new(guest: HttpGuest, guests: Guest) -> Self {
+        GuestHandler { guest, guests }
+    }
+}
 
 impl Handler for GuestHandler {
     async fn handle(
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let request = request.map(|body| body.map_err(body_fault));
-        match self.0.handle(request).await {
+        let (head, body) = request.into_parts();
+        let body = Arriving::new(body, &head.headers, &self.guests).await?;
+        let fault = body.fault();
+        match self.guest.handle(Request::from_parts(head, body)).await {
             Ok(response) => Ok(response.map(response_body)),
-            Err(error) => Err(failure(error)),
+            // A guest that stumbles over what its client has sent is not to blame.
+            Err(error) => Err(match fault.and_then(|fault| fault.take()) {
+                Some(fault) if is_of_the_guest(&error) => Failure::Body(fault),
+                _ => failure(error),
+            }),
         }
-    }
-}
-
-fn body_fault(error: BodyError) -> BodyFault {
-    match error {
-        BodyError::TooLarge { limit } => BodyFault::TooLarge(limit),
-        BodyError::TimedOut => BodyFault::TimedOut,
-        BodyError::Cut(_) => BodyFault::Cut,
     }
 }
 
 fn response_body(payload: Payload) -> ResponseBody {
     match payload {
         Payload::Full(bytes) => ResponseBody::from(bytes),
-        Payload::Stream(body) => {
-            let body = (*body).map_err(|error| BoxError::from(error.to_string()));
-            ResponseBody::new(body)
-        }
+        Payload::Stream(body) => ResponseBody::new((*body).map_err(BoxError::from)),
+    }
+}
+
+/// Whether the guest has ended its request without an answer of its own.
+fn is_of_the_guest(error: &GuestError) -> bool {
+    match error {
+        GuestError::Trap(_) | GuestError::NoResponse | GuestError::Refused(_) => true,
+        GuestError::Deadline(_)
+        | GuestError::Busy(_)
+        | GuestError::Instantiate(_)
+        | GuestError::Request(_) => false,
     }
 }
 

@@ -99,7 +99,7 @@ impl App {
             cache,
             limits: limits(settings),
             reuse: reuse(settings),
-            guests: Guest::default(),
+            guests: Guest::new(settings.client_gone_timeout),
         })
     }
 
@@ -208,7 +208,8 @@ impl App {
                         Some(handler) => Arc::clone(handler),
                         None => {
                             let guest = loader.http(&loaded.components[id], self.grants(id)?)?;
-                            let handler = Arc::new(GuestHandler(guest));
+                            let handler = GuestHandler::new(guest, self.guests.clone());
+                            let handler = Arc::new(handler);
                             handlers.insert(id.clone(), Arc::clone(&handler));
                             handler
                         }

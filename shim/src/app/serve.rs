@@ -135,6 +135,7 @@ fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger::S
         max_header_count: settings.max_headers.get() as usize,
         header_timeout: settings.header_read_timeout,
         idle_timeout: settings.idle_timeout,
+        gone_timeout: settings.client_gone_timeout,
         max_connections: connections,
         max_body_bytes: settings.max_request_body,
         shutdown_delay: settings.shutdown_delay.unwrap_or_default(),

@@ -122,6 +122,14 @@ pub(super) const TABLE: &[Row] = &[
         show: |s| parse::show_duration(s.queue_timeout),
     },
     Row {
+        name: "SKIFF_CLIENT_GONE_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a guest goes on whose client has left before it had its whole answer, and how long an answer may take to a client that has closed its own side of the connection. Guests that have answered may work on without a limit.",
+        set: |s, v| parse::duration(v).map(|v| s.client_gone_timeout = v),
+        show: |s| parse::show_duration(s.client_gone_timeout),
+    },
+    Row {
         name: "SKIFF_MAX_STACK",
         alias: None,
         kind: Kind::Size,

@@ -128,6 +128,12 @@ impl RequestBody {
         self.peer
     }
 
+    /// Whether the body comes from a client. Another part of the process may make one
+    /// only when its request is answered.
+    pub fn is_of_a_client(&self) -> bool {
+        matches!(self.kind, Kind::Wire(_))
+    }
+
     /// Gives a request its `spin-*` headers, once. Only for handlers that have asked
     /// to do so themselves ([`Handler::ADDS_SPIN_HEADERS`](crate::Handler::ADDS_SPIN_HEADERS));
     /// for others nothing is left to add. Call it before the URI is changed.

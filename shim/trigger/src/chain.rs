@@ -43,7 +43,7 @@ pub(crate) fn prepare(
         return Err(ChainError::Relative(uri.clone()));
     }
     let headers = request.headers_mut();
-    Scan::new(headers)?.clean(headers);
+    Scan::new(headers).clean(headers, false);
     headers.remove(HOST);
     let spin = SpinHeaders {
         route: route.clone(),

@@ -4,28 +4,33 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 
-use crate::Handler;
+use crate::failure::chain;
 use crate::io::Io;
 use crate::route::RouterHandle;
 use crate::service::Service;
 use crate::settings::{DEFAULT_MAX_HEADER_COUNT, MIN_BUFFER_BYTES, Settings};
 use crate::streams::Streams;
 use crate::watch::{CLOSE, DRAIN, LATE_HEAD, Watch};
+use crate::{Counters, Handler};
 
 /// More headers than this do not fit into a header map together with those that
 /// every guest is given.
 pub(crate) const MOST_HEADERS: usize = 24_000;
 
-/// What a client is told whose request head does not come to an end.
-const TOO_LATE: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// What a client is told whose request head does not come to an end: for it, there is no
+/// request that hyper could answer.
+fn last_word(status: StatusCode) -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n")
+}
 
 /// How both protocols are configured.
 #[derive(Debug)]
@@ -79,17 +84,34 @@ impl Protocols {
             &watch,
         )
         .await;
-        let parts = match ended {
-            Ended::Itself if !watch.is_http2() => return,
-            Ended::Itself | Ended::Late => http1.into_parts(),
+        let word = match &ended {
             Ended::Closed => return,
+            Ended::Itself(_) if watch.is_http2() => None,
+            Ended::Itself(Some(error)) if error.is_incomplete_message() => {
+                Some(StatusCode::BAD_REQUEST)
+            }
+            Ended::Itself(error) => {
+                error.iter().for_each(|error| tell(error, &watch));
+                return;
+            }
+            Ended::Late => Some(StatusCode::REQUEST_TIMEOUT),
         };
+        let parts = http1.into_parts();
         if parts.io.is_http2() {
             // Boxed, so that the common connection does not carry its size.
             let mut http2 = Box::pin(self.http2(&watch).serve_connection(parts.io, parts.service));
-            run(http2.as_mut(), |http2| http2.graceful_shutdown(), &watch).await;
-        } else if !parts.read_buf.is_empty() {
-            parts.io.say(TOO_LATE);
+            let ended = run(http2.as_mut(), |http2| http2.graceful_shutdown(), &watch).await;
+            if let Ended::Itself(Some(error)) = ended {
+                tell(&error, &watch);
+            }
+        } else if let Some(status) = word
+            && !parts.read_buf.is_empty()
+            && !watch.is_serving()
+        {
+            if let Ended::Itself(Some(error)) = &ended {
+                tell(error, &watch);
+            }
+            parts.io.say(last_word(status).as_bytes());
         }
     }
 }
@@ -97,11 +119,23 @@ impl Protocols {
 /// How a connection came to its end.
 enum Ended {
     /// By its protocol, or by an error, which the handler or the client has seen.
-    Itself,
+    Itself(Option<hyper::Error>),
     /// By order.
     Closed,
     /// By order, because a request head took too long.
     Late,
+}
+
+/// Logs how a connection has ended. hyper has answered what is against the rules of HTTP/1.
+#[cold]
+fn tell(error: &hyper::Error, watch: &Watch) {
+    let peer = watch.peer;
+    if error.is_parse() || error.is_incomplete_message() && !watch.is_serving() {
+        Counters::add(&watch.limits.counters.bad_requests);
+        tracing::warn!(error = chain(error), %peer, "request refused");
+    } else {
+        tracing::debug!(error = chain(error), %peer, "connection ended");
+    }
 }
 
 /// Drives a connection and does what the watch orders.
@@ -127,10 +161,7 @@ where
             }
             // Before anything else, so that a request that has just come is not lost.
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                if let Err(error) = result {
-                    tracing::debug!(%error, peer = %watch.peer, "connection ended");
-                }
-                return Poll::Ready(Ended::Itself);
+                return Poll::Ready(Ended::Itself(result.err()));
             }
             if orders & LATE_HEAD != 0 {
                 return Poll::Ready(Ended::Late);

@@ -33,8 +33,10 @@ counters! {
     accept_errors,
     /// Requests whose head was read, answered or not.
     requests,
-    /// Requests without a host, or with two: their connections were closed.
+    /// Requests answered 400 because of their host: none, two, or no valid one.
     refused_hosts,
+    /// Other requests that are against HTTP's rules, answered 400, 431 or 501.
+    bad_requests,
     /// Requests answered 413 because of their `content-length`.
     refused_bodies,
     /// Handlers that failed with [`Failure::Trap`](crate::Failure::Trap).
@@ -49,6 +51,8 @@ counters! {
     cut_responses,
     /// Connections whose client took too long for a request head.
     header_timeouts,
+    /// Requests whose client had closed its side, and which were not answered in time.
+    gone_timeouts,
     /// Bodies whose client stopped sending.
     body_timeouts,
     /// Connections whose client stopped reading.

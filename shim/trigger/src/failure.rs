@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::header::{HeaderValue, RETRY_AFTER};
-use http::{HeaderName, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::{BodyError, BoxError, Counters, ResponseBody};
 
@@ -37,9 +37,6 @@ pub enum Failure {
     /// The guest answered with a `content-length` that is none. 500.
     #[error("the response has a wrong content-length")]
     ContentLength,
-    /// A header of the request is not UTF-8, so that guests cannot take it. 500.
-    #[error("the request's header `{0}` is not UTF-8")]
-    NotUtf8(HeaderName),
     /// The handler read the request's body itself and could not. 400, 408 or 413.
     #[error("the body of the request cannot be read")]
     Body(#[from] BodyError),

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::Uri;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONNECTION, COOKIE, Entry, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use http::uri::{Authority, PathAndQuery};
 
 use crate::Failure;
@@ -48,37 +50,55 @@ pub(crate) fn template(
 pub(crate) struct Scan {
     spin: bool,
     connection: bool,
-    hosts: u8,
+    cookies: bool,
+    coding: Coding,
+}
+
+/// What a request says of how its body is transferred.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// In chunks.
+    Chunked,
+    /// In chunks of chunks, which nobody may send.
+    Twice,
+    /// In a way that nobody here knows.
+    Unknown,
 }
 
 impl Scan {
     /// Looks at every header once.
-    ///
-    /// # Errors
-    /// Guests take strings, so a value that is not UTF-8 fails the request.
-    pub(crate) fn new(headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
         let mut scan = Scan::default();
+        let mut has_cookie = false;
         for (name, value) in headers {
-            let value = value.as_bytes();
-            if !value.is_ascii() && std::str::from_utf8(value).is_err() {
-                return Err(Failure::NotUtf8(name.clone()));
-            }
             scan.spin |= name.as_str().starts_with("spin-");
             scan.connection |= *name == CONNECTION;
-            scan.hosts = scan.hosts.saturating_add(u8::from(*name == HOST));
+            if *name == COOKIE {
+                scan.cookies |= has_cookie;
+                has_cookie = true;
+            }
+            if *name == TRANSFER_ENCODING {
+                scan.coding = scan.coding.and(value);
+            }
         }
-        Ok(scan)
+        scan
     }
 
-    /// Whether the request has more than one `Host`.
-    pub(crate) fn has_many_hosts(self) -> bool {
-        self.hosts > 1
+    pub(crate) fn coding(self) -> Coding {
+        self.coding
     }
 
-    /// Removes what a guest does not get, and what a client could pretend.
-    pub(crate) fn clean(self, headers: &mut HeaderMap) {
+    /// Removes what a guest does not get, and what a client could pretend. `join` says that
+    /// the parts of a cookie have come apart on their way, as those of HTTP/2 do.
+    pub(crate) fn clean(self, headers: &mut HeaderMap, join: bool) {
         if self.connection {
-            headers.remove(CONNECTION);
+            remove_connection(headers);
+        }
+        if self.cookies && join {
+            join_cookies(headers);
         }
         if self.spin {
             let pretended: Vec<_> = headers
@@ -90,6 +110,56 @@ impl Scan {
                 headers.remove(name);
             }
         }
+    }
+}
+
+impl Coding {
+    /// With one more field. HTTP/1 is read by then, so that the last coding is `chunked`.
+    fn and(self, value: &HeaderValue) -> Self {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|coding| !coding.is_empty())
+            .fold(self, |before, coding| {
+                match (before, coding.eq_ignore_ascii_case(b"chunked")) {
+                    (Coding::Plain, true) => Coding::Chunked,
+                    (Coding::Chunked | Coding::Twice, true) => Coding::Twice,
+                    (Coding::Unknown, _) | (_, false) => Coding::Unknown,
+                }
+            })
+    }
+}
+
+/// Removes what was meant for this connection alone (RFC 9110, 7.6.1): `Connection`, and
+/// all that it names.
+fn remove_connection(headers: &mut HeaderMap) {
+    let Entry::Occupied(connection) = headers.entry(CONNECTION) else {
+        return;
+    };
+    let (_, values) = connection.remove_entry_mult();
+    let values: Vec<HeaderValue> = values.collect();
+    for option in values
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+    {
+        let option = option.trim_ascii();
+        if let Ok(name) = HeaderName::from_bytes(option) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// One field of all parts (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let parts: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Values, with two characters between them, are a value.
+    if let Ok(whole) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
     }
 }
 

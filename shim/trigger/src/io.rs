@@ -75,7 +75,7 @@ impl Io {
 
     /// Writes what fits into the socket now: for a last word on a connection that
     /// has nothing else to write.
-    pub(crate) fn say(&self, bytes: &'static [u8]) {
+    pub(crate) fn say(&self, bytes: &[u8]) {
         if let Err(error) = self.stream.inner().try_write(bytes) {
             tracing::debug!(%error, "the client is gone already");
         }
@@ -117,6 +117,28 @@ impl Io {
                 length: read.len(),
             };
         }
+    }
+
+    /// hyper takes the end of what a client sends for the end of the client. One that has
+    /// sent all of its request, and closed its side, is answered before hyper is told.
+    #[inline]
+    fn poll_read_http1(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: `ReadBuf` writes no uninitialised bytes into what it is given.
+        let mut room = ReadBuf::uninit(unsafe { buf.as_mut() });
+        ready!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut room))?;
+        let (read, had_room) = (room.filled().len(), room.capacity() > 0);
+        if read == 0 && had_room && self.watch.owes() {
+            self.watch.closed_half();
+            return Poll::Pending;
+        }
+        // SAFETY: so many bytes of it have just been filled.
+        unsafe { buf.advance(read) };
+        self.watch.bytes_came();
+        Poll::Ready(Ok(()))
     }
 
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -176,11 +198,7 @@ impl Read for Io {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         match &mut this.sniffed {
-            Sniffed::Http1 => {
-                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-                this.watch.bytes_came();
-                Poll::Ready(Ok(()))
-            }
+            Sniffed::Http1 => this.poll_read_http1(cx, buf),
             Sniffed::Http2 { read } if read.is_empty() => {
                 ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
                 this.watch.bytes_came();

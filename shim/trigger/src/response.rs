@@ -114,9 +114,20 @@ pub(crate) struct Outgoing {
     body: ResponseBody,
     /// Who to blame when the body fails. Bodies of known bytes do not.
     component: Option<Arc<str>>,
+    /// What the head has promised of a body that may break its promise.
+    left: Option<u64>,
     /// Why the body failed, until hyper is told.
     failed: Option<BoxError>,
     exchange: Exchange,
+}
+
+/// A body that is not what its response's `content-length` says.
+#[derive(Debug, thiserror::Error)]
+enum WrongLength {
+    #[error("the body ended {0} bytes short of its content-length")]
+    Short(u64),
+    #[error("the body is longer than its content-length")]
+    Long,
 }
 
 impl Outgoing {
@@ -124,6 +135,7 @@ impl Outgoing {
         Outgoing {
             body,
             component: None,
+            left: None,
             failed: None,
             exchange,
         }
@@ -131,12 +143,14 @@ impl Outgoing {
 
     pub(crate) fn of_component(
         body: ResponseBody,
+        left: Option<u64>,
         component: &Arc<str>,
         exchange: Exchange,
     ) -> Self {
         let component = matches!(body, ResponseBody::Boxed(_)).then(|| component.clone());
         Outgoing {
             body,
+            left: left.filter(|_| component.is_some()),
             component,
             failed: None,
             exchange,
@@ -160,6 +174,19 @@ impl Outgoing {
         self.failed = Some(error);
         cx.waker().wake_by_ref();
     }
+
+    /// Keeps count of what was promised.
+    fn owes(&mut self, frame: Option<&Frame<Bytes>>) -> Result<(), WrongLength> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        match frame.map(|frame| frame.data_ref().map(|data| data.len() as u64)) {
+            Some(Some(length)) => *left = left.checked_sub(length).ok_or(WrongLength::Long)?,
+            Some(None) | None if *left > 0 => return Err(WrongLength::Short(*left)),
+            Some(None) | None => {}
+        }
+        Ok(())
+    }
 }
 
 impl Body for Outgoing {
@@ -179,22 +206,27 @@ impl Body for Outgoing {
             return Poll::Ready(self.failed.take().map(Err));
         }
         self.exchange.asks();
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                self.exchange.sends(&frame);
-                Poll::Ready(Some(Ok(frame)))
-            }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => Some(frame),
             Some(Err(error)) => {
                 self.fail(error, cx);
-                Poll::Pending
+                return Poll::Pending;
             }
-            None => Poll::Ready(None),
+            None => None,
+        };
+        if let Err(wrong) = self.owes(frame.as_ref()) {
+            self.fail(wrong.into(), cx);
+            return Poll::Pending;
         }
+        Poll::Ready(frame.map(|frame| {
+            self.exchange.sends(&frame);
+            Ok(frame)
+        }))
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.failed.is_none() && self.body.is_end_stream()
+        self.failed.is_none() && self.left.is_none_or(|left| left == 0) && self.body.is_end_stream()
     }
 
     #[inline]
@@ -203,28 +235,71 @@ impl Body for Outgoing {
     }
 }
 
-/// Checks what would otherwise make hyper drop the connection without an answer, and
-/// leaves the framing to hyper. `bodiless` says that the client asked for no body.
+/// What a client wants to know of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// The method is `HEAD`.
+    pub(crate) head: bool,
+    /// In HTTP/2, nobody else leaves bodies out.
+    pub(crate) http2: bool,
+}
+
+/// Checks what would otherwise make hyper drop the connection without an answer, leaves
+/// out what the status does not allow, and leaves the framing to hyper. Gives the length
+/// that the head promises.
 pub(crate) fn check(
     mut response: Response<ResponseBody>,
-    bodiless: bool,
-) -> Result<Response<ResponseBody>, Failure> {
-    if response.status().is_informational() {
-        return Err(Failure::Status(response.status()));
+    asked: Asked,
+) -> Result<(Response<ResponseBody>, Option<u64>), Failure> {
+    let status = response.status();
+    if status.is_informational() {
+        return Err(Failure::Status(status));
     }
-    if response.headers().is_empty() {
-        return Ok(response);
+    let bodiless = asked.head || is_bodiless(status);
+    if response.headers().is_empty() && !bodiless {
+        return Ok((response, None));
     }
     response.headers_mut().remove(TRANSFER_ENCODING);
-    let bodiless = bodiless || response.status() == StatusCode::NOT_MODIFIED;
-    match (
-        content_length(response.headers())?,
-        response.body().size_hint().exact(),
-    ) {
-        (Some(_), Some(0)) if bodiless => Ok(response),
-        (Some(declared), Some(actual)) if declared != actual => Err(Failure::ContentLength),
-        _ => Ok(response),
+    if status == StatusCode::NO_CONTENT || status == StatusCode::RESET_CONTENT {
+        response.headers_mut().remove(CONTENT_LENGTH);
     }
+    let declared = content_length(response.headers())?;
+    let actual = response.body().size_hint().exact();
+    let nothing_to_compare = bodiless && actual == Some(0);
+    if !nothing_to_compare
+        && let (Some(declared), Some(actual)) = (declared, actual)
+        && declared != actual
+    {
+        return Err(Failure::ContentLength);
+    }
+    if bodiless {
+        leave_out(&mut response, asked);
+        return Ok((response, None));
+    }
+    Ok((response, declared))
+}
+
+/// Leaves out the body of an answer that has none: RFC 9110, 9.3.2 and 15.3.5 to 15.4.5.
+pub(crate) fn leave_out(response: &mut Response<ResponseBody>, asked: Asked) {
+    if is_bodiless(response.status()) {
+        *response.body_mut() = ResponseBody::Empty;
+    } else if asked.head && asked.http2 {
+        let length = response.body().size_hint().exact();
+        if let Some(length) = length.filter(|length| *length > 0) {
+            let length = length.into();
+            let headers = response.headers_mut();
+            headers.entry(CONTENT_LENGTH).or_insert(length);
+        }
+        *response.body_mut() = ResponseBody::Empty;
+    }
+}
+
+/// Statuses whose answer has no body, whatever the method.
+pub(crate) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
 }
 
 /// The one length that all `content-length` headers agree on.

@@ -1,19 +1,20 @@
 //! A request's way from hyper to its handler and back.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{ALLOW, CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 
 use crate::access::Exchange;
 use crate::authority::{LastHost, Refused};
-use crate::headers::{self, Scan, SpinHeaders};
-use crate::response::{self, Outgoing};
+use crate::headers::{self, Coding, Scan, SpinHeaders};
+use crate::response::{self, Asked, Outgoing};
 use crate::route::{Callee, Destination, Matched, RouterHandle, WELL_KNOWN};
 use crate::watch::Watch;
 use crate::{Counters, Failure, Handler, RequestBody, ResponseBody};
@@ -27,9 +28,25 @@ pub(crate) struct Service<H> {
     last_host: RefCell<LastHost>,
 }
 
+/// What guests may be asked; tunnels they are not.
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+
+/// A request that is against the rules, whoever it is for.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error(transparent)]
+    Host(#[from] Refused),
+    #[error("the request's target is not a path")]
+    Target,
+    #[error("the request's transfer-encoding is chunked twice")]
+    ChunkedTwice,
+    #[error("the request's transfer-encoding is not known")]
+    Coding,
+}
+
 /// What becomes of a request.
 enum Plan<H> {
-    Refuse(Refused),
     Answer(Response<ResponseBody>),
     Call(Arc<Callee<H>>, Option<SpinHeaders>),
 }
@@ -50,18 +67,20 @@ impl<H: Handler> Service<H> {
     pub(crate) fn call(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Outgoing>, Refused>> + Send + use<H> {
+    ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> + Send + use<H> {
         let mut exchange = Exchange::begin(&self.watch, &request);
         let (mut parts, incoming) = request.into_parts();
-        let plan = self.plan(&mut parts, &incoming);
+        let asked = Asked {
+            head: parts.method == Method::HEAD,
+            http2: parts.version == Version::HTTP_2,
+        };
+        let plan = self
+            .plan(&mut parts, &incoming)
+            .unwrap_or_else(|bad| self.refuse(&bad, asked));
         async move {
             match plan {
-                Plan::Refuse(refused) => {
-                    Counters::add(&exchange.watch().limits.counters.refused_hosts);
-                    tracing::debug!(error = %refused, peer = %exchange.watch().peer, "connection closed");
-                    Err(refused)
-                }
                 Plan::Answer(mut response) => {
+                    response::leave_out(&mut response, asked);
                     exchange.answers(response.status());
                     announce_close(&mut response, exchange.watch());
                     Ok(response.map(|body| Outgoing::new(body, exchange)))
@@ -69,80 +88,89 @@ impl<H: Handler> Service<H> {
                 Plan::Call(callee, spin) => {
                     let Callee { component, handler } = &*callee;
                     exchange.goes_to(component);
-                    let bodiless = parts.method == Method::HEAD;
                     let body = RequestBody::incoming(incoming, exchange.watch(), spin);
                     let result = handler.handle(Request::from_parts(parts, body)).await;
                     // The other connections that are ready have their turn before this
                     // one writes. Answers then leave together, and a client on this
                     // machine is woken once for many of them.
                     tokio::task::yield_now().await;
-                    let mut response = result
-                        .and_then(|response| response::check(response, bodiless))
+                    let (mut response, length) = result
+                        .and_then(|response| response::check(response, asked))
                         .unwrap_or_else(|failure| {
-                            failure.answer(component, &exchange.watch().limits.counters)
+                            let counters = &exchange.watch().limits.counters;
+                            (failure.answer(component, counters), None)
                         });
                     exchange.answers(response.status());
                     announce_close(&mut response, exchange.watch());
-                    Ok(response.map(|body| Outgoing::of_component(body, component, exchange)))
+                    Ok(response
+                        .map(|body| Outgoing::of_component(body, length, component, exchange)))
                 }
             }
         }
     }
 
-    fn plan(&self, parts: &mut Parts, incoming: &Incoming) -> Plan<H> {
+    fn plan(&self, parts: &mut Parts, incoming: &Incoming) -> Result<Plan<H>, Bad> {
         let limits = &self.watch.limits;
         // HTTP/1 was stopped at this number of headers already, HTTP/2 was not.
         if parts.headers.len() > limits.max_header_count {
-            return answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+            return Ok(answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
+        let (version, target) = (parts.version, parts.uri.authority());
+        let host = self
+            .last_host
+            .borrow_mut()
+            .resolve(version, target, &mut parts.headers)?;
         // There are no tunnels here, and a guest that said yes would open one.
         if parts.method == Method::CONNECT {
-            return answer(StatusCode::METHOD_NOT_ALLOWED);
+            return Ok(allow(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        if !parts.uri.path().starts_with('/') {
+            return match (parts.uri.path(), &parts.method) {
+                // The server as a whole.
+                ("*", &Method::OPTIONS) => Ok(allow(StatusCode::OK)),
+                _ => Err(Bad::Target),
+            };
         }
         let routes = self.routes.load();
         let path = parts.uri.path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             limits.probed();
-            return Plan::Answer(routes.well_known(name, limits.is_leaving()));
+            return Ok(Plan::Answer(routes.well_known(name, limits.is_leaving())));
         }
         if self.watch.is_spare() {
             Counters::add(&limits.counters.refused_connections);
-            return Plan::Answer(response::full(self.watch.is_http2()));
+            return Ok(Plan::Answer(response::full(self.watch.is_http2())));
         }
         match routes.find(path) {
-            None => answer(StatusCode::NOT_FOUND),
-            Some(matched) => self.dispatch(matched, parts, incoming),
+            None => Ok(answer(StatusCode::NOT_FOUND)),
+            Some(matched) => self.dispatch(matched, host, parts, incoming),
         }
     }
 
-    fn dispatch(&self, matched: &Matched<H>, parts: &mut Parts, incoming: &Incoming) -> Plan<H> {
+    fn dispatch(
+        &self,
+        matched: &Matched<H>,
+        (authority, has_host): (Authority, bool),
+        parts: &mut Parts,
+        incoming: &Incoming,
+    ) -> Result<Plan<H>, Bad> {
         let counters = &self.watch.limits.counters;
         let scan = Scan::new(&parts.headers);
-        if scan.as_ref().is_ok_and(|scan| scan.has_many_hosts()) {
-            return Plan::Refuse(Refused::Differing);
+        match scan.coding() {
+            Coding::Plain | Coding::Chunked => {}
+            Coding::Twice => return Err(Bad::ChunkedTwice),
+            Coding::Unknown => return Err(Bad::Coding),
         }
-        let host = self
-            .last_host
-            .borrow_mut()
-            .resolve(parts.uri.authority(), &mut parts.headers);
-        let (authority, has_host) = match host {
-            Ok(found) => found,
-            Err(refused) => return Plan::Refuse(refused),
-        };
         let callee = match &matched.destination {
-            Destination::Static(fixed) => return Plan::Answer(fixed.response()),
+            Destination::Static(fixed) => return Ok(Plan::Answer(fixed.response())),
             Destination::Handler(callee) => callee,
         };
         let fail = |failure: Failure| Plan::Answer(failure.answer(&callee.component, counters));
-        let scan = match scan {
-            Ok(scan) => scan,
-            Err(failure) => return fail(failure),
-        };
         if incoming.size_hint().lower() > self.watch.limits.max_body_bytes {
             Counters::add(&counters.refused_bodies);
-            return answer(StatusCode::PAYLOAD_TOO_LARGE);
+            return Ok(answer(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        scan.clean(&mut parts.headers);
+        scan.clean(&mut parts.headers, parts.version == Version::HTTP_2);
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.path_and_query
             .get_or_insert(PathAndQuery::from_static("/"));
@@ -150,7 +178,7 @@ impl<H: Handler> Service<H> {
         uri.authority = Some(authority);
         match Uri::from_parts(uri) {
             Ok(uri) => parts.uri = uri,
-            Err(error) => return fail(Failure::Other(error.into())),
+            Err(error) => return Ok(fail(Failure::Other(error.into()))),
         }
         // Upgrades are not offered, and what hyper keeps for them would keep the
         // connection.
@@ -160,12 +188,39 @@ impl<H: Handler> Service<H> {
             has_host,
         };
         if H::ADDS_SPIN_HEADERS {
-            return Plan::Call(callee.clone(), Some(spin));
+            return Ok(Plan::Call(callee.clone(), Some(spin)));
         }
-        match spin.add(&parts.uri, self.client.clone(), &mut parts.headers) {
-            Ok(()) => Plan::Call(callee.clone(), None),
-            Err(failure) => fail(failure),
+        Ok(
+            match spin.add(&parts.uri, self.client.clone(), &mut parts.headers) {
+                Ok(()) => Plan::Call(callee.clone(), None),
+                Err(failure) => fail(failure),
+            },
+        )
+    }
+
+    /// Counts and logs what is against the rules, and makes the answer. A connection of
+    /// HTTP/1 ends with it.
+    #[cold]
+    fn refuse(&self, bad: &Bad, asked: Asked) -> Plan<H> {
+        let counters = &self.watch.limits.counters;
+        Counters::add(match bad {
+            Bad::Host(_) => &counters.refused_hosts,
+            Bad::Target | Bad::ChunkedTwice | Bad::Coding => &counters.bad_requests,
+        });
+        let status = match bad {
+            Bad::Coding => StatusCode::NOT_IMPLEMENTED,
+            Bad::Host(_) | Bad::Target | Bad::ChunkedTwice => StatusCode::BAD_REQUEST,
+        };
+        let status_code = status.as_u16();
+        tracing::warn!(error = %bad, peer = %self.watch.peer, status = status_code, "request refused");
+        let mut response = Response::new(ResponseBody::Empty);
+        *response.status_mut() = status;
+        if !asked.http2 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        Plan::Answer(response)
     }
 }
 
@@ -182,5 +237,13 @@ fn announce_close(response: &mut Response<ResponseBody>, watch: &Watch) {
 fn answer<H>(status: StatusCode) -> Plan<H> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
+    Plan::Answer(response)
+}
+
+/// An answer that says what may be asked.
+fn allow<H>(status: StatusCode) -> Plan<H> {
+    let mut response = Response::new(ResponseBody::Empty);
+    *response.status_mut() = status;
+    response.headers_mut().insert(ALLOW, METHODS);
     Plan::Answer(response)
 }

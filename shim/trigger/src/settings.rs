@@ -22,6 +22,11 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// a phone that changes networks, and frees the instance of a client that died.
 pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a request goes on whose client has closed its side of the connection: it has
+/// left, or has only finished sending, and nobody can tell until something is written.
+/// What waits for answers behind proxies gives up after a minute.
+pub const DEFAULT_GONE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How long a client may leave a full socket unread; the mirror of the body timeout.
 pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -69,6 +74,9 @@ pub struct Settings {
     /// How long a handler waits for more of a body before it gets
     /// [`BodyError::TimedOut`](crate::BodyError::TimedOut).
     pub body_timeout: Duration,
+    /// How long an answer may take to a client of HTTP/1 that has closed its own side of
+    /// the connection. Then the handler is dropped.
+    pub gone_timeout: Duration,
     /// How long a client may take nothing of a response before it is cut off.
     pub write_timeout: Duration,
     /// Connections at once. For one more, the one that has been idle for longest gives
@@ -104,6 +112,7 @@ impl Default for Settings {
             header_timeout: DEFAULT_HEADER_TIMEOUT,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             body_timeout: DEFAULT_BODY_TIMEOUT,
+            gone_timeout: DEFAULT_GONE_TIMEOUT,
             write_timeout: DEFAULT_WRITE_TIMEOUT,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_body_bytes: None,

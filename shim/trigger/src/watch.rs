@@ -49,6 +49,7 @@ pub(crate) struct Limits {
     idle_ticks: u64,
     body_ticks: u64,
     write_ticks: u64,
+    gone_ticks: u64,
     parting_ticks: u64,
 }
 
@@ -59,6 +60,7 @@ impl Limits {
             settings.idle_timeout,
             settings.body_timeout,
             settings.write_timeout,
+            settings.gone_timeout,
         ];
         let clock = Clock::new(times.into_iter().min().unwrap_or(PARTING));
         Limits {
@@ -75,6 +77,7 @@ impl Limits {
             idle_ticks: clock.ticks(settings.idle_timeout),
             body_ticks: clock.ticks(settings.body_timeout),
             write_ticks: clock.ticks(settings.write_timeout),
+            gone_ticks: clock.ticks(settings.gone_timeout),
             parting_ticks: clock.ticks(PARTING),
             clock,
         }
@@ -142,6 +145,8 @@ pub(crate) struct Watch {
     write_wait: Mark,
     /// Whether the connection has been asked to look whether the client reads.
     write_asked: AtomicBool,
+    /// Since when the client has closed its side of a connection that it is answered on.
+    half_closed: Mark,
     /// Since when the connection has been told to end.
     parting: Mark,
     /// Since when the rest of what the client sends has been thrown away.
@@ -169,6 +174,7 @@ impl Watch {
             body_wait: Mark::default(),
             write_wait: Mark::default(),
             write_asked: AtomicBool::new(false),
+            half_closed: Mark::default(),
             parting: Mark::default(),
             lingering: Mark::default(),
         };
@@ -207,6 +213,30 @@ impl Watch {
     pub(crate) fn response_ended(&self) {
         if self.serving.fetch_sub(1, Relaxed) == 1 {
             self.idle.set(&self.limits.clock);
+            self.end_half_closed();
+        }
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving.load(Relaxed) > 0
+    }
+
+    /// Whether the client of HTTP/1 that sends no more is still owed something: its
+    /// request was complete, and its answer is not written.
+    pub(crate) fn owes(&self) -> bool {
+        let answers = self.serving.load(Relaxed) > 0 && !self.unread.load(Relaxed);
+        answers || self.write_wait.is_set()
+    }
+
+    /// The client has closed its side while it is owed something. Its connection has to
+    /// look again when it is not.
+    pub(crate) fn closed_half(&self) {
+        self.half_closed.set_once(&self.limits.clock);
+    }
+
+    fn end_half_closed(&self) {
+        if self.half_closed.is_set() {
+            self.wake();
         }
     }
 
@@ -243,6 +273,7 @@ impl Watch {
     pub(crate) fn write_goes_on(&self) {
         self.write_wait.clear();
         self.write_asked.store(false, Relaxed);
+        self.end_half_closed();
     }
 
     /// Whether the timeout of a write that waits has passed, and the connection is closed
@@ -363,6 +394,13 @@ impl Watch {
         if old(&self.body_wait, self.limits.body_ticks) && self.orders() & STALLED == 0 {
             Counters::add(&counters.body_timeouts);
             return self.order(STALLED);
+        }
+        // A client that has left perhaps gives way at once to others that have not.
+        let gone = old(&self.half_closed, self.limits.gone_ticks)
+            || self.half_closed.is_set() && self.limits.is_full();
+        if gone && !self.write_wait.is_set() {
+            Counters::add(&counters.gone_timeouts);
+            return self.order(CLOSE);
         }
         let stalled = self.flows.sweep(self.limits.write_ticks, clock);
         counters.write_timeouts.fetch_add(stalled as u64, Relaxed);

@@ -204,19 +204,26 @@ async fn a_client_that_leaves_half_way_cuts_its_body() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_request() {
     let (tell, mut told) = mpsc::unbounded_channel();
-    let server = serve(fun(move |_| {
+    let handler = fun(move |_| {
         let tell = tell.clone();
         async move {
             tell.send("began").unwrap();
             let _end = OnDrop(tell);
             std::future::pending().await
         }
-    }));
+    });
+    // A client that has left looks like one that sends no more.
+    let settings = Settings {
+        gone_timeout: SHORT,
+        ..Settings::default()
+    };
+    let server = serve_with(&settings, vec![route("/...", "a", handler)]);
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(soon(told.recv()).await, Some("began"));
     drop(client);
     assert_eq!(soon(told.recv()).await, Some("dropped"));
+    assert_eq!(server.count(|counters| &counters.gone_timeouts), 1);
 }
 
 /// Says when it is dropped.

@@ -246,19 +246,6 @@ async fn too_many_headers_are_431() {
 }
 
 #[tokio::test]
-async fn two_hosts_reset_the_stream_alone() {
-    let server = serve(says("hello"));
-    let mut client = Client::new(&server).await;
-    let request = Request::get("http://a/")
-        .header("host", "b")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    soon(client.0.send_request(request)).await.unwrap_err();
-    assert_eq!(server.count(|counters| &counters.refused_hosts), 1);
-    assert_eq!(client.get("http://a/").await.unwrap().status(), 200);
-}
-
-#[tokio::test]
 async fn drain_lets_a_slow_request_finish() {
     let (arrive, mut arrived) = mpsc::unbounded_channel();
     let mut server = serve(fun(move |_| {

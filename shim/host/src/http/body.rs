@@ -1,17 +1,20 @@
 //! Response bodies: whole where the guest had finished, else a stream that drives
 //! the guest while it is read.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode, response};
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::one_line;
-use super::p2::Instance;
+use super::p2::{Instance, Returned};
+use super::p3::{Kept, Waiting};
 
 /// A response's body.
 pub enum Payload {
@@ -21,97 +24,226 @@ pub enum Payload {
     Stream(Box<GuestBody>),
 }
 
+/// Why a response's body has no end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    /// The guest trapped, or took too long.
+    #[error("the guest failed after its response head: {0}")]
+    Failed(String),
+    /// The guest ended, or gave the body up, before it had said that the body is finished.
+    #[error("the guest left the body of its response unfinished")]
+    Unfinished,
+    /// The guest said itself that the body has failed.
+    #[error("the guest ended the body of its response with an error: {0}")]
+    Refused(String),
+}
+
 /// A body that a guest is still writing.
 pub struct GuestBody {
-    component: Arc<str>,
-    /// Frames that were there when the head was sent.
-    ready: std::collections::VecDeque<Frame<Bytes>>,
-    body: WasiBody,
-    /// The instance, where it is driven by whoever reads the body.
-    guest: Option<Instance>,
+    /// Frames that were there when the head was sent, or when the guest ended.
+    ready: VecDeque<Frame<Bytes>>,
+    /// None when all that there will be is in `ready`.
+    source: Option<Source>,
+    /// Why it has no end, until whoever reads it is told.
+    failed: Option<Cut>,
+    owed: Owed,
+}
+
+/// Where a body comes from, with the guest that writes it.
+pub(crate) enum Source {
+    /// An instance of its own, driven by whoever reads the body while it runs.
+    P2(WasiBody, Option<Instance>),
+    /// An instance that drives itself.
+    P3(Arc<Kept>, Waiting),
+}
+
+/// What the client has been told to expect.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owed {
+    /// Bytes that the head has promised and that were not handed over yet.
+    left: Option<u64>,
+    /// The client takes no body, whatever the guest writes.
+    nothing: bool,
+}
+
+impl Owed {
+    fn new(head: &response::Parts, to_head: bool) -> Self {
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let bodiless = [
+            StatusCode::NO_CONTENT,
+            StatusCode::RESET_CONTENT,
+            StatusCode::NOT_MODIFIED,
+        ];
+        Owed {
+            left: length,
+            nothing: to_head || bodiless.contains(&head.status),
+        }
+    }
+
+    fn gives(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+    }
+
+    /// Whether the client has all that it was promised.
+    fn is_paid(self) -> bool {
+        self.nothing || self.left == Some(0)
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self {
+            Source::P2(body, _) => Pin::new(body)
+                .poll_frame(cx)
+                // The one error that there is: the guest has dropped the body, or has
+                // written another number of bytes than it promised.
+                .map_err(|_: Error| Cut::Unfinished),
+            Source::P3(kept, _) => kept.poll_frame(cx),
+        }
+    }
+
+    /// Nobody waits for the guest any more, and it has been heard to its end.
+    fn is_heard(self) {
+        match self {
+            Source::P2(_, Some(guest)) => guest.is_heard(),
+            Source::P2(_, None) => {}
+            Source::P3(_, waiting) => waiting.is_over(),
+        }
+    }
 }
 
 impl GuestBody {
-    pub(crate) fn new(component: Arc<str>, body: WasiBody, guest: Option<Instance>) -> Self {
+    /// The body that belongs to `head`, an answer to a request that was `HEAD` or not.
+    pub(crate) fn new(head: &response::Parts, to_head: bool, source: Source) -> Self {
         GuestBody {
-            component,
-            ready: Default::default(),
-            body,
-            guest,
+            ready: VecDeque::new(),
+            source: Some(source),
+            failed: None,
+            owed: Owed::new(head, to_head),
         }
     }
 
     /// Takes what can be read without waiting. Most guests have written
-    /// everything by now, and then the response needs no chunks.
-    pub(crate) fn settle(mut self, cx: &mut Context<'_>) -> Payload {
-        if self.guest.is_some() {
-            return Payload::Stream(Box::new(self));
+    /// everything by now, and then the response needs no chunks. `returned` is what a
+    /// guest has left behind that has ended already.
+    pub(crate) fn settle(mut self, returned: Option<Returned>, cx: &mut Context<'_>) -> Payload {
+        match returned {
+            Some(returned) => self.take_rest(returned, cx),
+            None if matches!(self.source, Some(Source::P2(_, Some(_)))) => {}
+            None => self.take_ready(cx),
         }
-        loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(None) => {
-                    let one = self.ready.len() <= 1 && self.ready.iter().all(Frame::is_data);
-                    if !one {
-                        return Payload::Stream(Box::new(self));
-                    }
+        if self.source.is_none() && self.failed.is_none() {
+            match (self.ready.len(), self.ready.front()) {
+                (0, _) => return Payload::Full(Bytes::new()),
+                (1, Some(frame)) if frame.is_data() => {
                     let data = self.ready.pop_front().map(Frame::into_data);
                     return Payload::Full(data.and_then(Result::ok).unwrap_or_default());
                 }
+                _ => {}
+            }
+        }
+        Payload::Stream(Box::new(self))
+    }
+
+    /// Reads until there is nothing to read for now.
+    fn take_ready(&mut self, cx: &mut Context<'_>) {
+        while let Some(source) = &mut self.source {
+            match source.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => self.ready.push_back(frame),
-                Poll::Ready(Some(Err(_))) | Poll::Pending => {
-                    return Payload::Stream(Box::new(self));
-                }
+                Poll::Ready(end) => self.end(end.and_then(Result::err)),
+                Poll::Pending => return,
             }
         }
     }
 
-    fn cut(&mut self, error: &wasmtime::Error) -> Error {
-        tracing::error!(component_id = %self.component, error = %one_line(error), "Guest failed after its response head; the body is cut");
-        Error::HttpResponseIncomplete
+    /// Reads what a guest has written that has ended: all of it is there. Where the body
+    /// is not over then, the guest has never said that it is finished.
+    fn take_rest(&mut self, returned: Returned, cx: &mut Context<'_>) {
+        self.take_ready(cx);
+        if self.source.is_some() {
+            let mut owed = self.owed;
+            self.ready.iter().for_each(|frame| owed.gives(frame));
+            // Bytes that were promised and have all come need no other end.
+            self.end((owed.left != Some(0)).then_some(Cut::Unfinished));
+        } else if self.failed.is_none() {
+            returned.may_serve_again();
+        }
+    }
+
+    fn end(&mut self, failed: Option<Cut>) {
+        self.failed = failed;
+        if let Some(source) = self.source.take() {
+            source.is_heard();
+        }
     }
 }
 
 impl Body for GuestBody {
     type Data = Bytes;
-    type Error = Error;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        if let Some(frame) = this.ready.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        if let Some(guest) = &mut this.guest {
-            match guest.poll(cx) {
-                Poll::Ready(Ok(())) => this.guest = None,
-                Poll::Ready(Err(error)) => {
-                    this.guest = None;
-                    return Poll::Ready(Some(Err(this.cut(&error))));
+        if let Some(Source::P2(_, guest)) = &mut this.source
+            && let Some(running) = guest
+            && let Poll::Ready(result) = running.poll(cx)
+        {
+            *guest = None;
+            match result {
+                Ok(returned) => this.take_rest(returned, cx),
+                Err(error) => {
+                    // What it had written before is the client's.
+                    this.take_ready(cx);
+                    this.end(Some(Cut::Failed(one_line(&error))));
                 }
-                Poll::Pending => {}
             }
         }
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if frame.is_none() {
-            // The guest may do other work; nobody needs to read for it to go on.
-            this.guest = None;
+        if let Some(frame) = this.ready.pop_front() {
+            this.owed.gives(&frame);
+            return Poll::Ready(Some(Ok(frame)));
         }
-        Poll::Ready(frame)
+        if let Some(source) = &mut this.source {
+            let frame = ready!(source.poll_frame(cx));
+            match frame {
+                Some(Ok(frame)) => {
+                    this.owed.gives(&frame);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                // The guest may do other work; nobody needs to read for it to go on.
+                end => this.end(end.and_then(Result::err)),
+            }
+        }
+        Poll::Ready(this.failed.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.guest.is_none() && self.body.is_end_stream()
+        self.ready.is_empty() && self.source.is_none() && self.failed.is_none()
     }
 }
 
-/// Whether trailers were declared, for a debug view.
+impl Drop for GuestBody {
+    /// A reader that has all that was promised does not ask for the end.
+    fn drop(&mut self) {
+        if self.owed.is_paid()
+            && let Some(source) = self.source.take()
+        {
+            source.is_heard();
+        }
+    }
+}
+
 impl std::fmt::Debug for GuestBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GuestBody")
-            .field("component", &self.component)
-            .field("guest_runs", &self.guest.is_some())
+            .field("ready", &self.ready.len())
+            .field("is_over", &self.source.is_none())
+            .field("failed", &self.failed)
             .finish_non_exhaustive()
     }
 }
@@ -131,7 +263,7 @@ impl Payload {
     ///
     /// # Errors
     /// Where the guest fails on the way.
-    pub async fn collect(self) -> Result<(Bytes, Option<HeaderMap>), Error> {
+    pub async fn collect(self) -> Result<(Bytes, Option<HeaderMap>), Cut> {
         use http_body_util::BodyExt as _;
         match self {
             Payload::Full(bytes) => Ok((bytes, None)),

@@ -13,7 +13,7 @@ use http_body::Body;
 use skiff_engine::{Busy, Limits, Ticks};
 use wasmtime_wasi_http::Error;
 
-pub use body::{GuestBody, Payload};
+pub use body::{Cut, GuestBody, Payload};
 pub(crate) use p2::P2;
 pub(crate) use p3::P3;
 pub use running::Guests as Guest;

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-use super::body::{GuestBody, Payload};
+use super::body::{GuestBody, Payload, Source};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms};
 use crate::Grants;
@@ -118,12 +118,16 @@ impl P2 {
     where
         B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
     {
+        let to_head = request.method() == http::Method::HEAD;
         let (mut store, proxy, served, permit) = match self.reusable() {
             Some(idle) => (idle.store, Some(idle.proxy), idle.served, idle.permit),
             None => {
                 let permit = match self.permits.try_acquire() {
                     Some(permit) => permit,
-                    None => self.permits.acquire().await?,
+                    None => {
+                        let _waits = self.guests.waits();
+                        self.permits.acquire().await?
+                    }
                 };
                 let store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
                 (store, None, 0, permit)
@@ -158,17 +162,13 @@ impl P2 {
                 .wasi_http_incoming_handler()
                 .call_handle(&mut store, request, out)
                 .await?;
-            if this.terms.reuse.wasi_0_2 && served + 1 < this.terms.reuse.requests {
-                let idle = Idle {
-                    store,
-                    proxy,
-                    served: served + 1,
-                    since: Time::now(),
-                    permit,
-                };
-                this.keep(idle);
-            }
-            Ok(())
+            Ok(Returned {
+                guest: this,
+                store,
+                proxy,
+                served: served + 1,
+                permit,
+            })
         };
         let future: Running = match self.terms.limits.deadline {
             None => Box::pin(call),
@@ -183,19 +183,24 @@ impl P2 {
             future: Some(future),
             component: Arc::clone(&self.grants.component),
             guests: self.guests.clone(),
+            heard: false,
         };
         std::future::poll_fn(|cx| {
             let done = instance.poll(cx);
             let answered = answer.lock().unwrap_or_else(|e| e.into_inner()).take();
             match (answered, done) {
                 (None, Poll::Pending) => Poll::Pending,
-                (None, Poll::Ready(Ok(()))) => Poll::Ready(Err(GuestError::NoResponse)),
+                (None, Poll::Ready(Ok(_))) => Poll::Ready(Err(GuestError::NoResponse)),
                 (None, Poll::Ready(Err(error))) => Poll::Ready(Err(failure(error))),
-                (Some(Err(code)), _) => Poll::Ready(Err(GuestError::Refused(format!("{code:?}")))),
+                (Some(Err(code)), _) => {
+                    // An answer as well: it may work on.
+                    instance.heard = true;
+                    Poll::Ready(Err(GuestError::Refused(format!("{code:?}"))))
+                }
                 (Some(Ok(response)), done) => {
-                    let guest = match done {
-                        Poll::Pending => instance.take(),
-                        Poll::Ready(Ok(())) => None,
+                    let (guest, returned) = match done {
+                        Poll::Pending => (instance.take(), None),
+                        Poll::Ready(Ok(returned)) => (None, Some(returned)),
                         Poll::Ready(Err(error)) => {
                             // The head was set and the guest has failed before
                             // anything was sent: the client can still be told.
@@ -203,8 +208,8 @@ impl P2 {
                         }
                     };
                     let (head, body) = response.into_parts();
-                    let component = Arc::clone(&self.grants.component);
-                    let payload = GuestBody::new(component, body, guest).settle(cx);
+                    let body = GuestBody::new(&head, to_head, Source::P2(body, guest));
+                    let payload = body.settle(returned, cx);
                     Poll::Ready(Ok(http::Response::from_parts(head, payload)))
                 }
             }
@@ -223,21 +228,59 @@ fn failure(error: wasmtime::Error) -> GuestError {
     }
 }
 
-type Running = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = wasmtime::Result<Returned>> + Send>>;
+
+/// An instance whose guest has returned. Its resources are there until this is dropped,
+/// so that an unfinished body can be told from one that has ended.
+pub(crate) struct Returned {
+    guest: Arc<P2>,
+    store: Store<State>,
+    proxy: Proxy,
+    served: usize,
+    permit: Permit,
+}
+
+impl Returned {
+    /// Keeps the instance for the next request, where reuse was asked for.
+    pub(crate) fn may_serve_again(self) {
+        let Returned {
+            guest,
+            store,
+            proxy,
+            served,
+            permit,
+        } = self;
+        let reuse = &guest.terms.reuse;
+        if !reuse.wasi_0_2 || served >= reuse.requests {
+            return;
+        }
+        let idle = Idle {
+            store,
+            proxy,
+            served,
+            since: Time::now(),
+            permit,
+        };
+        guest.keep(idle);
+    }
+}
 
 /// A guest at work. Dropped before it has finished, it goes on by itself: the
 /// contract lets guests work after their answer, and a client that leaves must
-/// not tear a guest out of what it does.
+/// not tear a guest out of what it does. But nobody will ever hear a guest whose
+/// client has left before it had its answer: that one has an end.
 pub(crate) struct Instance {
     future: Option<Running>,
     component: Arc<str>,
     guests: Guests,
+    /// The client has its whole answer.
+    heard: bool,
 }
 
 impl Instance {
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<()>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<Returned>> {
         let Some(future) = &mut self.future else {
-            return Poll::Ready(Ok(()));
+            return Poll::Pending;
         };
         skiff_engine::guest_runs();
         let result = std::task::ready!(future.as_mut().poll(cx));
@@ -250,7 +293,13 @@ impl Instance {
             future: Some(self.future.take()?),
             component: Arc::clone(&self.component),
             guests: self.guests.clone(),
+            heard: self.heard,
         })
+    }
+
+    /// Lets it work on, as its client has its answer.
+    pub(crate) fn is_heard(mut self) {
+        self.heard = true;
     }
 }
 
@@ -265,11 +314,28 @@ impl Drop for Instance {
         };
         let component = Arc::clone(&self.component);
         let entered = self.guests.enter();
+        let limit = (!self.heard).then_some(self.guests.abandoned());
         runtime.spawn(async move {
-            if let Err(error) = future.await {
-                tracing::error!(component_id = %component, error = %super::one_line(&error), "Guest failed after its response");
+            let ended = match limit {
+                None => Ok(future.await),
+                Some(limit) => tokio::time::timeout(limit, future).await.map_err(|_| limit),
+            };
+            match ended {
+                Ok(Ok(returned)) => returned.may_serve_again(),
+                Ok(Err(error)) => {
+                    tracing::error!(component_id = %component, error = %super::one_line(&error), "Guest failed after its response");
+                }
+                Err(limit) => tell_abandoned(&component, limit),
             }
             drop(entered);
         });
     }
+}
+
+/// A guest was ended that nobody would have heard.
+pub(super) fn tell_abandoned(component: &str, limit: Duration) {
+    tracing::warn!(
+        component_id = component,
+        "Guest ended: its client left {limit:?} ago and has no answer"
+    );
 }

@@ -2,6 +2,8 @@
 
 mod alarm;
 mod instance;
+mod kept;
+mod waiting;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,16 +14,18 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use http_body::Body;
 use skiff_engine::Permits;
-use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use self::instance::{Instance, Job};
-use super::body::{GuestBody, Payload};
+use super::body::{GuestBody, Payload, Source};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms};
 use crate::Grants;
 use crate::state::{Hooks, State};
+
+pub(crate) use self::kept::Kept;
+pub(crate) use self::waiting::Waiting;
 
 /// A component of `wasi:http/service@0.3`.
 pub struct P3 {
@@ -68,6 +72,7 @@ impl P3 {
         B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
     {
         let shared = &self.shared;
+        let to_head = request.method() == http::Method::HEAD;
         let mut hooks = Hooks::new(&shared.grants);
         let (request, sent) = Request::from_http(&mut hooks, request);
         let (answer, answered) = oneshot::channel();
@@ -77,29 +82,33 @@ impl P3 {
             answer,
         };
         let instance = shared.take_on(job).await?;
+        let waiting = Waiting::new(&instance);
         let limit = shared.terms.limits.deadline;
         let response = match within(limit, answered).await {
-            Ok(Ok(answer)) => answer?,
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(error))) => {
+                waiting.is_over();
+                return Err(error);
+            }
             Ok(Err(oneshot::Canceled)) => {
+                waiting.is_over();
                 return Err(GuestError::Trap(wasmtime::Error::msg(instance.failure())));
             }
             Err(limit) => {
+                waiting.is_over();
                 instance.is_overdue(limit);
                 return Err(GuestError::Deadline(limit));
             }
         };
         let (head, body) = response.into_parts();
-        let mut body = Some(self.body(body));
+        let body = GuestBody::new(&head, to_head, Source::P3(body, waiting));
+        let mut body = Some(body);
         let payload = std::future::poll_fn(|cx| match body.take() {
-            Some(body) => Poll::Ready(body.settle(cx)),
+            Some(body) => Poll::Ready(body.settle(None, cx)),
             None => Poll::Pending,
         })
         .await;
         Ok(http::Response::from_parts(head, payload))
-    }
-
-    fn body(&self, body: WasiBody) -> GuestBody {
-        GuestBody::new(Arc::clone(&self.shared.grants.component), body, None)
     }
 }
 
@@ -138,7 +147,10 @@ impl Shared {
     async fn instantiate(self: &Arc<Self>) -> Result<Arc<Instance>, GuestError> {
         let permit = match self.permits.try_acquire() {
             Some(permit) => permit,
-            None => self.permits.acquire().await?,
+            None => {
+                let _waits = self.guests.waits();
+                self.permits.acquire().await?
+            }
         };
         let mut store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
         skiff_engine::guest_runs();

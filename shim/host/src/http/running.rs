@@ -3,20 +3,53 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Counts guests at work that no connection waits for.
-#[derive(Debug, Clone, Default)]
+/// Counts guests at work that no connection waits for, and requests that wait for a guest.
+#[derive(Debug, Clone)]
 pub struct Guests(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    abandoned: Duration,
     running: AtomicUsize,
+    waiting: AtomicUsize,
     changed: Notify,
 }
 
 impl Guests {
+    /// A client that comes back to ask again does so within seconds, and most proxies
+    /// give up after a minute: nothing of what a guest then still does will be seen.
+    pub const DEFAULT_ABANDONED: Duration = Duration::from_secs(60);
+
+    /// No guests yet. `abandoned` is how long one may go on whose client has left
+    /// before it had its answer.
+    pub fn new(abandoned: Duration) -> Self {
+        Guests(Arc::new(Inner {
+            abandoned,
+            running: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            changed: Notify::new(),
+        }))
+    }
+
+    pub(crate) fn abandoned(&self) -> Duration {
+        self.0.abandoned
+    }
+
+    /// A request waits for an instance until the answer is dropped.
+    pub fn waits(&self) -> Waits {
+        self.0.waiting.fetch_add(1, AcqRel);
+        Waits(self.clone())
+    }
+
+    /// Whether a request waits because all instances are busy.
+    pub fn are_short(&self) -> bool {
+        self.0.waiting.load(Acquire) > 0
+    }
+
     pub(crate) fn enter(&self) -> Entered {
         self.0.running.fetch_add(1, AcqRel);
         Entered(self.clone())
@@ -39,6 +72,12 @@ impl Guests {
     }
 }
 
+impl Default for Guests {
+    fn default() -> Self {
+        Guests::new(Guests::DEFAULT_ABANDONED)
+    }
+}
+
 pub(crate) struct Entered(Guests);
 
 impl Drop for Entered {
@@ -46,5 +85,15 @@ impl Drop for Entered {
         if self.0.0.running.fetch_sub(1, AcqRel) == 1 {
             self.0.0.changed.notify_waiters();
         }
+    }
+}
+
+/// A request that waits for an instance.
+#[derive(Debug)]
+pub struct Waits(Guests);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, AcqRel);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Response, StatusCode};
 
@@ -69,8 +69,8 @@ pub enum StaticAnswerError {
 }
 
 impl StaticAnswer {
-    /// Checks status and headers. `content-length`, `transfer-encoding` and
-    /// `connection` are left out, as the server writes them.
+    /// Checks status and headers. What belongs to the connection, `content-length` among
+    /// it, is left out, as the server writes it.
     pub fn new<'a>(
         status: u16,
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -85,7 +85,10 @@ impl StaticAnswer {
                 .map_err(|_| StaticAnswerError::HeaderName(name.to_owned()))?;
             let value = HeaderValue::from_str(value)
                 .map_err(|_| StaticAnswerError::HeaderValue(name.to_owned()))?;
-            if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&key) {
+            let of_connection = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE]
+                .contains(&key)
+                || matches!(key.as_str(), "keep-alive" | "proxy-connection");
+            if !of_connection {
                 map.append(key, value);
             }
         }

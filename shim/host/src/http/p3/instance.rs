@@ -14,14 +14,16 @@ use skiff_engine::Permit;
 use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
+use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
-use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::Shared;
 use super::alarm::Alarm;
+use super::kept::{Bodies, Kept};
+use crate::http::p2::tell_abandoned;
 use crate::http::running::Entered;
-use crate::http::{GuestError, one_line};
+use crate::http::{Cut, GuestError, one_line};
 use crate::state::{State, http_view};
 
 /// How often a guest that wakes itself is polled before others get their turn.
@@ -32,7 +34,7 @@ pub(super) struct Job {
     pub(super) request: Request,
     /// How reading the request's body ends.
     pub(super) sent: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
-    pub(super) answer: oneshot::Sender<Result<http::Response<WasiBody>, GuestError>>,
+    pub(super) answer: oneshot::Sender<Result<http::Response<Arc<Kept>>, GuestError>>,
 }
 
 /// What the guest's side and the requests' side know of each other.
@@ -48,6 +50,16 @@ struct Desk {
     together: AtomicUsize,
     /// The guest has nothing to do.
     idle: AtomicBool,
+    /// How often it had nothing more to do.
+    rests: AtomicUsize,
+    /// How often it had rested, and one, when the last client left that it works for.
+    left: AtomicUsize,
+    /// Bodies that it writes.
+    bodies: Bodies,
+    /// Why it has ended before its time.
+    failed: OnceLock<String>,
+    /// Whether a client has seen that it ended.
+    seen: AtomicBool,
     /// It computes, or asked to be left alone, when it was last offered a request.
     reluctant: AtomicBool,
     /// It takes on no more requests.
@@ -58,6 +70,27 @@ impl Desk {
     fn job(&self) -> std::sync::MutexGuard<'_, Option<Job>> {
         self.job.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn rest(&self) {
+        if !self.idle.swap(true, Relaxed) {
+            self.rests.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Seals an instance's bodies when it is dropped, before the instance is.
+struct Seals(Arc<Desk>);
+
+impl Drop for Seals {
+    fn drop(&mut self) {
+        let cut = match self.0.failed.get() {
+            Some(reason) => Cut::Failed(reason.clone()),
+            None => Cut::Unfinished,
+        };
+        if self.0.bodies.seal(&cut) {
+            self.0.seen.store(true, Relaxed);
+        }
+    }
 }
 
 pub(super) struct Instance {
@@ -65,8 +98,6 @@ pub(super) struct Instance {
     desk: Arc<Desk>,
     alarm: Arc<Alarm>,
     waker: Waker,
-    /// Why it has ended before its time.
-    failed: OnceLock<String>,
     /// None when it has ended.
     run: Mutex<Option<Run>>,
 }
@@ -105,7 +136,6 @@ impl Instance {
             desk,
             waker: Waker::from(Arc::clone(&alarm)),
             alarm,
-            failed: OnceLock::new(),
             run: Mutex::new(Some(Run {
                 guest,
                 working: None,
@@ -179,11 +209,10 @@ impl Instance {
         self.desk.retired.store(true, Relaxed);
         self.shared.forget(self);
         if let Err(error) = result {
-            let reason = one_line(&error);
-            if self.desk.open.load(Relaxed) == 0 {
+            let reason = self.desk.failed.get_or_init(|| one_line(&error));
+            if self.desk.open.load(Relaxed) == 0 && !self.desk.seen.load(Relaxed) {
                 tracing::error!(component_id = %self.shared.grants.component, error = %reason, "Guest failed after its response");
             }
-            self.failed.get_or_init(|| reason);
         }
         // Its task has nothing to attend to any more.
         self.alarm.ring();
@@ -191,7 +220,7 @@ impl Instance {
 
     /// Why requests were left without an answer.
     pub(super) fn failure(&self) -> String {
-        let failed = self.failed.get().cloned();
+        let failed = self.desk.failed.get().cloned();
         failed.unwrap_or_else(|| "its instance was ended by another request".to_owned())
     }
 
@@ -207,6 +236,34 @@ impl Instance {
             run.until.get_or_insert_with(|| Instant::now() + limit);
         }
         self.alarm.ring();
+    }
+
+    /// How often it had nothing more to do, up to now.
+    pub(super) fn rests(&self) -> usize {
+        self.desk.rests.load(Relaxed)
+    }
+
+    /// How long it may work for a client that has left.
+    pub(super) fn patience(&self) -> Duration {
+        self.shared.guests.abandoned()
+    }
+
+    /// A client leaves. Tells whether it is the first that the instance works for in vain
+    /// since it last rested: one look at it is enough.
+    pub(super) fn begins_abandoned(&self, rests: usize) -> bool {
+        !self.desk.idle.load(Relaxed)
+            && self.rests() == rests
+            && self.desk.left.swap(rests + 1, Relaxed) != rests + 1
+    }
+
+    /// Ends it where it has worked since it had rested so many times, for a client that
+    /// left `limit` ago.
+    pub(super) fn is_abandoned(self: &Arc<Self>, rests: usize, limit: Duration) {
+        let works = !self.desk.idle.load(Relaxed) && self.rests() == rests;
+        if works && !self.desk.retired.load(Relaxed) {
+            tell_abandoned(&self.shared.grants.component, limit);
+            self.is_overdue(limit);
+        }
     }
 
     fn end(self: &Arc<Self>) {
@@ -265,6 +322,7 @@ async fn live(
     requests: usize,
     _permit: Permit,
 ) -> wasmtime::Result<()> {
+    let _seals = Seals(Arc::clone(&desk));
     let entry = *service.wasi_http_handler().func_handle().func();
     let serve = async |accessor: &Accessor<State>| {
         let mut calls = Vec::new();
@@ -283,7 +341,7 @@ async fn live(
                     desk.idle.store(false, Relaxed);
                     desk.served.fetch_add(1, Relaxed);
                     desk.together.fetch_add(1, Relaxed);
-                    calls.push(Box::pin(call(accessor, &service, job)));
+                    calls.push(Box::pin(call(accessor, &service, &desk, job)));
                 }
             }
             drop(waiting);
@@ -298,7 +356,7 @@ async fn live(
             desk.open.store(calls.len(), Relaxed);
             if calls.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready() {
                 desk.together.store(0, Relaxed);
-                desk.idle.store(true, Relaxed);
+                desk.rest();
                 if desk.retired.load(Relaxed) || desk.served.load(Relaxed) >= requests {
                     return Poll::Ready(Ok(()));
                 }
@@ -307,11 +365,20 @@ async fn live(
         })
         .await
     };
-    store.run_concurrent(serve).await?
+    let ended = store.run_concurrent(serve).await.and_then(|ended| ended);
+    if let Err(error) = &ended {
+        desk.failed.get_or_init(|| one_line(error));
+    }
+    ended
 }
 
 /// One request, until its response's head.
-async fn call(accessor: &Accessor<State>, service: &Service, job: Job) -> wasmtime::Result<()> {
+async fn call(
+    accessor: &Accessor<State>,
+    service: &Service,
+    desk: &Desk,
+    job: Job,
+) -> wasmtime::Result<()> {
     let Job {
         request,
         sent,
@@ -336,6 +403,7 @@ async fn call(accessor: &Accessor<State>, service: &Service, job: Job) -> wasmti
                 let response = http_view(store.get()).table.delete(response)?;
                 response.into_http_with_getter(&mut store, sent, http_view)
             })
+            .map(|response| response.map(|body| desk.bodies.keep(body)))
             .map_err(GuestError::Trap),
     };
     // Nobody waits for it when the client has left.
