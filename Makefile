@@ -42,6 +42,9 @@ lint: setup format ## formatting and lints
 deny: ## check licences and advisories (needs cargo-deny)
 	cargo deny check
 
+foreign: build ## build guests with the toolchains of public registries, and compare with wasmtime's command
+	cargo run --bin foreign
+
 installer: build images ## the installer's image, of this build
 	cargo run --bin release -- image --platform $(BUILT) --out target/images/installer
 
@@ -69,4 +72,4 @@ bench: optimized images tools ## measure ourselves beside the others, in one run
 	@test -x target/tools/wasmtime/bin/wasmtime || cargo run --bin bench -- --setup
 	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test format lint deny installer cluster-test cluster-short optimized release profile bench
+.PHONY: help setup build images tools run test format lint deny foreign installer cluster-test cluster-short optimized release profile bench

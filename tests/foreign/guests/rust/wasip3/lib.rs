@@ -1,0 +1,59 @@
+//! The server of every toolchain, with the bare bindings of WASI 0.3: see README.md.
+
+use wasip3::exports::http::handler::Guest;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::{wit_bindgen, wit_future, wit_stream};
+
+struct Server;
+wasip3::http::service::export!(Server);
+
+impl Guest for Server {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        match request.get_path_with_query().unwrap_or_default().as_str() {
+            "/hello" => {
+                let headers = [("content-type", "text/plain"), ("x-made-by", "toolchain")];
+                Ok(respond(200, &headers, "Hello from a toolchain\n"))
+            }
+            "/echo" => {
+                let headers = fields(&[("content-type", "application/octet-stream")]);
+                let (_, received) = wit_future::new(|| Ok(()));
+                let (body, trailers) = Request::consume_body(request, received);
+                Ok(Response::new(headers, Some(body), trailers).0)
+            }
+            "/headers" => {
+                let mut lines: Vec<String> = request
+                    .get_headers()
+                    .copy_all()
+                    .iter()
+                    .filter(|(name, _)| name.starts_with("x-"))
+                    .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)))
+                    .collect();
+                lines.sort();
+                Ok(respond(200, &[], lines.concat()))
+            }
+            "/large" => Ok(respond(200, &[], "0123456789abcdef".repeat(131_072))),
+            "/empty" => Ok(respond(204, &[], "")),
+            // Promises more than it gives.
+            "/short" => Ok(respond(200, &[("content-length", "10")], "five\n")),
+            _ => Ok(respond(404, &[], "no such path\n")),
+        }
+    }
+}
+
+fn fields(headers: &[(&str, &str)]) -> Fields {
+    let all = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+    Fields::from_list(&all.collect::<Vec<_>>()).expect("valid headers")
+}
+
+fn respond(status: u16, headers: &[(&str, &str)], text: impl Into<Vec<u8>>) -> Response {
+    let text = text.into();
+    let (mut writer, body) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(fields(headers), Some(body), trailers);
+    response.set_status_code(status).expect("a valid status");
+    // The body leaves after the response was returned, so somebody has to stay behind for it.
+    wit_bindgen::spawn(async move {
+        drop(writer.write_all(text).await);
+    });
+    response
+}

@@ -1,0 +1,43 @@
+//! What is compared: every program and server on the same inputs, and what a toolchain is known
+//! to get wrong, which Skiff must neither hide nor make worse.
+
+mod inputs;
+mod programs;
+mod servers;
+
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::workshop::Workshop;
+
+/// All cases, named `<guest>::<what>`.
+pub(crate) fn all(workshop: Arc<Workshop>) -> Vec<Trial> {
+    let mut trials = programs::trials(&workshop);
+    trials.extend(servers::trials(&workshop));
+    trials
+}
+
+/// Fails where the programs differ, and where both differ from what is right: a comparison of two
+/// empty outputs would prove nothing.
+fn compare<T: PartialEq + std::fmt::Debug>(
+    skiff: &T,
+    wasmtime: Option<&T>,
+    right: Option<&T>,
+    said: &str,
+) -> Result<(), Failed> {
+    let differs = wasmtime.is_some_and(|wasmtime| wasmtime != skiff);
+    let wrong = right.is_some_and(|right| right != skiff || wasmtime.is_some_and(|w| w != right));
+    if !differs && !wrong {
+        return Ok(());
+    }
+    let mut text = format!("skiff:    {skiff:?}\n");
+    if let Some(wasmtime) = wasmtime {
+        text.push_str(&format!("wasmtime: {wasmtime:?}\n"));
+    }
+    if let Some(right) = right {
+        text.push_str(&format!("right is: {right:?}\n"));
+    }
+    text.push_str(said);
+    Err(text.into())
+}

@@ -1,0 +1,82 @@
+//! The toolchains that the package registries serve, and what each makes.
+//!
+//! Every one compiles the same program, or the same server, in its own language: see
+//! `tests/foreign/guests/README.md`.
+
+mod javascript;
+mod native;
+mod python;
+
+use std::path::PathBuf;
+
+use crate::build::BuildError;
+use crate::workshop::Workshop;
+
+/// What makes guests, with the packages it needs in versions of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Toolchain {
+    /// Go's own compiler for `wasip1`.
+    Go,
+    /// Rust's own targets, and the SDKs that crates are.
+    Rust,
+    /// Zig, for its own language and for C on wasi-libc.
+    Zig,
+    /// AssemblyScript with its WASI shim.
+    AssemblyScript,
+    /// componentize-js by way of jco.
+    JavaScript,
+    /// componentize-py with a release of Spin's SDK, or alone.
+    Python(python::Sdk),
+}
+
+/// One file that a toolchain makes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guest {
+    /// The file's name, without its ending.
+    pub(crate) name: &'static str,
+    pub(crate) toolchain: Toolchain,
+}
+
+/// The same program of every toolchain, to be run to its end.
+pub(crate) const PROGRAMS: [Guest; 8] = [
+    guest("go", Toolchain::Go),
+    guest("rust-wasip1", Toolchain::Rust),
+    guest("rust-wasip2", Toolchain::Rust),
+    guest("c", Toolchain::Zig),
+    guest("zig", Toolchain::Zig),
+    guest("assemblyscript", Toolchain::AssemblyScript),
+    guest("javascript", Toolchain::JavaScript),
+    guest("python", Toolchain::Python(python::Sdk::None)),
+];
+
+/// The same server of every toolchain.
+pub(crate) const SERVERS: [Guest; 10] = [
+    guest("spin-2", Toolchain::Rust),
+    guest("spin-3", Toolchain::Rust),
+    guest("spin-5", Toolchain::Rust),
+    guest("spin-7", Toolchain::Rust),
+    guest("wstd", Toolchain::Rust),
+    guest("wasip3", Toolchain::Rust),
+    guest("javascript-http", Toolchain::JavaScript),
+    guest("python-spin-3", Toolchain::Python(python::Sdk::Spin3)),
+    guest("python-spin-4", Toolchain::Python(python::Sdk::Spin4)),
+    guest("python-spin-5", Toolchain::Python(python::Sdk::Spin5)),
+];
+
+const fn guest(name: &'static str, toolchain: Toolchain) -> Guest {
+    Guest { name, toolchain }
+}
+
+impl Toolchain {
+    /// Builds all its guests, unless that was done before, and tells their folder.
+    pub(crate) fn build(self, workshop: &Workshop) -> Result<PathBuf, BuildError> {
+        match self {
+            Toolchain::Go => native::go(workshop),
+            Toolchain::Rust => native::rust(workshop),
+            Toolchain::Zig => native::zig(workshop),
+            Toolchain::AssemblyScript => javascript::assemblyscript(workshop),
+            Toolchain::JavaScript => javascript::componentize(workshop),
+            Toolchain::Python(sdk) => python::componentize(workshop, sdk),
+        }
+    }
+}

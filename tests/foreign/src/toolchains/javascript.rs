@@ -1,0 +1,93 @@
+//! What npm installs: AssemblyScript, and jco with componentize-js.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::build::{BuildError, Inputs, copy_folder, once};
+use crate::process;
+use crate::workshop::{FileError, Workshop};
+
+/// Where jco has the interfaces of WASI.
+const INTERFACES: &str = "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.2.12";
+
+/// Of all of them componentize-js knows this one by an older version only.
+const HTTP: (&str, &str) = ("wasi:http@0.2.12", "wasi:http@0.2.10");
+
+pub(super) fn assemblyscript(workshop: &Workshop) -> Result<PathBuf, BuildError> {
+    let sources = workshop.sources("assemblyscript");
+    let packages = packages(workshop, "assemblyscript-packages", &sources)?;
+    let inputs = Inputs::new().version(&mut node())?.folder(&sources)?;
+    once(workshop, "assemblyscript", inputs, |folder| {
+        // It looks for the shim's sources beside what it compiles.
+        let source = packages.join("tool.ts");
+        fs::copy(sources.join("tool.ts"), &source).map_err(FileError::at(&source))?;
+        process::run(
+            Command::new("npx")
+                .args(["--no-install", "asc", "tool.ts", "-O", "--config"])
+                .arg("node_modules/@assemblyscript/wasi-shim/asconfig.json")
+                .arg("-o")
+                .arg(folder.join("assemblyscript.wasm"))
+                .current_dir(&packages),
+        )?;
+        Ok(())
+    })
+}
+
+pub(super) fn componentize(workshop: &Workshop) -> Result<PathBuf, BuildError> {
+    let sources = workshop.sources("javascript");
+    let packages = packages(workshop, "javascript-packages", &sources)?;
+    let inputs = Inputs::new().version(&mut node())?.folder(&sources)?;
+    once(workshop, "javascript", inputs, |folder| {
+        let wit = folder.join("wit");
+        copy_folder(&packages.join(INTERFACES), &wit.join("deps"))?;
+        let http = wit.join("deps/wasi-http/package.wit");
+        let text = fs::read_to_string(&http).map_err(FileError::at(&http))?;
+        fs::write(&http, text.replace(HTTP.0, HTTP.1)).map_err(FileError::at(&http))?;
+        let worlds = wit.join("worlds.wit");
+        fs::copy(sources.join("worlds.wit"), &worlds).map_err(FileError::at(&worlds))?;
+        for (script, world, guest) in [
+            ("command.js", "command", "javascript"),
+            ("http.js", "http", "javascript-http"),
+        ] {
+            process::run(
+                Command::new("npx")
+                    .args(["--no-install", "jco", "componentize"])
+                    .arg(sources.join(script))
+                    .arg("--wit")
+                    .arg(&wit)
+                    .args(["--world-name", world, "--out"])
+                    .arg(folder.join(format!("{guest}.wasm")))
+                    .current_dir(&packages),
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// The folder in which npm has installed what the lock file of `sources` says.
+fn packages(workshop: &Workshop, name: &str, sources: &Path) -> Result<PathBuf, BuildError> {
+    let mut inputs = Inputs::new().version(&mut node())?;
+    let files = ["package.json", "package-lock.json", ".npmrc"].map(|file| sources.join(file));
+    for file in &files {
+        inputs = inputs.text(&fs::read_to_string(file).map_err(FileError::at(file))?);
+    }
+    once(workshop, name, inputs, |folder| {
+        for file in &files {
+            let there = folder.join(file.file_name().unwrap_or_default());
+            fs::copy(file, there).map_err(FileError::at(file))?;
+        }
+        process::run(
+            Command::new("npm")
+                .args(["ci", "--no-audit", "--no-fund"])
+                .current_dir(folder),
+        )?;
+        Ok(())
+    })
+}
+
+fn node() -> Command {
+    let mut node = Command::new("node");
+    node.arg("--version");
+    node
+}
