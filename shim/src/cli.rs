@@ -5,6 +5,7 @@ mod internal;
 mod logging;
 mod push;
 mod run;
+mod which;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode as ProcessCode;

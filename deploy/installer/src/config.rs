@@ -86,6 +86,47 @@ pub enum ConfigError {
         /// Its type.
         kind: String,
     },
+    /// It has runtimes in two spellings, of which containerd 2 reads one.
+    #[error(
+        "`{}` names runtimes in two spellings: `{}` at line {old} and `{}` at line {new}. \
+         containerd 2 drops the former in silence; put all of them under the latter",
+        path.display(), Family::Two.plugin(), Family::Three.plugin()
+    )]
+    TwoSpellings {
+        /// The file on the node.
+        path: PathBuf,
+        /// Where the spelling of containerd 1.x is, counted from one.
+        old: usize,
+        /// Where that of containerd 2.x is.
+        new: usize,
+    },
+    /// It has runtimes that containerd does not see.
+    #[error(
+        "`{}` names the runtime `{runtime}` under `{}` (line {line}), where this containerd reads \
+         none in a file of version {version}: put it under `{}`",
+        path.display(), Family::Two.plugin(), Family::Three.plugin()
+    )]
+    NotRead {
+        /// The file on the node.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// The first that is not seen.
+        runtime: String,
+        /// The file's.
+        version: i64,
+    },
+    /// It imports what is not there, with which containerd does not start.
+    #[error(
+        "`{}` imports `{import}`, which is not there: containerd does not start with it; \
+         take it out of `imports`", path.display()
+    )]
+    MissingImport {
+        /// The file on the node.
+        path: PathBuf,
+        /// As it is written.
+        import: String,
+    },
     /// There is no place for the handler.
     #[error("`{}` cannot take a handler: `{key}` is no table", path.display())]
     NoTable {
@@ -188,6 +229,13 @@ pub fn read(text: &str, path: &Path, fallback: Family) -> Result<Said, ConfigErr
         path: path.to_owned(),
         version,
     })?;
+    // Where runtimes are named in one spelling, one in the other would take their place.
+    let spelled = |family| containerd(&document, family).is_some();
+    let family = match (spelled(Family::Two), spelled(Family::Three)) {
+        (true, false) if version < 4 => Family::Two,
+        (false, true) if fallback == Family::Three => Family::Three,
+        _ => family,
+    };
     let imports = table.get("imports").and_then(Item::as_array);
     let imports = imports.into_iter().flatten();
     Ok(Said {
@@ -248,6 +296,70 @@ fn by_hand(document: &Document<&str>, text: &str, path: &Path) -> Result<bool, C
         found = true;
     }
     Ok(found)
+}
+
+/// What decides whether containerd reads a file, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The file's version, or 1 where it says nothing.
+    pub version: i64,
+    /// Files that belong to it.
+    pub imports: Vec<String>,
+    /// The line of the runtimes as containerd 1.x spells them.
+    pub old_spelling: Option<usize>,
+    /// The line of the runtimes as containerd 2.x spells them.
+    pub new_spelling: Option<usize>,
+    /// The runtimes in the old spelling.
+    pub runtimes: Vec<String>,
+    /// The line of a table `[grpc]`.
+    pub grpc: Option<usize>,
+}
+
+/// Reads what decides about a file.
+///
+/// # Errors
+///
+/// Where it is no TOML.
+pub fn facts(text: &str, path: &Path) -> Result<Facts, ConfigError> {
+    let document = parse(text, path)?;
+    let table = document.as_table();
+    let line = |key: &str| {
+        let at = text.match_indices(key).find(|(at, _)| {
+            let line = text[..*at].rsplit('\n').next().unwrap_or_default();
+            !line.contains('#')
+        });
+        line_of(text, at.map_or(0, |(at, _)| at))
+    };
+    let spelled = |family: Family| containerd(&document, family).map(|_| line(family.plugin()));
+    let names = runtimes(&document, Family::Two);
+    let names = names.into_iter().flat_map(|table| table.iter());
+    let imports = table.get("imports").and_then(Item::as_array);
+    let imports = imports.into_iter().flatten();
+    Ok(Facts {
+        version: table.get("version").and_then(Item::as_integer).unwrap_or(1),
+        imports: imports
+            .filter_map(|import| import.as_str().map(str::to_owned))
+            .collect(),
+        old_spelling: spelled(Family::Two),
+        new_spelling: spelled(Family::Three),
+        runtimes: names.map(|(name, _)| name.to_owned()).collect(),
+        grpc: table.get("grpc").map(|_| {
+            line(if text.contains("[grpc") {
+                "[grpc"
+            } else {
+                "grpc"
+            })
+        }),
+    })
+}
+
+/// The table that a plugin has its runtimes in.
+fn containerd<'a>(document: &'a Document<&str>, family: Family) -> Option<&'a dyn TableLike> {
+    ["plugins", family.plugin(), "containerd"]
+        .iter()
+        .try_fold(document.as_table() as &dyn TableLike, |table, key| {
+            table.get(key)?.as_table_like()
+        })
 }
 
 fn runtimes<'a>(document: &'a Document<&str>, family: Family) -> Option<&'a dyn TableLike> {
@@ -340,6 +452,27 @@ mod tests {
         let text = "version = 3\n\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.skiff]\nruntime_type = 'io.containerd.other.v1'\n";
         let error = said(text).expect_err("taken").to_string();
         assert!(error.contains("at line 3 that is not ours"), "{error}");
+    }
+
+    #[test]
+    fn a_handler_is_spelled_as_the_others_are() {
+        let table = |plugin: &str| {
+            format!("[plugins.'{plugin}'.containerd.runtimes.nvidia]\nruntime_type = 'x'\n")
+        };
+        let (old, new) = (table(Family::Two.plugin()), table(Family::Three.plugin()));
+        for (text, family) in [
+            (format!("version = 2\n{old}"), Family::Two),
+            (format!("version = 2\n{new}"), Family::Three),
+            (format!("version = 3\n{old}"), Family::Two),
+            (format!("version = 3\n{new}"), Family::Three),
+            (format!("version = 4\n{old}"), Family::Three),
+        ] {
+            assert_eq!(said(&text).expect("readable").family, family, "{text}");
+        }
+        let both = format!("version = 2\n# {}\n{old}{new}", Family::Three.plugin());
+        let facts = facts(&both, Path::new(FILE)).expect("TOML");
+        assert_eq!((facts.old_spelling, facts.new_spelling), (Some(3), Some(5)));
+        assert_eq!(facts.runtimes, ["nvidia"]);
     }
 
     #[test]

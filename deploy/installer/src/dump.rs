@@ -77,15 +77,27 @@ impl Dump {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
+        // Where the plugin is there the table is not read, and printed all the same.
         let paths: [&[&str]; 2] = [
-            &["grpc", "address"],
             &["plugins", "io.containerd.server.v1.grpc", "address"],
+            &["grpc", "address"],
         ];
         let address = paths
             .iter()
             .find_map(|path| self.at(path)?.as_str())
             .filter(|address| !address.is_empty());
         address.unwrap_or(DEFAULT_SOCKET).into()
+    }
+
+    /// The files that it prints as imported, whether they are read or not.
+    pub fn imports(&self) -> impl Iterator<Item = &str> {
+        let imports = self.0.get("imports").and_then(Value::as_array);
+        imports.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Whether it knows a runtime of that name.
+    pub fn has(&self, runtime: &str) -> bool {
+        self.runtime(runtime).is_some()
     }
 
     /// The type of the handler of our name; `None` where there is none.
@@ -254,6 +266,14 @@ runtime_type = "io.containerd.skiff.v1"
                 others: Table::new(),
             }
         );
+    }
+
+    #[test]
+    fn a_table_that_is_printed_and_not_read_does_not_say_where_it_listens() {
+        let text = format!(
+            "{BEFORE}\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/run/b.sock'\n"
+        );
+        assert_eq!(dump(&text).socket(), Path::new("/run/b.sock"));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 mod tests;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -250,12 +250,22 @@ impl Host {
     ///
     /// Where the folder cannot be written.
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        self.write_like(path, bytes, path)
+    }
+
+    /// The same, where a file that is not there gets owner and mode of another one.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder cannot be written.
+    pub fn write_like(&self, path: &Path, bytes: &[u8], like: &Path) -> Result<(), HostError> {
         const FOR_ALL_TO_READ: u32 = 0o644;
         let place = self.locate(path)?;
+        let like = self.locate(like)?;
         let write = |partial: &Path| {
-            let mut file = File::create(partial)?;
+            let mut file = create_private(partial)?;
             file.write_all(bytes)?;
-            match fs::metadata(&place) {
+            match fs::metadata(&place).or_else(|_| fs::metadata(&like)) {
                 Ok(old) => {
                     file.set_permissions(old.permissions())?;
                     // Without root there is only one owner anyway.
@@ -301,7 +311,14 @@ impl Host {
     ///
     /// Where it cannot be made.
     pub fn make_folder(&self, path: &Path) -> Result<(), HostError> {
-        match fs::create_dir(self.locate(path)?) {
+        // Below /run is what only this program reads for a moment: copies of
+        // configurations, which may hold passwords of registries.
+        let mode = match path.starts_with("/run") {
+            true => 0o700,
+            false => 0o777,
+        };
+        let made = fs::DirBuilder::new().mode(mode).create(self.locate(path)?);
+        match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             made => made.map_err(failed("make", path)),
         }
@@ -343,6 +360,13 @@ impl Host {
             removed => removed.map_err(failed("remove", path)),
         }
     }
+}
+
+/// Makes a file that nobody else can read until its mode is set: who has opened it
+/// before reads on.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Makes something beside a place and renames it to there. What was made goes

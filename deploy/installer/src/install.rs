@@ -120,6 +120,9 @@ impl<'a, N: Node> Installer<'a, N> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let change = self.configuration(layout).install()?;
+        for note in &change.notes {
+            tracing::warn!("{note}");
+        }
         let in_use = InUse::look(self.host, layout.home);
         let mut state = State::read(self.host, layout.home)?.unwrap_or_default();
         let mut files = self.place_version(layout, payload, &in_use)?;

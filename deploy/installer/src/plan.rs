@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use similar::TextDiff;
 
 use crate::host::{Entry, Host, HostError};
+use crate::target::BACKUP;
+
+/// Whose owner and mode a new file gets: what keeps another one is no more readable.
+fn like(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    let kept = text.strip_suffix(BACKUP).unwrap_or(&text);
+    PathBuf::from(kept)
+}
 
 /// One step. What was there before is part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +68,7 @@ impl Step {
                 None => host.remove(path),
             },
             Self::File { path, after, .. } => match after {
-                Some(bytes) => host.write(path, bytes),
+                Some(bytes) => host.write_like(path, bytes, &like(path)),
                 None => host.remove(path),
             },
             Self::RemoveTree(path) => host.remove_tree(path),

@@ -7,6 +7,7 @@
 //! anything but our handler would change.
 
 mod candidates;
+mod effective;
 mod imports;
 mod undo;
 
@@ -26,7 +27,7 @@ use imports::with_imports;
 const DROP_IN: &str = "skiff.toml";
 
 /// What is added to a file's name for what it was before.
-const BACKUP: &str = ".before-skiff";
+pub(crate) const BACKUP: &str = ".before-skiff";
 
 /// A template that is nothing but the distribution's own.
 const BASE_TEMPLATE: &str = "{{ template \"base\" . }}\n";
@@ -65,6 +66,8 @@ pub struct Change {
     pub plan: Plan,
     /// Where containerd listens.
     pub socket: PathBuf,
+    /// Files and tables that containerd does not read, although it may look so.
+    pub notes: Vec<String>,
 }
 
 /// The configuration of one node's containerd.
@@ -102,6 +105,11 @@ impl<'a, N: Node> Configuration<'a, N> {
         let now = self.dump(written.map(|_| main))?;
         let said = config::read(&text, main, now.family())?;
         let socket = self.socket(&now);
+        // A distribution that puts it together takes care of what is in it.
+        let notes = match self.layout.source {
+            Source::Collected { .. } => Vec::new(),
+            _ => effective::look(self.host, main, &text, &now)?,
+        };
         let candidates = self.candidates(written, &text, &said, &now)?;
         let ours = candidates
             .iter()
@@ -118,18 +126,30 @@ impl<'a, N: Node> Configuration<'a, N> {
             }
             // Somebody wrote it by hand, and it stays theirs.
             let plan = Plan::default();
-            return Ok(Change { plan, socket });
+            return Ok(Change {
+                plan,
+                socket,
+                notes,
+            });
         }
         let mut refused = None;
         for candidate in candidates {
             if candidate.before.as_ref() == Some(&candidate.after) {
                 let plan = Plan::default();
-                return Ok(Change { plan, socket });
+                return Ok(Change {
+                    plan,
+                    socket,
+                    notes,
+                });
             }
             match self.check(&candidate, &text, &now) {
                 Ok(()) => {
                     let plan = self.place(&candidate)?;
-                    return Ok(Change { plan, socket });
+                    return Ok(Change {
+                        plan,
+                        socket,
+                        notes,
+                    });
                 }
                 Err(TargetError::Dump(error)) if candidate.way == Way::DropIn => {
                     refused = Some(error);

@@ -192,6 +192,7 @@ impl InstallerImage {
         descriptor.platform = Some(skiff_artifact::Platform {
             architecture: platform.architecture().to_owned(),
             os: "linux".to_owned(),
+            variant: None,
         });
         Ok(descriptor)
     }

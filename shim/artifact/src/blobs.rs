@@ -1,10 +1,13 @@
 //! Blobs, and the reader that believes nothing about them.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::digest::Hasher;
+use crate::open::open_file;
 use crate::{Descriptor, Digest};
 
 /// Where the blobs of an image are.
@@ -15,6 +18,17 @@ pub trait Blobs {
     ///
     /// [`BlobError::Missing`] where there is none, [`BlobError::Read`] otherwise.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, BlobError>;
+}
+
+/// Opens a regular file for reading, and nothing else: a pipe would wait for a writer,
+/// and a device might do anything. What is asked is what was opened.
+///
+/// # Errors
+///
+/// Those of opening it, and one of kind `InvalidInput` for what is no regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    open_file(path)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 /// Why a blob cannot be used.

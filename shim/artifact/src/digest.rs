@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::open::open_file;
+use crate::shown::shown;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -102,9 +103,7 @@ impl FromStr for Digest {
             hex::decode_to_slice(digits, &mut bytes).ok()?;
             Some(Self(bytes))
         };
-        parse().ok_or_else(|| DigestError {
-            text: text.to_owned(),
-        })
+        parse().ok_or_else(|| DigestError { text: shown(text) })
     }
 }
 

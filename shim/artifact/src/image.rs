@@ -2,6 +2,7 @@
 
 use crate::blobs::read_whole;
 use crate::oci::{ImageConfig, SCHEMA_VERSION, media};
+use crate::shown::{listed, shown};
 use crate::{BlobError, Blobs, Descriptor, Digest, Limits, Manifest};
 
 /// The media types of layers that only WebAssembly artifacts have.
@@ -83,6 +84,18 @@ pub enum ImageError {
         /// How many hold WebAssembly.
         wasm: usize,
     },
+    /// An artifact of something else, or pushed without saying that it is WebAssembly.
+    #[error(
+        "image {digest} is an artifact without configuration whose layers are {found}, and none \
+         says that it is WebAssembly; push it as `FILE.wasm:application/wasm` (`oras push` takes \
+         the media type behind the file)"
+    )]
+    NotWasm {
+        /// The manifest.
+        digest: Digest,
+        /// The media types of its layers.
+        found: String,
+    },
     /// More than one locked application.
     #[error("image {digest} has {found} layers with a Spin application; it must be one")]
     Applications {
@@ -105,7 +118,7 @@ impl Image {
         if !known {
             return Err(ImageError::NotAManifest {
                 digest: descriptor.digest,
-                media_type: media_type.to_owned(),
+                media_type: shown(media_type),
             });
         }
         let bytes =
@@ -205,6 +218,15 @@ impl Kind {
                 wasm,
             });
         }
+        // An ordinary image has a configuration, and containerd runs none without.
+        let without = [media::EMPTY, media::UNKNOWN_CONFIG];
+        if without.contains(&manifest.config.media_type.as_str()) {
+            let found = manifest.layers.iter();
+            return Err(ImageError::NotWasm {
+                digest,
+                found: listed(found.map(|layer| format!("`{}`", shown(&layer.media_type)))),
+            });
+        }
         Ok(Self::RootFs)
     }
 }
@@ -257,6 +279,20 @@ mod tests {
         }
         let error = kind(media::CONFIG, &[media::SPIN_DATA]).unwrap_err();
         assert!(error.to_string().contains("no Spin application"), "{error}");
+    }
+
+    #[test]
+    fn an_artifact_without_media_types_is_told_how_to_push() {
+        let tar = "application/vnd.oci.image.layer.v1.tar";
+        for config in [media::EMPTY, media::UNKNOWN_CONFIG] {
+            let error = kind(config, &[tar, "text/html"]).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{tar}`, `text/html`")), "{error}");
+            assert!(error.contains("FILE.wasm:application/wasm"), "{error}");
+            assert!(matches!(
+                kind(config, &[media::WASM]),
+                Ok(Kind::Component { .. })
+            ));
+        }
     }
 
     #[test]

@@ -6,27 +6,20 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::blobs::read_whole;
-use crate::oci::media;
+use crate::blobs::open_regular;
+use crate::compression::Compression;
 use crate::paths::relative_file;
-use crate::{BlobError, Blobs, Descriptor, Digest, Index, Limits};
+use crate::shown::{listed, shown};
+use crate::{BlobError, Blobs, Choice, ChoiceError, Descriptor, Digest, Index, Limits, Wanted};
 
 /// The annotation that names an image in a layout.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation by which containerd names what it imports.
 pub const IMAGE_NAME: &str = "io.containerd.image.name";
-/// What build tools put beside images: signatures and provenance, not to be run.
-const ATTESTATION: &str = "vnd.docker.reference.type";
 
 pub(crate) const INDEX_FILE: &str = "index.json";
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
 pub(crate) const BLOBS_FOLDER: &str = "blobs/sha256";
-
-/// An index of indexes of indexes has no use.
-const MAX_DEPTH: usize = 3;
-
-/// How every gzip file starts.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// An OCI layout, opened.
 #[derive(Debug)]
@@ -70,10 +63,12 @@ pub enum LayoutError {
         path: PathBuf,
     },
     /// A tar file that is compressed as a whole.
-    #[error("`{}` is compressed: unpack it with gunzip first", path.display())]
+    #[error("`{}` is compressed: unpack it with {tool} first", path.display())]
     Compressed {
         /// The file.
         path: PathBuf,
+        /// What does it.
+        tool: &'static str,
     },
     /// A tar file with more entries than an image can have.
     #[error("`{}` holds more than {limit} entries", path.display())]
@@ -91,13 +86,13 @@ pub enum LayoutError {
         /// Where and what.
         source: serde_json::Error,
     },
-    /// An index inside of the index is damaged.
-    #[error("cannot read an index of `{}`", path.display())]
-    Blob {
+    /// Indexes are damaged, or no manifest is the one that is meant.
+    #[error("cannot tell which image of `{}` is meant", path.display())]
+    Choice {
         /// The layout.
         path: PathBuf,
-        /// What is wrong with it.
-        source: BlobError,
+        /// Why.
+        source: ChoiceError,
     },
     /// No image of that name, or none at all.
     #[error("`{}` holds no image{wanted}; it has {found}", path.display())]
@@ -110,7 +105,10 @@ pub enum LayoutError {
         found: String,
     },
     /// Several images and nothing to choose by.
-    #[error("`{}` holds several images, name one of them: {found}", path.display())]
+    #[error(
+        "`{}` holds several images: {found}; choose one by name or digest with `--image`",
+        path.display()
+    )]
     Ambiguous {
         /// The layout.
         path: PathBuf,
@@ -164,70 +162,62 @@ impl Layout {
         path.join(INDEX_FILE).is_file() && path.join(LAYOUT_FILE).is_file()
     }
 
-    /// The manifest of the image called `name`, or of the only image.
+    /// The manifest of the image called `name` (or of that digest), or of the only image.
     ///
-    /// Images for several platforms give the one for WebAssembly, else the one for Linux
-    /// on this machine's processor.
+    /// Images for several platforms give the one that [`Choice`] gives.
     ///
     /// # Errors
     ///
     /// [`LayoutError::NoImage`] and [`LayoutError::Ambiguous`] list what there is.
     pub fn manifest(&self, name: Option<&str>) -> Result<Descriptor, LayoutError> {
-        let mut found = Vec::new();
-        let named = self
-            .index
-            .manifests
-            .iter()
-            .filter(|descriptor| name.is_none_or(|name| is_named(descriptor, name)));
-        for descriptor in named {
-            self.collect(descriptor, MAX_DEPTH, &mut found)?;
-        }
-        let names = || names(&self.index.manifests);
-        match choose(&found) {
-            [] => Err(LayoutError::NoImage {
-                path: self.path.clone(),
-                wanted: name
-                    .map(|name| format!(" named `{name}`"))
-                    .unwrap_or_default(),
-                found: names(),
-            }),
-            [one] => Ok((*one).clone()),
-            _ => Err(LayoutError::Ambiguous {
-                path: self.path.clone(),
-                found: names(),
-            }),
-        }
+        self.manifest_for(name, None)
     }
 
-    /// Puts the manifests behind `descriptor`, which may be an index, into `found`.
-    fn collect(
+    /// The same for a platform that somebody asks for.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn manifest_for(
         &self,
-        descriptor: &Descriptor,
-        depth: usize,
-        found: &mut Vec<Descriptor>,
-    ) -> Result<(), LayoutError> {
-        if descriptor.annotations.contains_key(ATTESTATION) {
-            return Ok(());
-        }
-        let is_index =
-            [media::INDEX, media::DOCKER_INDEX].contains(&descriptor.media_type.as_str());
-        if !is_index {
-            found.push(descriptor.clone());
-            return Ok(());
-        }
-        if depth == 0 {
-            return Ok(());
-        }
-        let bytes = read_whole(self, descriptor, Limits::JSON, "an index").map_err(|source| {
-            LayoutError::Blob {
-                path: self.path.clone(),
+        name: Option<&str>,
+        wanted: Option<&Wanted>,
+    ) -> Result<Descriptor, LayoutError> {
+        let path = || self.path.clone();
+        let fit = |descriptor: &&Descriptor| name.is_none_or(|name| is_named(descriptor, name));
+        let images: Vec<_> = self.index.manifests.iter().filter(fit).cloned().collect();
+        let found = || listed(self.index.manifests.iter().map(described));
+        let choice = Choice {
+            blobs: self,
+            has: &|descriptor| self.has(descriptor),
+            wanted,
+        };
+        choice.manifest(&images).map_err(|source| match source {
+            ChoiceError::Nothing => LayoutError::NoImage {
+                path: path(),
+                wanted: name
+                    .map(|name| format!(" named `{}`", shown(name)))
+                    .unwrap_or_default(),
+                found: found(),
+            },
+            ChoiceError::Several { .. } if images.len() > 1 => LayoutError::Ambiguous {
+                path: path(),
+                found: found(),
+            },
+            source => LayoutError::Choice {
+                path: path(),
                 source,
-            }
-        })?;
-        for inner in self.parse(&bytes)?.manifests {
-            self.collect(&inner, depth - 1, found)?;
+            },
+        })
+    }
+
+    /// Whether the blob of a descriptor is there, in whatever state.
+    fn has(&self, descriptor: &Descriptor) -> bool {
+        let name = Path::new(BLOBS_FOLDER).join(descriptor.digest.hex());
+        match &self.store {
+            Store::Folder => self.path.join(name).symlink_metadata().is_ok(),
+            Store::Tar { entries, .. } => entries.contains_key(&name),
         }
-        Ok(())
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Index, LayoutError> {
@@ -257,11 +247,18 @@ impl Store {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(read)?;
-        let mut magic = [0; 2];
-        if file.read_at(&mut magic, 0).map_err(read)? == magic.len() && magic == GZIP_MAGIC {
+        let file = open_regular(path).map_err(read)?;
+        let mut start = [0; Compression::MAGIC];
+        let length = file.read_at(&mut start, 0).map_err(read)?;
+        let tool = match Compression::of(&start[..length]) {
+            Compression::None => None,
+            Compression::Gzip => Some("gunzip"),
+            Compression::Zstd => Some("unzstd"),
+        };
+        if let Some(tool) = tool {
             return Err(LayoutError::Compressed {
                 path: path.to_owned(),
+                tool,
             });
         }
         let mut archive = tar::Archive::new(&file);
@@ -289,7 +286,7 @@ impl Store {
 
     fn open_file<'a>(&'a self, base: &Path, name: &Path) -> io::Result<Box<dyn Read + 'a>> {
         match self {
-            Self::Folder => Ok(Box::new(File::open(base.join(name))?)),
+            Self::Folder => Ok(Box::new(open_regular(&base.join(name))?)),
             Self::Tar { file, entries } => {
                 let extent = entries.get(name).ok_or(io::ErrorKind::NotFound)?;
                 Ok(Box::new(Slice {
@@ -320,57 +317,15 @@ impl Read for Slice<'_> {
 }
 
 fn is_named(descriptor: &Descriptor, name: &str) -> bool {
-    [REF_NAME, IMAGE_NAME].iter().any(|key| {
-        descriptor
-            .annotations
-            .get(*key)
-            .is_some_and(|value| value == name)
-    })
+    let annotations = &descriptor.annotations;
+    let named = |key: &str| annotations.get(key).is_some_and(|value| value == name);
+    [REF_NAME, IMAGE_NAME].into_iter().any(named) || descriptor.digest.to_string() == name
 }
 
-/// Of several manifests, those for WebAssembly, else those for this machine, else all.
-fn choose(found: &[Descriptor]) -> &[Descriptor] {
-    if found.len() < 2 {
-        return found;
-    }
-    let processor = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let position = |wanted: &dyn Fn(&crate::Platform) -> bool| {
-        let mut fit = found
-            .iter()
-            .enumerate()
-            .filter(|(_, descriptor)| descriptor.platform.as_ref().is_some_and(wanted));
-        match (fit.next(), fit.next()) {
-            (Some((position, _)), None) => Some(position),
-            _ => None,
-        }
-    };
-    let wasm = position(&|platform| platform.architecture == "wasm");
-    let here =
-        || position(&|platform| platform.os == "linux" && platform.architecture == processor);
-    match wasm.or_else(here) {
-        Some(position) => &found[position..=position],
-        None => found,
-    }
-}
-
-fn names(manifests: &[Descriptor]) -> String {
-    let names: Vec<String> = manifests
-        .iter()
-        .map(|descriptor| {
-            let name = [IMAGE_NAME, REF_NAME]
-                .iter()
-                .find_map(|key| descriptor.annotations.get(*key));
-            name.map_or_else(|| descriptor.digest.to_string(), |name| format!("`{name}`"))
-        })
-        .collect();
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(", ")
+fn described(descriptor: &Descriptor) -> String {
+    match descriptor.image_name() {
+        Some(name) => format!("`{}`", shown(name)),
+        None => descriptor.digest.to_string(),
     }
 }
 

@@ -23,6 +23,8 @@
 mod apps;
 mod beneath;
 mod blobs;
+mod choice;
+mod compression;
 mod digest;
 mod image;
 pub mod layout;
@@ -34,10 +36,12 @@ pub mod pack;
 mod paths;
 mod prepared;
 mod scratch;
+mod shown;
 mod unpack;
 
 pub use apps::{Apps, AppsError, Held, Tidied};
 pub use blobs::{BlobError, Blobs, Verified, read_whole};
+pub use choice::{Choice, ChoiceError, Wanted, WantedError};
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{Image, ImageError, Kind};
 pub use layout::{Layout, LayoutError};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::layout::{IMAGE_NAME, REF_NAME};
 
 /// Media types.
 pub mod media {
@@ -18,6 +19,10 @@ pub mod media {
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// The configuration of an image.
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// What artifacts have that have no configuration.
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    /// The same of older tools.
+    pub const UNKNOWN_CONFIG: &str = "application/vnd.unknown.config.v1+json";
     /// The configuration `wkg` writes.
     pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
     /// A Spin application's locked JSON: a layer, and in artifacts of Spin 1 the config.
@@ -60,6 +65,14 @@ impl Descriptor {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
+    /// The name of an image, as the index of a layout gives it.
+    pub fn image_name(&self) -> Option<&str> {
+        [IMAGE_NAME, REF_NAME]
+            .iter()
+            .find_map(|key| self.annotations.get(*key))
+            .map(String::as_str)
+    }
+
     /// A descriptor without platform and annotations.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         Self {
@@ -98,6 +111,9 @@ pub struct Platform {
     pub architecture: String,
     /// `linux`, `wasi`, …
     pub os: String,
+    /// `v7`, `v8`, … of processors that have generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
 }
 
 /// An image manifest.

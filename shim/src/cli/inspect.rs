@@ -13,12 +13,14 @@ pub(super) struct Inspect {
     /// An OCI layout (folder or tar), a folder with a spin.toml, a manifest, or a .wasm file
     #[arg(default_value = ".")]
     application: PathBuf,
+    #[command(flatten)]
+    which: super::which::Which,
 }
 
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let scratch = super::run::scratch()?;
-        let prepared = super::run::open(&self.application, &scratch.path())?.prepared;
+        let prepared = super::run::open(&self.application, &self.which, &scratch.path())?.prepared;
         super::warn(&prepared.warnings);
         super::print(&describe(&prepared)?)
     }

@@ -32,6 +32,7 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        let unnamed = self.name.is_none();
         let options = Options {
             reference: self.name,
             archive: self.archive,
@@ -41,6 +42,12 @@ impl Push {
         };
         let packed = to_layout(&self.application, &self.to_layout, &options)?;
         super::warn(&packed.warnings);
+        if unnamed {
+            eprintln!(
+                "the image has no name, and containerd imports none without: \
+                 give it one with --name"
+            );
+        }
         super::print(&format!("{}\n", packed.manifest.digest))
     }
 }

@@ -14,6 +14,7 @@ use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpa
 use skiff_engine::Cache;
 use skiff_host::Output;
 
+use super::which::Which;
 use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
@@ -25,6 +26,8 @@ pub(super) struct Run {
     /// A folder with a spin.toml, a manifest, a .wasm file, or an OCI layout
     #[arg(default_value = ".")]
     application: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Address and port to listen on [default: 127.0.0.1:3000]
     #[arg(long)]
     listen: Option<SocketAddr>,
@@ -63,7 +66,7 @@ impl Run {
             settings.retain = Some(BTreeSet::from_iter(self.component.iter().cloned()));
         }
         let scratch = scratch()?;
-        let opened = open(&self.application, &scratch.path());
+        let opened = open(&self.application, &self.which, &scratch.path());
         let opened = opened.map_err(|error| {
             let values = |rest: &Prepared| {
                 let names = rest.application.variables.keys().map(AsRef::as_ref);
@@ -236,12 +239,12 @@ impl From<Prepared> for Opened {
 
 /// Finds out what a path is, and prepares it. `scratch` lives as long as the
 /// application.
-pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Opened> {
+pub(super) fn open(path: &Path, which: &Which, scratch: &Path) -> anyhow::Result<Opened> {
     let named = || format!("`{}`", path.display());
     let tar = path.extension().is_some_and(|extension| extension == "tar");
     if tar || Layout::is_layout(path) {
         let layout = Layout::open(path).with_context(named)?;
-        let descriptor = layout.manifest(None).with_context(named)?;
+        let descriptor = which.manifest(&layout).with_context(named)?;
         let image = Image::read(&layout, &descriptor).with_context(named)?;
         let unpacked = unpack(&image, &layout, &scratch.join("app"), &Limits::default())
             .with_context(named)?;
@@ -254,6 +257,7 @@ pub(super) fn open(path: &Path, scratch: &Path) -> anyhow::Result<Opened> {
         }
         return Ok(opened);
     }
+    which.refuse(path)?;
     if path
         .extension()
         .is_some_and(|extension| extension == "wasm")

@@ -2,6 +2,7 @@
 
 mod commands;
 mod containers;
+mod images;
 mod keeping;
 mod kinds;
 mod life;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         commands::cases(),
         life::cases(),
         keeping::cases(),
+        images::cases(),
         refusals::cases(),
     ]
     .into_iter()

@@ -19,6 +19,7 @@ pub struct ContainerSpec {
     mounts: Vec<api::Mount>,
     resources: api::LinuxContainerResources,
     termination_message: bool,
+    id: Option<String>,
 }
 
 impl ContainerSpec {
@@ -33,7 +34,16 @@ impl ContainerSpec {
             mounts: Vec::new(),
             resources: api::LinuxContainerResources::default(),
             termination_message: false,
+            id: None,
         }
+    }
+
+    /// Names the image as the kubelet does: by the id that containerd gave it, with
+    /// the reference of the pod beside it.
+    #[must_use]
+    pub fn by_id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
     }
 
     /// Replaces the image's entrypoint.
@@ -126,9 +136,16 @@ impl ContainerSpec {
             .into_iter()
             .map(|(key, value)| api::KeyValue { key, value })
             .collect();
-        let image = api::ImageSpec {
-            image: spec.image,
-            ..Default::default()
+        let image = match spec.id {
+            None => api::ImageSpec {
+                image: spec.image,
+                ..Default::default()
+            },
+            Some(id) => api::ImageSpec {
+                image: id,
+                user_specified_image: spec.image,
+                ..Default::default()
+            },
         };
         let metadata = api::ContainerMetadata {
             name: spec.name.clone(),

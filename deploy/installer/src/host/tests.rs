@@ -47,3 +47,21 @@ fn a_replaced_file_keeps_its_mode() {
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(host.names_in(Path::new("/")).expect("listed").len(), 1);
 }
+
+/// A file was readable to all until its mode was set, and what keeps one stayed so.
+#[test]
+fn nobody_else_reads_a_file_while_it_is_written_nor_what_keeps_it() {
+    let (folder, host) = host();
+    let file = folder.path().join("partial");
+    drop(create_private(&file).expect("made"));
+    let mode = |path: &Path| {
+        let metadata = fs::metadata(path).expect("there");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&file), 0o600);
+    host.write_like(Path::new("/kept"), b"secret", Path::new("/partial"))
+        .expect("written");
+    assert_eq!(mode(&folder.path().join("kept")), 0o600);
+    host.write(Path::new("/new"), b"text").expect("written");
+    assert_eq!(mode(&folder.path().join("new")), 0o644);
+}

@@ -44,7 +44,12 @@ impl<N: Node> Configuration<'_, N> {
             (Ok(now), None) => now.socket(),
             (Err(error), None) => return Err(error),
         };
-        Ok(Change { plan, socket })
+        let notes = Vec::new();
+        Ok(Change {
+            plan,
+            socket,
+            notes,
+        })
     }
 
     /// Takes our handler out of a file that holds other things, too.

@@ -266,7 +266,8 @@ fn names(table: &Table) -> Vec<String> {
     [OLD, NEW].into_iter().filter_map(of).flatten().collect()
 }
 
-/// Version 2 of the configuration has the handlers in another plugin.
+/// Version 2 of the configuration has the handlers in another plugin. What is under
+/// both names is taken from the new one.
 fn rename(table: &mut Table) {
     let Some(Value::Table(plugins)) = table.get_mut("plugins") else {
         return;
@@ -275,7 +276,10 @@ fn rename(table: &mut Table) {
         let new = plugins
             .entry(NEW)
             .or_insert_with(|| Value::Table(Table::new()));
-        merge(new.as_table_mut().expect("a table"), old);
+        let new = new.as_table_mut().expect("a table");
+        for (key, value) in old {
+            new.entry(key).or_insert(value);
+        }
     }
 }
 

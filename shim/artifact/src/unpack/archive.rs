@@ -5,13 +5,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::{UnpackError, Unpacker};
 use crate::blobs::Slot;
+use crate::compression::Decoder;
 use crate::meter::{HeaderGauge, Meter};
 use crate::paths::{leads_out, relative, relative_file};
+use crate::shown::shown;
 use crate::{BlobError, Descriptor, Digest, PathError, Verified};
 
 /// How much is copied at a time.
@@ -43,10 +44,9 @@ pub(super) enum EntryKind {
     },
 }
 
-/// How a layer is packed, and what its links may say.
+/// What the links of a layer may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
-    pub(super) gzip: bool,
     /// A root file system has a `/` that absolute links mean.
     pub(super) rooted: bool,
 }
@@ -78,11 +78,14 @@ impl Unpacker<'_> {
     ) -> Result<(), UnpackError> {
         let blob = Verified::open(self.blobs, layer)?;
         let fault = blob.fault();
-        let decoder = if format.gzip {
-            Decoder::Gzip(Box::new(MultiGzDecoder::new(blob)))
-        } else {
-            Decoder::Plain(blob)
-        };
+        let decoder = Decoder::new(blob)
+            .map_err(|(error, blob)| explain(layer.digest, error, &fault, blob))?;
+        if decoder.is_wasm() {
+            return Err(UnpackError::WasmAsFiles {
+                layer: layer.digest,
+                media_type: shown(&layer.media_type),
+            });
+        }
         let meter = Meter::new(decoder, &self.budget, layer.digest, layer.size);
         let (excess, header) = (meter.excess(), meter.header());
         let mut archive = tar::Archive::new(meter);
@@ -290,29 +293,5 @@ impl<R: Read> Read for Counted<R> {
         let read = self.inner.read(buffer)?;
         self.read += read as u64;
         Ok(read)
-    }
-}
-
-/// A layer's bytes unpacked.
-enum Decoder<R: Read> {
-    Plain(R),
-    Gzip(Box<MultiGzDecoder<R>>),
-}
-
-impl<R: Read> Decoder<R> {
-    fn into_inner(self) -> R {
-        match self {
-            Self::Plain(inner) => inner,
-            Self::Gzip(decoder) => decoder.into_inner(),
-        }
-    }
-}
-
-impl<R: Read> Read for Decoder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(inner) => inner.read(buffer),
-            Self::Gzip(decoder) => decoder.read(buffer),
-        }
     }
 }

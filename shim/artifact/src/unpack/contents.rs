@@ -73,10 +73,7 @@ impl Unpacker<'_> {
         missing: &mut BTreeSet<Digest>,
         contents: &mut Contents,
     ) -> Result<(), UnpackError> {
-        let format = Format {
-            gzip: true,
-            rooted: false,
-        };
+        let format = Format { rooted: false };
         let folder = Path::new(STAGING_FOLDER);
         let temporary = folder.join("next");
         self.for_each_entry(layer, format, |entry, content| {

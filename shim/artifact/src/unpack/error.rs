@@ -128,6 +128,18 @@ pub enum UnpackError {
         /// Its media type.
         media_type: String,
     },
+    /// WebAssembly where files should be.
+    #[error(
+        "layer {layer} is a WebAssembly binary, but its media type `{media_type}` says an \
+         archive of files, as `oras push` does where none is given: push it as \
+         `FILE.wasm:application/wasm`"
+    )]
+    WasmAsFiles {
+        /// The layer.
+        layer: Digest,
+        /// Its media type.
+        media_type: String,
+    },
     /// An archive that cannot be read.
     #[error("layer {layer} is not a readable archive")]
     Archive {

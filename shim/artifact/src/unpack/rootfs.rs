@@ -13,6 +13,7 @@ use super::{CONFIG_FILE, ROOTFS_FOLDER, UnpackError, Unpacker, is_folder};
 use crate::Digest;
 use crate::oci::ImageConfig;
 use crate::paths::{follow, leads_out};
+use crate::shown::shown;
 
 /// What the name of a whiteout starts with; the rest is what it removes.
 const WHITEOUT: &[u8] = b".wh.";
@@ -30,32 +31,32 @@ impl Unpacker<'_> {
         self.write(Path::new(CONFIG_FILE), config)?;
         self.create_folders(Path::new(ROOTFS_FOLDER))?;
         for layer in &self.image.manifest.layers {
-            let gzip = is_gzip(&layer.media_type).ok_or_else(|| UnpackError::LayerKind {
-                layer: layer.digest,
-                media_type: layer.media_type.clone(),
-            })?;
+            if !is_archive(&layer.media_type) {
+                return Err(UnpackError::LayerKind {
+                    layer: layer.digest,
+                    media_type: shown(&layer.media_type),
+                });
+            }
             let mut tree = Tree {
                 unpacker: self,
                 layer: layer.digest,
                 written: BTreeSet::new(),
             };
-            let format = Format { gzip, rooted: true };
+            let format = Format { rooted: true };
             self.for_each_entry(layer, format, |entry, content| tree.apply(entry, content))?;
         }
         Ok(())
     }
 }
 
-/// How a layer of files is packed; `None` for what is no such layer, or packed in a way
-/// that nothing here can read (zstd).
-fn is_gzip(media_type: &str) -> Option<bool> {
-    if media_type.ends_with("tar+gzip") || media_type.ends_with("tar.gzip") {
-        Some(true)
-    } else if media_type.ends_with(".tar") {
-        Some(false)
-    } else {
-        None
-    }
+/// Whether a layer holds files. How they are packed its first bytes tell, as they tell
+/// containerd.
+fn is_archive(media_type: &str) -> bool {
+    let packed = ["+gzip", ".gzip", "+zstd", ".zstd"];
+    let archive = packed
+        .iter()
+        .find_map(|suffix| media_type.strip_suffix(suffix));
+    archive.unwrap_or(media_type).ends_with(".tar")
 }
 
 /// The tree of files while one layer is put on it. Paths are those of the unpacker, below

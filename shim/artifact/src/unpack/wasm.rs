@@ -6,6 +6,7 @@ use std::path::Path;
 use super::archive::{EntryError, copy_with};
 use super::{UnpackError, Unpacker, wasm_path};
 use crate::blobs::BlobError;
+use crate::compression::Compression;
 use crate::{Descriptor, Digest, Verified};
 
 /// The bytes that tell WebAssembly from other things, and other things apart.
@@ -82,10 +83,12 @@ fn check_wasm(bytes: &[u8], layer: Digest) -> Result<(), UnpackError> {
     let text = bytes.trim_ascii_start();
     let hint = if text.starts_with(b"(module") || text.starts_with(b"(component") {
         ", but its text form: push the binary"
-    } else if bytes.starts_with(&[0x1f, 0x8b]) {
-        ", but a gzip file"
     } else {
-        ""
+        match Compression::of(bytes) {
+            Compression::Gzip => ", but a gzip file: push the binary as it is",
+            Compression::Zstd => ", but a zstd file: push the binary as it is",
+            Compression::None => "",
+        }
     };
     Err(UnpackError::NotWasm { layer, hint })
 }

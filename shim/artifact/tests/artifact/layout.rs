@@ -9,7 +9,7 @@ use skiff_artifact::{
 };
 use tempfile::TempDir;
 
-use crate::support::{COMPONENT, Target, gzip};
+use crate::support::{COMPONENT, Target, chain, gzip};
 
 /// A layout with one single-component image for each list of index members.
 fn layout(entries: &[String]) -> TempDir {
@@ -163,6 +163,54 @@ fn nested_indexes_are_followed_and_attestations_left_out() {
     )
     .unwrap();
     check(&Layout::open(folder.path()).unwrap());
+}
+
+/// A pipe made an opening wait for a writer for ever.
+#[test]
+fn only_regular_files_are_opened() {
+    use std::os::unix::net::UnixListener;
+
+    let pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    let folder = layout(&[entry("one", "")]);
+    let blobs = folder.path().join("blobs/sha256");
+    let manifest = blobs.join(Digest::of(&manifest("one")).hex());
+    fs::remove_file(&manifest).unwrap();
+    let read = || {
+        let layout = Layout::open(folder.path()).unwrap();
+        let descriptor = layout.manifest(None).unwrap();
+        Image::read(&layout, &descriptor).unwrap_err()
+    };
+    pipe(&manifest);
+    let error = chain(&read());
+    assert!(error.contains("not a regular file"), "{error}");
+    fs::remove_file(&manifest).unwrap();
+    let _listener = UnixListener::bind(&manifest).unwrap();
+    read();
+    let index = folder.path().join("index.json");
+    fs::remove_file(&index).unwrap();
+    pipe(&index);
+    let error = chain(&Layout::open(folder.path()).unwrap_err());
+    assert!(error.contains("not a regular file"), "{error}");
+    let tar = folder.path().join("layout.tar");
+    pipe(&tar);
+    let error = chain(&Layout::open(&tar).unwrap_err());
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn images_without_names_are_chosen_by_digest() {
+    let folder = layout(&[entry("one", ""), entry("two", "")]);
+    let layout = Layout::open(folder.path()).unwrap();
+    let error = layout.manifest(None).unwrap_err().to_string();
+    let digest = Digest::of(&manifest("two"));
+    for part in [digest.to_string().as_str(), "--image"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let chosen = layout.manifest(Some(&digest.to_string())).unwrap();
+    assert_eq!(chosen.digest, digest);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod apps;
 mod blobs;
+mod choice;
 mod folder;
 mod layout;
 mod links;

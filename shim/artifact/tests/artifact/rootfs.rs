@@ -1,6 +1,7 @@
 //! Ordinary images: layers on top of each other.
 
-use skiff_artifact::{Prepared, UnpackError, media};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use skiff_artifact::{Digest, Prepared, UnpackError, media};
 use tar::EntryType;
 
 use crate::support::{
@@ -220,12 +221,55 @@ fn hostile_entries_of_an_image_are_refused() {
 }
 
 #[test]
+fn a_layer_is_read_as_it_is_packed_whatever_its_media_type_says() {
+    let files = archive(&[plain("a.txt", b"a"), plain("b.txt", &[b'b'; 9000])]);
+    let zstd = compress_to_vec(&files[..], CompressionLevel::Fastest);
+    let oci = "application/vnd.oci.image.layer.v1.tar";
+    let docker = "application/vnd.docker.image.rootfs.diff.tar";
+    for media_type in [
+        oci.to_owned(),
+        format!("{oci}+gzip"),
+        format!("{oci}+zstd"),
+        docker.to_owned(),
+        format!("{docker}.gzip"),
+        format!("{docker}.zstd"),
+    ] {
+        for packed in [&files, &gzip(&files), &zstd] {
+            let target = Builder::with_config(media::CONFIG, b"{}")
+                .layer(&media_type, packed)
+                .unpack()
+                .unwrap();
+            assert_eq!(target.text("rootfs/a.txt"), "a", "{media_type}");
+            assert_eq!(target.text("rootfs/b.txt").len(), 9000, "{media_type}");
+        }
+    }
+}
+
+#[test]
 fn a_packing_that_cannot_be_read_is_named() {
-    let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let encrypted = "application/vnd.oci.image.layer.v1.tar+encrypted";
     let error = Builder::with_config(media::CONFIG, b"{}")
-        .layer(zstd, b"x")
+        .layer(encrypted, b"x")
         .refused();
-    assert!(error.to_string().contains(zstd), "{error}");
+    assert!(error.to_string().contains(encrypted), "{error}");
+    let zstd = compress_to_vec(&[7; 9000][..], CompressionLevel::Fastest);
+    let error = Builder::with_config(media::CONFIG, b"{}")
+        .layer(GZIP, &zstd[..zstd.len() / 2])
+        .refused();
+    let digest = Digest::of(&zstd[..zstd.len() / 2]).to_string();
+    assert!(error.to_string().contains(&digest), "{error}");
+}
+
+#[test]
+fn webassembly_that_says_it_is_files_is_told_how_to_push() {
+    let error = Builder::with_config(media::CONFIG, b"{}")
+        .layer("application/vnd.oci.image.layer.v1.tar", COMPONENT)
+        .refused();
+    assert!(matches!(error, UnpackError::WasmAsFiles { .. }), "{error}");
+    assert!(
+        error.to_string().contains("FILE.wasm:application/wasm"),
+        "{error}"
+    );
 }
 
 #[test]

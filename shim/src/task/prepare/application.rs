@@ -178,11 +178,10 @@ enum Found {
 
 fn find(request: &Request, turns: &Turns) -> anyhow::Result<Found> {
     let store = Store::connect(&request.containerd, &request.namespace)?;
-    let Some(target) = store.image(&request.container)? else {
+    let Some(named) = store.image(&request.container)? else {
         return Ok(Found::RootFs);
     };
-    let manifest = image::manifest(&store, |descriptor| store.has(descriptor), target)?;
-    let image = Image::read(&store, &manifest)?;
+    let image = image::read(&store, &named)?;
     if image.kind == Kind::RootFs {
         return Ok(Found::RootFs);
     }

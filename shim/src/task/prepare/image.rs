@@ -1,185 +1,325 @@
-//! Which manifest of an image is meant.
+//! Which image a container is of.
+//!
+//! containerd's CRI names an image by the digest of its configuration, so artifacts
+//! with the same one are a single image to it: it makes their containers from whichever
+//! of them it lists first. The reference that the pod's owner wrote decides here, and
+//! where containerd does not hand it on the container is refused: nobody is served an
+//! application that was not asked for.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
-use skiff_artifact::{Blobs, Descriptor, Index, media, read_whole};
+use skiff_artifact::{Blobs, Choice, Descriptor, Digest, Image, Kind, Manifest, read_whole};
 
-/// Registries refuse larger indexes, too.
-const MAX_INDEX: u64 = 4 << 20;
+/// Registries refuse larger manifests, too.
+const MAX_MANIFEST: u64 = 4 << 20;
 
-/// How deep indexes may lie within indexes. More than one is already unusual.
-const MAX_DEPTH: usize = 4;
+/// What containerd knows of images.
+pub(super) trait Images: Blobs {
+    /// All images, by name.
+    fn all(&self) -> anyhow::Result<Vec<(String, Descriptor)>>;
 
-/// Follows indexes to a manifest that the node has (containerd pulls one platform
-/// of an image): that for WebAssembly, or else that for the node's own
-/// architecture, or else the only one.
+    /// The manifests whose configuration is `config`.
+    fn with_config(&self, config: Digest) -> anyhow::Result<Vec<Digest>>;
+
+    /// Whether a blob is there.
+    fn has(&self, descriptor: &Descriptor) -> bool;
+
+    /// Itself, for what reads blobs.
+    fn blobs(&self) -> &dyn Blobs;
+}
+
+/// What containerd says about a container's image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The image that its record names.
+    pub(super) record: String,
+    /// What that name stands for.
+    pub(super) target: Descriptor,
+    /// Who chose the name.
+    pub(super) by: NamedBy,
+}
+
+/// Who chose an image's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    /// Whoever made the container: the record is what was asked for.
+    Caller,
+    /// The pod's owner, with this reference; the record is containerd's guess.
+    Pod(String),
+    /// containerd alone, from the digest of a configuration.
+    Nobody,
+}
+
+/// Reads the image that a container is of.
 ///
 /// # Errors
-/// Where an index cannot be read or has nothing that the node has.
-pub(super) fn manifest(
-    blobs: &dyn Blobs,
-    has: impl Fn(&Descriptor) -> bool,
-    image: Descriptor,
-) -> anyhow::Result<Descriptor> {
-    let mut descriptor = image;
-    for _ in 0..MAX_DEPTH {
-        if !is_index(&descriptor) {
-            return Ok(descriptor);
+/// Where it cannot be read, or it cannot be told which it is.
+pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> {
+    let guess = manifest(images, &named.target)
+        .with_context(|| format!("cannot use image `{}`", named.record))?;
+    let config = config_of(images, &guess)?;
+    let mut sharing = BTreeSet::from_iter(images.with_config(config)?);
+    sharing.insert(guess.digest);
+    if sharing.len() == 1 || named.by == NamedBy::Caller {
+        return Ok(Image::read(images.blobs(), &guess)?);
+    }
+    let mut known = Vec::new();
+    for (name, target) in images.all()? {
+        // Other images are no concern of this container, whatever is wrong with them.
+        if let Ok(manifest) = manifest(images, &target)
+            && sharing.contains(&manifest.digest)
+        {
+            known.push((name, target, manifest));
         }
-        let digest = descriptor.digest;
-        let bytes = read_whole(blobs, &descriptor, MAX_INDEX, "an image index");
-        let index: Index = serde_json::from_slice(&bytes.context("cannot read the image's index")?)
-            .with_context(|| format!("the image's index {digest} cannot be understood"))?;
-        let mut present = index.manifests;
-        present.retain(&has);
-        descriptor = choose(present, host_architecture()).with_context(|| {
-            format!("the image's index {digest} has no manifest that was pulled")
-        })?;
     }
-    bail!("the image's indexes are nested more than {MAX_DEPTH} deep")
-}
-
-fn is_index(descriptor: &Descriptor) -> bool {
-    [media::INDEX, media::DOCKER_INDEX].contains(&descriptor.media_type.as_str())
-}
-
-fn choose(present: Vec<Descriptor>, host: &str) -> Option<Descriptor> {
-    let of = |architecture: &str| {
-        let wanted = |descriptor: &&Descriptor| {
-            let platform = descriptor.platform.as_ref();
-            platform.is_some_and(|platform| platform.architecture == architecture)
-        };
-        present.iter().find(wanted).cloned()
-    };
-    let only = || match present.as_slice() {
-        [only] => Some(only.clone()),
-        _ => None,
-    };
-    of("wasm").or_else(|| of(host)).or_else(only)
-}
-
-/// The node's architecture as images call it.
-fn host_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+    let distinct: BTreeSet<_> = known.iter().map(|(_, _, one)| one.digest).collect();
+    if distinct.len() < 2 {
+        return Ok(Image::read(images.blobs(), &guess)?);
     }
+    if let NamedBy::Pod(reference) = &named.by {
+        let (name, digest) = normalized(reference);
+        let meant = known.iter().find(|(known, target, manifest)| {
+            *known == name
+                || digest.is_some_and(|digest| [target.digest, manifest.digest].contains(&digest))
+        });
+        if let Some((_, _, manifest)) = meant {
+            return Ok(Image::read(images.blobs(), manifest)?);
+        }
+    }
+    // Ordinary images with the same configuration have the same files.
+    let ordinary = |(_, _, manifest): &(String, Descriptor, Descriptor)| {
+        Image::read(images.blobs(), manifest).is_ok_and(|image| image.kind == Kind::RootFs)
+    };
+    if known.iter().all(ordinary) {
+        return Ok(Image::read(images.blobs(), &guess)?);
+    }
+    let mut names: Vec<_> = distinct
+        .iter()
+        .map(|digest| {
+            let of =
+                |(_, _, manifest): &&(String, Descriptor, Descriptor)| manifest.digest == *digest;
+            // The CRI keeps each image under its configuration's digest as well.
+            let names = || known.iter().filter(of).map(|(name, _, _)| name);
+            let name = names().find(|name| !name.starts_with("sha256:"));
+            let name = name.or_else(|| names().next()).cloned();
+            format!("`{}`", name.unwrap_or_else(|| digest.to_string()))
+        })
+        .collect();
+    names.sort();
+    bail!(
+        "images {} have the same configuration ({config}), so containerd takes them for one image, \
+         and it does not say which of them this container is of: push them with configurations \
+         that differ, as `skiff push` does{}",
+        names.join(" and "),
+        match named.by {
+            NamedBy::Nobody => "; containerd 2 says which",
+            _ => "",
+        }
+    )
+}
+
+/// Follows indexes to the manifest that the node has.
+fn manifest(images: &dyn Images, target: &Descriptor) -> anyhow::Result<Descriptor> {
+    let choice = Choice {
+        blobs: images.blobs(),
+        has: &|descriptor| images.has(descriptor),
+        wanted: None,
+    };
+    Ok(choice.manifest(std::slice::from_ref(target))?)
+}
+
+fn config_of(images: &dyn Images, manifest: &Descriptor) -> anyhow::Result<Digest> {
+    let bytes = read_whole(images.blobs(), manifest, MAX_MANIFEST, "a manifest")
+        .context("cannot read the image manifest")?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .with_context(|| format!("manifest {} cannot be understood", manifest.digest))?;
+    Ok(manifest.config.digest)
+}
+
+/// A reference as containerd names images: with the registry and a tag, or with the
+/// digest alone where it has one.
+fn normalized(reference: &str) -> (String, Option<Digest>) {
+    let (rest, digest) = match reference.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (reference, None),
+    };
+    let (registry, path) = match rest.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
+        _ => ("docker.io", rest),
+    };
+    let registry = match registry {
+        "index.docker.io" => "docker.io",
+        registry => registry,
+    };
+    let library = match registry == "docker.io" && !path.contains('/') {
+        true => "library/",
+        false => "",
+    };
+    let slash = path.rfind('/').map_or(0, |slash| slash + 1);
+    let (repository, tag) = match path[slash..].find(':') {
+        Some(colon) => (&path[..slash + colon], Some(&path[slash + colon + 1..])),
+        None => (path, None),
+    };
+    let end = match (digest, tag) {
+        (Some(digest), _) => format!("@{digest}"),
+        (None, tag) => format!(":{}", tag.unwrap_or("latest")),
+    };
+    (
+        format!("{registry}/{library}{repository}{end}"),
+        digest.and_then(|digest| digest.parse().ok()),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_artifact::{BlobError, Digest, Platform};
+    use skiff_artifact::{BlobError, media};
     use std::collections::BTreeMap;
     use std::io::Read;
 
-    /// Blobs by digest.
+    /// Images by name, and blobs by digest.
     #[derive(Default)]
-    struct Content(BTreeMap<Digest, Vec<u8>>);
+    struct Node {
+        images: BTreeMap<String, Descriptor>,
+        blobs: BTreeMap<Digest, Vec<u8>>,
+        configs: BTreeMap<Digest, Vec<Digest>>,
+    }
 
-    impl Content {
-        fn add(&mut self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
-            let descriptor = Descriptor::of(media_type, &bytes);
-            self.0.insert(descriptor.digest, bytes);
+    impl Node {
+        fn blob(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
+            let descriptor = Descriptor::of(media_type, bytes);
+            self.blobs.insert(descriptor.digest, bytes.to_vec());
             descriptor
         }
 
-        fn add_index(&mut self, manifests: &[Descriptor]) -> Descriptor {
-            let index = Index {
-                schema_version: 2,
-                media_type: None,
-                manifests: manifests.to_vec(),
-            };
-            self.add(media::INDEX, serde_json::to_vec(&index).unwrap())
+        fn image(&mut self, name: &str, config: &str, layer: (&str, &str)) -> Digest {
+            let config = self.blob(media::CONFIG, config.as_bytes());
+            let layer = self.blob(layer.0, layer.1.as_bytes());
+            let manifest = serde_json::json!({
+                "schemaVersion": 2, "config": config, "layers": [layer]
+            });
+            let manifest = self.blob(media::MANIFEST, manifest.to_string().as_bytes());
+            let sharing = self.configs.entry(config.digest).or_default();
+            sharing.push(manifest.digest);
+            let digest = manifest.digest;
+            self.images.insert(name.to_owned(), manifest);
+            digest
         }
 
-        fn manifest(&self, image: &Descriptor) -> anyhow::Result<Descriptor> {
-            let has = |descriptor: &Descriptor| self.0.contains_key(&descriptor.digest);
-            manifest(self, has, image.clone())
+        fn read(&self, record: &str, by: NamedBy) -> anyhow::Result<Digest> {
+            let named = Named {
+                record: record.to_owned(),
+                target: self.images[record].clone(),
+                by,
+            };
+            read(self, &named).map(|image| image.descriptor.digest)
         }
     }
 
-    impl Blobs for Content {
+    impl Images for Node {
+        fn all(&self) -> anyhow::Result<Vec<(String, Descriptor)>> {
+            Ok(self.images.clone().into_iter().collect())
+        }
+
+        fn with_config(&self, config: Digest) -> anyhow::Result<Vec<Digest>> {
+            Ok(self.configs.get(&config).cloned().unwrap_or_default())
+        }
+
+        fn has(&self, descriptor: &Descriptor) -> bool {
+            self.blobs.contains_key(&descriptor.digest)
+        }
+
+        fn blobs(&self) -> &dyn Blobs {
+            self
+        }
+    }
+
+    impl Blobs for Node {
         fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, BlobError> {
             let digest = descriptor.digest;
-            let blob = self.0.get(&digest).ok_or(BlobError::Missing { digest })?;
+            let blob = self.blobs.get(&digest);
+            let blob = blob.ok_or(BlobError::Missing { digest })?;
             Ok(Box::new(blob.as_slice()))
         }
     }
 
-    fn for_platform(mut descriptor: Descriptor, architecture: &str) -> Descriptor {
-        descriptor.platform = Some(Platform {
-            architecture: architecture.to_owned(),
-            os: "any".to_owned(),
-        });
-        descriptor
-    }
+    const A: &str = "docker.io/local/a:1";
+    const B: &str = "docker.io/local/b:1";
 
-    fn absent(architecture: &str) -> Descriptor {
-        let descriptor = Descriptor::of(media::MANIFEST, architecture.as_bytes());
-        for_platform(descriptor, architecture)
-    }
-
-    fn present(content: &mut Content, architecture: &str) -> Descriptor {
-        let bytes = format!("manifest for {architecture}").into_bytes();
-        for_platform(content.add(media::MANIFEST, bytes), architecture)
+    fn pod(reference: &str) -> NamedBy {
+        NamedBy::Pod(reference.to_owned())
     }
 
     #[test]
-    fn a_manifest_is_its_own_choice() {
-        let image = Descriptor::of(media::MANIFEST, b"{}");
-        assert_eq!(Content::default().manifest(&image).unwrap(), image);
-    }
-
-    #[test]
-    fn webassembly_wins_over_the_host_and_attestations_never_do() {
-        let mut content = Content::default();
-        let host = present(&mut content, host_architecture());
-        let wasm = present(&mut content, "wasm");
-        let attestation = present(&mut content, "unknown");
-        let all = content.add_index(&[attestation.clone(), host.clone(), wasm.clone()]);
-        assert_eq!(content.manifest(&all).unwrap(), wasm);
-        let native = content.add_index(&[attestation, host.clone()]);
-        assert_eq!(content.manifest(&native).unwrap(), host);
-    }
-
-    #[test]
-    fn what_was_not_pulled_is_no_choice() {
-        let mut content = Content::default();
-        let other = present(&mut content, "riscv64");
-        let index = content.add_index(&[absent("wasm"), other.clone()]);
-        assert_eq!(content.manifest(&index).unwrap(), other);
-        let nothing = content.add_index(&[absent("wasm")]);
-        let error = content.manifest(&nothing).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "the image's index {} has no manifest that was pulled",
-                nothing.digest
-            )
+    fn of_artifacts_with_one_configuration_the_named_one_is_read() {
+        let mut node = Node::default();
+        let a = node.image(A, "{}", (media::WASM, "a"));
+        let b = node.image(B, "{}", (media::WASM, "b"));
+        node.images.insert(
+            "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned(),
+            node.images[B].clone(),
         );
-    }
-
-    #[test]
-    fn indexes_within_indexes_end() {
-        let mut content = Content::default();
-        let mut image = absent("wasm");
-        for _ in 0..=MAX_DEPTH {
-            image = content.add_index(&[image]);
+        let by_digest = format!("local/b@{b}");
+        for reference in ["local/b:1", B, &by_digest] {
+            assert_eq!(node.read(A, pod(reference)).unwrap(), b, "{reference}");
+            assert_eq!(node.read(B, pod(reference)).unwrap(), b, "{reference}");
         }
-        let error = content.manifest(&image).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the image's indexes are nested more than 4 deep"
-        );
+        assert_eq!(node.read(B, pod(A)).unwrap(), a);
+        assert_eq!(node.read(B, NamedBy::Caller).unwrap(), b);
+        for by in [NamedBy::Nobody, pod("local/c:1")] {
+            let error = node.read(A, by).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("images `{A}` and `{B}`")),
+                "{error}"
+            );
+            assert!(error.contains("skiff push"), "{error}");
+        }
     }
 
     #[test]
-    fn an_index_that_is_no_json_is_named() {
-        let mut content = Content::default();
-        let image = content.add(media::INDEX, b"<html>".to_vec());
-        let error = content.manifest(&image).unwrap_err();
-        let expected = format!("the image's index {} cannot be understood", image.digest);
-        assert_eq!(error.to_string(), expected);
+    fn two_names_of_one_artifact_are_no_question() {
+        let mut node = Node::default();
+        let a = node.image(A, "{}", (media::WASM, "a"));
+        node.image(B, "{}", (media::WASM, "a"));
+        assert_eq!(node.read(A, NamedBy::Nobody).unwrap(), a);
+    }
+
+    #[test]
+    fn what_is_left_of_an_image_that_was_removed_is_no_question() {
+        let mut node = Node::default();
+        let a = node.image(A, "{}", (media::WASM, "a"));
+        node.image(B, "{}", (media::WASM, "b"));
+        node.images.remove(B);
+        assert_eq!(node.read(A, NamedBy::Nobody).unwrap(), a);
+    }
+
+    #[test]
+    fn ordinary_images_with_one_configuration_are_the_same() {
+        let mut node = Node::default();
+        let tar = "application/vnd.oci.image.layer.v1.tar";
+        let a = node.image(A, r#"{"os":"linux"}"#, (tar, "a"));
+        node.image(B, r#"{"os":"linux"}"#, (tar, "b"));
+        assert_eq!(node.read(A, NamedBy::Nobody).unwrap(), a);
+    }
+
+    #[test]
+    fn references_are_written_as_containerd_writes_names() {
+        let digest = Digest::of(b"");
+        for (reference, name) in [
+            ("shop", "docker.io/library/shop:latest"),
+            ("shop:2", "docker.io/library/shop:2"),
+            ("me/shop", "docker.io/me/shop:latest"),
+            ("index.docker.io/me/shop", "docker.io/me/shop:latest"),
+            ("localhost/shop", "localhost/shop:latest"),
+            ("ghcr.io/me/shop:2", "ghcr.io/me/shop:2"),
+            ("127.0.0.1:5000/shop", "127.0.0.1:5000/shop:latest"),
+            ("127.0.0.1:5000/a/shop:3", "127.0.0.1:5000/a/shop:3"),
+        ] {
+            assert_eq!(normalized(reference), (name.to_owned(), None));
+        }
+        let both = format!("ghcr.io/shop:1@{digest}");
+        let name = format!("ghcr.io/shop@{digest}");
+        assert_eq!(normalized(&both), (name, Some(digest)));
     }
 }
