@@ -1,5 +1,5 @@
-//! The test guests: every example of the workspace in `tests/guests`,
-//! and the foreign ones.
+//! The test guests: every example of the workspace in `tests/guests`, those in Go
+//! and Python, and the foreign ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use crate::BuildError;
 use crate::cargo;
 use crate::foreign;
+use crate::go;
 use crate::paths::{FileError, Paths};
 use crate::publish::{self, Outcome};
+use crate::python;
 
 /// Which packages are compiled for which target; `preview1` holds those that stay core modules.
 const PACKAGES: [(&str, &[&str]); 2] = [
@@ -25,6 +27,8 @@ pub(crate) fn build(paths: &Paths) -> Result<Outcome, BuildError> {
     let sources = paths.guest_sources();
     let mut guests: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut all = foreign::build(paths)?;
+    all.push(go::guest(paths)?);
+    all.extend(python::guests(paths)?);
     for (target, packages) in PACKAGES {
         all.extend(cargo::build(paths, &sources, target, packages)?);
     }

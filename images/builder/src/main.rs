@@ -7,6 +7,7 @@
 
 mod cargo;
 mod foreign;
+mod go;
 mod guests;
 mod inputs;
 mod javascript;

@@ -1,23 +1,35 @@
 //! Python becomes a component by `componentize-py`, which pip installs into an environment that is
-//! the sample's own.
+//! the application's own.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::BuildError;
+use crate::cargo::Artifact;
 use crate::inputs::Inputs;
 use crate::paths::{FileError, Paths};
 use crate::process;
 use crate::publish::{self, Stamp};
 
-/// What the SDK calls an application that answers HTTP.
-const WORLD: &str = "spin:up/http-trigger@4.1.0";
+/// An application in Python: `app.py` and `requirements.txt` in a folder.
+struct Application<'a> {
+    /// What its results are kept by.
+    name: &'a str,
+    source: PathBuf,
+    /// What its SDK calls an application that answers HTTP.
+    world: &'a str,
+    /// What it keeps of that world. Without it the component imports every interface of the
+    /// platform, databases and all, although it uses none of them.
+    kept: Option<&'a str>,
+}
 
-/// What the sample keeps of that world. Without it the component would import every interface of
-/// the platform, databases and all, although it uses none of them, and a host that lacks one of
-/// them would have to refuse it.
-const KEPT: &str = "wasi:http/service@0.3.0";
+/// A guest for each of Spin's SDKs, made as the SDK's own documents make one.
+const GUESTS: [(&str, &str, &str); 3] = [
+    ("python-3-4", "3.4", "spin-http"),
+    ("python-4-0", "4.0", "spin:up/http-trigger@4.0.0"),
+    ("python-5-0", "5.0", "spin:up/http-trigger@4.1.0"),
+];
 
 /// The version of the interpreter that the tools run on.
 pub(crate) fn version() -> Result<String, BuildError> {
@@ -26,47 +38,87 @@ pub(crate) fn version() -> Result<String, BuildError> {
 
 /// Builds the component of the sample `name` and says where it is.
 pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
-    let source = paths.sample(name);
-    let work = paths.work(name);
-    fs::create_dir_all(&work).map_err(FileError::at(&work))?;
-    let requirements = source.join("requirements.txt");
-    let text = fs::read_to_string(&requirements).map_err(FileError::at(&requirements))?;
+    let sample = Application {
+        name,
+        source: paths.sample(name),
+        world: "spin:up/http-trigger@4.1.0",
+        kept: Some("wasi:http/service@0.3.0"),
+    };
+    sample.build(paths)
+}
 
-    let environment = work.join("venv");
-    let inputs = Inputs::new().text(&version()?).text(&text);
-    let installed = Stamp::new(paths, &format!("{name}.packages"), inputs.digest());
-    if !installed.holds(&environment) {
-        installed.lift()?;
-        publish::remove(&environment)?;
-        process::run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
-        process::run(
-            Command::new(environment.join("bin/pip"))
-                .args([
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--require-hashes",
-                ])
-                .arg("--requirement")
-                .arg(&requirements),
-        )?;
-        installed.set()?;
+/// Builds the guests.
+pub(crate) fn guests(paths: &Paths) -> Result<Vec<Artifact>, BuildError> {
+    let mut made = Vec::new();
+    for (name, folder, world) in GUESTS {
+        let guest = Application {
+            name,
+            source: paths.guest_sources().join("python").join(folder),
+            world,
+            kept: None,
+        };
+        let (name, file) = (name.to_owned(), guest.build(paths)?);
+        made.push(Artifact { name, file });
     }
+    Ok(made)
+}
 
-    let component = work.join("app.wasm");
-    publish::remove(&component)?;
-    publish::copy(&source.join("app.py"), &work.join("app.py"))?;
-    process::run(
-        Command::new(environment.join("bin/componentize-py"))
-            .args(["--world", WORLD, "componentize", "app"])
-            .args(["--intersect-world", KEPT, "--output", "app.wasm"])
-            // By this name the tool finds the packages of the environment.
-            .env("VIRTUAL_ENV", &environment)
-            .current_dir(&work),
-    )?;
-    Ok(component)
+impl Application<'_> {
+    /// The component, made again where one of its inputs is another.
+    fn build(&self, paths: &Paths) -> Result<PathBuf, BuildError> {
+        let work = paths.work(self.name);
+        fs::create_dir_all(&work).map_err(FileError::at(&work))?;
+        let requirements = self.source.join("requirements.txt");
+        let text = fs::read_to_string(&requirements).map_err(FileError::at(&requirements))?;
+
+        let environment = work.join("venv");
+        let inputs = Inputs::new().text(&version()?).text(&text);
+        let name = format!("{}.packages", self.name);
+        let installed = Stamp::new(paths, &name, inputs.digest());
+        if !installed.holds(&environment) {
+            installed.lift()?;
+            publish::remove(&environment)?;
+            process::run(
+                Command::new("python3")
+                    .args(["-m", "venv"])
+                    .arg(&environment),
+            )?;
+            process::run(
+                Command::new(environment.join("bin/pip"))
+                    .args([
+                        "install",
+                        "--quiet",
+                        "--disable-pip-version-check",
+                        "--require-hashes",
+                    ])
+                    .arg("--requirement")
+                    .arg(&requirements),
+            )?;
+            installed.set()?;
+        }
+
+        let component = work.join("app.wasm");
+        let inputs = Inputs::new().text(&version()?).folder(&self.source)?;
+        let inputs = inputs.text(self.world).text(self.kept.unwrap_or_default());
+        let name = format!("{}.component", self.name);
+        let made = Stamp::new(paths, &name, inputs.digest());
+        if made.holds(&component) {
+            return Ok(component);
+        }
+        made.lift()?;
+        publish::remove(&component)?;
+        publish::copy(&self.source.join("app.py"), &work.join("app.py"))?;
+        let kept = self.kept.map(|world| ["--intersect-world", world]);
+        process::run(
+            Command::new(environment.join("bin/componentize-py"))
+                .args(["--world", self.world, "componentize", "app"])
+                .args(kept.into_iter().flatten())
+                .args(["--output", "app.wasm"])
+                // By this name the tool finds the packages of the environment.
+                .env("VIRTUAL_ENV", &environment)
+                .current_dir(&work),
+        )?;
+        made.set()?;
+        Ok(component)
+    }
 }
