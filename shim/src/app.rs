@@ -7,6 +7,7 @@
 mod arriving;
 mod check;
 mod code;
+mod granted;
 mod handler;
 mod load;
 mod mistakes;
@@ -94,7 +95,7 @@ fn compiled(
     let application = check::application(prepared, settings, values)?;
     let request = CompileRequest::new(prepared, &application, settings, cache);
     let (facts, optimize) = code::compile(&request, cache, turn)?;
-    check::facts(&application, &facts)?;
+    check::facts(&application, settings, values, &facts)?;
     Ok(Compiled {
         codes: code::digests(facts),
         optimize: optimize.then_some(request),

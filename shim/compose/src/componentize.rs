@@ -10,11 +10,12 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::ComponentEncoder;
 
 use crate::exit::keep_code;
-use crate::module::ModuleInfo;
+use crate::lend::lend;
+use crate::module::{ModuleError, ModuleInfo};
 use crate::{Cause, WasmKind, is_precompiled, kind};
 
-/// The first clang whose wasi-libc does not corrupt memory in `realloc`
-/// (wasi-libc issue 377); older ones are refused for command modules.
+/// The first clang whose wasi-libc does not corrupt memory in `realloc` beside the
+/// adapter (wasi-libc issue 377); older ones are refused for commands that need it.
 const FIRST_SOUND_CLANG: [u64; 3] = [15, 0, 7];
 
 /// Why a binary cannot be made into a component.
@@ -35,6 +36,13 @@ pub enum ComponentizeError {
         #[source]
         source: wasmparser::BinaryReaderError,
     },
+    /// Bindings whose world cannot be read.
+    #[error("the world in the core module's `component-type` section cannot be read")]
+    World {
+        /// Where and what.
+        #[source]
+        source: Cause,
+    },
     /// Bindings of a generation between the two that can be adapted.
     #[error(
         "cannot adapt modules created with wit-bindgen version {version}: 0.5 or later (below 1.0) is needed"
@@ -53,7 +61,7 @@ pub enum ComponentizeError {
     },
     /// A module nobody can call.
     #[error(
-        "the core module is neither a command (`_start` and no bindings) nor made with wit-bindgen 0.5 or later, so it has no entry point"
+        "the core module has no entry point: it is neither a command (it exports no `_start`) nor made with bindings of a world (wit-bindgen 0.5 or later)"
     )]
     NoEntryPoint,
     /// A toolchain with a known memory corruption.
@@ -75,9 +83,10 @@ pub enum ComponentizeError {
 
 /// Makes a component of a core module; a component stays as it is.
 ///
-/// A module made with wit-bindgen 0.5 or later goes through the reactor adapter, a
-/// preview 1 command through the command adapter, and then exports `wasi:cli/run`.
-/// The result imports `wasi:*@0.2.x` in place of preview 1.
+/// A module with bindings of a world (wit-bindgen 0.5 or later) goes through the reactor
+/// adapter; one that is started by `_start` and whose world exports nothing through the
+/// command adapter, and then exports `wasi:cli/run`. The result imports `wasi:*@0.2.x` in
+/// place of preview 1.
 ///
 /// # Errors
 ///
@@ -86,22 +95,46 @@ pub enum ComponentizeError {
 pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
     match kind(bytes) {
         Some(WasmKind::Component) => Ok(Cow::Borrowed(bytes)),
-        Some(WasmKind::Module) => adapt(bytes).map(Cow::Owned),
+        Some(WasmKind::Module) => adapt(bytes, &read(bytes)?).map(Cow::Owned),
         None if is_precompiled(bytes) => Err(ComponentizeError::Precompiled),
         None => Err(ComponentizeError::NotWasm),
     }
 }
 
-fn adapt(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
-    let info = ModuleInfo::read(module).map_err(|source| ComponentizeError::Damaged { source })?;
+/// What can be called: a component, or a command of preview 1, which stays the core
+/// module that it is.
+pub(crate) fn callable(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
+    if kind(bytes) == Some(WasmKind::Module) {
+        let info = read(bytes)?;
+        if info.is_command() {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        return adapt(bytes, &info).map(Cow::Owned);
+    }
+    componentize(bytes)
+}
+
+fn read(module: &[u8]) -> Result<ModuleInfo, ComponentizeError> {
+    ModuleInfo::read(module).map_err(|error| match error {
+        ModuleError::Damaged(source) => ComponentizeError::Damaged { source },
+        ModuleError::World(source) => ComponentizeError::World { source },
+    })
+}
+
+fn adapt(module: &[u8], info: &ModuleInfo) -> Result<Vec<u8>, ComponentizeError> {
     let adapter = choose_adapter(info)?;
-    let is_command = adapter == COMMAND_ADAPTER;
     let encode = || -> Result<Vec<u8>, Cause> {
-        let module = if is_command {
-            keep_code(module)?
-        } else {
-            Cow::Borrowed(module)
-        };
+        let mut module = Cow::Borrowed(module);
+        if adapter == COMMAND_ADAPTER
+            && let Cow::Owned(changed) = keep_code(&module)?
+        {
+            module = Cow::Owned(changed);
+        }
+        // Go's own allocator cannot be called before its runtime has started, which
+        // needs the adapter.
+        if !info.realloc || info.go {
+            module = Cow::Owned(lend(&module, info.go)?);
+        }
         let encoded = ComponentEncoder::default()
             .validate(true)
             .module(&module)?
@@ -112,25 +145,34 @@ fn adapt(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     encode().map_err(|source| ComponentizeError::Encode { source })
 }
 
-fn choose_adapter(info: ModuleInfo) -> Result<&'static [u8], ComponentizeError> {
-    if let Some(version) = info.bindgen {
-        return if is_adaptable(&version) {
-            Ok(REACTOR_ADAPTER)
-        } else {
-            Err(ComponentizeError::WitBindgen { version })
-        };
+fn choose_adapter(info: &ModuleInfo) -> Result<&'static [u8], ComponentizeError> {
+    if let Some(version) = info.world.as_ref().and_then(|world| world.bindgen.as_ref())
+        && !is_adaptable(version)
+    {
+        let version = version.clone();
+        return Err(ComponentizeError::WitBindgen { version });
     }
-    if info.start && !info.component_type && !info.realloc {
-        return match info.clang {
-            Some(version) if is_unsound_clang(&version) => {
-                Err(ComponentizeError::Clang { version })
-            }
+    if info.world.is_some() && (info.is_called() || !info.start) {
+        return Ok(REACTOR_ADAPTER);
+    }
+    if let Some(export) = &info.legacy_handler {
+        let export = export.clone();
+        return Err(ComponentizeError::LegacySpin { export });
+    }
+    if info.start {
+        return match &info.clang {
+            Some(version) if is_unsound_clang(version) => Err(ComponentizeError::Clang {
+                version: version.clone(),
+            }),
             _ => Ok(COMMAND_ADAPTER),
         };
     }
-    Err(match info.legacy_export {
-        Some(export) => ComponentizeError::LegacySpin { export },
-        None => ComponentizeError::NoEntryPoint,
+    Err(if info.legacy_realloc {
+        ComponentizeError::LegacySpin {
+            export: "canonical_abi_realloc".into(),
+        }
+    } else {
+        ComponentizeError::NoEntryPoint
     })
 }
 

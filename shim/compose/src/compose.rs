@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use wac_graph::types::{Package, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
+use crate::componentize::callable;
 use crate::interfaces::Name;
 use crate::isolate::{IsolateError, isolate};
 use crate::{Cause, ComponentizeError, componentize};
@@ -134,7 +135,8 @@ pub enum ComposeError {
 /// Joins a component with its dependencies into one self-contained component, which
 /// exports what the parent exports and imports only what is left.
 ///
-/// Core modules among them are made into components first ([`componentize`]). What a
+/// Core modules among them are made into components first ([`componentize`]); only a
+/// command of preview 1 that is joined with nothing stays what it is. What a
 /// dependency does not inherit is cut off: its imports of those capabilities trap when
 /// they are called (the environment and the list of directories are empty instead, so
 /// that language runtimes start).
@@ -146,10 +148,11 @@ pub fn compose<'a>(
     parent: &'a [u8],
     dependencies: &[Dependency<'_>],
 ) -> Result<Cow<'a, [u8]>, ComposeError> {
-    let parent = componentize(parent).map_err(|source| ComposeError::Parent { source })?;
+    let unusable = |source| ComposeError::Parent { source };
     if dependencies.is_empty() {
-        return Ok(parent);
+        return callable(parent).map_err(unusable);
     }
+    let parent = componentize(parent).map_err(unusable)?;
     let mut composer = Composer::new(parent.into_owned())?;
     let plan = composer.plan(dependencies)?;
     for (dependency, imports) in dependencies.iter().zip(plan) {

@@ -1,6 +1,8 @@
-//! What decides how a core module becomes a component, read from the module once.
+//! What decides how a core module is run, read from the module once.
 
-use wasmparser::{ExternalKind, KnownCustom, Parser, Payload, ProducersSectionReader};
+use wasmparser::{ExternalKind, KnownCustom, Parser, Payload, ProducersSectionReader, TypeRef};
+
+use crate::Cause;
 
 /// The custom sections in which bindings generators keep the module's world.
 const COMPONENT_TYPE: &str = "component-type";
@@ -8,29 +10,74 @@ const COMPONENT_TYPE: &str = "component-type";
 /// The generators of bindings whose version decides; `wit-bindgen-rust`, `wit-bindgen-c`, …
 const BINDGEN: &str = "wit-bindgen";
 
+/// The section that Go's own linker leaves (not TinyGo's).
+const GO_BUILD: &str = "go:buildid";
+
+/// What modules of preview 1, and of what came before it, import.
+const PREVIEW_1: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
+
 /// What a core module tells about its making.
 #[derive(Debug, Default)]
 pub(crate) struct ModuleInfo {
     /// It exports a function `_start`.
     pub(crate) start: bool,
-    /// It exports the allocator of today's bindings or that of wit-bindgen 0.2.
+    /// It exports an allocator that the adapter can ask for memory.
     pub(crate) realloc: bool,
+    /// It imports nothing but functions of preview 1.
+    pub(crate) preview_1_only: bool,
     /// An export only modules of the legacy Spin ABI have.
-    pub(crate) legacy_export: Option<String>,
-    /// It has a section with its world.
-    pub(crate) component_type: bool,
-    /// The version of wit-bindgen that wrote that section.
-    pub(crate) bindgen: Option<String>,
+    pub(crate) legacy_handler: Option<String>,
+    /// It exports the allocator of wit-bindgen 0.2.
+    pub(crate) legacy_realloc: bool,
+    /// The world that its bindings were made of.
+    pub(crate) world: Option<World>,
     /// The version of clang that compiled it.
     pub(crate) clang: Option<String>,
+    /// It was linked by Go.
+    pub(crate) go: bool,
+}
+
+/// A world, from the sections that bindings generators leave.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// The version of wit-bindgen that wrote it.
+    pub(crate) bindgen: Option<String>,
+    /// It has exports, so the module is called by other names than `_start`.
+    pub(crate) exports: bool,
+}
+
+/// Why a module cannot be read.
+#[derive(Debug)]
+pub(crate) enum ModuleError {
+    /// It breaks off or is damaged.
+    Damaged(wasmparser::BinaryReaderError),
+    /// Its world cannot be read.
+    World(Cause),
+}
+
+impl From<wasmparser::BinaryReaderError> for ModuleError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        ModuleError::Damaged(error)
+    }
 }
 
 impl ModuleInfo {
     /// Reads the sections that matter; function bodies are skipped.
-    pub(crate) fn read(module: &[u8]) -> wasmparser::Result<Self> {
-        let mut info = Self::default();
+    pub(crate) fn read(module: &[u8]) -> Result<Self, ModuleError> {
+        let mut info = Self {
+            preview_1_only: true,
+            ..Self::default()
+        };
+        let mut world: Option<World> = None;
         for payload in Parser::new(0).parse_all(module) {
             match payload? {
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let import = import?;
+                        info.preview_1_only &= matches!(import.ty, TypeRef::Func(_))
+                            && PREVIEW_1.contains(&import.module);
+                    }
+                }
                 Payload::ExportSection(exports) => {
                     for export in exports {
                         let export = export?;
@@ -40,11 +87,12 @@ impl ModuleInfo {
                     }
                 }
                 Payload::CustomSection(section) if section.name().starts_with(COMPONENT_TYPE) => {
-                    info.component_type = true;
-                    if info.bindgen.is_none() {
-                        info.bindgen = bindgen_version(section.data())?;
+                    let world = world.get_or_insert_default();
+                    if world.bindgen.is_none() {
+                        world.bindgen = bindgen_version(section.data())?;
                     }
                 }
+                Payload::CustomSection(section) if section.name() == GO_BUILD => info.go = true,
                 Payload::CustomSection(section) => {
                     if let KnownCustom::Producers(producers) = section.as_known() {
                         info.clang = processed_by(producers, |name| name == "clang")?;
@@ -53,30 +101,56 @@ impl ModuleInfo {
                 _ => {}
             }
         }
+        if let Some(world) = &mut world {
+            world.exports = has_exports(module).map_err(ModuleError::World)?;
+        }
+        info.world = world;
         Ok(info)
+    }
+
+    /// Whether it runs to its end as it is: it is started by `_start`, needs nothing but
+    /// preview 1, and no world says that it is called in another way. What else it
+    /// exports, an allocator for instance, does not matter.
+    pub(crate) fn is_command(&self) -> bool {
+        self.start && self.preview_1_only && !self.is_called()
+    }
+
+    /// Whether it is called by other names than `_start`.
+    pub(crate) fn is_called(&self) -> bool {
+        self.legacy_handler.is_some() || self.world.as_ref().is_some_and(|world| world.exports)
     }
 
     fn note_export(&mut self, name: &str) {
         match name {
             "_start" => self.start = true,
-            "cabi_realloc" => self.realloc = true,
+            "cabi_realloc" | "cabi_realloc_adapter" | "cm32p2_realloc" => self.realloc = true,
             "canonical_abi_realloc" => {
                 self.realloc = true;
-                self.legacy_export.get_or_insert_with(|| name.to_owned());
+                self.legacy_realloc = true;
             }
             "handle-http-request" | "handle-redis-message" => {
-                self.legacy_export = Some(name.to_owned());
+                self.legacy_handler = Some(name.to_owned());
             }
             _ => {}
         }
     }
 }
 
+/// Whether the worlds of a module export anything. Every generation of the sections is
+/// read as the encoder reads them.
+fn has_exports(module: &[u8]) -> Result<bool, Cause> {
+    let (_, bound) = wit_component::metadata::decode(module)?;
+    Ok(!bound.resolve.worlds[bound.world].exports.is_empty())
+}
+
 /// Looks for wit-bindgen among the producers inside a `component-type` section, which
-/// is a small WebAssembly binary of its own.
+/// is a small WebAssembly binary of its own. Up to wit-bindgen 0.16 it comes after the
+/// world's name and its length.
 fn bindgen_version(section: &[u8]) -> wasmparser::Result<Option<String>> {
-    for payload in Parser::new(0).parse_all(section) {
-        // Early generators wrote another encoding, which has no version to find.
+    let start = section.windows(4).position(|window| window == b"\0asm");
+    let inner = &section[start.unwrap_or_default()..];
+    for payload in Parser::new(0).parse_all(inner) {
+        // What cannot be read is told by whoever reads the world.
         let Ok(payload) = payload else {
             return Ok(None);
         };

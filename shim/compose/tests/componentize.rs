@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use skiff_compose::{ComponentizeError, GENERATION, WasmKind, componentize, kind};
+use skiff_compose::{ComponentizeError, GENERATION, WasmKind, componentize, compose, kind};
 use wasm_encoder::{CustomSection, ProducersField, ProducersSection, Section};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
@@ -99,7 +99,7 @@ fn other_components_are_of_another_generation() {
     let component = componentize(&command).unwrap();
     let mut hasher = DefaultHasher::new();
     component.hash(&mut hasher);
-    assert_eq!((GENERATION, hasher.finish()), (2, 3549699178692729098));
+    assert_eq!((GENERATION, hasher.finish()), (3, 12936892848303724729));
 }
 
 #[test]
@@ -157,9 +157,75 @@ fn the_legacy_spin_abi_is_refused_by_name() {
 fn a_module_nobody_can_call_is_refused() {
     let error = componentize(&module("(module)")).unwrap_err();
     assert!(matches!(error, ComponentizeError::NoEntryPoint), "{error}");
-    let bound = bound_module(WORLD, PRICE, None);
-    let error = componentize(&bound).unwrap_err();
-    assert!(matches!(error, ComponentizeError::NoEntryPoint), "{error}");
+}
+
+#[test]
+fn a_world_is_enough_whoever_wrote_it() {
+    let bytes = bound_module(WORLD, PRICE, None);
+    let (_, exports) = surface(&componentize(&bytes).unwrap());
+    assert_eq!(exports, ["price"]);
+}
+
+/// As wit-bindgen 0.5 to 0.16 left a world: a version, an encoding, the world's name with
+/// its length, and the package.
+#[test]
+fn a_world_of_the_first_generation_is_read() {
+    for version in ["0.5.0", "0.8.0", "0.13.1", "0.16.0"] {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", WORLD).expect("WIT");
+        let mut section = vec![3, 0, 4];
+        section.extend(b"shop");
+        section.extend(wit_component::encode(&mut resolve, package).unwrap());
+        append(&mut section, &producers("wit-bindgen-rust", version));
+        let mut bytes = module(PRICE);
+        append(
+            &mut bytes,
+            &CustomSection {
+                name: "component-type:shop".into(),
+                data: Cow::Borrowed(&section),
+            },
+        );
+        let (_, exports) = surface(&componentize(&bytes).unwrap());
+        assert_eq!(exports, ["price"], "{version}");
+    }
+}
+
+#[test]
+fn a_command_that_is_joined_with_nothing_stays_a_module() {
+    let realloc = COMMAND.replace(
+        "(memory",
+        r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable) (memory"#,
+    );
+    let unstable = COMMAND.replace("wasi_snapshot_preview1", "wasi_unstable");
+    for text in [COMMAND, &realloc, &unstable] {
+        let bytes = module(text);
+        let composed = compose(&bytes, &[]).unwrap();
+        assert!(matches!(composed, Cow::Borrowed(same) if same == bytes));
+    }
+    // Imports of a world alone make it a command all the same, one with an adapter.
+    let world = "package acme:shop; world shop { import price: func() -> u32; }";
+    let body = COMMAND.replace(
+        "(memory",
+        r#"(import "$root" "price" (func (result i32))) (memory"#,
+    );
+    let bytes = bound_module(world, &body, Some(("wit-bindgen-rust", "0.57.1")));
+    let (imports, exports) = surface(&compose(&bytes, &[]).unwrap());
+    assert!(imports.iter().any(|name| name == "price"), "{imports:?}");
+    assert!(exports[0].starts_with("wasi:cli/run@0.2."), "{exports:?}");
+}
+
+#[test]
+fn a_world_that_cannot_be_read_is_told() {
+    let mut bytes = module(PRICE);
+    append(
+        &mut bytes,
+        &CustomSection {
+            name: "component-type:shop".into(),
+            data: Cow::Borrowed(b"\x03\x00\x04sho"),
+        },
+    );
+    let error = componentize(&bytes).unwrap_err();
+    assert!(matches!(error, ComponentizeError::World { .. }), "{error}");
 }
 
 #[test]

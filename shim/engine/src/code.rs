@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Tier;
 
-/// A component as it came in an artifact. Anyone may have sent it; the only way
+/// A component, or a core module, as it came in an artifact. Anyone may have sent it; the only way
 /// on is to compile it.
 #[derive(Debug, Clone)]
 pub struct Portable {

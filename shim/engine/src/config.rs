@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
+use wasmparser::{CompositeInnerType, Parser, Payload, RefType};
 use wasmtime::component::Component;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    Strategy,
+    Config, Enabled, Engine, InstanceAllocationStrategy, Module, OptLevel, PoolingAllocationConfig,
+    Precompiled, ResourcesRequired, Strategy,
 };
 
-use crate::{CodeKey, Native, Portable, Resources, Ticks};
+use crate::{Code, CodeKey, Native, Portable, Resources, Ticks};
 
 /// Bytes of a table that stay resident in a free slot. Tables are small and mostly
 /// written at start.
@@ -23,7 +25,7 @@ const STACK_KEEP_RESIDENT: usize = 1 << 16;
 /// own default leaves 1.5 MiB; host calls nest shallowly here.
 const HOST_STACK: usize = 512 << 10;
 
-/// The most core instances, memories and tables one component may be made of.
+/// The most memories and tables one component may be made of.
 /// Composed Python applications reach a few dozen.
 const MAX_PER_COMPONENT: u32 = 200;
 
@@ -91,7 +93,8 @@ pub enum EngineError {
     },
 }
 
-/// A component that the compiler refused.
+/// A component that the compiler refused. What it needs and is not offered, is named in
+/// the source.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot compile with the {} compiler", tier.name())]
 pub struct CompileError {
@@ -163,12 +166,16 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
     let mut pooling = PoolingAllocationConfig::default();
     pooling
         .total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(MAX_PER_COMPONENT))
-        .max_core_instances_per_component(MAX_PER_COMPONENT)
+        // They are counted and nothing else; what they are made of has its own limits.
+        .total_core_instances(u32::MAX)
+        .max_core_instances_per_component(u32::MAX)
         .total_memories(instances.saturating_mul(memories.max(1)))
         .max_memories_per_component(MAX_PER_COMPONENT)
+        .max_memories_per_module(MAX_PER_COMPONENT)
         .total_tables(instances.saturating_mul(tables.max(1)))
         .max_tables_per_component(MAX_PER_COMPONENT)
+        .max_tables_per_module(MAX_PER_COMPONENT)
+        .total_gc_heaps(instances)
         .table_elements(TABLE_ELEMENTS.max(usize::try_from(table_elements).unwrap_or(0)))
         .total_stacks(instances)
         .max_core_instance_size(10 << 20)
@@ -224,26 +231,84 @@ impl Compiler {
             source,
         };
         let bytes = compilable(portable).map_err(failed)?;
-        let component = Component::new(&self.engine, &bytes).map_err(failed)?;
-        let required = component.resources_required();
-        let resources = Resources {
-            memories: required.as_ref().map_or(1, |r| r.num_memories),
-            tables: required.as_ref().map_or(1, |r| r.num_tables),
-            table_elements: required
-                .and_then(|r| r.max_initial_table_size)
-                .unwrap_or_default(),
+        // What `serialize` gives, which copies byte by byte: a tenth of a second for a
+        // large interpreter.
+        let (code, required) = if Parser::is_core_wasm(&bytes) {
+            let module = Module::new(&self.engine, &bytes).map_err(failed)?;
+            // SAFETY: the range is the module's own mapping, which lives as long as it
+            // does and is written by nobody.
+            let code = unsafe { copy(module.image_range()) };
+            (code, Some(module.resources_required()))
+        } else {
+            let component = Component::new(&self.engine, &bytes).map_err(failed)?;
+            // SAFETY: as above.
+            let code = unsafe { copy(component.image_range()) };
+            (code, component.resources_required())
         };
-        // What `Component::serialize` gives, which copies byte by byte: a tenth of
-        // a second for a large interpreter.
-        let image = component.image_range();
-        // SAFETY: the range is the component's own mapping, which lives as long as
-        // `component` does and is written by nobody.
-        let code = unsafe {
-            let length = image.end.offset_from_unsigned(image.start);
-            std::slice::from_raw_parts(image.start, length).to_vec()
-        };
+        let resources = resources(required.as_ref(), has_heap(&bytes));
+        loadable(&resources).map_err(failed)?;
         Ok((code, resources))
     }
+}
+
+/// Copies a range of memory.
+///
+/// # Safety
+/// The range is of one allocation, and can be read as long as this takes.
+unsafe fn copy(range: Range<*const u8>) -> Vec<u8> {
+    // SAFETY: as the caller says.
+    unsafe {
+        let length = range.end.offset_from_unsigned(range.start);
+        std::slice::from_raw_parts(range.start, length).to_vec()
+    }
+}
+
+/// What an instance takes from the pool. A heap of collected objects takes the place of
+/// a memory.
+fn resources(required: Option<&ResourcesRequired>, heap: bool) -> Resources {
+    Resources {
+        memories: required.map_or(1, |required| required.num_memories) + u32::from(heap),
+        tables: required.map_or(1, |required| required.num_tables),
+        table_elements: required
+            .and_then(|required| required.max_initial_table_size)
+            .unwrap_or_default(),
+    }
+}
+
+/// What would compile, and then not load into a pool.
+fn loadable(resources: &Resources) -> wasmtime::Result<()> {
+    for (count, what) in [
+        (resources.memories, "memories"),
+        (resources.tables, "tables"),
+    ] {
+        if count > MAX_PER_COMPONENT {
+            wasmtime::bail!("it has {count} {what}, over the limit of {MAX_PER_COMPONENT}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether instances may have a heap of collected objects: structures, arrays,
+/// exceptions, or a table of something else than functions. The bytes are valid.
+fn has_heap(bytes: &[u8]) -> bool {
+    Parser::new(0)
+        .parse_all(bytes)
+        .any(|payload| match payload {
+            Ok(Payload::TypeSection(types)) => types.into_iter().flatten().any(|group| {
+                group.types().any(|ty| {
+                    matches!(
+                        ty.composite_type.inner,
+                        CompositeInnerType::Struct(_) | CompositeInnerType::Array(_)
+                    )
+                })
+            }),
+            Ok(Payload::TableSection(tables)) => tables
+                .into_iter()
+                .flatten()
+                .any(|table| table.ty.element_type != RefType::FUNCREF),
+            Ok(Payload::TagSection(_)) => true,
+            _ => false,
+        })
 }
 
 /// An engine that runs what a [`Compiler`] of the same tier made.
@@ -310,7 +375,7 @@ impl Runner {
     ///
     /// # Errors
     /// Where the code was made for another configuration.
-    pub fn load(&self, native: &Native) -> Result<Component, EngineError> {
+    pub fn load(&self, native: &Native) -> Result<Code, EngineError> {
         // By descriptor and not by name: what was checked is what is mapped.
         let path = format!("/proc/self/fd/{}", native.file.as_raw_fd());
         let path = if std::path::Path::new(&path).exists() {
@@ -322,8 +387,15 @@ impl Runner {
         // into a file that only root or this very user can write (`Cache::find`
         // checked owner, mode and seal of the open file), so its contents are
         // what wasmtime serialized; its header is checked against this engine.
-        let component = unsafe { Component::deserialize_file(&self.engine, path) };
-        component.map_err(|source| EngineError::Load {
+        let code = unsafe {
+            match Engine::detect_precompiled_file(&path) {
+                Ok(Some(Precompiled::Module)) => {
+                    Module::deserialize_file(&self.engine, path).map(Code::Module)
+                }
+                _ => Component::deserialize_file(&self.engine, path).map(Code::Component),
+            }
+        };
+        code.map_err(|source| EngineError::Load {
             key: native.key.clone(),
             source,
         })

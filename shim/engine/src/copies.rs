@@ -10,23 +10,30 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils, utils};
-use wasm_encoder::{CodeSection, Component, Function, Instruction, MemoryType, TableType};
+use wasm_encoder::{CodeSection, Component, Function, Instruction, MemoryType, Module, TableType};
 use wasmparser::{FunctionBody, Parser, Validator, WasmFeatures};
 
-/// The same component without a copy whose length is known when it is compiled. What is no
-/// valid component stays as it is: wasmtime tells what is wrong with it.
+/// The same component, or core module, without a copy whose length is known when it is
+/// compiled. What is not valid stays as it is: wasmtime tells what is wrong with it.
 ///
 /// # Errors
 ///
-/// Where a valid component has something that cannot be written again.
-pub(crate) fn of_unknown_length(component: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+/// Where something valid has what cannot be written again.
+pub(crate) fn of_unknown_length(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
-    if validator.validate_all(component).is_err() {
-        return Ok(Cow::Borrowed(component));
+    if validator.validate_all(bytes).is_err() {
+        return Ok(Cow::Borrowed(bytes));
     }
-    let mut changed = Component::new();
-    Lengths::default().parse_component(&mut changed, Parser::new(0), component)?;
-    Ok(Cow::Owned(changed.finish()))
+    let (mut lengths, parser) = (Lengths::default(), Parser::new(0));
+    Ok(Cow::Owned(if Parser::is_core_wasm(bytes) {
+        let mut changed = Module::new();
+        lengths.parse_core_module(&mut changed, parser, bytes)?;
+        changed.finish()
+    } else {
+        let mut changed = Component::new();
+        lengths.parse_component(&mut changed, parser, bytes)?;
+        changed.finish()
+    }))
 }
 
 /// Puts the `or` before each copy.
@@ -188,6 +195,15 @@ mod tests {
         assert_eq!(copies(&after), (7, 7));
         assert_eq!(run(&after), run(&before));
         assert_eq!(run(&after), u32::from_le_bytes(*b"s ..") + 1);
+    }
+
+    #[test]
+    fn a_core_module_is_changed_as_well() {
+        let text = r#"(module (memory 1) (func
+            (memory.copy (i32.const 16) (i32.const 0) (i32.const 16))))"#;
+        let before = wat::parse_str(text).unwrap();
+        assert_eq!(copies(&before), (1, 0));
+        assert_eq!(copies(&of_unknown_length(&before).unwrap()), (1, 1));
     }
 
     #[test]

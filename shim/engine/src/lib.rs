@@ -25,4 +25,13 @@ pub use memory::{Account, Budget, MemoryError, MemoryLimit};
 pub use turns::guest_runs;
 
 /// Loaded code, as linkers take it.
+#[derive(Clone)]
+pub enum Code {
+    /// A component.
+    Component(Component),
+    /// A core module: a command of preview 1.
+    Module(Module),
+}
+
+pub use wasmtime::Module;
 pub use wasmtime::component::Component;

@@ -1,16 +1,18 @@
-//! Commands: components that run to their end and give an exit code.
+//! Commands: components and modules that run to their end and give an exit code.
 
 use std::sync::Arc;
 
-use skiff_engine::Ticks;
+use skiff_engine::{Account, Guest, Ticks};
 use wasmtime::component::InstancePre;
+use wasmtime::{Linker, ResourceLimiter, Store};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::imports::ComponentKind;
-use crate::state::State;
+use crate::kind::ComponentKind;
+use crate::state::{State, wasi};
 use crate::{Grants, http::one_line};
 
-/// A component of `wasi:cli/command`, ready to run.
+/// A component of `wasi:cli/command`, or a module of preview 1, ready to run.
 pub struct Command {
     pre: Pre,
     grants: Arc<Grants>,
@@ -18,8 +20,58 @@ pub struct Command {
 }
 
 enum Pre {
+    P1(wasmtime::InstancePre<Preview1>),
     P2(wasmtime_wasi::p2::bindings::CommandPre<State>),
     P3(wasmtime_wasi::p3::bindings::CommandPre<State>),
+}
+
+/// What a store holds for a module of preview 1.
+pub(crate) struct Preview1 {
+    wasi: WasiP1Ctx,
+    grants: Arc<Grants>,
+    account: Account,
+}
+
+impl Preview1 {
+    /// Both names that preview 1 has had.
+    pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
+        wasmtime_wasi::p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
+        wasmtime_wasi::p0::add_to_linker_async(linker, |state| &mut state.wasi)
+    }
+}
+
+impl Guest for Preview1 {
+    fn ticked(&mut self) -> wasmtime::Result<()> {
+        // What the host holds for it are the files that it has open.
+        Ok(self.grants.memory.check(&mut self.account, 0)?)
+    }
+}
+
+impl ResourceLimiter for Preview1 {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let limit = &self.grants.memory;
+        Ok(limit.allows_growth(&mut self.account, current, desired, maximum))
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+impl Drop for Preview1 {
+    fn drop(&mut self) {
+        self.grants.memory.close(&mut self.account);
+    }
 }
 
 /// A command that did not come to its own end.
@@ -44,7 +96,19 @@ pub enum CommandError {
 }
 
 impl Command {
-    pub(crate) fn new(
+    pub(crate) fn module(
+        pre: wasmtime::InstancePre<Preview1>,
+        grants: Grants,
+        ticks: Ticks,
+    ) -> Self {
+        Command {
+            pre: Pre::P1(pre),
+            grants: Arc::new(grants),
+            ticks,
+        }
+    }
+
+    pub(crate) fn component(
         pre: InstancePre<State>,
         kind: ComponentKind,
         grants: Grants,
@@ -52,9 +116,7 @@ impl Command {
     ) -> wasmtime::Result<Self> {
         let pre = match kind {
             ComponentKind::CommandP3 => Pre::P3(wasmtime_wasi::p3::bindings::CommandPre::new(pre)?),
-            ComponentKind::CommandP2 | ComponentKind::HttpP2 | ComponentKind::HttpP3 => {
-                Pre::P2(wasmtime_wasi::p2::bindings::CommandPre::new(pre)?)
-            }
+            _ => Pre::P2(wasmtime_wasi::p2::bindings::CommandPre::new(pre)?),
         };
         Ok(Command {
             pre,
@@ -63,27 +125,44 @@ impl Command {
         })
     }
 
-    fn engine(&self) -> &wasmtime::Engine {
-        match &self.pre {
-            Pre::P2(pre) => pre.engine(),
-            Pre::P3(pre) => pre.engine(),
-        }
-    }
-
     /// Runs it to its end. The answer is its exit code: what it gave to
-    /// `wasi:cli/exit`, else 0 where `run` returned ok and 1 where it did not.
+    /// `wasi:cli/exit` or `proc_exit`, else 0 where it returned well and 1 where it did
+    /// not.
     ///
     /// # Errors
     /// Where it traps or cannot be instantiated.
     pub async fn run(&self) -> Result<i32, CommandError> {
-        let mut store = State::store(self.engine(), &self.grants, &self.ticks);
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
             component: component.clone(),
             reason: one_line(&error),
         };
+        let store = |engine| State::store(engine, &self.grants, &self.ticks);
         let result = match &self.pre {
+            Pre::P1(pre) => {
+                let mut store = Store::new(
+                    pre.module().engine(),
+                    Preview1 {
+                        wasi: wasi(&self.grants).build_p1(),
+                        grants: Arc::clone(&self.grants),
+                        account: Account::default(),
+                    },
+                );
+                store.limiter(|state| state);
+                self.ticks.interrupt(&mut store);
+                // A start function may write, and may end the program.
+                match pre.instantiate_async(&mut store).await {
+                    Ok(instance) => {
+                        let start = instance.get_typed_func::<(), ()>(&mut store, "_start");
+                        let start = start.map_err(instantiate)?;
+                        start.call_async(&mut store, ()).await.map(Ok)
+                    }
+                    Err(error) if error.is::<I32Exit>() => Err(error),
+                    Err(error) => return Err(instantiate(error)),
+                }
+            }
             Pre::P2(pre) => {
+                let mut store = store(pre.engine());
                 let command = pre
                     .instantiate_async(&mut store)
                     .await
@@ -91,6 +170,7 @@ impl Command {
                 command.wasi_cli_run().call_run(&mut store).await
             }
             Pre::P3(pre) => {
+                let mut store = store(pre.engine());
                 let command = pre
                     .instantiate_async(&mut store)
                     .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skiff_engine::MemoryLimit;
 
-use crate::{FileLimits, Output, Variables};
+use crate::{FileLimits, Output, Sockets, Variables};
 
 /// A folder that a guest sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Grants {
     pub waits: bool,
     /// How many files it may have open.
     pub files: FileLimits,
+    /// Addresses it may connect to.
+    pub sockets: Sockets,
     /// The component's variables.
     pub variables: Variables,
     /// Where its standard output goes.
@@ -56,6 +58,7 @@ impl Grants {
             mounts: Vec::new(),
             waits: false,
             files: FileLimits::default(),
+            sockets: Sockets::default(),
             variables: Variables::default(),
             stdout: Output::stdout(),
             stderr: Output::stderr(),

@@ -7,7 +7,7 @@ use http::header;
 use skiff_engine::{Account, Guest, Ticks};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
     WasiHttpHooks, WasiHttpView,
@@ -24,7 +24,7 @@ pub(crate) struct State {
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     hooks: Hooks,
-    table: ResourceTable,
+    pub(crate) table: ResourceTable,
     /// Whether it was said that it opens too many files.
     told_of_files: bool,
     account: Account,
@@ -122,14 +122,11 @@ impl Drop for State {
 /// The guest's WASI context, as the contract has it: no name look-up, no
 /// listening, no host environment. A folder that has vanished since the
 /// application was checked is left out and logged.
-fn wasi(grants: &Grants) -> WasiCtx {
+pub(crate) fn wasi(grants: &Grants) -> WasiCtxBuilder {
     let mut builder = WasiCtx::builder();
     builder
         .stdout(grants.stdout.clone())
         .stderr(grants.stderr.clone())
-        // Sockets are closed until a grant opens them.
-        .allow_tcp(false)
-        .allow_udp(false)
         .allow_ip_name_lookup(false)
         // The application's own files are in the page cache.
         .allow_blocking_current_thread(!grants.waits)
@@ -138,6 +135,7 @@ fn wasi(grants: &Grants) -> WasiCtx {
     if grants.stdin {
         builder.inherit_stdin();
     }
+    grants.sockets.open(&mut builder);
     for mount in &grants.mounts {
         let permissions = if mount.writable {
             FsPerms::ReadWrite
@@ -148,13 +146,13 @@ fn wasi(grants: &Grants) -> WasiCtx {
             tracing::error!(component_id = %grants.component, path = %mount.host.display(), %error, "A folder of the guest cannot be opened");
         }
     }
-    builder.build()
+    builder
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi(&self.grants)),
+            ctx: self.wasi.get_or_insert_with(|| wasi(&self.grants).build()),
             table: &mut self.table,
         }
     }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skiff_artifact::Prepared;
-use skiff_host::{ComponentKind, LoadError};
+use skiff_host::{LoadError, Missing, Wanted};
 use skiff_manifest::{Application, HttpExecutor, HttpTarget, TriggerKind};
 
 use super::code::Facts;
+use super::granted;
 use crate::settings::Settings;
 
 /// Values of application variables: what was set, and defaults.
@@ -139,6 +140,19 @@ pub(super) fn used(application: &Application) -> BTreeSet<&str> {
         .collect()
 }
 
+/// What the triggers of a component look for in it.
+fn wanted(application: &Application, id: &str) -> Wanted {
+    let of_http = application.triggers.iter().any(|trigger| {
+        matches!(&trigger.kind, TriggerKind::Http(http)
+            if matches!(&http.target, HttpTarget::Component(target) if target == id))
+    });
+    if of_http {
+        Wanted::Http
+    } else {
+        Wanted::Command
+    }
+}
+
 /// How an application runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Life {
@@ -152,11 +166,9 @@ pub(super) enum Life {
 pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -> Life {
     let commands: Vec<&String> = facts
         .iter()
-        .filter(|(_, facts)| {
-            matches!(
-                facts.kind(),
-                Ok(ComponentKind::CommandP2 | ComponentKind::CommandP3)
-            )
+        .filter(|(id, facts)| {
+            let kind = facts.kind(wanted(application, id));
+            kind.is_ok_and(|kind| kind.is_command())
         })
         .map(|(id, _)| id)
         .collect();
@@ -166,26 +178,37 @@ pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -
     }
 }
 
-/// What the components' own imports and exports tell.
+/// What the components' own imports, exports and memories tell.
 pub(super) fn facts(
     application: &Application,
+    settings: &Settings,
+    values: &Values,
     facts: &BTreeMap<String, Facts>,
 ) -> Result<(), AppError> {
     let mut wrong = Vec::new();
+    let values = granted::values(application, values.clone());
     for (id, facts) in facts {
-        if let Err(error) = facts.kind() {
+        if let Err(error) = facts.kind(wanted(application, id)) {
             wrong.push(format!("component `{id}` cannot be called: {error}"));
         }
-        let component = application.component(id);
-        let granted = component.is_some_and(|c| !c.allowed_outbound_hosts.is_empty());
-        let outbound = facts.imports.iter().any(|import| {
-            import.starts_with("wasi:http/outgoing-handler@")
-                || import.starts_with("wasi:http/client@")
-        });
-        if granted && outbound {
+        let imports = facts.imports.iter().map(String::as_str);
+        if let Some(missing) = Missing::among(imports).filter(|_| !facts.module) {
+            wrong.push(format!("component `{id}` imports {missing}"));
+        }
+        if let Some(limit) = settings.max_instance_memory
+            && facts.memory > limit
+        {
             wrong.push(format!(
-                "component `{id}`: allowed_outbound_hosts grants outbound HTTP, which this version of Skiff does not offer yet"
+                "component `{id}` begins with a memory of {} bytes, over the limit of {limit} that SKIFF_MAX_INSTANCE_MEMORY sets",
+                facts.memory
             ));
+        }
+        let Some(component) = application.component(id) else {
+            continue;
+        };
+        match granted::hosts(application, component, &values) {
+            Ok(hosts) => wrong.extend(granted::not_offered(component, &hosts, &facts.imports)),
+            Err(error) => wrong.push(error.to_string()),
         }
     }
     if wrong.is_empty() {

@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use skiff_artifact::{Digest, Prepared, PreparedComponent, PreparedDependency};
-use skiff_compose::GENERATION;
+use skiff_compose::{GENERATION, WasmKind};
 use skiff_engine::{Cache, Compiler, Portable, Tier};
-use skiff_host::{ComponentKind, ImportError, kind, needs_concurrency};
+use skiff_host::{ComponentKind, ImportError, Wanted, kind, needs_concurrency};
 use skiff_manifest::{Application, Inherit};
 
 use super::{check, optimizer};
@@ -105,13 +105,21 @@ pub(super) struct Facts {
     pub(super) imports: Vec<String>,
     /// Names of its exports.
     pub(super) exports: Vec<String>,
+    /// Whether it is a core module, a command of preview 1.
+    pub(super) module: bool,
+    /// Bytes of its largest linear memory at its start.
+    pub(super) memory: u64,
     /// Bytes of the composed component.
     pub(super) size: usize,
 }
 
 impl Facts {
-    pub(super) fn kind(&self) -> Result<ComponentKind, ImportError> {
-        kind(self.exports.iter().map(String::as_str))
+    /// What the component is to its trigger.
+    pub(super) fn kind(&self, wanted: Wanted) -> Result<ComponentKind, ImportError> {
+        if self.module {
+            return Ok(ComponentKind::CommandP1);
+        }
+        kind(self.exports.iter().map(String::as_str), wanted)
     }
 
     fn note(digest: &str) -> String {
@@ -224,7 +232,8 @@ impl Parts {
 
     /// The composed component.
     fn compose(&self) -> anyhow::Result<Portable> {
-        Ok(Portable::new(self.prepared()?.build()?)?)
+        let built = skiff_compose::settle(self.prepared()?.build()?.into());
+        Ok(Portable::new(built.into_owned())?)
     }
 
     /// What the component is, and the component itself where it had to be made.
@@ -242,6 +251,8 @@ impl Parts {
             digest: portable.digest().to_owned(),
             imports: boundary.imports,
             exports: boundary.exports,
+            module: boundary.kind == WasmKind::Module,
+            memory: boundary.memory,
             size: portable.bytes().len(),
         };
         let text = serde_json::to_vec(&facts).context("cannot note what a component is")?;

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use skiff_artifact::Prepared;
 use skiff_engine::{
-    Budget, Cache, Compiler, Component, Limits, MemoryLimit, Native, Pool, Resources, Runner,
-    Shares, Tier,
+    Budget, Cache, Code, Compiler, Limits, MemoryLimit, Native, Pool, Resources, Runner, Shares,
+    Tier,
 };
-use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Variables};
+use skiff_host::{
+    Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Sockets, Variables,
+};
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
 use super::check::{self, Life, Values};
 use super::code::{Facts, concurrency};
+use super::granted;
 use super::handler::GuestHandler;
 use super::{pod, workers};
 use crate::settings::Settings;
@@ -55,7 +58,7 @@ pub struct Extras {
 pub(super) struct Loaded {
     pub(super) tier: Tier,
     runner: Runner,
-    components: BTreeMap<String, Component>,
+    components: BTreeMap<String, Code>,
 }
 
 impl App {
@@ -79,7 +82,7 @@ impl App {
             let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
             facts.insert(id.clone(), found);
         }
-        check::facts(&application, &facts)?;
+        check::facts(&application, settings, &extras.values, &facts)?;
         let budget = budget(settings)?;
         let descriptors = pod::descriptors(settings.max_connections.get() as usize);
         let shares = Shared {
@@ -267,15 +270,8 @@ fn grants(
     extras: Extras,
     shares: &Shared,
 ) -> anyhow::Result<BTreeMap<String, Grants>> {
-    let mut values = extras.values;
     let waits = !extras.volumes.is_empty();
-    for (name, variable) in &application.variables {
-        if let Some(default) = &variable.default {
-            let value = values.entry(name.to_string());
-            value.or_insert_with(|| default.clone());
-        }
-    }
-    let values = Arc::new(values);
+    let values = Arc::new(granted::values(application, extras.values));
     let runs = matches!(check::life(application, facts), Life::Run(_));
     let mut all = BTreeMap::new();
     for component in &application.components {
@@ -310,6 +306,7 @@ fn grants(
                 environment.chain(extras.environment.clone()),
             )),
             mounts: own.chain(extras.volumes.clone()).collect(),
+            sockets: Sockets::new(granted::hosts(application, component, &values)?),
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),

@@ -95,7 +95,7 @@ fn others(
     };
     let request = CompileRequest::new(prepared, &application, settings, &cache);
     let (facts, wrong) = request.facts(&cache, turn);
-    add(check::facts(&application, &facts));
+    add(check::facts(&application, settings, values, &facts));
     all.extend(wrong);
     all
 }

@@ -185,6 +185,27 @@ impl Skiff {
         (running, stdout, stderr)
     }
 
+    /// Starts it with this as its input, in folders that live as long as this.
+    pub(crate) fn spawn(&mut self, stdin: Stdio) -> Child {
+        self.command.stdin(stdin).spawn().unwrap()
+    }
+
+    /// Runs it to its end, with these bytes as its input.
+    pub(crate) fn end_with(mut self, input: &[u8]) -> Ended {
+        self.command.stdin(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&input).ok());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
         let output = self.command.output().unwrap();

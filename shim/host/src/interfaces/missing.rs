@@ -1,0 +1,90 @@
+//! Imports that nothing satisfies, all of a component's in one sentence a reason.
+
+use std::fmt;
+
+use super::{is_candidate, is_denied, is_offered};
+
+/// From how many imports on a component seems to have been made with all that its
+/// toolchain knows, and not with what it uses.
+const MANY: usize = 8;
+
+/// Imports that nothing satisfies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Those that Skiff knows by name.
+    not_yet: Vec<String>,
+    /// Those that nobody knows.
+    unknown: Vec<String>,
+}
+
+impl Missing {
+    /// Looks for them among a component's imports.
+    pub fn among<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let (mut not_yet, mut unknown) = (Vec::new(), Vec::new());
+        for name in imports {
+            if is_candidate(name) {
+                not_yet.push(name.to_owned());
+            } else if !is_offered(name) && !is_denied(name) {
+                unknown.push(name.to_owned());
+            }
+        }
+        let missing = Missing { not_yet, unknown };
+        (missing.count() > 0).then_some(missing)
+    }
+
+    fn count(&self) -> usize {
+        self.not_yet.len() + self.unknown.len()
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = [
+            (&self.not_yet, "this version of Skiff does not offer yet"),
+            (&self.unknown, "no host offers"),
+        ];
+        let mut between = "";
+        for (names, why) in reasons.into_iter().filter(|(names, _)| !names.is_empty()) {
+            let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            write!(f, "{between}{}, which {why}", quoted.join(", "))?;
+            between = "; ";
+        }
+        if self.count() >= MANY {
+            f.write_str("; what of that is not used, the toolchain can leave out (componentize-py with `-i` and a world of what is used)")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sentence_names_all_imports_that_are_missing_for_one_reason() {
+        let missing = Missing::among([
+            "a:b/c",
+            "wasi:io/poll@0.2.0-rc-2023-10-18",
+            "wasi:io/poll@0.2.0",
+            "fermyon:spin/llm",
+            "a:b/d",
+        ]);
+        assert_eq!(
+            missing.unwrap().to_string(),
+            "`wasi:io/poll@0.2.0-rc-2023-10-18`, which this version of Skiff does not offer yet; `a:b/c`, `a:b/d`, which no host offers"
+        );
+        assert_eq!(Missing::among(["wasi:io/poll@0.2.0"]), None);
+    }
+
+    #[test]
+    fn the_cure_is_said_where_much_is_missing() {
+        let names: Vec<String> = (0..41).map(|n| format!("a:b/c{n}")).collect();
+        let text = |count: usize| {
+            let names = names[..count].iter().map(String::as_str);
+            Missing::among(names).unwrap().to_string()
+        };
+        assert_eq!(text(41).matches("no host offers").count(), 1);
+        assert!(text(41).contains("`-i`"), "{}", text(41));
+        assert!(!text(3).contains("`-i`"));
+    }
+}

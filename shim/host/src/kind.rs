@@ -1,0 +1,210 @@
+//! What a component is, by what its trigger calls.
+
+/// How a component is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComponentKind {
+    /// `wasi:http/incoming-handler@0.2.x`.
+    HttpP2,
+    /// `wasi:http/handler@0.3.x`.
+    HttpP3,
+    /// `_start` of a core module of preview 1.
+    CommandP1,
+    /// `wasi:cli/run@0.2.x`.
+    CommandP2,
+    /// `wasi:cli/run@0.3.x`.
+    CommandP3,
+}
+
+impl ComponentKind {
+    /// Whether it is run to its end.
+    pub fn is_command(self) -> bool {
+        match self {
+            ComponentKind::CommandP1 | ComponentKind::CommandP2 | ComponentKind::CommandP3 => true,
+            ComponentKind::HttpP2 | ComponentKind::HttpP3 => false,
+        }
+    }
+}
+
+/// What a trigger looks for among a component's exports; what else it exports does not
+/// matter to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// An HTTP handler; without one, a command, which has its application run to its end.
+    Http,
+    /// `wasi:cli/run`.
+    Command,
+}
+
+/// Exports that do not tell how to call a component.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ImportError {
+    /// Nothing that an HTTP trigger calls.
+    #[error(
+        "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run is expected, it exports {}",
+        list(.exports)
+    )]
+    NoHandler {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+    /// Nothing that a command trigger calls.
+    #[error("it is no command: wasi:cli/run is expected, it exports {}", list(.exports))]
+    NoCommand {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+    /// A handler of the contract that this version cannot call.
+    #[error("it exports `{export}`, which this version of Skiff does not offer yet")]
+    NotYet {
+        /// Which.
+        export: String,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+/// What an export makes of its component.
+enum Export {
+    Kind(ComponentKind),
+    /// A handler of the contract that we cannot call.
+    NotYet,
+}
+
+fn export(name: &str, wanted: Wanted) -> Option<Export> {
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    let kind = match (wanted, interface) {
+        // Release candidates match only themselves, and are not offered.
+        (Wanted::Http, "wasi:http/incoming-handler" | "wasi:http/handler")
+        | (Wanted::Command, "wasi:cli/run")
+            if version.contains("-rc") || version.contains("-draft") =>
+        {
+            return Some(Export::NotYet);
+        }
+        (Wanted::Http, "fermyon:spin/inbound-http") => return Some(Export::NotYet),
+        (Wanted::Http, "fermyon:spin/inbound-redis" | "spin:redis/inbound-redis") => {
+            return Some(Export::NotYet);
+        }
+        (Wanted::Http, "wasi:http/incoming-handler") if version.starts_with("0.2.") => {
+            ComponentKind::HttpP2
+        }
+        (Wanted::Http, "wasi:http/handler") if version.starts_with("0.3.") => ComponentKind::HttpP3,
+        (Wanted::Command, "wasi:cli/run") if version.starts_with("0.2.") => {
+            ComponentKind::CommandP2
+        }
+        (Wanted::Command, "wasi:cli/run") if version.starts_with("0.3.") => {
+            ComponentKind::CommandP3
+        }
+        _ => return None,
+    };
+    Some(Export::Kind(kind))
+}
+
+/// Tells how a trigger calls a component with these exports. Of two versions of one
+/// handler the newer is called.
+///
+/// # Errors
+/// Where it has nothing of what the trigger looks for.
+pub fn kind<'a>(
+    exports: impl Iterator<Item = &'a str>,
+    wanted: Wanted,
+) -> Result<ComponentKind, ImportError> {
+    let exports: Vec<&str> = exports.collect();
+    let looked_for: &[Wanted] = match wanted {
+        Wanted::Http => &[Wanted::Http, Wanted::Command],
+        Wanted::Command => &[Wanted::Command],
+    };
+    let mut not_yet = None;
+    for wanted in looked_for {
+        let mut found = None;
+        for &name in &exports {
+            match export(name, *wanted) {
+                Some(Export::Kind(kind)) => {
+                    let newer = matches!(kind, ComponentKind::HttpP3 | ComponentKind::CommandP3);
+                    if newer || found.is_none() {
+                        found = Some(kind);
+                    }
+                }
+                Some(Export::NotYet) => not_yet = not_yet.or(Some(name)),
+                None => {}
+            }
+        }
+        if let Some(kind) = found {
+            return Ok(kind);
+        }
+    }
+    if let Some(export) = not_yet {
+        return Err(ImportError::NotYet {
+            export: export.to_owned(),
+        });
+    }
+    let exports = exports.iter().map(ToString::to_string).collect();
+    Err(match wanted {
+        Wanted::Http => ImportError::NoHandler { exports },
+        Wanted::Command => ImportError::NoCommand { exports },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn of(exports: &[&str], wanted: Wanted) -> Result<ComponentKind, ImportError> {
+        kind(exports.iter().copied(), wanted)
+    }
+
+    #[test]
+    fn a_trigger_looks_at_what_it_calls() {
+        let both = ["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.10"];
+        assert_eq!(of(&both, Wanted::Http), Ok(ComponentKind::HttpP2));
+        assert_eq!(of(&both, Wanted::Command), Ok(ComponentKind::CommandP2));
+        let run = ["x", "wasi:cli/run@0.3.0"];
+        assert_eq!(of(&run, Wanted::Http), Ok(ComponentKind::CommandP3));
+        assert_eq!(of(&run, Wanted::Command), Ok(ComponentKind::CommandP3));
+        let error = of(&both[1..], Wanted::Command).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it is no command: wasi:cli/run is expected, it exports `wasi:http/incoming-handler@0.2.10`"
+        );
+    }
+
+    #[test]
+    fn the_newer_of_two_handlers_is_called() {
+        let mut both = [
+            "wasi:http/handler@0.3.0",
+            "wasi:http/incoming-handler@0.2.0",
+        ];
+        assert_eq!(of(&both, Wanted::Http), Ok(ComponentKind::HttpP3));
+        both.reverse();
+        assert_eq!(of(&both, Wanted::Http), Ok(ComponentKind::HttpP3));
+        let run = ["wasi:cli/run@0.3.0", "wasi:cli/run@0.2.0"];
+        assert_eq!(of(&run, Wanted::Command), Ok(ComponentKind::CommandP3));
+    }
+
+    #[test]
+    fn a_handler_that_cannot_be_called_yet_is_named_where_there_is_no_other() {
+        let candidate = "wasi:http/incoming-handler@0.2.0-rc-2023-10-18";
+        assert_eq!(
+            of(&[candidate], Wanted::Http).unwrap_err(),
+            ImportError::NotYet {
+                export: candidate.into()
+            }
+        );
+        let with_another = [candidate, "wasi:http/handler@0.3.0"];
+        assert_eq!(of(&with_another, Wanted::Http), Ok(ComponentKind::HttpP3));
+    }
+
+    #[test]
+    fn nothing_to_call_is_told_with_what_there_is() {
+        assert_eq!(
+            of(&[], Wanted::Http).unwrap_err().to_string(),
+            "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run is expected, it exports nothing"
+        );
+    }
+}

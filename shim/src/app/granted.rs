@@ -1,0 +1,108 @@
+//! What a component was granted, against what it can use: a grant of what is not offered
+//! yet is told before the start, and everything else that it may not do is denied when it
+//! is called.
+
+use std::collections::BTreeMap;
+
+use skiff_host::{Need, need};
+use skiff_manifest::hosts::{AllowedHost, AllowedScheme, is_blank};
+use skiff_manifest::{Application, Component};
+
+use super::check::Values;
+
+/// Values of the application's variables: what was set, else the defaults.
+pub(super) fn values(application: &Application, set: Values) -> Values {
+    let mut values = set;
+    for (name, variable) in &application.variables {
+        if let Some(default) = &variable.default {
+            let value = values.entry(name.to_string());
+            value.or_insert_with(|| default.clone());
+        }
+    }
+    values
+}
+
+/// An entry of `allowed_outbound_hosts` that is none once its variables have values.
+#[derive(Debug, thiserror::Error)]
+#[error("component `{component}`: allowed_outbound_hosts: `{entry}`: {source}")]
+pub(super) struct HostError {
+    component: String,
+    entry: String,
+    source: skiff_manifest::hosts::AllowedHostError,
+}
+
+/// The hosts that a component was granted, with the application's `values`. Blank ones
+/// are left out; where one cannot be resolved, everything is denied.
+pub(super) fn hosts(
+    application: &Application,
+    component: &Component,
+    values: &Values,
+) -> Result<Vec<AllowedHost>, HostError> {
+    let mut hosts = Vec::new();
+    for template in &component.allowed_outbound_hosts {
+        let entry = match template.resolve(|name| values.get(name).cloned()) {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::error!(application = %application.name, component_id = %component.id, entry = template.text(), %error, "allowed_outbound_hosts cannot be resolved, so every host is denied");
+                return Ok(Vec::new());
+            }
+        };
+        if is_blank(entry.trim()) {
+            continue;
+        }
+        hosts.push(AllowedHost::parse(&entry).map_err(|source| HostError {
+            component: component.id.clone(),
+            entry,
+            source,
+        })?);
+    }
+    Ok(hosts)
+}
+
+/// What a component was granted and imports, and what is not offered yet: one mistake
+/// for each grant.
+pub(super) fn not_offered(
+    component: &Component,
+    hosts: &[AllowedHost],
+    imports: &[String],
+) -> Vec<String> {
+    let mut uses: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for import in imports {
+        let Some(need) = need(import) else { continue };
+        for grant in grants(component, hosts, need) {
+            uses.entry(grant).or_default().push(import);
+        }
+    }
+    let mistake = |(grant, imports): (String, Vec<&str>)| {
+        let quoted: Vec<String> = imports.iter().map(|name| format!("`{name}`")).collect();
+        format!(
+            "component `{}`: {grant} for {}, which this version of Skiff does not offer yet",
+            component.id,
+            quoted.join(", ")
+        )
+    };
+    uses.into_iter().map(mistake).collect()
+}
+
+/// What of the component's grants is for a need.
+fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<String> {
+    let list = |key: &str, names: &[String]| {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let grant = format!("{key} grants {}", quoted.join(", "));
+        (!names.is_empty()).then_some(grant).into_iter().collect()
+    };
+    match need {
+        Need::Nothing => Vec::new(),
+        Need::KeyValueStores => list("key_value_stores", &component.key_value_stores),
+        Need::Databases => list("sqlite_databases", &component.databases),
+        Need::Models => list("ai_models", &component.ai_models),
+        Need::Hosts(schemes) => hosts
+            .iter()
+            .filter(|host| match &host.scheme {
+                AllowedScheme::Any => true,
+                AllowedScheme::Named(named) => schemes.contains(&named.as_str()),
+            })
+            .map(|host| format!("allowed_outbound_hosts grants `{host}`"))
+            .collect(),
+    }
+}

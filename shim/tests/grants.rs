@@ -1,0 +1,123 @@
+//! What a manifest grants, and what it does not: that starts, and is denied at the call.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use support::Skiff;
+
+const V2: &str = r#"spin_manifest_version = 2
+[application]
+name = "a"
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "{guest:NAME}"
+"#;
+
+const V1: &str = r#"spin_manifest_version = "1"
+name = "a"
+version = "1.0.0"
+trigger = { type = "http" }
+[[component]]
+id = "web"
+source = "{guest:NAME}"
+[component.trigger]
+route = "/..."
+"#;
+
+fn of(manifest: &str, guest: &str, rest: &str) -> Skiff {
+    Skiff::manifest(&format!("{}{rest}", manifest.replace("NAME", guest)))
+}
+
+#[test]
+fn http_that_is_not_granted_is_denied_at_the_call() {
+    for (manifest, rest) in [
+        (V1, ""),
+        (V2, ""),
+        (
+            V2,
+            r#"allowed_outbound_hosts = ["redis://localhost", "mqtt://*:1883"]"#,
+        ),
+        // A host that was left blank is none.
+        (
+            V2,
+            "allowed_outbound_hosts = [\"https://{{ host }}\"]\n[variables]\nhost = { default = \"\" }\n",
+        ),
+    ] {
+        let answer = of(manifest, "fetch", rest)
+            .start()
+            .get("/?host=127.0.0.1:1");
+        assert_eq!(answer.status, 502, "{rest}");
+        assert!(
+            answer.text().contains("HttpRequestDenied"),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[test]
+fn a_store_that_is_not_granted_is_denied_at_the_call() {
+    let skiff = of(V2, "key-value-import", "").start();
+    let answer = skiff.get("/");
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.text().contains("AccessDenied"), "{}", answer.text());
+    let ended = skiff.stop();
+    assert!(
+        ended.stderr.contains("nothing grants it"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("fermyon:spin/key-value@2.0.0"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// A server for one connection, which answers what it was sent, twice.
+fn server() -> (u16, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut ping = [0; 4];
+        stream.read_exact(&mut ping).unwrap();
+        stream.write_all(&ping).unwrap();
+        stream.write_all(&ping).unwrap();
+    });
+    (port, serving)
+}
+
+#[test]
+fn a_socket_connects_where_it_was_granted() {
+    for scheme in ["*", "tcp"] {
+        let (port, serving) = server();
+        let rest = format!("allowed_outbound_hosts = [\"{scheme}://127.0.0.1:{port}\"]");
+        let skiff = of(V2, "connect", &rest);
+        let ended = skiff.args(&["--", &format!("127.0.0.1:{port}")]).end();
+        assert_eq!(ended.stdout, "pingping\n", "{}", ended.stderr);
+        serving.join().unwrap();
+    }
+}
+
+#[test]
+fn a_socket_does_not_connect_where_it_was_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let other = format!(
+        "allowed_outbound_hosts = [\"tcp://127.0.0.1:{}\", \"tcp://127.0.0.2:*\"]",
+        address.port() ^ 1
+    );
+    for rest in ["", other.as_str()] {
+        let ended = of(V2, "connect", rest)
+            .args(&["--", &address.to_string()])
+            .end();
+        assert_eq!(ended.stdout, "permission denied\n", "{}", ended.stderr);
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody has connected");
+}
