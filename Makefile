@@ -12,6 +12,13 @@ RELEASE := target/$(TARGET)/release
 # What releases are optimised for. A newer compiler reads it too, an older one refuses it.
 PROFILE := $(CURDIR)/shim/skiff.profdata
 
+# The instruments that libFuzzer reads; `cargo fuzz` would set the same.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/seeds/*))
+EACH ?= 3600
+
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -32,6 +39,18 @@ run: build images tools ## start a pod of a Wasm application under a real contai
 
 test: format build images tools lint ## prove everything that can be proven without a cluster
 	cargo test --workspace
+
+hostile: build images tools ## broken and hostile artifacts, guests, clients and machines, as in `make test`
+	cargo test --workspace --test corpus
+	cargo test --workspace --test containerd_2 -- hostile::
+
+fuzz: setup ## hold every parser to any bytes, for EACH=3600 seconds
+	RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --release --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/corpus/$$target; echo "fuzz $$target for $(EACH) s"; \
+		target/fuzz/$(TARGET)/release/$$target -max_total_time=$(EACH) -timeout=20 -max_len=65536 -verbosity=0 \
+			-artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target tests/fuzz/seeds/$$target; \
+	done
 
 format: ## whether everything is formatted as rustfmt does
 	cargo fmt --all --check
@@ -72,4 +91,4 @@ bench: optimized images tools ## measure ourselves beside the others, in one run
 	@test -x target/tools/wasmtime/bin/wasmtime || cargo run --bin bench -- --setup
 	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
 
-.PHONY: help setup build images tools run test format lint deny foreign installer cluster-test cluster-short optimized release profile bench
+.PHONY: help setup build images tools run test hostile foreign fuzz format lint deny installer cluster-test cluster-short optimized release profile bench

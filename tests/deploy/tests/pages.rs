@@ -273,3 +273,50 @@ fn the_table_of_contents_names_every_page() {
         assert!(named || inside.ends_with("/kustomization.yaml"), "{file}");
     }
 }
+
+/// Code spans below a column `test`, the last of its table, with their pages.
+fn named_tests() -> Vec<(files::Name, String)> {
+    let mut named = Vec::new();
+    let mut pages = files::find("docs/*.md");
+    pages.push("ARCHITECTURE.md".to_owned());
+    for page in pages {
+        let mut within = false;
+        for line in files::read(&page).lines() {
+            let Some(row) = line.strip_prefix('|') else {
+                within = false;
+                continue;
+            };
+            let last = row.trim_end_matches('|').rsplit('|').next();
+            let last = last.unwrap_or_default().trim();
+            within |= last == "test";
+            if within {
+                let spans = last.split('`').skip(1).step_by(2);
+                named.extend(spans.map(|span| (page.clone(), span.to_owned())));
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn tests_that_pages_name_are_there() {
+    let sources: Vec<String> = [
+        "shim/**/*.rs",
+        "deploy/**/*.rs",
+        "tests/*/src/**/*.rs",
+        "tests/*/tests/**/*.rs",
+    ]
+    .iter()
+    .flat_map(|pattern| files::find(pattern))
+    .map(|name| files::read(&name))
+    .collect();
+    let named = named_tests();
+    assert!(named.len() > 10, "only {named:?}");
+    for (page, test) in named {
+        let function = test.rsplit("::").next().unwrap_or(&test);
+        // A function, or a name that a macro makes one of.
+        let forms = [format!("fn {function}("), format!("{function}: ")];
+        let is_there = |source: &String| forms.iter().any(|form| source.contains(form));
+        assert!(sources.iter().any(is_there), "{page} names {test}");
+    }
+}

@@ -5,7 +5,7 @@
 //! says is short and names the thing; it takes no more memory than its limit; and it
 //! leaves nothing behind. A case only adds what is special about it.
 //!
-//! A new parser or interface adds its cases to the file of `tests/` that it belongs to:
+//! A new parser or interface adds its cases to the module of `tests/corpus` they belong to:
 //! `artifacts`, `guests`, `requests` or `machines`. What only a pod can show is in
 //! `tests/suite`, module `hostile`.
 
