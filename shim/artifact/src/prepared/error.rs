@@ -183,7 +183,7 @@ impl fmt::Display for Mistakes {
 /// Errors as lines, each with its causes.
 pub(crate) fn lines<E: Error>(errors: &[E]) -> Vec<String> {
     /// More than anybody mends in one go.
-    const MAX_TOLD: usize = 100;
+    const MAX_TOLD: usize = 20;
 
     let mut lines: Vec<String> = errors.iter().take(MAX_TOLD).map(|e| chain(e)).collect();
     if let Some(more @ 1..) = errors.len().checked_sub(MAX_TOLD) {
