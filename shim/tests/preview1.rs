@@ -3,7 +3,6 @@
 mod support;
 
 use std::io::Write;
-use std::process::Stdio;
 
 use support::Skiff;
 
@@ -73,8 +72,8 @@ fn a_module_reads_and_writes_as_it_goes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo.wasm");
     std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
-    let mut skiff = Skiff::of(&path);
-    let mut child = skiff.spawn(Stdio::piped());
+    let skiff = Skiff::of(&path);
+    let (mut child, _folders) = skiff.spawn();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"ping\n").unwrap();
     let ended = child.wait_with_output().unwrap();

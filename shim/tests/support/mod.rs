@@ -185,11 +185,6 @@ impl Skiff {
         (running, stdout, stderr)
     }
 
-    /// Starts it with this as its input, in folders that live as long as this.
-    pub(crate) fn spawn(&mut self, stdin: Stdio) -> Child {
-        self.command.stdin(stdin).spawn().unwrap()
-    }
-
     /// Runs it to its end, with these bytes as its input.
     pub(crate) fn end_with(mut self, input: &[u8]) -> Ended {
         self.command.stdin(Stdio::piped());
