@@ -42,12 +42,17 @@ fn they_see_no_devices() {
 }
 
 #[test]
+fn a_command_without_a_memory_runs_as_far_as_it_comes() {
+    let ended = end("foreign-unreachable");
+    assert_eq!(ended.status.code(), Some(134), "{}", ended.stderr);
+    assert!(ended.stderr.contains("unreachable"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_has_no_entry_point_is_refused() {
     for (guest, told) in [
         ("foreign-custom-entrypoint", "no entry point"),
         ("foreign-simple-component", "it exports no handler"),
-        // Without a memory it cannot even be told that it runs.
-        ("foreign-unreachable", "memory"),
     ] {
         let ended = end(guest);
         assert_eq!(ended.status.code(), Some(65), "{guest}: {}", ended.stderr);

@@ -210,7 +210,7 @@ fn outbound_grants_are_refused_until_they_are_offered() {
 
 #[test]
 fn a_memory_over_the_limit_is_told_before_the_start() {
-    let skiff = Skiff::component("hello").env("SKIFF_MAX_INSTANCE_MEMORY", "64KiB");
+    let skiff = Skiff::component("hello").env("SKIFF_MAX_INSTANCE_MEMORY", "64Ki");
     refused(
         skiff,
         65,

@@ -175,7 +175,7 @@ fn a_world_of_the_first_generation_is_read() {
         let package = resolve.push_str("test.wit", WORLD).expect("WIT");
         let mut section = vec![3, 0, 4];
         section.extend(b"shop");
-        section.extend(wit_component::encode(&mut resolve, package).unwrap());
+        section.extend(wit_component::encode(&resolve, package).unwrap());
         append(&mut section, &producers("wit-bindgen-rust", version));
         let mut bytes = module(PRICE);
         append(

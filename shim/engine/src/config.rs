@@ -246,7 +246,7 @@ impl Compiler {
             (code, component.resources_required())
         };
         let resources = resources(required.as_ref(), has_heap(&bytes));
-        loadable(&resources).map_err(failed)?;
+        loadable(&resources, &bytes).map_err(failed)?;
         Ok((code, resources))
     }
 }
@@ -276,7 +276,10 @@ fn resources(required: Option<&ResourcesRequired>, heap: bool) -> Resources {
 }
 
 /// What would compile, and then not load into a pool.
-fn loadable(resources: &Resources) -> wasmtime::Result<()> {
+fn loadable(resources: &Resources, bytes: &[u8]) -> wasmtime::Result<()> {
+    if has_shared_memory(bytes) {
+        wasmtime::bail!("it has a shared memory, which is not offered");
+    }
     for (count, what) in [
         (resources.memories, "memories"),
         (resources.tables, "tables"),
@@ -286,6 +289,18 @@ fn loadable(resources: &Resources) -> wasmtime::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a module in it has a memory for several threads. The bytes are valid.
+fn has_shared_memory(bytes: &[u8]) -> bool {
+    Parser::new(0)
+        .parse_all(bytes)
+        .any(|payload| match payload {
+            Ok(Payload::MemorySection(memories)) => {
+                memories.into_iter().flatten().any(|memory| memory.shared)
+            }
+            _ => false,
+        })
 }
 
 /// Whether instances may have a heap of collected objects: structures, arrays,

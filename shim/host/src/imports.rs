@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skiff_engine::{Code, Limits, Module, Runner, Shares};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -115,6 +116,11 @@ impl<'a> Loader<'a> {
             component: id.to_string(),
             reason: format!("{error:#}"),
         };
+        if let Some(export) = other_handler(component, kind) {
+            return Err(link(wasmtime::format_err!(
+                "its export `{export}` has a `handle` that takes or gives something else than the interface's"
+            )));
+        }
         let (grants, guests) = (Arc::new(grants), self.guests.clone());
         let permits = self.shares.component();
         let terms = Terms {
@@ -208,4 +214,33 @@ impl<'a> Loader<'a> {
             reason: format!("{error:#}"),
         })
     }
+}
+
+/// The export of that kind whose `handle` has another type, so that no call would succeed.
+fn other_handler(component: &Component, kind: ComponentKind) -> Option<String> {
+    let (interface, fits): (_, fn(&ComponentFunc) -> bool) = match kind {
+        ComponentKind::HttpP2 => ("wasi:http/incoming-handler@0.2.", |handle| {
+            handle.params().len() == 2
+                && handle.params().all(|(_, ty)| matches!(ty, Type::Own(_)))
+                && handle.results().len() == 0
+        }),
+        ComponentKind::HttpP3 => ("wasi:http/handler@0.3.", |handle| {
+            handle.params().len() == 1
+                && handle.params().all(|(_, ty)| matches!(ty, Type::Own(_)))
+                && handle.results().len() == 1
+                && handle.results().all(|ty| matches!(ty, Type::Result(_)))
+        }),
+        _ => return None,
+    };
+    let engine = component.engine();
+    let ty = component.component_type();
+    let other = ty.exports(engine).find(|(name, export)| {
+        let ComponentItem::ComponentInstance(instance) = &export.ty else {
+            return false;
+        };
+        let handle = instance.get_export(engine, "handle");
+        name.starts_with(interface)
+            && !matches!(handle.map(|handle| handle.ty), Some(ComponentItem::ComponentFunc(handle)) if fits(&handle))
+    });
+    other.map(|(name, _)| name.to_owned())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// After this many mistakes the rest are only counted. Whoever reads the list
 /// fixes a screenful at a time, and a file made to be wrong must not fill a log.
-const MAX_LISTED: usize = 20;
+const MAX_LISTED: usize = 30;
 
 /// Bytes of one message. It may quote what was written, which may be anything.
 const MAX_MESSAGE: usize = 1024;
@@ -51,7 +51,7 @@ impl fmt::Display for Fault {
 /// Every mistake of one file, in the order of their places; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
-    /// The mistakes. Beyond twenty, the last one says how many more there are.
+    /// The mistakes. Beyond thirty, the last one says how many more there are.
     pub faults: Vec<Fault>,
 }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(faults.len(), MAX_LISTED + 1);
         assert_eq!(
             faults[MAX_LISTED].message,
-            "50 more mistakes are not listed"
+            "120 more mistakes are not listed"
         );
     }
 

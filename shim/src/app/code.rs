@@ -246,7 +246,8 @@ impl Parts {
         }
         turn()?;
         let portable = self.compose()?;
-        let boundary = skiff_compose::boundary(portable.bytes())?;
+        let boundary = skiff_compose::boundary(portable.bytes())
+            .with_context(|| format!("component `{}`", self.id))?;
         let facts = Facts {
             digest: portable.digest().to_owned(),
             imports: boundary.imports,

@@ -314,8 +314,12 @@ fn tests_that_pages_name_are_there() {
     assert!(named.len() > 10, "only {named:?}");
     for (page, test) in named {
         let function = test.rsplit("::").next().unwrap_or(&test);
-        // A function, or a name that a macro makes one of.
-        let forms = [format!("fn {function}("), format!("{function}: ")];
+        // A function, a name that a macro makes one of, or one of a table of cases.
+        let forms = [
+            format!("fn {function}("),
+            format!("{function}: "),
+            format!("\"{function}\""),
+        ];
         let is_there = |source: &String| forms.iter().any(|form| source.contains(form));
         assert!(sources.iter().any(is_there), "{page} names {test}");
     }

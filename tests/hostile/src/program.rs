@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// artifact of some megabytes can make of itself.
 const MEMORY: u64 = 700 << 20;
 
-/// A person reads all of it; `kubectl describe` shows the first 4 KiB or so.
-const MESSAGE: usize = 8 << 10;
+/// A person reads all of it; `kubectl describe` shows some of it.
+const MESSAGE: usize = 12 << 10;
 
 /// What README's table of exit codes lists, less those of a guest or a signal.
 const CODES: [i32; 6] = [0, 64, 65, 69, 74, 78];

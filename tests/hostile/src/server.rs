@@ -26,7 +26,7 @@ pub struct Server {
 pub struct Answer {
     /// The status, 0 where none came.
     pub status: u16,
-    /// Everything after the head, as it was sent.
+    /// The first mebibyte after the head, as it was sent.
     pub rest: Vec<u8>,
     /// How long it took.
     pub took: Duration,
@@ -90,8 +90,7 @@ impl Server {
         // It may have answered and closed before it has read all of it.
         stream.write_all(bytes).ok();
         stream.shutdown(Shutdown::Write).ok();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok();
+        let answer = read(&mut stream);
         let head = answer.windows(4).position(|part| part == b"\r\n\r\n");
         let rest = head.map_or(Vec::new(), |end| answer[end + 4..].to_vec());
         let text = String::from_utf8_lossy(&answer);
@@ -108,6 +107,15 @@ impl Server {
     pub fn get(&self, path: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         self.send(request.as_bytes())
+    }
+
+    /// Whether a request finds a place, for which idle connections may have to end first.
+    #[track_caller]
+    pub fn is_served_soon(&self) -> bool {
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            self.get("/").status == 200
+        })
     }
 
     /// Holds it to answering the health endpoint.
@@ -148,6 +156,18 @@ impl Server {
         let said = self.stderr.take().and_then(|reader| reader.join().ok());
         (began.elapsed(), status, said.unwrap_or_default())
     }
+}
+
+/// Reads to the end and keeps the beginning: what a test holds counts for its children.
+fn read(stream: &mut TcpStream) -> Vec<u8> {
+    const KEPT: usize = 1 << 20;
+
+    let (mut answer, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        let room = KEPT.saturating_sub(answer.len());
+        answer.extend_from_slice(&buffer[..read.min(room)]);
+    }
+    answer
 }
 
 impl Drop for Server {

@@ -12,9 +12,9 @@ use http::{HeaderMap, StatusCode, response};
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::one_line;
 use super::p2::{Instance, Returned};
 use super::p3::{Kept, Waiting};
+use super::{one_line, without_budget};
 
 /// A response's body.
 pub enum Payload {
@@ -106,11 +106,11 @@ impl Source {
     }
 
     /// Nobody waits for the guest any more, and it has been heard to its end.
-    fn is_heard(self) {
+    fn heard(self) {
         match self {
-            Source::P2(_, Some(guest)) => guest.is_heard(),
+            Source::P2(_, Some(guest)) => guest.heard(),
             Source::P2(_, None) => {}
-            Source::P3(_, waiting) => waiting.is_over(),
+            Source::P3(_, waiting) => waiting.over(),
         }
     }
 }
@@ -162,7 +162,10 @@ impl GuestBody {
     /// Reads what a guest has written that has ended: all of it is there. Where the body
     /// is not over then, the guest has never said that it is finished.
     fn take_rest(&mut self, returned: Returned, cx: &mut Context<'_>) {
-        self.take_ready(cx);
+        let _ = without_budget(cx, |cx| {
+            self.take_ready(cx);
+            Poll::Ready(())
+        });
         if self.source.is_some() {
             let mut owed = self.owed;
             self.ready.iter().for_each(|frame| owed.gives(frame));
@@ -176,7 +179,7 @@ impl GuestBody {
     fn end(&mut self, failed: Option<Cut>) {
         self.failed = failed;
         if let Some(source) = self.source.take() {
-            source.is_heard();
+            source.heard();
         }
     }
 }
@@ -233,7 +236,7 @@ impl Drop for GuestBody {
         if self.owed.is_paid()
             && let Some(source) = self.source.take()
         {
-            source.is_heard();
+            source.heard();
         }
     }
 }

@@ -5,7 +5,9 @@ mod p2;
 mod p3;
 mod running;
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +53,17 @@ pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     }
     let text = format!("{:#}", error.root_cause());
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// Polls without regard to how much its task has done already. A source that is asked for
+/// the last time is otherwise told to wait where the task has used up its turn, and what
+/// has ended well would look unfinished.
+pub(crate) fn without_budget<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    let once = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(poll)));
+    once.poll(cx)
 }
 
 /// How instances serve more than one request.

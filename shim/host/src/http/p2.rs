@@ -298,7 +298,7 @@ impl Instance {
     }
 
     /// Lets it work on, as its client has its answer.
-    pub(crate) fn is_heard(mut self) {
+    pub(crate) fn heard(mut self) {
         self.heard = true;
     }
 }

@@ -87,15 +87,15 @@ impl P3 {
         let response = match within(limit, answered).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => {
-                waiting.is_over();
+                waiting.over();
                 return Err(error);
             }
             Ok(Err(oneshot::Canceled)) => {
-                waiting.is_over();
+                waiting.over();
                 return Err(GuestError::Trap(wasmtime::Error::msg(instance.failure())));
             }
             Err(limit) => {
-                waiting.is_over();
+                waiting.over();
                 instance.is_overdue(limit);
                 return Err(GuestError::Deadline(limit));
             }

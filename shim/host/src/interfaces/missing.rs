@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::{is_candidate, is_denied, is_offered};
 
+/// More than anybody reads: the names beyond it are only counted.
+const MAX_NAMED: usize = 100;
+
 /// From how many imports on a component seems to have been made with all that its
 /// toolchain knows, and not with what it uses.
 const MANY: usize = 8;
@@ -45,7 +48,11 @@ impl fmt::Display for Missing {
         ];
         let mut between = "";
         for (names, why) in reasons.into_iter().filter(|(names, _)| !names.is_empty()) {
-            let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let told = names.iter().take(MAX_NAMED);
+            let mut quoted: Vec<String> = told.map(|name| format!("`{name}`")).collect();
+            if let Some(more @ 1..) = names.len().checked_sub(MAX_NAMED) {
+                quoted.push(format!("{more} more"));
+            }
             write!(f, "{between}{}, which {why}", quoted.join(", "))?;
             between = "; ";
         }

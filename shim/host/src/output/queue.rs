@@ -17,6 +17,10 @@ use tokio::sync::Notify;
 /// requests of its own.
 const MOST_BYTES: usize = 1 << 20;
 
+/// No more than this is ever held: what guests were told that they may write, and write
+/// when others have filled the queue meanwhile, and what those write who do not ask.
+const ALL_BYTES: usize = 4 * MOST_BYTES;
+
 /// Room that is kept for our own log, so that a guest which prints without end does
 /// not hide what is said about it.
 const LOG_BYTES: usize = 64 << 10;
@@ -170,7 +174,7 @@ impl Queue {
     /// room.
     pub(super) fn print(self: &Arc<Self>, bytes: &[u8]) {
         if QUEUES.load(Relaxed) {
-            self.push(bytes, MOST_BYTES);
+            self.push(bytes, false);
         } else {
             self.write(bytes);
         }
@@ -179,14 +183,22 @@ impl Queue {
     /// Takes a line of our own log.
     pub(super) fn log(self: &Arc<Self>, bytes: &[u8]) {
         if QUEUES.load(Relaxed) {
-            self.push(bytes, MOST_BYTES + LOG_BYTES);
+            self.push(bytes, true);
         } else {
             self.write(bytes);
         }
     }
 
-    fn push(self: &Arc<Self>, bytes: &[u8], most: usize) {
+    fn push(self: &Arc<Self>, bytes: &[u8], is_ours: bool) {
         let mut state = self.lock();
+        let most = if is_ours {
+            ALL_BYTES + LOG_BYTES
+        } else if state.moved.elapsed() < PATIENCE {
+            // Somebody reads: there is room soon, and whoever prints had asked for it.
+            ALL_BYTES
+        } else {
+            MOST_BYTES
+        };
         // Checked before, not after: what is larger than all room passes an empty queue.
         if state.bytes >= most || !self.start(&mut state) {
             let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();

@@ -71,7 +71,7 @@ fn connections_that_say_nothing_leave_room() {
         stream.write_all(b"GET / HT").ok();
     }
     server.is_healthy();
-    assert_eq!(server.get("/").status, 200);
+    assert!(server.is_served_soon());
     drop(silent);
 }
 
@@ -90,7 +90,7 @@ fn connections_that_idle_after_an_answer_leave_room() {
         idle.push(stream);
     }
     server.is_healthy();
-    assert_eq!(server.get("/").status, 200);
+    assert!(server.is_served_soon());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::http::Cut;
+use crate::http::{Cut, without_budget};
 
 /// A response's body. When its instance ends, streams end with it, and one that the guest
 /// had closed looks like one that it had not: so each is looked at before.
@@ -59,7 +59,7 @@ impl Kept {
         let mut cx = Context::from_waker(Waker::noop());
         let mut rest = VecDeque::new();
         let cut = loop {
-            match Pin::new(&mut *body).poll_frame(&mut cx) {
+            match without_budget(&mut cx, |cx| Pin::new(&mut *body).poll_frame(cx)) {
                 Poll::Ready(Some(Ok(frame))) => rest.push_back(frame),
                 Poll::Ready(Some(Err(error))) => break Some(refused(error)),
                 Poll::Ready(None) => break None,

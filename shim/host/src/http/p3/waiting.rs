@@ -21,7 +21,7 @@ impl Waiting {
     }
 
     /// The client has its answer, and the guest may work on.
-    pub(crate) fn is_over(mut self) {
+    pub(crate) fn over(mut self) {
         self.instance = None;
     }
 }
