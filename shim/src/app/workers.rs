@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::exit::ExitCode;
+
 /// Workers beyond the processor's cores only take turns.
 pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
     // The standard library knows both the cores we may run on and the quota of
@@ -72,10 +74,11 @@ pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
                 // Without the first worker nobody would end the others.
                 // SAFETY: no pointers are passed.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                // It may have gone before this one asked to be told.
+                // It may have gone before this one asked to be told. Then this one ends as it
+                // would have been ended, and leaves to the next start what the first had.
                 // SAFETY: no preconditions.
                 if unsafe { libc::getppid() } != first {
-                    return Err(std::io::Error::other("the first worker has ended"));
+                    exit(ExitCode::Killed.number());
                 }
                 // A terminal's signals go to the first, which passes them on once.
                 // SAFETY: no pointers are passed.

@@ -50,8 +50,7 @@ pub(crate) const PROGRAMS: [Guest; 8] = [
 ];
 
 /// The same server of every toolchain.
-pub(crate) const SERVERS: [Guest; 10] = [
-    guest("spin-2", Toolchain::Rust),
+pub(crate) const SERVERS: [Guest; 9] = [
     guest("spin-3", Toolchain::Rust),
     guest("spin-5", Toolchain::Rust),
     guest("spin-7", Toolchain::Rust),

@@ -11,7 +11,7 @@ use crate::workshop::Workshop;
 
 /// Guests that no server but Spin's and Skiff's takes as they are: `wasmtime serve` wants a
 /// component, and knows no release candidate.
-const WITHOUT_REFERENCE: [&str; 3] = ["spin-2", "spin-3", "python-spin-4"];
+const WITHOUT_REFERENCE: [&str; 2] = ["spin-3", "python-spin-4"];
 
 /// A question, and what is right.
 struct Case {
@@ -100,8 +100,6 @@ fn cases(guest: Guest) -> Vec<Case> {
         case("no_such_path", Request::get("/nowhere")),
     ];
     match guest.name {
-        // Fewer bytes than were promised.
-        "wstd" | "wasip3" => cases.push(case("short_body", Request::get("/short"))),
         "javascript-http" => cases.extend([
             // Frozen when the component was made, so both programs tell the same time.
             case("time_of_the_build", Request::get("/made-at")),

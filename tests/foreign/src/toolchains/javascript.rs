@@ -11,7 +11,8 @@ use crate::workshop::{FileError, Workshop};
 /// Where jco has the interfaces of WASI.
 const INTERFACES: &str = "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.2.12";
 
-/// Of all of them componentize-js knows this one by an older version only.
+/// Of all of them componentize-js knows this one by an older version only, where a world
+/// exports it; where none does, only the newer one fits the others.
 const HTTP: (&str, &str) = ("wasi:http@0.2.12", "wasi:http@0.2.10");
 
 pub(super) fn assemblyscript(workshop: &Workshop) -> Result<PathBuf, BuildError> {
@@ -39,21 +40,20 @@ pub(super) fn componentize(workshop: &Workshop) -> Result<PathBuf, BuildError> {
     let packages = packages(workshop, "javascript-packages", &sources)?;
     let inputs = Inputs::new().version(&mut node())?.folder(&sources)?;
     once(workshop, "javascript", inputs, |folder| {
-        let wit = folder.join("wit");
-        copy_folder(&packages.join(INTERFACES), &wit.join("deps"))?;
-        let http = wit.join("deps/wasi-http/package.wit");
-        let text = fs::read_to_string(&http).map_err(FileError::at(&http))?;
-        fs::write(&http, text.replace(HTTP.0, HTTP.1)).map_err(FileError::at(&http))?;
-        let worlds = wit.join("worlds.wit");
-        fs::copy(sources.join("worlds.wit"), &worlds).map_err(FileError::at(&worlds))?;
-        for (script, world, guest) in [
-            ("command.js", "command", "javascript"),
-            ("http.js", "http", "javascript-http"),
-        ] {
+        for (world, guest) in [("command", "javascript"), ("http", "javascript-http")] {
+            let wit = folder.join(world);
+            copy_folder(&packages.join(INTERFACES), &wit.join("deps"))?;
+            if world == "http" {
+                let http = wit.join("deps/wasi-http/package.wit");
+                let text = fs::read_to_string(&http).map_err(FileError::at(&http))?;
+                fs::write(&http, text.replace(HTTP.0, HTTP.1)).map_err(FileError::at(&http))?;
+            }
+            let name = format!("{world}.wit");
+            fs::copy(sources.join(&name), wit.join(&name)).map_err(FileError::at(&sources))?;
             process::run(
                 Command::new("npx")
                     .args(["--no-install", "jco", "componentize"])
-                    .arg(sources.join(script))
+                    .arg(sources.join(format!("{world}.js")))
                     .arg("--wit")
                     .arg(&wit)
                     .args(["--world-name", world, "--out"])

@@ -10,11 +10,10 @@ use crate::process;
 use crate::workshop::{FileError, Workshop};
 
 /// A Rust package, the target it is compiled for, the file that cargo makes, and the guest's name.
-const RUST: [(&str, &str, &str, &str); 8] = [
+const RUST: [(&str, &str, &str, &str); 7] = [
     ("command", "wasm32-wasip1", "command", "rust-wasip1"),
     ("command", "wasm32-wasip2", "command", "rust-wasip2"),
     // These two SDKs say that they are compiled so; a host makes the component.
-    ("spin-2", "wasm32-wasip1", "spin_2", "spin-2"),
     ("spin-3", "wasm32-wasip1", "spin_3", "spin-3"),
     ("spin-5", "wasm32-wasip2", "spin_5", "spin-5"),
     ("spin-7", "wasm32-wasip2", "spin_7", "spin-7"),
