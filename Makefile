@@ -42,7 +42,7 @@ test: format build images tools lint ## prove everything that can be proven with
 
 hostile: build images tools ## broken and hostile artifacts, guests, clients and machines, as in `make test`
 	cargo test --workspace --test corpus
-	cargo test --workspace --test containerd_2 -- hostile::
+	cargo test --workspace --test containerd_2 -- refusals:: images:: keeping::
 
 fuzz: setup ## hold every parser to any bytes, for EACH=3600 seconds
 	RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --release --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz

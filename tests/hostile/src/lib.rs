@@ -7,7 +7,7 @@
 //!
 //! A new parser or interface adds its cases to the module of `tests/corpus` they belong to:
 //! `artifacts`, `guests`, `requests` or `machines`. What only a pod can show is in
-//! `tests/suite`, module `hostile`.
+//! `tests/suite`, modules `refusals`, `images` and `keeping`.
 
 mod machine;
 mod program;
