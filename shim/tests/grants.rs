@@ -121,3 +121,108 @@ fn a_socket_does_not_connect_where_it_was_not() {
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody has connected");
 }
+
+#[test]
+fn guests_see_their_manifest_and_nothing_of_ours() {
+    let skiff = Skiff::manifest(
+        r#"
+spin_manifest_version = 2
+[application]
+name = "mine"
+[variables]
+greeting = { default = "hello" }
+who = { required = true }
+[[trigger.http]]
+route = "/vars"
+component = "vars"
+[[trigger.http]]
+route = "/env"
+component = "env"
+[[trigger.http]]
+route = "/headers/:user/..."
+component = "headers"
+[[trigger.http]]
+route = "/config"
+component = "config"
+[[trigger.http]]
+route = "/v1"
+component = "v1"
+[[trigger.http]]
+route = "/three"
+component = "three"
+[component.vars]
+source = "{guest:variables}"
+variables = { text = "{{ greeting }} {{ who }}" }
+[component.env]
+source = "{guest:environment}"
+environment = { COLOUR = "blue" }
+[component.headers]
+source = "{guest:headers}"
+[component.config]
+source = "{guest:config}"
+variables = { text = "{{ who }}" }
+[component.v1]
+source = "{guest:config-v1}"
+variables = { text = "{{ who }}" }
+[component.three]
+source = "{guest:variables-p3}"
+variables = { greeting = "{{ who }}" }
+"#,
+    )
+    .env("SPIN_VARIABLE_WHO", "world")
+    .env("HOST_SECRET", "hidden")
+    .start();
+    assert_eq!(skiff.get("/vars?name=text").text().trim(), "hello world");
+    assert_eq!(skiff.get("/vars?name=greeting").status, 500);
+    let environment = skiff.get("/env").text();
+    assert!(environment.contains("env COLOUR=blue"), "{environment}");
+    assert!(!environment.contains("HOST_SECRET"), "{environment}");
+    assert!(skiff.get("/config?name=text").text().contains("world"));
+    assert_eq!(skiff.get("/v1?name=text").text().trim(), "world");
+    assert_eq!(skiff.get("/three").text().trim(), "world");
+    let headers = skiff.get("/headers/ann/x/y?q=1").text();
+    assert!(headers.contains("spin-path-match-user: ann"), "{headers}");
+    assert!(headers.contains("spin-path-info: /x/y"), "{headers}");
+    assert!(!headers.contains("\nhost:"), "{headers}");
+}
+
+#[test]
+fn files_are_read_only_and_there_is_nothing_else() {
+    let skiff = Skiff::manifest(
+        r#"
+spin_manifest_version = 2
+[application]
+name = "files"
+[[trigger.http]]
+route = "/read"
+component = "read"
+[[trigger.http]]
+route = "/write"
+component = "write"
+[component.read]
+source = "{guest:read-files}"
+files = [{ source = "data", destination = "/" }]
+[component.write]
+source = "{guest:write-files}"
+files = [{ source = "data", destination = "/" }]
+"#,
+    )
+    .file("data/note.txt", "a note")
+    .start();
+    assert_eq!(skiff.get("/read?path=/note.txt").text(), "a note");
+    assert_eq!(skiff.get("/read?path=/../../etc/passwd").status, 404);
+    assert_eq!(skiff.get("/read?path=/etc/passwd").status, 404);
+    assert_eq!(skiff.post("/write?path=/note.txt", "changed").status, 403);
+    assert_eq!(skiff.get("/read?path=/note.txt").text(), "a note");
+}
+
+#[test]
+fn outbound_requests_are_denied_without_a_grant() {
+    let answer = Skiff::component("fetch").start().get("/?host=127.0.0.1:1");
+    assert_eq!(answer.status, 502);
+    assert!(
+        answer.text().to_lowercase().contains("denied"),
+        "{}",
+        answer.text()
+    );
+}

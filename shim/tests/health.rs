@@ -88,55 +88,6 @@ source = "{guest:hello}"
 }
 
 #[test]
-fn a_reader_that_has_stopped_stops_neither_requests_nor_health_nor_the_signal() {
-    for workers in ["1", "2"] {
-        // Both stay open, and nobody reads them.
-        let (mut skiff, _stdout, _stderr) = Skiff::component("print-a-lot")
-            .env("SKIFF_WORKERS", workers)
-            .env("SKIFF_ACCESS_LOG", "true")
-            .start_unread();
-        for _ in 0..6 {
-            assert_eq!(skiff.get("/?lines=40&length=50000").status, 200);
-            assert_eq!(skiff.get(HEALTH).text(), "OK");
-        }
-        skiff.signal(libc::SIGTERM);
-        assert_eq!(skiff.wait().status.code(), Some(0));
-    }
-}
-
-#[test]
-fn what_was_not_read_is_dropped_counted_and_said() {
-    let (mut skiff, mut stdout, mut stderr) = Skiff::component("print-a-lot")
-        .env("SKIFF_WORKERS", "1")
-        .start_unread();
-    for _ in 0..3 {
-        assert_eq!(skiff.get("/?lines=40&length=50000").status, 200);
-    }
-    let read = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).unwrap();
-        text
-    });
-    let errors = std::thread::spawn(move || {
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).unwrap();
-        text
-    });
-    skiff.signal(libc::SIGTERM);
-    assert_eq!(skiff.wait().status.code(), Some(0));
-    let (read, errors) = (read.join().unwrap(), errors.join().unwrap());
-    assert!(errors.contains("Output was dropped"), "{}", errors.len());
-    // What was kept is whole: lines of 50,000 bytes, and the routes.
-    let lines = read.lines().filter(|line| !line.contains("http"));
-    let lengths: Vec<_> = lines.map(str::len).collect();
-    assert!(!lengths.is_empty());
-    assert!(
-        lengths.iter().all(|length| *length == lengths[0]),
-        "{lengths:?}"
-    );
-}
-
-#[test]
 fn a_component_that_everybody_asks_for_leaves_the_others_instances() {
     let skiff = Skiff::manifest(TWO)
         .env("SKIFF_WORKERS", "1")

@@ -36,6 +36,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// one that does not read.
 const AT_ONCE: usize = 16 << 10;
 
+/// How soon a lock is asked for again; a line takes less to write.
+const AGAIN: Duration = Duration::from_millis(1);
+
 /// The writing thread goes no deeper.
 const STACK: usize = 128 << 10;
 
@@ -356,10 +359,20 @@ struct RecordLock<'a>(&'a File);
 
 impl<'a> RecordLock<'a> {
     fn take(file: &'a File) -> Self {
-        // Without the lock a long line may be torn, which is better than lost.
-        if let Err(error) = rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive)
-        {
-            tracing::debug!(%error, "Cannot lock the output");
+        use rustix::io::Errno;
+        loop {
+            match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                // The kernel takes a process for one thread: where each of two writes to one
+                // stream and waits for the other, it sees them wait for each other.
+                Err(Errno::DEADLK) => thread::sleep(AGAIN),
+                Err(error) => {
+                    // A long line may be torn, which is better than lost.
+                    tracing::debug!(%error, "Cannot lock the output");
+                    break;
+                }
+            }
         }
         RecordLock(file)
     }
