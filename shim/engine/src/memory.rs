@@ -233,6 +233,16 @@ impl MemoryLimit {
         fits
     }
 
+    /// Whether a guest whose largest memory begins with so many bytes can be made at all,
+    /// while there is no other.
+    pub fn allows_start(&self, bytes: u64) -> bool {
+        let mut account = Account::default();
+        let allowed = usize::try_from(bytes)
+            .is_ok_and(|bytes| self.allows_growth(&mut account, 0, bytes, None));
+        self.close(&mut account);
+        allowed
+    }
+
     /// Looks at what the host holds for a guest, and at the whole pod. To be called when
     /// the guest has computed for a while.
     ///
@@ -340,6 +350,15 @@ mod tests {
             limit.close(account);
         }
         assert_eq!(grow_all(&limit, &mut greedy), 84);
+    }
+
+    #[test]
+    fn a_memory_that_can_never_be_made_is_known_before() {
+        let limit = limit(128);
+        assert!(limit.allows_start(80 << 20));
+        assert!(!limit.allows_start(100 << 20));
+        assert!(!limit.allows_start(u64::MAX));
+        assert_eq!(grow_all(&limit, &mut Account::default()), 84);
     }
 
     #[test]

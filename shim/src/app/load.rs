@@ -16,7 +16,7 @@ use skiff_host::{
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
-use super::check::{self, Life, Values};
+use super::check::{self, AppError, Life, Values};
 use super::code::{Facts, concurrency};
 use super::granted;
 use super::handler::GuestHandler;
@@ -93,6 +93,7 @@ impl App {
             },
         };
         let grants = grants(&application, prepared, &facts, settings, extras, &shares)?;
+        first_memories(&facts, &grants)?;
         Ok(App {
             budget,
             connections: descriptors.connections,
@@ -328,6 +329,25 @@ fn grants(
         all.insert(component.id.clone(), grants);
     }
     Ok(all)
+}
+
+/// Every request of a component whose memory the pod has no room for would fail.
+fn first_memories(
+    facts: &BTreeMap<String, Facts>,
+    grants: &BTreeMap<String, Grants>,
+) -> Result<(), AppError> {
+    let wrong: Vec<_> = grants
+        .iter()
+        .filter_map(|(id, grants)| Some((id, grants, facts.get(id)?.memory)))
+        .filter(|(_, grants, memory)| !grants.memory.allows_start(*memory))
+        .map(|(id, _, memory)| {
+            format!("component `{id}` begins with a memory of {memory} bytes, for which the memory of the pod or machine has no room")
+        })
+        .collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(AppError::Wrong(wrong)),
+    }
 }
 
 /// What guests share.
