@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use skiff_engine::{Account, Guest, Ticks};
+use skiff_engine::{Guest, Ticks};
 use wasmtime::component::InstancePre;
-use wasmtime::{Linker, ResourceLimiter, Store};
+use wasmtime::{Linker, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::kind::ComponentKind;
+use crate::meter::Meter;
 use crate::state::{State, wasi};
 use crate::{Grants, http::one_line};
 
@@ -28,8 +29,7 @@ enum Pre {
 /// What a store holds for a module of preview 1.
 pub(crate) struct Preview1 {
     wasi: WasiP1Ctx,
-    grants: Arc<Grants>,
-    account: Account,
+    meter: Meter,
 }
 
 impl Preview1 {
@@ -43,34 +43,7 @@ impl Preview1 {
 impl Guest for Preview1 {
     fn ticked(&mut self) -> wasmtime::Result<()> {
         // What the host holds for it are the files that it has open.
-        Ok(self.grants.memory.check(&mut self.account, 0)?)
-    }
-}
-
-impl ResourceLimiter for Preview1 {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let limit = &self.grants.memory;
-        Ok(limit.allows_growth(&mut self.account, current, desired, maximum))
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
-    }
-}
-
-impl Drop for Preview1 {
-    fn drop(&mut self) {
-        self.grants.memory.close(&mut self.account);
+        Ok(self.meter.check(0)?)
     }
 }
 
@@ -144,11 +117,10 @@ impl Command {
                     pre.module().engine(),
                     Preview1 {
                         wasi: wasi(&self.grants).build_p1(),
-                        grants: Arc::clone(&self.grants),
-                        account: Account::default(),
+                        meter: Meter::new(&self.grants),
                     },
                 );
-                store.limiter(|state| state);
+                store.limiter(|state| &mut state.meter);
                 self.ticks.interrupt(&mut store);
                 // A start function may write, and may end the program.
                 match pre.instantiate_async(&mut store).await {

@@ -12,6 +12,7 @@ mod http;
 mod imports;
 mod interfaces;
 mod kind;
+mod meter;
 mod output;
 mod state;
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
 use http::header;
-use skiff_engine::{Account, Guest, Ticks};
+use skiff_engine::{Guest, Ticks};
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
@@ -14,20 +14,20 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::IoView;
 
+use crate::meter::Meter;
 use crate::{Grants, held};
 
 /// State of one instance. The WASI context costs a dozen allocations and two
 /// seeded generators, and a guest that only answers never asks for it, so it is
 /// made on first use.
 pub(crate) struct State {
-    grants: Arc<Grants>,
+    meter: Meter,
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     hooks: Hooks,
     pub(crate) table: ResourceTable,
     /// Whether it was said that it opens too many files.
     told_of_files: bool,
-    account: Account,
     /// For how many more ticks it is not looked at what the host holds for it.
     unseen: usize,
 }
@@ -37,13 +37,12 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(held::MOST_HANDLES);
         State {
-            grants: Arc::clone(grants),
+            meter: Meter::new(grants),
             wasi: None,
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(grants),
             table,
             told_of_files: false,
-            account: Account::default(),
             unseen: 0,
         }
     }
@@ -51,7 +50,7 @@ impl State {
     /// A store for one instance, with its limits.
     pub(crate) fn store(engine: &Engine, grants: &Arc<Grants>, ticks: &Ticks) -> Store<State> {
         let mut store = Store::new(engine, State::new(grants));
-        store.limiter(|state| state);
+        store.limiter(|state| &mut state.meter);
         if let Some(table) = store.concurrent_resource_table() {
             table.set_max_capacity(held::MOST_HANDLES);
         }
@@ -60,23 +59,22 @@ impl State {
     }
 
     pub(crate) fn grants(&self) -> &Grants {
-        &self.grants
+        self.meter.grants()
     }
 
     /// Says so once, however often the guest tries again.
     pub(crate) fn has_too_many_files(&mut self) {
         if !std::mem::replace(&mut self.told_of_files, true) {
-            tracing::warn!(component_id = %self.grants.component, "The guest has as many files open as it may; it is told that there is no room");
+            tracing::warn!(component_id = %self.grants().component, "The guest has as many files open as it may; it is told that there is no room");
         }
     }
 }
 
 impl Guest for State {
     fn ticked(&mut self) -> wasmtime::Result<()> {
-        let memory = &self.grants.memory;
         if let Some(unseen) = self.unseen.checked_sub(1) {
             self.unseen = unseen;
-            memory.check_pod(&self.account)?;
+            self.meter.check_pod()?;
             return Ok(());
         }
         let (mut handles, mut held) = (0, 0);
@@ -86,36 +84,8 @@ impl Guest for State {
         }
         // A look at many takes its time, and making many more takes longer.
         self.unseen = handles / held::HANDLES_A_TICK;
-        memory.check(&mut self.account, held)?;
+        self.meter.check(held)?;
         Ok(())
-    }
-}
-
-/// Refuses growth of linear memories, as the contract has it: without a trap.
-impl ResourceLimiter for State {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let limit = &self.grants.memory;
-        Ok(limit.allows_growth(&mut self.account, current, desired, maximum))
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.grants.memory.close(&mut self.account);
     }
 }
 
@@ -152,7 +122,9 @@ pub(crate) fn wasi(grants: &Grants) -> WasiCtxBuilder {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi(&self.grants).build()),
+            ctx: self
+                .wasi
+                .get_or_insert_with(|| wasi(self.meter.grants()).build()),
             table: &mut self.table,
         }
     }
