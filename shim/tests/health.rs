@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{Running, Skiff};
-
-const HEALTH: &str = "/.well-known/spin/health";
+use support::{HEALTH, Running, Skiff};
 
 /// Two components that sleep.
 const TWO: &str = r#"
@@ -30,13 +28,7 @@ source = "{guest:sleep}"
 
 /// Requests that nobody waits for.
 fn ask(skiff: &Running, path: &str, count: usize) -> Vec<TcpStream> {
-    let ask = || {
-        let mut stream = skiff.connect();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
-    };
-    (0..count).map(|_| ask()).collect()
+    (0..count).map(|_| skiff.ask(path)).collect()
 }
 
 /// The longest that a probe took, of some that come one after the other.

@@ -5,9 +5,7 @@ mod support;
 use std::io::Read;
 use std::thread;
 
-use support::Skiff;
-
-const HEALTH: &str = "/.well-known/spin/health";
+use support::{HEALTH, Skiff};
 
 #[test]
 fn lines_of_two_workers_are_not_torn_on_either_stream() {

@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
-use support::{Answer, Skiff, answer};
+use support::{Answer, HEALTH, Skiff, answer};
 
 fn ask(guest: &str, path: &str) -> Answer {
     Skiff::component(guest).start().get(path)
@@ -279,7 +279,7 @@ fn a_guest_that_computes_for_ever_meets_its_deadline_and_others_are_served() {
         .start();
     std::thread::scope(|scope| {
         let looping = scope.spawn(|| skiff.get("/").status);
-        let health = skiff.get("/.well-known/spin/health");
+        let health = skiff.get(HEALTH);
         assert_eq!(health.text(), "OK");
         assert_eq!(looping.join().unwrap(), 504);
     });
@@ -304,7 +304,7 @@ fn a_wasi_0_3_guest_that_fails_is_answered_for() {
     assert_eq!(skiff.get("/?how=1").status, 500);
     assert_eq!(skiff.get("/?how=2").status, 504);
     assert_eq!(skiff.get("/?how=3").status, 504);
-    assert_eq!(skiff.get("/.well-known/spin/health").status, 200);
+    assert_eq!(skiff.get(HEALTH).status, 200);
 }
 
 #[test]
@@ -403,10 +403,7 @@ fn a_guest_may_answer_with_large_headers() {
 #[test]
 fn a_client_that_leaves_does_not_end_the_guest() {
     let skiff = Skiff::component("works-after-answer").start();
-    let mut stream = skiff.connect();
-    stream
-        .write_all(b"GET /?ms=300 HTTP/1.1\r\nhost: a\r\n\r\n")
-        .unwrap();
+    let mut stream = skiff.ask("/?ms=300");
     let mut byte = [0];
     stream.read_exact(&mut byte).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
@@ -426,10 +423,7 @@ fn a_guest_works_on_after_its_answer_and_the_way_down_waits_for_it() {
 fn the_way_down_finishes_what_runs() {
     let skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "1").start();
     std::thread::scope(|scope| {
-        let mut stream = skiff.connect();
-        stream
-            .write_all(b"GET /?ms=700 HTTP/1.1\r\nhost: a\r\n\r\n")
-            .unwrap();
+        let stream = skiff.ask("/?ms=700");
         let slow = scope.spawn(move || answer(stream).status);
         // Another request behind it on the same worker shows that it was taken.
         assert_eq!(skiff.get("/?ms=1").status, 200);
@@ -442,13 +436,7 @@ fn the_way_down_finishes_what_runs() {
 fn a_signal_right_after_the_start_loses_no_request() {
     for _ in 0..5 {
         let skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "3").start();
-        let streams = [(); 9].map(|()| {
-            let mut stream = skiff.connect();
-            stream
-                .write_all(b"GET /?ms=50 HTTP/1.1\r\nhost: a\r\n\r\n")
-                .unwrap();
-            stream
-        });
+        let streams = [(); 9].map(|()| skiff.ask("/?ms=50"));
         skiff.signal(libc::SIGTERM);
         assert_eq!(streams.map(|stream| answer(stream).status), [200; 9]);
     }
@@ -457,10 +445,7 @@ fn a_signal_right_after_the_start_loses_no_request() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut skiff = Skiff::component("sleep").env("SKIFF_WORKERS", "1").start();
-    let mut stream = skiff.connect();
-    stream
-        .write_all(b"GET /?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n")
-        .unwrap();
+    let _waiting = skiff.ask("/?ms=60000");
     assert_eq!(skiff.get("/?ms=1").status, 200);
     skiff.signal(libc::SIGINT);
     std::thread::sleep(std::time::Duration::from_millis(300));

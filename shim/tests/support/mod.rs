@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Longer than anything here takes, so that a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where a pod's health is asked.
+pub(crate) const HEALTH: &str = "/.well-known/spin/health";
+
 /// A guest built by `make images`.
 pub(crate) fn guest(name: &str) -> PathBuf {
     let path = root().join("target/guests").join(format!("{name}.wasm"));
@@ -238,6 +241,14 @@ impl Running {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A request whose answer nobody waits for yet.
+    pub(crate) fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         stream
     }
 
