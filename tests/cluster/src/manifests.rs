@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 /// The runtime class of Skiff.
 pub(crate) const SKIFF: &str = "skiff";
 
-/// A container of a Wasm application. Artifacts have no entrypoint, so a pod
-/// names one, and `/` is what people write.
+/// A container of a Wasm application that `skiff push` has packed.
 pub(crate) fn wasm(name: &str, image: &str) -> Value {
     json!({
         "name": name,
         "image": image,
-        "command": ["/"],
         "ports": [{ "name": "http", "containerPort": 80 }],
         "readinessProbe": {
             "httpGet": { "path": "/.well-known/spin/health", "port": 80 },

@@ -89,7 +89,8 @@ async fn a_missing_layer_explains_itself(space: Space) -> anyhow::Result<()> {
         }],
     });
     let locked = layout.blob(SPIN_APP, locked.to_string().as_bytes())?;
-    let config = json!({ "architecture": "wasm", "os": "Wasip1", "config": {} });
+    let config =
+        json!({ "architecture": "wasm", "os": "Wasip1", "config": { "Entrypoint": ["/"] } });
     let config = layout.blob(oci::CONFIG, config.to_string().as_bytes())?;
     layout.manifest(&config, &[locked])?;
     let name = space.offer("missing-layer", layout.folder());

@@ -243,9 +243,9 @@ async fn every_kind_of_image_is_pulled_and_served(space: Space) -> anyhow::Resul
     ];
     for (kind, image) in kinds {
         let mut app = wasm("app", &image);
-        if kind == "component" {
-            // Its image has an entrypoint.
-            app["command"] = json!(null);
+        if kind == "package" {
+            // Its tool gives it no entrypoint, and the kubelet wants a command.
+            app["command"] = json!(["/"]);
         }
         space.apply(&[pod(kind, spec(Some(SKIFF), &[app]))]).await?;
         let object = format!("pod/{kind}");
