@@ -17,6 +17,7 @@ use crate::exit::ExitCode;
 mod attributes;
 mod cgroup;
 mod container;
+mod decide;
 mod devices;
 mod events;
 mod executor;
