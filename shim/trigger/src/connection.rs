@@ -46,6 +46,8 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         // Timeouts are kept by the watch, which costs no timer a request.
         http1.header_read_timeout(None);
+        // Whether a client that has closed its side is gone is looked for by `Io`.
+        http1.half_close(true);
         http1.max_header_size(settings.max_header_bytes);
         http1.max_buf_size(settings.max_buffer_bytes.max(MIN_BUFFER_BYTES));
         if settings.max_header_count != DEFAULT_MAX_HEADER_COUNT {

@@ -47,6 +47,8 @@ pub(crate) struct Io {
     sniffed: Sniffed,
     /// While a write waits: what the client had yet to confirm when it was last looked at.
     write_waits: Option<u32>,
+    /// Whether the client is known to have closed its side.
+    ended: bool,
     shut: bool,
     lingered: usize,
 }
@@ -62,6 +64,7 @@ impl Io {
             watch,
             sniffed,
             write_waits: None,
+            ended: false,
             shut: false,
             lingered: 0,
         }
@@ -119,8 +122,9 @@ impl Io {
         }
     }
 
-    /// hyper takes the end of what a client sends for the end of the client. One that has
-    /// sent all of its request, and closed its side, is answered before hyper is told.
+    /// hyper reads for a body that is not complete, or for the next head. The end of what a
+    /// client sends, which closes its side, is the end of the first, but the second only once
+    /// the client has its answer.
     #[inline]
     fn poll_read_http1(
         &mut self,
@@ -139,6 +143,23 @@ impl Io {
         unsafe { buf.advance(read) };
         self.watch.bytes_came();
         Poll::Ready(Ok(()))
+    }
+
+    /// Notes that a client has closed its side while its answer is made: it may be gone.
+    /// hyper does not look, as it could not tell that from a client that waits.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ended || !self.watch.is_serving() || !matches!(self.sniffed, Sniffed::Http1) {
+            return Ok(());
+        }
+        let mut room = [MaybeUninit::uninit()];
+        let mut next = ReadBuf::uninit(&mut room);
+        if let Poll::Ready(read) = self.stream.inner().poll_peek(cx, &mut next)
+            && read? == 0
+        {
+            self.ended = true;
+            self.watch.closed_half();
+        }
+        Ok(())
     }
 
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -238,9 +259,10 @@ impl Write for Io {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A TCP socket has no buffer of its own in this process.
-        Poll::Ready(Ok(()))
+    /// A TCP socket has no buffer of its own in this process, but hyper comes by here each
+    /// time that the connection is looked at.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.look_for_end(cx))
     }
 
     /// Closes this direction. Where the client is still sending, what it sends is

@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,6 +13,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use skiff_trigger::{ResponseBody, Settings};
 use support::*;
+use tokio::io::AsyncWriteExt;
 
 const MANY: usize = 100 * 1024 * 1024;
 const PIECE: usize = 64 * 1024;
@@ -263,4 +265,60 @@ async fn a_body_that_fails_cuts_the_response() {
     assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
     assert_eq!(client.rest().await, "4\r\nhalf\r\n");
     assert_eq!(server.count(|counters| &counters.cut_responses), 1);
+}
+
+/// Handlers that take their time, and then answer: with the body in their hands, with its
+/// length, or long after they have thrown it away.
+fn slow_readers() -> Vec<(&'static str, Fun)> {
+    const WHILE: Duration = Duration::from_millis(30);
+    let held = fun(|request| async move {
+        tokio::time::sleep(WHILE).await;
+        drop(request);
+        Ok(Response::new(ResponseBody::from("answer")))
+    });
+    let dropped = fun(|request| async move {
+        drop(request);
+        tokio::time::sleep(WHILE).await;
+        Ok(Response::new(ResponseBody::from("answer")))
+    });
+    let read = fun(|request| async move {
+        let mut body = request.into_body();
+        let mut length = 0;
+        tokio::time::sleep(WHILE).await;
+        while let Some(frame) = body.frame().await {
+            length += frame?.into_data().map_or(0, |data| data.len());
+            tokio::task::yield_now().await;
+        }
+        Ok(Response::new(ResponseBody::from(format!("{length} bytes"))))
+    });
+    vec![("held", held), ("dropped", dropped), ("read", read)]
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_is_answered_whatever_becomes_of_its_body() {
+    let large = "x".repeat(200_000);
+    let bodies = [
+        "content-length: 2\r\n\r\nab".to_owned(),
+        "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n".to_owned(),
+        "expect: 100-continue\r\ncontent-length: 2\r\n\r\nab".to_owned(),
+        format!("content-length: 200000\r\n\r\n{large}"),
+    ];
+    for (name, handler) in slow_readers() {
+        let server = serve(handler);
+        for body in &bodies {
+            let mut client = server.connect().await;
+            client
+                .send(format!("POST / HTTP/1.1\r\nhost: a\r\n{body}"))
+                .await;
+            client.stream.shutdown().await.unwrap();
+            let answer = client.rest().await;
+            let shown = &body[..body.len().min(60)];
+            assert!(answer.contains("200 OK"), "{name}: {shown}: {answer}");
+            let wanted = match name {
+                "read" => "bytes",
+                _ => "answer",
+            };
+            assert!(answer.ends_with(wanted), "{name}: {shown}: {answer}");
+        }
+    }
 }
