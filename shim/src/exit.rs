@@ -50,6 +50,25 @@ impl From<ExitCode> for ProcessCode {
     }
 }
 
+/// More is of no use to a person, and may be somebody's intention.
+const LONGEST: usize = 12 << 10;
+
+/// A failure as its owner is told it: in lines, which hold no other control characters
+/// whatever an artifact wrote into its names, and not without end.
+pub fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let end = text.floor_char_boundary(LONGEST);
+    let mut lines: Vec<_> = text[..end]
+        .split('\n')
+        .map(skiff_manifest::escaped)
+        .collect();
+    let more = format!("… and {} bytes more", text.len() - end);
+    if end < text.len() {
+        lines.push(more.into());
+    }
+    lines.join("\n")
+}
+
 /// The code that tells a failure's kind, by what is at its root.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     let mut causes = error.chain();
@@ -105,6 +124,14 @@ fn of_the_node(error: &(dyn Error + 'static)) -> Option<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_without_control_characters_and_not_without_end() {
+        let error = anyhow::anyhow!("one \x1b[2J\ntwo\r").context("all");
+        assert_eq!(told(&error), "all: one \\u{1b}[2J\ntwo\\r");
+        let long = told(&anyhow::anyhow!("é".repeat(1 << 20)));
+        assert!(long.len() < LONGEST + 100 && long.ends_with("bytes more"));
+    }
 
     #[test]
     fn a_full_disk_is_the_nodes_wherever_it_is_met() {

@@ -121,3 +121,20 @@ fn the_signal_ends_a_command_whose_output_nobody_reads() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
     writing.join().unwrap();
 }
+
+#[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let ended = Skiff::component("args-env").stdout(full).end();
+    assert_eq!(ended.status.code(), Some(74), "{}", ended.stderr);
+    assert!(ended.stderr.contains("standard output"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("No space left"), "{}", ended.stderr);
+    // A reader that wants no more is no mistake.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Skiff::component("args-env").stdout(writer).end();
+    assert_ne!(ended.status.code(), Some(74), "{}", ended.stderr);
+}

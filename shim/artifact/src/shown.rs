@@ -1,17 +1,26 @@
 //! Text from outside in errors: as much of it as helps, whatever was sent.
 
+use std::path::Path;
+
+use skiff_manifest::escaped;
+
 /// The longest text that is repeated. Media types, names and digests are shorter.
 const LONGEST: usize = 200;
 
 /// How many things of a list are named.
 const MOST: usize = 8;
 
-/// The beginning of a text that somebody else wrote.
+/// The beginning of a text that somebody else wrote, in one line.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", escaped(&text[..end])),
+        None => escaped(text).into_owned(),
     }
+}
+
+/// The same of a path in somebody else's artifact.
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 /// The first things of a list, and how many more there are.
@@ -33,6 +42,7 @@ mod tests {
     #[test]
     fn what_is_long_is_cut_between_characters() {
         assert_eq!(shown("short"), "short");
+        assert_eq!(shown("a\x1b[2J\nb"), "a\\u{1b}[2J\\nb");
         assert_eq!(shown(&"é".repeat(1 << 20)).chars().count(), LONGEST + 1);
     }
 

@@ -88,6 +88,14 @@ impl Output {
         }
     }
 
+    /// Why something that was printed could not be written.
+    pub fn failure(&self) -> Option<io::Error> {
+        match &self.sink {
+            Sink::Queue(queue) => queue.failed().map(Into::into),
+            Sink::Memory(_) | Sink::Nowhere => None,
+        }
+    }
+
     fn pass_on(&self, bytes: &[u8]) {
         match &self.sink {
             Sink::Nowhere => {}
@@ -148,11 +156,11 @@ impl Stream {
         }
     }
 
-    /// Whether nobody reads what a command prints; where many print, a reader may come
-    /// back.
+    /// Whether what a command prints goes nowhere any more; where many print, a reader may
+    /// come back.
     fn is_closed(&self) -> bool {
         match &self.output.sink {
-            Sink::Queue(queue) => !self.output.in_lines && queue.is_gone(),
+            Sink::Queue(queue) => !self.output.in_lines && queue.failed().is_some(),
             Sink::Memory(_) | Sink::Nowhere => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Mistakes: what is wrong, and the file, line and column of each.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -23,6 +24,22 @@ pub(crate) fn clip(text: &str, most: usize) -> Option<String> {
         end -= 1;
     }
     Some(format!("{}…", &text[..end]))
+}
+
+/// A text from outside as it may be shown to a person: control characters, which move a
+/// terminal's cursor or begin a line that is nobody's, are written as Rust writes them.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut all = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => all.extend(letter.escape_default()),
+            false => all.push(letter),
+        }
+    }
+    Cow::Owned(all)
 }
 
 /// One mistake and where it is.
@@ -109,6 +126,7 @@ impl<'a> Sink<'a> {
     pub(crate) fn fault(&self, at: usize, message: impl Into<String>) {
         let message = message.into();
         let message = clip(&message, MAX_MESSAGE).unwrap_or(message);
+        let message = escaped(&message).into_owned();
         let mut found = self.found.borrow_mut();
         found.push((at, message));
         if found.len() > MAX_KEPT {

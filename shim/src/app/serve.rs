@@ -1,5 +1,6 @@
 //! Serving an application until it is told to stop, or running it to its end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,10 @@ fn run(
             // As a program's last write waits for a slow reader.
             Output::stdout().flushed().await;
             Output::stderr().flushed().await;
-            code
+            match code {
+                0 => lost_output().map_or(0, ExitCode::number),
+                code => code,
+            }
         };
         tokio::select! {
             code = run => Ok(code),
@@ -104,6 +108,24 @@ fn run(
     runtime.shutdown_background();
     skiff_host::flush_output(LAST_LINES);
     result
+}
+
+/// A command that has ended well has not where what it printed is lost: it only could
+/// not know. A reader that has left is told by nobody, as it wanted no more.
+fn lost_output() -> Option<ExitCode> {
+    let outputs = [
+        ("standard output", Output::stdout()),
+        ("standard error", Output::stderr()),
+    ];
+    let mut lost = None;
+    for (name, output) in outputs {
+        let failure = output.failure();
+        if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            tracing::error!(%error, "What the component printed to {name} cannot be written");
+            lost = Some(ExitCode::State);
+        }
+    }
+    lost
 }
 
 /// SIGTERM, which Kubernetes sends, and SIGINT, which a terminal sends.

@@ -25,6 +25,7 @@ use super::report::{hold, report};
 use super::spec::{self, Completed};
 use super::{cgroup, memory, mounts, oom, working_folder};
 use crate::app::{CompileRequest, Optimizer};
+use crate::exit::told;
 
 /// How long an application whose code is at hand may take until it listens.
 /// Milliseconds are usual; kubelet gives up after two minutes.
@@ -72,7 +73,7 @@ struct Owner {
 impl Owner {
     /// Tells the owner, and makes it the error of the call.
     fn told(&self, error: &anyhow::Error) -> Error {
-        let message = format!("{error:#}");
+        let message = told(error);
         report(&message, &self.stderr, self.termination_message.as_deref());
         Error::Any(anyhow!(message))
     }

@@ -16,7 +16,7 @@ use super::instance::READY;
 use super::plan::{Plan, Source};
 use super::report::write_termination_message;
 use crate::app::{self, App, Extras};
-use crate::exit::{ExitCode, code_of};
+use crate::exit::{ExitCode, code_of, told};
 use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
 
 /// What the process is called in the node's process list.
@@ -68,7 +68,7 @@ pub fn main() -> ProcessCode {
         Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         Err(error) => {
             // The shim tells the owner of a failed start, here and in the events.
-            if !status.failed(&format!("{error:#}")) {
+            if !status.failed(&told(&error)) {
                 tell(&error, termination_message.as_deref());
             }
             code_of(&error).into()
@@ -78,12 +78,12 @@ pub fn main() -> ProcessCode {
 
 /// Tells the owner of a container that has started what ended it.
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
-    let message = format!("{error:#}");
+    let message = told(error);
     // Nobody may read, and the message below is still to be written.
     let mut stderr = skiff_host::Output::stderr();
-    let told = stderr.write_all(format!("skiff: {message}\n").as_bytes());
+    let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
     skiff_host::flush_output(LAST_LINE);
-    if let Err(error) = told {
+    if let Err(error) = written {
         tracing::debug!(%error, "Nobody can be told");
     }
     if let Some(path) = termination_message

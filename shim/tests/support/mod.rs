@@ -138,6 +138,12 @@ impl Skiff {
         self
     }
 
+    /// Where its standard output goes.
+    pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
     /// Starts it and waits until it serves.
     #[track_caller]
     pub(crate) fn start(mut self) -> Running {
@@ -206,7 +212,8 @@ impl Skiff {
 
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
-        let output = self.command.output().unwrap();
+        let child = self.command.spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
         Ended {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

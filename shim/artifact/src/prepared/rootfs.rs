@@ -11,6 +11,7 @@ use super::{
 use crate::Digest;
 use crate::paths::{in_root, relative};
 use crate::prepared::folder::MANIFEST;
+use crate::shown::shown;
 
 impl Prepared {
     /// The application in a container's root file system.
@@ -46,7 +47,7 @@ impl Prepared {
             return Err(PrepareError::NothingToRun {
                 entrypoint: match entrypoint {
                     [] => "is empty".to_owned(),
-                    words => format!("`{}` names no `.wasm` file", words.join(" ")),
+                    words => format!("`{}` names no `.wasm` file", shown(&words.join(" "))),
                 },
             });
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use skiff_manifest::Faults;
 
+use crate::shown::shown_path;
 use crate::{BlobError, Digest, LimitError, PathError};
 
 /// Why an image cannot be unpacked. Nothing of it is left behind.
@@ -155,7 +156,7 @@ pub enum UnpackError {
         layer: Digest,
     },
     /// An entry that would be written elsewhere.
-    #[error("layer {layer}: entry `{}` is refused", path.display())]
+    #[error("layer {layer}: entry `{}` is refused", shown_path(path))]
     EntryPath {
         /// The layer.
         layer: Digest,
@@ -165,7 +166,11 @@ pub enum UnpackError {
         source: PathError,
     },
     /// A link that leads out of the directory.
-    #[error("layer {layer}: link `{}` leads out, to `{}`", path.display(), target.display())]
+    #[error(
+        "layer {layer}: link `{}` leads out, to `{}`",
+        shown_path(path),
+        shown_path(target)
+    )]
     LinkOut {
         /// The layer.
         layer: Digest,
@@ -175,7 +180,11 @@ pub enum UnpackError {
         target: PathBuf,
     },
     /// A hard link to nothing.
-    #[error("layer {layer}: hard link `{}` leads to `{}`, which is not a file of the image", path.display(), target.display())]
+    #[error(
+        "layer {layer}: hard link `{}` leads to `{}`, which is not a file of the image",
+        shown_path(path),
+        shown_path(target)
+    )]
     LinkTarget {
         /// The layer.
         layer: Digest,
@@ -185,7 +194,10 @@ pub enum UnpackError {
         target: PathBuf,
     },
     /// An entry that is neither file, folder nor link.
-    #[error("layer {layer}: entry `{}` is a {kind}, which is refused", path.display())]
+    #[error(
+        "layer {layer}: entry `{}` is a {kind}, which is refused",
+        shown_path(path)
+    )]
     EntryKind {
         /// The layer.
         layer: Digest,
@@ -195,7 +207,10 @@ pub enum UnpackError {
         kind: &'static str,
     },
     /// An entry that would run with other rights than its caller's.
-    #[error("layer {layer}: entry `{}` has a set-user-id or set-group-id bit, which is refused", path.display())]
+    #[error(
+        "layer {layer}: entry `{}` has a set-user-id or set-group-id bit, which is refused",
+        shown_path(path)
+    )]
     SetId {
         /// The layer.
         layer: Digest,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 /// Seconds of output at the rate that containerd reads; little for a pod that takes
@@ -131,8 +132,8 @@ struct State {
     /// When something was last written, or began to wait for it.
     moved: Instant,
     dropped: Dropped,
-    /// Whether nobody reads any more, as the last write has shown.
-    gone: bool,
+    /// Why a write has failed. What was written then is lost.
+    failed: Option<Errno>,
 }
 
 /// What found no room.
@@ -152,7 +153,7 @@ impl Queue {
                 writes: false,
                 moved: Instant::now(),
                 dropped: Dropped::default(),
-                gone: false,
+                failed: None,
             }),
             changed: Condvar::new(),
             room: Notify::new(),
@@ -176,19 +177,19 @@ impl Queue {
     /// Takes what a guest prints. It is kept together, and dropped where there is no
     /// room.
     pub(super) fn print(self: &Arc<Self>, bytes: &[u8]) {
-        if QUEUES.load(Relaxed) {
-            self.push(bytes, false);
-        } else {
-            self.write(bytes);
-        }
+        self.take(bytes, false);
     }
 
     /// Takes a line of our own log.
     pub(super) fn log(self: &Arc<Self>, bytes: &[u8]) {
+        self.take(bytes, true);
+    }
+
+    fn take(self: &Arc<Self>, bytes: &[u8], is_ours: bool) {
         if QUEUES.load(Relaxed) {
-            self.push(bytes, true);
-        } else {
-            self.write(bytes);
+            self.push(bytes, is_ours);
+        } else if let Err(error) = self.write(bytes) {
+            self.lock().failed.get_or_insert(error);
         }
     }
 
@@ -238,9 +239,9 @@ impl Queue {
         state.bytes < MOST_BYTES || gave_up
     }
 
-    /// Whether nobody reads any more.
-    pub(super) fn is_gone(&self) -> bool {
-        self.lock().gone
+    /// Why what was printed could not be written; nothing where it was, or waits for it.
+    pub(super) fn failed(&self) -> Option<Errno> {
+        self.lock().failed
     }
 
     /// Waits for [`Queue::is_open`].
@@ -289,16 +290,16 @@ impl Queue {
         loop {
             while let Some(piece) = state.pieces.pop_front() {
                 drop(state);
-                let gone = self.write(&piece);
+                let written = self.write(&piece);
                 state = self.lock();
-                state.gone = gone;
+                state.failed = state.failed.or(written.err());
                 state.bytes -= piece.len() + PIECE;
                 state.moved = Instant::now();
                 let dropped = std::mem::take(&mut state.dropped);
                 drop(state);
                 self.room.notify_waiters();
                 self.changed.notify_all();
-                if dropped.lines > 0 && !gone {
+                if dropped.lines > 0 && written.is_ok() {
                     tracing::warn!(
                         lines = dropped.lines,
                         bytes = dropped.bytes,
@@ -311,10 +312,8 @@ impl Queue {
         }
     }
 
-    /// Writes all of it, waiting for a reader that is slow as any program does. The
-    /// answer is whether the reader has gone: nobody can be told of that or of any
-    /// other error, so that they end the write quietly.
-    fn write(&self, mut bytes: &[u8]) -> bool {
+    /// Writes all of it, waiting for a reader that is slow as any program does.
+    fn write(&self, mut bytes: &[u8]) -> Result<(), Errno> {
         let threads = self.writing.lock().unwrap_or_else(|e| e.into_inner());
         let lock = SHARED.get().map(|[stdout, stderr]| match self.fd {
             libc_fd::STDERR => stderr,
@@ -322,7 +321,7 @@ impl Queue {
         });
         let processes = lock.map(RecordLock::take);
         let fd = self.descriptor();
-        let mut gone = false;
+        let mut result = Ok(());
         while !bytes.is_empty() {
             match rustix::io::write(fd, &bytes[..bytes.len().min(AT_ONCE)]) {
                 Ok(0) => break,
@@ -332,8 +331,8 @@ impl Queue {
                         self.lock().moved = Instant::now();
                     }
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
                     let mut poll = [rustix::event::PollFd::from_borrowed_fd(
                         fd,
                         rustix::event::PollFlags::OUT,
@@ -343,13 +342,13 @@ impl Queue {
                     }
                 }
                 Err(error) => {
-                    gone = error == rustix::io::Errno::PIPE;
+                    result = Err(error);
                     break;
                 }
             }
         }
         drop((processes, threads));
-        gone
+        result
     }
 }
 
@@ -359,7 +358,6 @@ struct RecordLock<'a>(&'a File);
 
 impl<'a> RecordLock<'a> {
     fn take(file: &'a File) -> Self {
-        use rustix::io::Errno;
         loop {
             match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
                 Ok(()) => break,
