@@ -178,6 +178,77 @@ source = "nowhere.wasm"
 }
 
 #[test]
+fn mistakes_of_a_manifest_are_told_with_those_of_its_components() {
+    let text = r#"spin_manifest_version = 2
+[application]
+name = "a"
+[variables]
+who = { required = true }
+broken = { default = 5 }
+[[trigger.http]]
+route = "/one"
+component = "one"
+[[trigger.http]]
+route = "/two/*/two"
+component = "two"
+[[trigger.http]]
+route = "/three/*rest"
+component = "three"
+[[trigger.http]]
+route = "/four"
+component = "four"
+[[trigger.http]]
+route = "/five"
+component = "five"
+[[trigger.http]]
+route = "/six"
+component = "six"
+[[trigger.http]]
+route = "/seven"
+component = "seven"
+[component.one]
+source = "one.wasm"
+variables = { greeting = "{{ nobody }}" }
+[component.two]
+source = "{guest:unknown-import}"
+[component.three]
+source = "{guest:unknown-import}"
+[component.four]
+description = "without a source"
+[component.five]
+source = "five.wasm"
+[component.six]
+source = "{guest:hello}"
+variables = { greeting = "{{ broken }}" }
+[component.seven]
+source = "{guest:hello}"
+dependencies = { "acme:shop/price" = { component = "four" } }
+"#;
+    let wrong = [
+        "spin.toml:6:22: variable `broken`: `default` must be a string",
+        "spin.toml:11:9: trigger `two-http-trigger`: `route` is \"/two/*/two\"",
+        "spin.toml:30:26: component `one`: `variables.greeting` names the variable `nobody`",
+        "spin.toml:35:1: component `four`: `source` is missing",
+        "one.wasm`",
+        "five.wasm` is not a WebAssembly binary",
+        "trigger `three-http-trigger`: route `/three/*rest`",
+        "variable `who` has no value",
+        "component `two` imports `nowhere:land/teapot@1.2.3`",
+        "component `three` imports `nowhere:land/teapot@1.2.3`",
+    ];
+    let skiff = || Skiff::manifest(text).file("five.wasm", "hello");
+    let ended = skiff().end();
+    refused(skiff(), 65, &wrong);
+    // And nothing else, as of what is missing only because it could not be read.
+    let told = ended.stderr.trim_end();
+    assert_eq!(told.lines().count(), wrong.len(), "{told}");
+    // What is to be left out may be what could not be read.
+    let skiff = skiff().env("SKIFF_COMPONENTS_TO_RETAIN", "four,five");
+    let ended = skiff.end();
+    assert!(!ended.stderr.contains("RETAIN"), "{}", ended.stderr);
+}
+
+#[test]
 fn the_port_opens_only_for_what_runs() {
     // Had it been opened first, this would be told of a port that is taken.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,11 +6,14 @@ mod folder;
 mod rootfs;
 mod unpacked;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use skiff_compose::{ComposeError, Dependency as Part, Inherit as PartInherit, compose};
-use skiff_manifest::{Application, Component, ContentRef, Dependency, DependencySource, Inherit};
+use skiff_manifest::{
+    Application, Component, ContentRef, Dependency, DependencySource, Inherit, Rest,
+};
 
 use crate::Digest;
 use crate::digest::Hasher;
@@ -182,14 +185,42 @@ struct Place<'a> {
     what: String,
 }
 
-fn prepare(
+/// What was written down of an application.
+struct Written {
     application: Application,
+    /// What is wrong with it already, and the components of which only the source is known
+    /// for that.
+    faults: Vec<PrepareError>,
+    partial: BTreeSet<String>,
+}
+
+impl From<Application> for Written {
+    fn from(application: Application) -> Self {
+        Written {
+            application,
+            faults: Vec::new(),
+            partial: BTreeSet::new(),
+        }
+    }
+}
+
+fn prepare(
+    written: impl Into<Written>,
     source: &impl Source,
     command: Option<Vec<String>>,
 ) -> Result<Prepared, PrepareError> {
-    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    let Written {
+        application,
+        mut faults,
+        partial,
+    } = written.into();
+    let mut warnings = Vec::new();
     let mut components = Vec::with_capacity(application.components.len());
     for component in &application.components {
+        if partial.contains(&component.id) {
+            faults.extend(find(source, component, "source", &component.source).err());
+            continue;
+        }
         match prepare_component(&application, source, component) {
             Ok((component, of_component)) => {
                 components.push(component);
@@ -364,8 +395,9 @@ pub(crate) fn local_path(source: &str) -> Option<&Path> {
     }
 }
 
-/// Reads a manifest, as far as manifests go.
-fn read_manifest(path: &Path) -> Result<Application, PrepareError> {
+/// Reads a manifest, as far as manifests go. Of one with mistakes the rest is given on, as
+/// its components may have more.
+fn read_manifest(path: &Path) -> Result<Written, PrepareError> {
     /// The longest manifest there is a use for; the longest in public have 30 KB.
     const MANIFEST_LIMIT: u64 = 4 << 20;
 
@@ -388,8 +420,25 @@ fn read_manifest(path: &Path) -> Result<Application, PrepareError> {
         });
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
-    skiff_manifest::toml::read(&text, &name.to_string_lossy())
-        .map_err(|source| PrepareError::Application { source })
+    match skiff_manifest::toml::read(&text, &name.to_string_lossy()) {
+        Ok(application) => Ok(application.into()),
+        Err(mut source) => {
+            let rest = source.rest.take();
+            let fault = PrepareError::Application { source };
+            let Some(rest) = rest else {
+                return Err(fault);
+            };
+            let Rest {
+                application,
+                partial,
+            } = *rest;
+            Ok(Written {
+                application,
+                faults: vec![fault],
+                partial,
+            })
+        }
+    }
 }
 
 /// A regular file's digest, where the digest the reference gives is checked.

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
+
+use crate::model::Application;
 
 /// After this many mistakes the rest are only counted. Whoever reads the list
 /// fixes a screenful at a time, and a file made to be wrong must not fill a log.
@@ -66,10 +69,24 @@ impl fmt::Display for Fault {
 }
 
 /// Every mistake of one file, in the order of their places; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
     /// The mistakes. Beyond thirty, the last one says how many more there are.
     pub faults: Vec<Fault>,
+    /// What could be read of a manifest all the same, for who looks for what else is
+    /// wrong.
+    pub rest: Option<Box<Rest>>,
+}
+
+/// What could be read of a manifest with mistakes. Whatever is here was written like
+/// this; what is wrong is left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rest {
+    /// Variables, triggers and components. There may be none of them, and the name may be
+    /// empty.
+    pub application: Application,
+    /// Ids of the components of which only the source is known for certain.
+    pub partial: BTreeSet<String>,
 }
 
 impl fmt::Display for Faults {
@@ -95,6 +112,8 @@ pub(crate) struct Sink<'a> {
     found: RefCell<Vec<(usize, String)>>,
     /// Mistakes that are not kept any more.
     dropped: Cell<usize>,
+    /// How often a mistake was noted.
+    noted: Cell<usize>,
 }
 
 impl<'a> Sink<'a> {
@@ -106,6 +125,7 @@ impl<'a> Sink<'a> {
             table: "a table",
             found: RefCell::default(),
             dropped: Cell::new(0),
+            noted: Cell::new(0),
         }
     }
 
@@ -124,6 +144,7 @@ impl<'a> Sink<'a> {
 
     /// Notes a mistake at a byte offset of the text.
     pub(crate) fn fault(&self, at: usize, message: impl Into<String>) {
+        self.noted.set(self.noted.get() + 1);
         let message = message.into();
         let message = clip(&message, MAX_MESSAGE).unwrap_or(message);
         let message = escaped(&message).into_owned();
@@ -136,6 +157,12 @@ impl<'a> Sink<'a> {
             self.dropped.set(self.dropped.get() + more);
             found.truncate(MAX_LISTED);
         }
+    }
+
+    /// How often a mistake was noted: more than before where something that was read
+    /// meanwhile has one.
+    pub(crate) fn noted(&self) -> usize {
+        self.noted.get()
     }
 
     /// The offset of a line and a column (in bytes), both counted from 1.
@@ -171,7 +198,7 @@ impl<'a> Sink<'a> {
             .into_iter()
             .map(|(at, message)| self.place(at, message))
             .collect();
-        Err(Faults { faults })
+        Err(Faults { faults, rest: None })
     }
 
     fn place(&self, at: usize, message: String) -> Fault {

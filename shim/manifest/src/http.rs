@@ -46,7 +46,8 @@ pub(crate) fn read(runs: Runs, mut fields: Fields<'_>) -> Option<HttpTrigger> {
         (Runs::Unknown, _) => None,
     };
     Some(HttpTrigger {
-        route: route?,
+        // That a route is wrong was reported, and says nothing of the component.
+        route: route.unwrap_or(HttpRoute::Private),
         target: target?,
         executor: executor?,
     })

@@ -26,7 +26,7 @@ mod template;
 pub mod toml;
 
 pub use application::RetainError;
-pub use fault::{Fault, Faults, escaped};
+pub use fault::{Fault, Faults, Rest, escaped};
 pub use model::*;
 pub use names::{VariableName, VariableNameError};
 pub use template::{Template, TemplateError, Unresolved};

@@ -4,7 +4,7 @@
 //! the new), then what it means (`ids`, `meaning`). Each step goes on past mistakes,
 //! so that all of them are told at once.
 
-use crate::fault::{Faults, Sink};
+use crate::fault::{Faults, Rest, Sink};
 use crate::fields::{Ask, Fields};
 use crate::model::Application;
 use crate::node::{Node, Value};
@@ -23,21 +23,29 @@ mod written;
 /// patterns: nothing is looked up outside the text.
 ///
 /// # Errors
-/// Every mistake with its line and column. Where the text is not TOML at all, only
-/// the mistakes of its syntax.
+/// Every mistake with its line and column, and what could be read all the same. Where the
+/// text is not TOML at all, only the mistakes of its syntax.
 pub fn read(text: &str, file: &str) -> Result<Application, Faults> {
     let sink = Sink::toml(file, text.as_bytes());
-    let application = tree::parse(text, &sink).and_then(|root| application(root, &sink));
-    sink.into_result(application)
+    let Some(read) = tree::parse(text, &sink).and_then(|root| application(root, &sink)) else {
+        return sink.into_result(None);
+    };
+    if sink.noted() == 0 {
+        return Ok(read.application);
+    }
+    sink.into_result(None).map_err(|faults| Faults {
+        rest: Some(Box::new(read)),
+        ..faults
+    })
 }
 
-fn application(root: Node, sink: &Sink<'_>) -> Option<Application> {
+fn application(root: Node, sink: &Sink<'_>) -> Option<Rest> {
     let mut fields = Fields::of(root, &Ask::new(sink, "manifest"))?;
     let manifest = match version(&mut fields)? {
         Version::One => v1::read(fields),
         Version::Two => written::Manifest::read(fields),
     };
-    meaning::application(manifest, sink)
+    Some(meaning::application(manifest, sink))
 }
 
 enum Version {

@@ -174,3 +174,53 @@ fn chaining_is_required_where_a_host_is_a_component() {
     assert!(needs("w"));
     assert!(!needs("b"));
 }
+
+#[test]
+fn of_a_manifest_with_mistakes_the_rest_is_what_was_written() {
+    let text = r#"spin_manifest_version = 2
+[application]
+name = "shop"
+[variables]
+broken = { default = 5 }
+[[trigger.http]]
+route = "/whole/*/whole"
+component = "whole"
+[[trigger.http]]
+route = "/nothing"
+component = "nothing"
+[component.whole]
+source = "whole.wasm"
+files = ["a"]
+[component.wrong]
+source = "wrong.wasm"
+files = ["../a"]
+[component.uses-broken]
+source = "uses.wasm"
+allowed_outbound_hosts = ["https://{{ broken }}"]
+[component.nothing]
+description = "without a source"
+[component.without-it]
+source = "without.wasm"
+dependencies = { "acme:shop/price" = { component = "nothing" } }
+"#;
+    let faults = toml::read(text, "spin.toml").expect_err("mistakes");
+    assert_eq!(faults.faults.len(), 4, "{faults}");
+    let rest = *faults.rest.expect("what could be read");
+    let components = rest.application.components.iter();
+    let components: Vec<_> = components.map(|c| (c.id.as_str(), c.files.len())).collect();
+    assert_eq!(
+        components,
+        [
+            ("whole", 1),
+            ("wrong", 0),
+            ("uses-broken", 0),
+            ("without-it", 0)
+        ]
+    );
+    let partial: Vec<_> = rest.partial.iter().map(String::as_str).collect();
+    assert_eq!(partial, ["nothing", "uses-broken", "without-it", "wrong"]);
+    let triggers = rest.application.triggers.iter();
+    let triggers: Vec<_> = triggers.map(|t| t.component()).collect();
+    assert_eq!(triggers, [Some("whole")]);
+    assert!(rest.application.variables.is_empty());
+}

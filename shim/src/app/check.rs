@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skiff_artifact::Prepared;
 use skiff_host::{LoadError, Missing, Wanted};
-use skiff_manifest::{Application, HttpExecutor, HttpTarget, TriggerKind};
+use skiff_manifest::{Application, HttpExecutor, HttpRoute, HttpTarget, TriggerKind};
 
 use super::code::Facts;
 use super::granted;
@@ -36,8 +36,12 @@ pub(super) fn application(
     values: &Values,
 ) -> Result<Application, AppError> {
     let application = retained(prepared, settings)?;
-    mistakes(&application, values)?;
-    Ok(application)
+    let mut wrong = Vec::from_iter(nothing_runs(&application));
+    wrong.extend(mistakes(&application, values));
+    match wrong.is_empty() {
+        true => Ok(application),
+        false => Err(AppError::Wrong(wrong)),
+    }
 }
 
 /// The application without what is not retained.
@@ -54,15 +58,19 @@ pub(super) fn retained(prepared: &Prepared, settings: &Settings) -> Result<Appli
     Ok(application)
 }
 
-/// What is wrong with an application as far as that can be told without its components.
-pub(super) fn mistakes(application: &Application, values: &Values) -> Result<(), AppError> {
+/// What is wrong with an application without triggers.
+pub(super) fn nothing_runs(application: &Application) -> Option<String> {
+    let name = &application.name;
+    application
+        .triggers
+        .is_empty()
+        .then(|| format!("application `{name}` has no trigger, so nothing would ever run"))
+}
+
+/// What is wrong with what is there of an application, as far as that can be told without
+/// its components.
+pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String> {
     let mut wrong = Vec::new();
-    if application.triggers.is_empty() {
-        wrong.push(format!(
-            "application `{}` has no trigger, so nothing would ever run",
-            application.name
-        ));
-    }
     for trigger in &application.triggers {
         match &trigger.kind {
             TriggerKind::Http(http) => {
@@ -71,6 +79,11 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Result<(),
                         "trigger `{}` uses the executor `wagi`, which this version of Skiff does not offer yet",
                         trigger.id
                     ));
+                }
+                if let HttpRoute::Path(route) = &http.route
+                    && let Err(error) = skiff_trigger::check_route(&trigger.id, route)
+                {
+                    wrong.push(error.to_string());
                 }
             }
             TriggerKind::Other { trigger_type, .. } if trigger_type == "command" => {}
@@ -118,11 +131,7 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Result<(),
             ));
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(AppError::Wrong(wrong))
-    }
+    wrong
 }
 
 /// Ids of the components that a trigger refers to; others are never loaded.

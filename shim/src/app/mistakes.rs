@@ -31,8 +31,9 @@ pub(super) fn with_others(
         Some(mistakes) => mistakes.lines(),
         None => format!("{error:#}").lines().map(str::to_owned).collect(),
     };
+    let whole = mistakes(&error).is_none_or(|mistakes| !mistakes.of_manifest());
     let mut all = own.clone();
-    for line in others(prepared, settings, values, cache_dir, turn) {
+    for line in others(prepared, whole, settings, values, cache_dir, turn) {
         if !all.contains(&line) {
             all.push(line);
         }
@@ -68,34 +69,38 @@ fn mistakes(error: &Error) -> Option<&Mistakes> {
         })
 }
 
-/// Everything that can be found without compiling.
+/// Everything that can be found without compiling. Nothing is said of what may be missing
+/// only because the manifest could not be read as a `whole`.
 fn others(
     prepared: &Prepared,
+    whole: bool,
     settings: &Settings,
     values: &Values,
     cache_dir: &Path,
     turn: Turn<'_>,
 ) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut add = |result: Result<(), AppError>| match result {
-        Ok(()) => {}
-        Err(AppError::Wrong(lines)) => all.extend(lines),
-        Err(error) => all.push(error.to_string()),
-    };
     let application = match check::retained(prepared, settings) {
         Ok(application) => application,
-        Err(error) => {
-            add(Err(error));
-            return all;
-        }
+        Err(error) if whole => return lines(error),
+        Err(_) => return Vec::new(),
     };
-    add(check::mistakes(&application, values));
+    let nothing_runs = check::nothing_runs(&application).filter(|_| whole);
+    let mut all = Vec::from_iter(nothing_runs);
+    all.extend(check::mistakes(&application, values));
     let Ok(cache) = Cache::open(cache_dir) else {
         return all;
     };
     let request = CompileRequest::new(prepared, &application, settings, &cache);
     let (facts, wrong) = request.facts(&cache, turn);
-    add(check::facts(&application, settings, values, &facts));
+    let facts = check::facts(&application, settings, values, &facts);
+    all.extend(facts.err().map(lines).unwrap_or_default());
     all.extend(wrong);
     all
+}
+
+fn lines(error: AppError) -> Vec<String> {
+    match error {
+        AppError::Wrong(lines) => lines,
+        AppError::Load(error) => vec![error.to_string()],
+    }
 }

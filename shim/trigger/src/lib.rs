@@ -60,7 +60,7 @@ pub use handler::Handler;
 pub use response::ResponseBody;
 pub use route::{
     AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle,
-    StaticAnswer, StaticAnswerError, Target,
+    StaticAnswer, StaticAnswerError, Target, check_route,
 };
 pub use server::{BindError, DrainOutcome, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;

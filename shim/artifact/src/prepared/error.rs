@@ -127,7 +127,7 @@ pub enum PrepareError {
         /// What is wrong with it, in words.
         reason: &'static str,
     },
-    /// Components that cannot be prepared.
+    /// Components that cannot be prepared, or a manifest with mistakes.
     #[error("{0}")]
     Components(Box<Mistakes>),
     /// A component that cannot be built.
@@ -156,10 +156,10 @@ pub enum PrepareError {
     },
 }
 
-/// All that is wrong with the components of an application.
+/// All that is wrong with the manifest and the components of an application.
 #[derive(Debug)]
 pub struct Mistakes {
-    /// One or more, in the order of the components.
+    /// One or more: the manifest's as one, then in the order of the components.
     pub faults: Vec<PrepareError>,
     /// The application, with those of its components that nothing was found wrong with,
     /// for who wants to look further.
@@ -167,6 +167,12 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
+    /// Whether the rest lacks what could not be read of a manifest.
+    pub fn of_manifest(&self) -> bool {
+        let of_manifest = |fault: &PrepareError| matches!(fault, PrepareError::Application { .. });
+        self.faults.iter().any(of_manifest)
+    }
+
     /// Each mistake with its causes, as a line. Of very many the first are told, and
     /// how many there are.
     pub fn lines(&self) -> Vec<String> {

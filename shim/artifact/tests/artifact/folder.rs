@@ -85,10 +85,27 @@ fn refused(component: &str) -> FilesError {
 /// What is printed of an application whose manifest has mistakes.
 #[track_caller]
 fn mistaken(component: &str) -> String {
-    match seen(&shop(component)) {
-        Err(error @ PrepareError::Application { .. }) => chain(&error),
+    match only(seen(&shop(component)).unwrap_err()) {
+        error @ PrepareError::Application { .. } => chain(&error),
         other => panic!("{component}: {other:?}"),
     }
+}
+
+#[test]
+fn components_are_looked_for_beside_the_mistakes_of_a_manifest() {
+    let folder = shop(
+        "colour = \"green\"\n[component.lost]\nsource = \"lost.wasm\"\n[component.text]\nsource = \"readme.txt\"\n[component.fine]\nsource = \"cart.wasm\"",
+    );
+    let Err(PrepareError::Components(mistakes)) = seen(&folder) else {
+        panic!("the mistakes were not told");
+    };
+    let lines = mistakes.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, part) in lines.iter().zip(["`colour`", "lost.wasm", "readme.txt"]) {
+        assert!(line.contains(part), "{line}");
+    }
+    let rest = mistakes.rest.components.iter();
+    assert_eq!(rest.map(|c| c.id.as_str()).collect::<Vec<_>>(), ["fine"]);
 }
 
 #[test]

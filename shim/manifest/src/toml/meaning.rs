@@ -1,16 +1,16 @@
 //! From a manifest as it was written to what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
 use crate::check::{Declared, Ids, component_exists, passed, variable_name};
-use crate::fault::Sink;
+use crate::fault::{Rest, Sink};
 use crate::fields::{Ask, Fields};
 use crate::http::{self, Runs};
 use crate::middleware;
-use crate::model::{Application, Trigger, TriggerKind, Variable};
-use crate::names::{Case, check_id};
+use crate::model::{Application, Component, Trigger, TriggerKind, Variable};
+use crate::names::{Case, VariableName, check_id};
 use crate::node::{Node, Spanned, Value, into_json_map};
 
 use super::ids;
@@ -19,29 +19,48 @@ use super::written::{ApplicationTable, ComponentRef, Manifest, TriggerTable, Var
 mod component;
 mod dependency;
 
-/// The application, or `None` where the sink knows why there is none.
-pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Option<Application> {
+/// The application, or what can be read of it where the sink knows what is wrong.
+pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
     ids::assign(&mut manifest);
-    let variables = variables(manifest.variables, sink);
+    let (mut variables, wrong) = variables(manifest.variables, sink);
     let (components, triggers) = (&manifest.components, manifest.triggers);
 
+    let mut complete = true;
     let mut component_ids = Ids::default();
-    let checked: Vec<_> = components
-        .iter()
-        .map(|(id, table)| {
-            let ask = Ask::new(sink, format!("component `{}`", id.value));
-            passed(
-                check_id(&id.value, Case::Kebab).map_err(|e| format!("its id {e}")),
-                id.at,
-                &ask,
-            );
-            component_ids.take(id, &ask.field("id"));
-            component::read(id, table, components, &variables, &ask)
-        })
-        .collect();
+    let mut partial = BTreeSet::new();
+    let mut checked = Vec::new();
+    for (id, table) in components {
+        let before = sink.noted();
+        let ask = Ask::new(sink, format!("component `{}`", id.value));
+        passed(
+            check_id(&id.value, Case::Kebab).map_err(|e| format!("its id {e}")),
+            id.at,
+            &ask,
+        );
+        component_ids.take(id, &ask.field("id"));
+        let read = component::read(id, table, components, &variables, &ask);
+        complete &= read.is_ok();
+        let whole = table.whole && sink.noted() == before;
+        let source = match read {
+            Ok(component) if whole && !names_any(&component, &wrong) => {
+                checked.push(component);
+                continue;
+            }
+            Ok(component) => Some(component.source),
+            Err(source) => source.map(|source| *source),
+        };
+        partial.insert(id.value.clone());
+        checked.extend(source.map(|source| Component::new(&id.value, source)));
+    }
+    variables.retain(|name, _| !wrong.contains(name));
+    let known: BTreeSet<String> = checked.iter().map(|c| c.id.clone()).collect();
+    for component in &checked {
+        if component.composed_with().any(|id| !known.contains(id)) {
+            partial.insert(component.id.clone());
+        }
+    }
 
     let mut trigger_ids = Ids::default();
-    let mut asked = Vec::new();
     let mut checked_triggers = Vec::new();
     for (kind, trigger) in triggers
         .into_iter()
@@ -53,19 +72,13 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Option<App
             .unwrap_or_else(|| Spanned::new(trigger.at, String::new()));
         let ask = Ask::new(sink, format!("trigger `{}`", id.value));
         trigger_ids.take(&id, &ask.field("id"));
-        asked.push(dependency::of_trigger(
-            &trigger.dependencies,
-            components,
-            &ask,
-        ));
-        checked_triggers.push(self::trigger(
-            id.value,
-            &kind.value,
-            trigger,
-            components,
-            &ask,
-        ));
+        let asked = dependency::of_trigger(&trigger.dependencies, components, &ask);
+        let read = self::trigger(id.value, &kind.value, trigger, components, &ask);
+        complete &= read.is_some();
+        let runs = |trigger: &Trigger| trigger.component().is_none_or(|id| known.contains(id));
+        checked_triggers.extend(read.filter(runs).map(|trigger| (trigger, asked)));
     }
+    let (triggers, asked) = checked_triggers.into_iter().unzip();
 
     let ApplicationTable {
         name,
@@ -82,39 +95,65 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Option<App
         }
         !name.value.is_empty()
     });
+    if sink.noted() == 0 && !(complete && name.is_some()) {
+        // Whoever gives nothing has said why; this is the net below it.
+        sink.fault(0, "cannot be read");
+    }
     let mut application = Application {
-        name: name?.value,
+        name: name.map_or_else(String::new, |name| name.value),
         version,
         description,
         authors,
         oci_image_digest: None,
         variables,
         trigger_settings,
-        triggers: checked_triggers.into_iter().collect::<Option<_>>()?,
-        components: checked.into_iter().collect::<Option<_>>()?,
+        triggers,
+        components: checked,
     };
     middleware::assign(&mut application, asked);
-    Some(application)
+    Rest {
+        application,
+        partial,
+    }
 }
 
-fn variables(written: Vec<(Spanned<String>, VariableTable)>, sink: &Sink<'_>) -> Declared {
+/// Whether a component has a template that names one of these variables.
+fn names_any(component: &Component, variables: &BTreeSet<VariableName>) -> bool {
+    let templates = component.variables.values();
+    templates
+        .chain(&component.allowed_outbound_hosts)
+        .flat_map(|template| template.variables())
+        .any(|name| variables.contains(name))
+}
+
+/// The variables, and those of them that something is wrong with.
+fn variables(
+    written: Vec<(Spanned<String>, VariableTable)>,
+    sink: &Sink<'_>,
+) -> (Declared, BTreeSet<VariableName>) {
     let ask = Ask::new(sink, "variables");
-    let read = |(name, table): (Spanned<String>, VariableTable)| {
+    let (mut declared, mut wrong) = (Declared::new(), BTreeSet::new());
+    for (name, table) in written {
         let VariableTable {
             description,
             default,
             secret,
+            whole,
         } = table;
-        Some((
-            snake_name(&name, &ask)?,
-            Variable {
-                description,
-                default,
-                secret,
-            },
-        ))
-    };
-    written.into_iter().filter_map(read).collect()
+        let Some(name) = snake_name(&name, &ask) else {
+            continue;
+        };
+        if !whole {
+            wrong.insert(name.clone());
+        }
+        let variable = Variable {
+            description,
+            default,
+            secret,
+        };
+        declared.insert(name, variable);
+    }
+    (declared, wrong)
 }
 
 /// A variable's name as manifests restrict it: words that begin with a letter.

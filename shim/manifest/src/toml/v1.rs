@@ -73,6 +73,7 @@ fn trigger(node: Node, ask: &Ask<'_>) -> Option<(Spanned<String>, Node)> {
 type Written = ((Spanned<String>, ComponentTable), Option<TriggerTable>);
 
 fn component(node: Node, ask: &Ask<'_>) -> Option<Written> {
+    let before = ask.sink.noted();
     let mut fields = Fields::of(node, ask)?;
     let id = fields.required("id", text);
     let mut component = ComponentTable::common(&mut fields);
@@ -90,6 +91,7 @@ fn component(node: Node, ask: &Ask<'_>) -> Option<Written> {
     let at = fields.at;
     let config = fields.required("trigger", |node, ask| Some(Fields::of(node, ask)?.rest()));
     fields.done();
+    component.whole = ask.sink.noted() == before;
 
     let id = id.map(|id| Spanned::new(id.at, kebab(&id.value)))?;
     let trigger = config.map(|config| TriggerTable {

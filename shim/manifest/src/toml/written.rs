@@ -29,6 +29,8 @@ pub(super) struct VariableTable {
     pub(super) description: Option<String>,
     pub(super) default: Option<String>,
     pub(super) secret: bool,
+    /// Whether nothing is wrong with it.
+    pub(super) whole: bool,
 }
 
 /// `[[trigger.<type>]]`.
@@ -58,6 +60,8 @@ pub(super) struct OneOrMany {
 /// `[component.<id>]`, or a component on the spot.
 pub(super) struct ComponentTable {
     pub(super) at: usize,
+    /// Whether nothing is wrong with it so far.
+    pub(super) whole: bool,
     pub(super) source: Option<SourceTable>,
     pub(super) description: String,
     pub(super) variables: Vec<(Spanned<String>, Spanned<String>)>,
@@ -175,6 +179,7 @@ impl ApplicationTable {
 
 impl VariableTable {
     pub(super) fn read(node: Node, ask: &Ask<'_>) -> Option<Self> {
+        let before = ask.sink.noted();
         let mut fields = Fields::of(node, ask)?;
         // One that is of the wrong kind was meant nevertheless.
         let has_default = fields.has("default");
@@ -197,6 +202,7 @@ impl VariableTable {
             description,
             default,
             secret,
+            whole: ask.sink.noted() == before,
         })
     }
 }
@@ -246,6 +252,7 @@ impl OneOrMany {
 
 impl ComponentTable {
     fn read(node: Node, ask: &Ask<'_>) -> Option<Self> {
+        let before = ask.sink.noted();
         let mut fields = Fields::of(node, ask)?;
         let mut component = ComponentTable::common(&mut fields);
         component.variables = fields.map("variables", text);
@@ -257,6 +264,7 @@ impl ComponentTable {
         fields.map("tool", table);
         fields.map("profile", profile::read);
         fields.done();
+        component.whole = ask.sink.noted() == before;
         Some(component)
     }
 
@@ -264,6 +272,7 @@ impl ComponentTable {
     pub(super) fn common(fields: &mut Fields<'_>) -> Self {
         let component = ComponentTable {
             at: fields.at,
+            whole: false,
             source: fields.required("source", SourceTable::read),
             description: plain_text(fields, "description"),
             variables: Vec::new(),

@@ -193,6 +193,14 @@ impl<H: Handler> Router<H> {
     }
 }
 
+/// Whether an application can have a route, without what answers it.
+///
+/// # Errors
+/// What is wrong with it, as [`Router::new`] would say.
+pub fn check_route(trigger: &str, route: &str) -> Result<(), RouteError> {
+    headers(trigger.to_owned(), route).map(drop)
+}
+
 fn headers(trigger: String, raw: &str) -> Result<(Pattern, Arc<RouteHeaders>), RouteError> {
     let route = raw.to_owned();
     let pattern = match Pattern::parse(raw) {

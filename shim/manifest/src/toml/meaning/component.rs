@@ -14,14 +14,14 @@ use crate::node::Spanned;
 use super::super::written::{ComponentTable, FileEntry, SourceTable};
 use super::{dependency, snake_name};
 
-/// Every part is checked before one that is wrong leads to `None`.
+/// The component, or its source where another part of it is wrong. Every part is checked.
 pub(super) fn read(
     id: &Spanned<String>,
     table: &ComponentTable,
     all: &[(Spanned<String>, ComponentTable)],
     declared: &Declared,
     ask: &Ask<'_>,
-) -> Option<Component> {
+) -> Result<Component, Option<Box<ContentRef>>> {
     let source = table
         .source
         .as_ref()
@@ -62,29 +62,32 @@ pub(super) fn read(
     );
     let dependencies = dependency::of_component(table, all, ask);
 
-    Some(Component {
-        id: id.value.clone(),
-        description: table.description.clone(),
-        source: source?,
-        environment: values(&table.environment),
-        files: files?,
-        exclude_files: table
-            .exclude_files
-            .iter()
-            .map(|glob| glob.value.clone())
-            .collect(),
-        variables: variables.into_iter().collect::<Option<_>>()?,
-        allowed_outbound_hosts: allowed_outbound_hosts?,
-        key_value_stores: key_value_stores?,
-        databases: databases?,
-        ai_models: table
-            .ai_models
-            .iter()
-            .map(|model| model.value.clone())
-            .collect(),
-        dependencies: dependencies?,
-        trigger_dependencies: BTreeMap::new(),
-    })
+    let component = || {
+        Some(Component {
+            id: id.value.clone(),
+            description: table.description.clone(),
+            source: source.clone()?,
+            environment: values(&table.environment),
+            files: files?,
+            exclude_files: table
+                .exclude_files
+                .iter()
+                .map(|glob| glob.value.clone())
+                .collect(),
+            variables: variables.into_iter().collect::<Option<_>>()?,
+            allowed_outbound_hosts: allowed_outbound_hosts?,
+            key_value_stores: key_value_stores?,
+            databases: databases?,
+            ai_models: table
+                .ai_models
+                .iter()
+                .map(|model| model.value.clone())
+                .collect(),
+            dependencies: dependencies?,
+            trigger_dependencies: BTreeMap::new(),
+        })
+    };
+    component().ok_or(source.map(Box::new))
 }
 
 /// Reads all entries, and gives none if one is wrong.
