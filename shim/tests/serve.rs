@@ -246,6 +246,57 @@ fn a_broken_chunk_is_the_clients_and_no_trap() {
 }
 
 #[test]
+fn what_is_against_the_rules_of_http_is_a_line_of_the_log_with_the_reason() {
+    let skiff = Skiff::component("hello").env("SKIFF_WORKERS", "1").start();
+    let refusals = [
+        ("GET / HTTP/1.1\r\n\r\n", "the request has no host"),
+        (
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "the request has more than one host",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
+            "the request's host is not one",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: other.spin.internal\r\n\r\n",
+            "a name for requests inside the application",
+        ),
+        ("GET / HTTP/1.1\r\nno header\r\n\r\n", "header"),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",
+            "content-length",
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n12",
+            "content-length",
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+            "chunked",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+            "closed before message completed",
+        ),
+    ];
+    for (request, reason) in refusals {
+        let mut stream = skiff.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(answer(stream).status, 400, "{reason}: {request:?}");
+    }
+    let ended = skiff.stop();
+    let lines = ended.stderr.lines();
+    let lines: Vec<_> = lines.filter(|line| !line.contains(" INFO ")).collect();
+    assert_eq!(lines.len(), refusals.len(), "{}", ended.stderr);
+    for ((request, reason), line) in refusals.iter().zip(lines) {
+        assert!(line.contains("request refused"), "{request:?}: {line}");
+        assert!(line.contains(reason), "{request:?}: {line}");
+    }
+}
+
+#[test]
 fn a_guest_whose_client_is_gone_has_an_end() {
     for (guest, path) in [("hang", "/"), ("hang", "/?head=1"), ("p3-fail", "/?how=2")] {
         let skiff = Skiff::component(guest)
