@@ -4,11 +4,14 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+use skiff_artifact::Digest;
 use support::{Skiff, guest, root};
 
 /// Longer than anything here takes, so that a hang is a failure.
@@ -119,6 +122,54 @@ fn a_component_that_was_given_up_is_not_tried_again() {
     assert_eq!(second.get("/").status, 200);
     assert_eq!(optimizer_of(second.id()), None);
     second.stop();
+}
+
+#[test]
+fn a_component_that_takes_too_long_is_given_up_and_not_tried_again() {
+    let component = root().join("target/images/hello-js/app.wasm");
+    assert!(component.exists(), "run `make images`");
+    let digest = Digest::of(&fs::read(&component).unwrap()).to_string();
+    let cache = tempfile::tempdir().unwrap();
+    let optimize = |seconds: u64| {
+        let request = json!({
+            "components": [{
+                "id": "slow",
+                "wasm": component,
+                "digest": digest,
+                "dependencies": [],
+            }],
+            "stack": 1 << 20,
+            "cache": cache.path(),
+            "cache_limit": u64::MAX,
+            "deadline": {
+                "least": { "secs": seconds, "nanos": 1 },
+                "per_mib": { "secs": 0, "nanos": 0 },
+            },
+        });
+        let mut process = Command::new(env!("CARGO_BIN_EXE_skiff"))
+            .args(["internal", "optimize"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let owner = process.stdin.as_mut().unwrap();
+        owner.write_all(format!("{request}\n").as_bytes()).unwrap();
+        // With its input open, it ends for no other reason.
+        wait_until("its end", || process.try_wait().unwrap().is_some());
+        assert!(process.wait().unwrap().success());
+    };
+    let kept = |ending: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(cache.path()).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|other| other == ending));
+        paths
+    };
+    optimize(0);
+    let [note] = kept("tries").try_into().unwrap();
+    assert_eq!(fs::read_to_string(&note).unwrap(), "3");
+    // It would have the time now.
+    optimize(3600);
+    assert_eq!(kept("native"), [""; 0].map(PathBuf::from));
+    assert_eq!(kept("tries"), [note]);
 }
 
 #[test]

@@ -15,7 +15,8 @@ use skiff_engine::{Cache, Compiler, Portable, Tier};
 use skiff_host::{ComponentKind, ImportError, Wanted, kind, needs_concurrency};
 use skiff_manifest::{Application, Inherit};
 
-use super::{check, optimizer};
+use super::check;
+use super::optimizer::{self, Deadline};
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
@@ -35,6 +36,8 @@ pub struct CompileRequest {
     pub cache: PathBuf,
     /// Bytes that the cache may have.
     pub cache_limit: u64,
+    /// How long the optimising compiler may take while nobody waits for it.
+    pub deadline: Deadline,
 }
 
 /// What a process that compiles answers.
@@ -181,6 +184,7 @@ impl CompileRequest {
             stack: usize::try_from(settings.max_stack).unwrap_or(usize::MAX),
             cache: cache.folder().to_owned(),
             cache_limit: cache.limit(),
+            deadline: Deadline::default(),
         }
     }
 

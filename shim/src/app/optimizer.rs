@@ -12,15 +12,37 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 use skiff_engine::{Cache, CodeKey, Compiler, Tier};
 
 use super::code::{CompileRequest, Found, concurrency};
 use super::slots::{Share, Slots};
 
-/// Processor time for a component of no size, and what each MiB of it adds. The
-/// JavaScript sample of 12 MB takes 20 s; a slow node may take five times as long.
-const DEADLINE: Duration = Duration::from_secs(30);
-const DEADLINE_PER_MIB: Duration = Duration::from_secs(10);
+/// Processor time that a component may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// For one of no size.
+    least: Duration,
+    /// What each MiB adds.
+    per_mib: Duration,
+}
+
+impl Default for Deadline {
+    /// The JavaScript sample of 12 MB takes 20 s; a slow node may take five times as long.
+    fn default() -> Self {
+        Deadline {
+            least: Duration::from_secs(30),
+            per_mib: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Deadline {
+    fn of(self, bytes: usize) -> Duration {
+        let size = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        self.least.saturating_add(self.per_mib.saturating_mul(size))
+    }
+}
 
 /// Of the machine's memory, all processes of this kind take a third.
 const PART: u64 = 3;
@@ -141,14 +163,13 @@ fn work(
         }
         let before = tries(cache, &key)?;
         cache.keep(&name(&key), (before + 1).to_string().as_bytes())?;
-        let size = u32::try_from(found.facts.size >> 20).unwrap_or(u32::MAX);
-        let deadline = DEADLINE + DEADLINE_PER_MIB.saturating_mul(size);
+        let deadline = request.deadline.of(found.facts.size);
         set(
             current,
             Some(Current {
                 key: key.clone(),
                 before,
-                until: processor_time() + deadline,
+                until: processor_time().saturating_add(deadline),
             }),
         );
         let compiled = cache.compile(&compiler, found.portable()?);
