@@ -97,6 +97,25 @@ fn the_optimiser_ends_with_its_application_however_that_ends() {
 }
 
 #[test]
+fn the_kernel_ends_what_prepares_and_optimises_before_others() {
+    for verb in ["prepare", "optimize"] {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_skiff"))
+            .args(["internal", verb])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It waits for its request.
+        let score = format!("/proc/{}/oom_score_adj", process.id());
+        wait_until(&format!("the score of `{verb}`"), || {
+            fs::read_to_string(&score).unwrap() == "1000\n"
+        });
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_component_that_was_given_up_is_not_tried_again() {
     let component = root().join("target/images/hello-js/app.wasm");
     let cache = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use skiff_engine::{Cache, CodeKey, Compiler, Tier};
 
 use super::code::{CompileRequest, Found, concurrency};
-use super::slots::{Share, Slots};
+use super::slots::{Share, Slots, ends_first};
 
 /// Processor time that a component may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,7 @@ struct Current {
 /// # Errors
 /// Where the cache cannot be used, or a component is not what it was.
 pub fn optimize() -> anyhow::Result<()> {
+    ends_first().context("cannot offer itself to the kernel")?;
     rustix::process::nice(19).context("cannot lower the priority")?;
     let share = Share::of_this_machine(PART);
     let limit = Rlimit {

@@ -1,7 +1,7 @@
 //! Turns at what takes much memory: so many at once on a machine, whichever processes
 //! they are. A turn ends with its process, however that ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,15 @@ impl Slots {
             sleep(LOOK);
         }
     }
+}
+
+/// Has the kernel end this process before others where memory runs out: what it does
+/// can be done again. Whoever starts it may be protected, and would hand that down.
+///
+/// # Errors
+/// Where the kernel does not let itself be told.
+pub(crate) fn ends_first() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "1000")
 }
 
 /// What processes that take much memory may take, each and together.

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, setrlimit, umask};
 use rustix::stdio::dup2_stdout;
 
 use super::{Reply, Request, application};
-use crate::app::slots::Share;
+use crate::app::slots::{Share, ends_first};
 use crate::exit::ExitCode;
 
 /// Of the machine's memory, all processes of this kind take a half.
@@ -67,6 +67,7 @@ fn limit_resources(share: &Share) -> anyhow::Result<()> {
         maximum: Some(share.memory),
     };
     setrlimit(Resource::Data, limit).context("cannot limit memory")?;
+    ends_first().context("cannot offer itself to the kernel")?;
     rustix::process::nice(NICE).context("cannot lower the priority")?;
     Ok(())
 }
