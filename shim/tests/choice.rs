@@ -166,13 +166,15 @@ fn a_push_makes_one_image_and_says_what_it_does_not_understand() {
     let app = folder.path().join("app-app");
     let layout = folder.path().join("layout");
     let to = format!("--to-layout={}", layout.display());
-    let wrong: [(&[&str], &str); 6] = [
+    let wrong: [(&[&str], &str); 8] = [
         (&[], "--to-layout"),
         (&["--to-layout"], "--to-layout"),
         (&[&to, "--platform=wasip1/wasm"], "--platform"),
         (&[&to, "--image=app"], "--image"),
         (&[&to, "--annotation=colour"], "expected NAME=VALUE"),
         (&[&to, "--name"], "--name"),
+        (&[&to, "--name="], "--name"),
+        (&[&to, "--name=my app"], "--name"),
     ];
     for (options, part) in wrong {
         let told = skiff("push", &app, options);

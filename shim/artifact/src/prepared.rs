@@ -336,10 +336,7 @@ fn find(
             }
         }
     };
-    read().map_err(|source| PrepareError::Read {
-        path: path.clone(),
-        source,
-    })?;
+    read().map_err(|source| place.unreadable(&path, source))?;
     let header = &header[..length];
     if skiff_compose::is_precompiled(header) {
         return Err(place.precompiled(path));
@@ -351,6 +348,15 @@ fn find(
 }
 
 impl Place<'_> {
+    fn unreadable(&self, path: &Path, source: io::Error) -> PrepareError {
+        PrepareError::Binary {
+            component: self.component.to_owned(),
+            what: self.what.clone(),
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     fn not_wasm(&self, path: PathBuf) -> PrepareError {
         PrepareError::NotWasm {
             component: self.component.to_owned(),
@@ -447,10 +453,7 @@ fn digest_file(
     path: PathBuf,
     content: &ContentRef,
 ) -> Result<(PathBuf, Digest), PrepareError> {
-    let read = |source| PrepareError::Read {
-        path: path.clone(),
-        source,
-    };
+    let read = |source| place.unreadable(&path, source);
     let Some(file) = open_file(&path).map_err(read)? else {
         return Err(PrepareError::NotAFile { path });
     };

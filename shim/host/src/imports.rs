@@ -43,7 +43,7 @@ pub enum LoadError {
         source: ImportError,
     },
     /// A component of the wrong kind for its trigger.
-    #[error("component `{component}` exports {actual:?}, its trigger needs {expected}")]
+    #[error("component `{component}` is {}, and its trigger needs {expected}", actual.in_words())]
     Kind {
         /// The component's id.
         component: String,

@@ -16,6 +16,17 @@ pub enum ComponentKind {
 }
 
 impl ComponentKind {
+    /// What it is, for a person.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            ComponentKind::HttpP2 => "a handler (`wasi:http/incoming-handler@0.2`)",
+            ComponentKind::HttpP3 => "a handler (`wasi:http/handler@0.3`)",
+            ComponentKind::CommandP1 => "a command (`_start` of a module)",
+            ComponentKind::CommandP2 => "a command (`wasi:cli/run@0.2`)",
+            ComponentKind::CommandP3 => "a command (`wasi:cli/run@0.3`)",
+        }
+    }
+
     /// Whether it is run to its end.
     pub fn is_command(self) -> bool {
         match self {

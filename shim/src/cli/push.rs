@@ -14,7 +14,7 @@ pub(super) struct Push {
     #[arg(long, value_name = "DIR")]
     to_layout: PathBuf,
     /// Name the image, for tools that import the layout
-    #[arg(long, value_name = "REFERENCE")]
+    #[arg(long, value_name = "REFERENCE", value_parser = reference)]
     name: Option<String>,
     /// Put each component's files into one archive layer
     #[arg(long)]
@@ -28,6 +28,15 @@ pub(super) struct Push {
     /// When the artifact was made (RFC 3339); left out, the same folder gives the same digest
     #[arg(long, value_name = "TIME")]
     created: Option<String>,
+}
+
+/// An image's name as tools take it: what else a registry wants of one is its to say.
+fn reference(text: &str) -> Result<String, String> {
+    let wrong = |letter: char| letter.is_whitespace() || letter.is_control();
+    match text.is_empty() || text.contains(wrong) {
+        true => Err("a name such as `registry.example/app:1` is expected".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 impl Push {

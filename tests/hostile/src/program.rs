@@ -163,6 +163,8 @@ impl Skiff {
         assert!(CODES.contains(code), "exit code {code}: {stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
         assert!(stderr.len() <= MESSAGE, "{} bytes: {stderr}", stderr.len());
+        let control = |letter: char| letter.is_control() && letter != '\n';
+        assert!(!stderr.contains(control), "{stderr:?}");
         let mib = verdict.memory >> 20;
         assert!(verdict.memory <= MEMORY, "{mib} MiB of memory");
         assert!(verdict.left.is_empty(), "left behind: {:?}", verdict.left);

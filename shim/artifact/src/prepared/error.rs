@@ -23,6 +23,18 @@ pub enum PrepareError {
         /// What the system says.
         source: io::Error,
     },
+    /// A component's binary cannot be read.
+    #[error("component `{component}`: cannot read {what} `{}`", path.display())]
+    Binary {
+        /// The component.
+        component: String,
+        /// What the file is to it, in words.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A folder is where a file should be, or a device, or a pipe.
     #[error("`{}` is not a file", path.display())]
     NotAFile {

@@ -172,7 +172,7 @@ fn links_do_not_leave_the_root() {
     );
     for way_out in ["/out.wasm", "../../out.wasm"] {
         let error = only(from(root.path(), &[way_out]).unwrap_err());
-        assert!(matches!(error, PrepareError::Read { .. }), "{error}");
+        assert!(matches!(error, PrepareError::Binary { .. }), "{error}");
     }
 }
 

@@ -479,6 +479,26 @@ mod layouts {
     }
 
     #[test]
+    fn names_of_an_artifact_are_shown_in_one_line_and_not_without_end() {
+        let long = format!("../{}", "x".repeat(900_000));
+        for name in ["../a\x1b[2J\nskiff: all is well\r", &long] {
+            let bytes = with_app(|archive| {
+                let length = name.len() as u64;
+                let header = named("././@LongLink", tar::EntryType::GNULongName, length);
+                archive.append(&header, name.as_bytes()).expect("in memory");
+                let header = named("short", tar::EntryType::Regular, 0);
+                archive.append(&header, &[][..]).expect("in memory");
+            });
+            let (_outer, layout) = layout();
+            let layer = layout.blob(oci::LAYER, &bytes).expect("written");
+            image(&layout, &[layer]);
+            let verdict = Skiff::run(layout.folder()).end();
+            assert_eq!(verdict.code, 65, "{}", verdict.stderr);
+            assert_eq!(verdict.stderr.lines().count(), 1, "{}", verdict.stderr);
+        }
+    }
+
+    #[test]
     fn devices_and_pipes_of_an_archive_are_not_made() {
         for kind in [
             tar::EntryType::Char,
