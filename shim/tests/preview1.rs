@@ -82,6 +82,19 @@ fn a_module_reads_and_writes_as_it_goes() {
 }
 
 #[test]
+fn a_start_that_cannot_be_called_is_told_before_it_is() {
+    let text = r#"(module (memory (export "memory") 1) (func (export "_start") (param i32)))"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.wasm");
+    std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
+    let ended = Skiff::of(&path).end();
+    assert_eq!(ended.status.code(), Some(65), "{}", ended.stderr);
+    for word in ["odd.wasm", "_start"] {
+        assert!(ended.stderr.contains(word), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_module_that_fails_is_told_by_its_file() {
     let text = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
     let folder = tempfile::tempdir().unwrap();

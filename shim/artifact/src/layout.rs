@@ -78,6 +78,14 @@ pub enum LayoutError {
         /// The limit.
         limit: u64,
     },
+    /// An index that nobody would read.
+    #[error("the index of `{}` has more than {limit} bytes", path.display())]
+    IndexSize {
+        /// The layout.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
     /// An index is not written as one.
     #[error("index of `{}` cannot be understood", path.display())]
     Json {
@@ -146,13 +154,19 @@ impl Layout {
         layout
             .store
             .open_file(path, Path::new(INDEX_FILE))
-            .and_then(|file| file.take(Limits::JSON).read_to_end(&mut bytes))
+            .and_then(|file| file.take(Limits::JSON + 1).read_to_end(&mut bytes))
             .map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => LayoutError::NotALayout {
                     path: path.to_owned(),
                 },
                 _ => read(error),
             })?;
+        if bytes.len() as u64 > Limits::JSON {
+            return Err(LayoutError::IndexSize {
+                path: path.to_owned(),
+                limit: Limits::JSON,
+            });
+        }
         layout.index = layout.parse(&bytes)?;
         Ok(layout)
     }

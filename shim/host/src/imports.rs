@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skiff_engine::{Code, Limits, Module, Runner, Shares};
+use wasmtime::ExternType;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -168,6 +169,13 @@ impl<'a> Loader<'a> {
     fn module(&self, module: &Module, grants: Grants) -> wasmtime::Result<Command> {
         let mut linker = wasmtime::Linker::new(self.runner.engine());
         Preview1::add_to_linker(&mut linker)?;
+        let start = module.get_export("_start");
+        let start = start.as_ref().and_then(ExternType::func);
+        if !start.is_some_and(|start| start.params().len() + start.results().len() == 0) {
+            return Err(wasmtime::format_err!(
+                "its `_start` is no function without parameters and results"
+            ));
+        }
         let pre = linker.instantiate_pre(module)?;
         Ok(Command::module(pre, grants, self.runner.ticks()))
     }

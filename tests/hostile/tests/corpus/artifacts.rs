@@ -352,6 +352,14 @@ mod layouts {
     }
 
     #[test]
+    fn an_index_without_end_is_told_with_its_limit() {
+        let (_outer, layout) = layout();
+        let index = format!(r#"{{"manifests":["{}"]}}"#, "a".repeat(5 << 20));
+        fs::write(layout.folder().join("index.json"), index).expect("written");
+        Skiff::run(layout.folder()).refuses(65, &["index", "4194304 bytes"]);
+    }
+
+    #[test]
     fn an_index_of_many_indexes_is_refused_in_a_few_words() {
         let (_outer, layout) = layout();
         let index = "application/vnd.oci.image.index.v1+json";
