@@ -171,7 +171,7 @@ impl<'a> Loader<'a> {
         Preview1::add_to_linker(&mut linker)?;
         let start = module.get_export("_start");
         let start = start.as_ref().and_then(ExternType::func);
-        if !start.is_some_and(|start| start.params().len() + start.results().len() == 0) {
+        if start.is_none_or(|start| start.params().len() + start.results().len() > 0) {
             return Err(wasmtime::format_err!(
                 "its `_start` is no function without parameters and results"
             ));
