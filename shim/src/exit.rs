@@ -23,7 +23,8 @@ pub enum ExitCode {
     Listen = 69,
     /// A fault of Skiff itself.
     Internal = 70,
-    /// A file of the node (state folder, code cache, volume) cannot be used.
+    /// A file of the node (state folder, code cache, volume) cannot be used, or the output
+    /// of a command that ended well cannot be written.
     State = 74,
     /// A setting does not parse; every wrong one is named.
     Settings = 78,
