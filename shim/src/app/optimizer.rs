@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -163,18 +163,21 @@ fn work(
             continue;
         }
         let before = tries(cache, &key)?;
-        cache.keep(&name(&key), (before + 1).to_string().as_bytes())?;
         let deadline = request.deadline.of(found.facts.size);
-        set(
-            current,
-            Some(Current {
-                key: key.clone(),
-                before,
-                until: processor_time().saturating_add(deadline),
-            }),
-        );
+        let now = Current {
+            key: key.clone(),
+            before,
+            until: processor_time().saturating_add(deadline),
+        };
+        // The note and what it is about change together, as the process may be ended
+        // whenever nobody holds this.
+        let mut held = lock(current);
+        cache.keep(&name(&key), (before + 1).to_string().as_bytes())?;
+        *held = Some(now);
+        drop(held);
         let compiled = cache.compile(&compiler, found.portable()?);
-        set(current, None);
+        let mut held = lock(current);
+        *held = None;
         match compiled {
             Ok(_) => cache.forget(&name(&key))?,
             // It would say the same again.
@@ -184,6 +187,7 @@ fn work(
                 return Err(error.into());
             }
         }
+        drop(held);
         // The component is not needed any more, and may be large.
         found.portable = None;
     }
@@ -195,8 +199,8 @@ fn give_up(cache: &Cache, key: &CodeKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn set(current: &Mutex<Option<Current>>, to: Option<Current>) {
-    *current.lock().unwrap_or_else(PoisonError::into_inner) = to;
+fn lock(current: &Mutex<Option<Current>>) -> MutexGuard<'_, Option<Current>> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the process when its owner has ended, or a component takes too long. Compiling
@@ -208,7 +212,7 @@ fn watch(cache: Cache, current: Arc<Mutex<Option<Current>>>) {
             let gone = owner_is_gone();
             let late = Instant::now() >= until;
             // Held to the end, so that no other component is begun meanwhile.
-            let now = current.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = lock(&current);
             if gone {
                 // It was not the component's fault.
                 if let Some(now) = now.as_ref() {

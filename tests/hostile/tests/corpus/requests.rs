@@ -57,7 +57,9 @@ fn bytes_that_are_no_request_hurt_nobody() {
         server.is_healthy();
     }
     let echo = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
-    assert_eq!(server.send(echo.as_bytes()).rest, b"hi");
+    // With a length or in chunks, as it was ready.
+    let rest = server.send(echo.as_bytes()).rest;
+    assert!(rest.windows(2).any(|part| part == b"hi"), "{rest:?}");
     let (_, status, said) = server.stop();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(!said.contains("panicked"), "{said}");
