@@ -4,18 +4,21 @@
 
 use std::num::NonZero;
 use std::process;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::exit::ExitCode;
 
+/// The standard library knows both the cores we may run on and the quota of our control
+/// groups, and reads a dozen files for it each time.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+
 /// Workers beyond the processor's cores only take turns.
 pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
-    // The standard library knows both the cores we may run on and the quota of
-    // our control groups.
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    asked.map_or(cores, |asked| asked.get() as usize)
+    asked.map_or_else(|| *CORES, |asked| asked.get() as usize)
 }
 
 /// Who a process is after [`fork`].

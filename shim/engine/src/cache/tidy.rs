@@ -2,6 +2,7 @@
 //! longest ago.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -74,10 +75,9 @@ impl Cache {
 
     /// Removes files that nobody is writing any more.
     fn sweep(&self) {
-        for (path, metadata) in self.files() {
-            let name = path.file_name().unwrap_or_default();
-            let new = name.as_encoded_bytes().starts_with(NEW.as_bytes());
-            if !new || metadata.uid() != geteuid().as_raw() {
+        let is_new = |name: &OsStr| name.as_encoded_bytes().starts_with(NEW.as_bytes());
+        for (path, metadata) in self.files(is_new) {
+            if metadata.uid() != geteuid().as_raw() {
                 continue;
             }
             let held = |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
@@ -90,7 +90,7 @@ impl Cache {
     /// Removes what was used longest ago until no more than `keep` bytes are left.
     pub(super) fn trim(&self, keep: u64) {
         let mut entries: BTreeMap<PathBuf, Entry> = BTreeMap::new();
-        for (path, metadata) in self.files() {
+        for (path, metadata) in self.files(|_| true) {
             let ending = path.extension().and_then(|ending| ending.to_str());
             let (name, marks) = match ending {
                 // Of code, the seal is what is touched: the code's own times are sealed.
@@ -127,13 +127,14 @@ impl Cache {
         }
     }
 
-    /// The regular files of the cache.
-    fn files(&self) -> Vec<(PathBuf, Metadata)> {
+    /// The regular files of the cache of which the name is one that is looked for.
+    fn files(&self, is_wanted: impl Fn(&OsStr) -> bool) -> Vec<(PathBuf, Metadata)> {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return Vec::new();
         };
         entries
             .flatten()
+            .filter(|entry| is_wanted(&entry.file_name()))
             .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
             .filter(|(_, metadata)| metadata.is_file())
             .collect()
