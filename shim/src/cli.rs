@@ -86,7 +86,7 @@ pub fn main() -> ProcessCode {
 /// Says what is no mistake, and perhaps not what was meant.
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("skiff: warning: {warning}");
+        eprintln!("skiff: warning: {}", skiff_manifest::escaped(warning));
     }
 }
 

@@ -59,14 +59,16 @@ const LONGEST: usize = 12 << 10;
 pub fn told(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let end = text.floor_char_boundary(LONGEST);
-    let mut lines: Vec<_> = text[..end]
-        .split('\n')
-        .map(skiff_manifest::escaped)
-        .collect();
-    let more = format!("… and {} bytes more", text.len() - end);
+    let mut told = in_lines(&text[..end]);
     if end < text.len() {
-        lines.push(more.into());
+        told += &format!("\n… and {} bytes more", text.len() - end);
     }
+    told
+}
+
+/// A text of lines without other control characters.
+pub fn in_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(skiff_manifest::escaped).collect();
     lines.join("\n")
 }
 

@@ -96,3 +96,24 @@ fn a_reader_who_leaves_is_no_failure_and_a_full_disk_is_one() {
     );
     assert!(!told.status.success());
 }
+
+#[test]
+fn what_others_wrote_moves_no_terminals_cursor() {
+    let manifest = r#"spin_manifest_version = 2
+[application]
+name = "shop"
+version = "1\u001b[2J\r"
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "{guest:hello}"
+"#;
+    let application = Skiff::manifest(manifest);
+    let told = inspect(application.folder(), Stdio::piped());
+    assert!(told.status.success(), "{told:?}");
+    let text = String::from_utf8(told.stdout).unwrap();
+    let control = |letter: char| letter.is_control() && letter != '\n';
+    assert!(!text.contains(control), "{text:?}");
+    assert!(text.starts_with("shop 1\\u{1b}[2J\\r\n"), "{text:?}");
+}

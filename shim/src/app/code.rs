@@ -365,8 +365,9 @@ pub(super) fn digests(facts: BTreeMap<String, Facts>) -> BTreeMap<String, String
 /// # Errors
 /// What the process answered, or that it did not.
 pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
-    // Told here before a process is started for nothing.
-    let cache = request.open_cache()?;
+    // A cache that cannot be used is told before a process is started for nothing, and
+    // tidied before the compiler looks, so that what that finds stays.
+    request.open_cache()?.tidy();
     let text = serde_json::to_vec(&request).context("cannot write the request")?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("skiff")
@@ -378,8 +379,6 @@ pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
         .context("cannot start the compiler")?;
     // It answers when it has read all, and its last words tell more than a broken pipe.
     let sent = child.stdin.take().map(|mut stdin| stdin.write_all(&text));
-    // While the other process works.
-    cache.tidy();
     let output = child
         .wait_with_output()
         .context("cannot talk to the compiler")?;

@@ -8,6 +8,8 @@ use clap::Args;
 use skiff_artifact::Prepared;
 use skiff_manifest::{HttpRoute, HttpTarget, TriggerKind};
 
+use crate::exit::in_lines;
+
 #[derive(Args)]
 pub(super) struct Inspect {
     /// An OCI layout (folder or tar), a folder with a spin.toml, a manifest, or a .wasm file
@@ -22,7 +24,7 @@ impl Inspect {
         let scratch = super::run::scratch()?;
         let prepared = super::run::open(&self.application, &self.which, &scratch.path())?.prepared;
         super::warn(&prepared.warnings);
-        super::print(&describe(&prepared)?)
+        super::print(&in_lines(&describe(&prepared)?))
     }
 }
 

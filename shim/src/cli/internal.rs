@@ -46,7 +46,7 @@ fn told(result: anyhow::Result<()>) -> ProcessCode {
     match result {
         Ok(()) => ExitCode::Success.into(),
         Err(error) => {
-            eprintln!("skiff: {error:#}");
+            eprintln!("skiff: {}", crate::exit::told(&error));
             ExitCode::Internal.into()
         }
     }
