@@ -104,3 +104,18 @@ fn a_module_that_fails_is_told_by_its_file() {
     assert_eq!(ended.status.code(), Some(134), "{}", ended.stderr);
     assert!(ended.stderr.contains("broken.wasm"), "{}", ended.stderr);
 }
+
+#[test]
+fn core_modules_of_preview_1_are_served() {
+    assert_eq!(
+        Skiff::component("module-hello").start().get("/").status,
+        200
+    );
+    assert_eq!(
+        Skiff::component("module-read-files")
+            .start()
+            .get("/?path=/")
+            .status,
+        404
+    );
+}
