@@ -77,6 +77,9 @@ impl<H: Handler> Service<H> {
         let plan = self
             .plan(&mut parts, &incoming)
             .unwrap_or_else(|bad| self.refuse(&bad, asked));
+        if matches!(plan, Plan::Call(..)) && !incoming.is_end_stream() {
+            self.watch.body_comes();
+        }
         async move {
             match plan {
                 Plan::Answer(mut response) => {

@@ -240,9 +240,13 @@ impl Watch {
         }
     }
 
+    /// The request that began has a body, which hyper reads before anybody holds it.
+    pub(crate) fn body_comes(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
     pub(crate) fn body_began(&self) {
         self.bodies.fetch_add(1, Relaxed);
-        self.unread.store(true, Relaxed);
     }
 
     pub(crate) fn body_was_read(&self) {

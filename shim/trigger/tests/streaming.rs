@@ -322,3 +322,31 @@ async fn a_client_that_closes_its_side_is_answered_whatever_becomes_of_its_body(
         }
     }
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_off_behind_other_requests_is_told_to_its_reader() {
+    let server = serve(fun(|request| async move {
+        request.into_body().collect().await?;
+        Ok(Response::new(ResponseBody::from("whole")))
+    }));
+    let bodies = [
+        "transfer-encoding: chunked\r\n\r\n0\r\nx",
+        "transfer-encoding: chunked\r\n\r\n4\r\nab",
+        "content-length: 3\r\n\r\nab",
+        "content-length: 3\r\n\r\n",
+    ];
+    for body in bodies {
+        for before in 0..3 {
+            let mut client = server.connect().await;
+            let first = "POST / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(before);
+            client
+                .send(format!("{first}POST / HTTP/1.1\r\nhost: a\r\n{body}"))
+                .await;
+            client.stream.shutdown().await.unwrap();
+            let answers = client.rest().await;
+            let count = |status| answers.matches(status).count();
+            let (whole, bad) = (count("200 OK"), count("400 Bad Request"));
+            assert_eq!((whole, bad), (before, 1), "{before}: {body}: {answers}");
+        }
+    }
+}
