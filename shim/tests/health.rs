@@ -230,3 +230,32 @@ fn a_worker_that_hears_nothing_keeps_nobody_from_ending() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("they are killed"), "{}", ended.stderr);
 }
+
+/// Instances whose memory the process has made: each maps its first contents, which are in
+/// the file of the compiled code, privately.
+fn places(skiff: &Running) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", skiff.id())).unwrap();
+    let contents = |line: &&str| line.contains(" rw-p ") && line.ends_with(".native");
+    maps.lines().filter(contents).count()
+}
+
+#[test]
+fn requests_that_wait_for_their_turn_have_no_memory() {
+    for guest in ["hello", "p3-echo"] {
+        let skiff = Skiff::component(guest).env("SKIFF_WORKERS", "1").start();
+        let until = Instant::now() + Duration::from_secs(3);
+        std::thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| {
+                    while Instant::now() < until {
+                        assert_eq!(skiff.get("/").status, 200);
+                    }
+                });
+            }
+        });
+        // One is struck by the clock now and then, and the next one has a place beside it.
+        let places = places(&skiff);
+        eprintln!("{guest}: {places}");
+        assert!((1..=8).contains(&places), "{guest}: {places}");
+    }
+}

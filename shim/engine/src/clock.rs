@@ -37,10 +37,11 @@ impl Ticks {
         }
     }
 
-    /// Looks after guests of a store and makes them yield at every tick of the clock. Not to each other:
-    /// timers and sockets are looked at whenever one of them has computed for a tick.
+    /// Looks after guests of a store and makes them yield at every tick of the clock. Not to
+    /// each other: timers and sockets are looked at whenever one of them has computed for a
+    /// tick. A guest that is new waits for [`turn`](crate::turn) before it has a store.
     pub fn interrupt<T: Guest>(&self, store: &mut Store<T>) {
-        store.set_epoch_deadline(turns::first_deadline());
+        store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().ticked()?;
             Ok(turns::next())

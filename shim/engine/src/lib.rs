@@ -22,7 +22,7 @@ pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
 pub use limits::{Busy, Limits, Permit, Permits, Shares};
 pub use memory::{Account, Budget, MemoryError, MemoryLimit};
-pub use turns::guest_runs;
+pub use turns::{guest_runs, turn};
 
 /// Loaded code, as linkers take it.
 #[derive(Clone)]

@@ -34,10 +34,14 @@ pub fn guest_runs() {
     POLLED.set(ticks());
 }
 
-/// How many ticks a new guest may begin with: none where others wait for their turn
-/// and this one is over.
-pub(crate) fn first_deadline() -> u64 {
-    TURNS.with(|turns| u64::from(!turns.is_over()))
+/// Waits until a new guest may begin. To be called before it has a place in the pool:
+/// those that wait touch no memory.
+#[inline]
+pub async fn turn() {
+    let over = TURNS.with(|turns| turns.is_over().then(|| Arc::clone(turns)));
+    if let Some(turns) = over {
+        turns.begin().await;
+    }
 }
 
 /// What becomes of the guest that runs, when its time is over.
@@ -105,6 +109,9 @@ impl Turns {
     fn enter(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, SeqCst);
         if !self.turning.swap(true, SeqCst) {
+            // The first turn begins now: those that come meanwhile have it, and need not
+            // wait for one that is over.
+            self.began.store(ticks(), SeqCst);
             // Dropped when the runtime ends, and then the next one is spawned again.
             tokio::spawn(Turning(Arc::clone(self)).turn());
         }

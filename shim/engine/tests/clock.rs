@@ -76,6 +76,7 @@ fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
         let spawn = || {
             let (engine, ticks, module) = (runner.engine().clone(), runner.ticks(), module.clone());
             tokio::spawn(async move {
+                skiff_engine::turn().await;
                 let mut store = Store::new(&engine, Nobody);
                 ticks.interrupt(&mut store);
                 let linker = Linker::new(&engine);

@@ -153,10 +153,13 @@ impl P2 {
         let call = async move {
             let proxy = match proxy {
                 Some(proxy) => proxy,
-                None => match this.pre.instantiate_async(&mut store).await {
-                    Ok(proxy) => proxy,
-                    Err(error) => return Err(wasmtime::Error::new(NoInstance(error))),
-                },
+                None => {
+                    skiff_engine::turn().await;
+                    match this.pre.instantiate_async(&mut store).await {
+                        Ok(proxy) => proxy,
+                        Err(error) => return Err(wasmtime::Error::new(NoInstance(error))),
+                    }
+                }
             };
             proxy
                 .wasi_http_incoming_handler()

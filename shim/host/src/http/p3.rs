@@ -144,6 +144,7 @@ impl Shared {
         willing.cloned()
     }
 
+    /// A new instance, or one that others have left meanwhile.
     async fn instantiate(self: &Arc<Self>) -> Result<Arc<Instance>, GuestError> {
         let permit = match self.permits.try_acquire() {
             Some(permit) => permit,
@@ -152,6 +153,10 @@ impl Shared {
                 self.permits.acquire().await?
             }
         };
+        skiff_engine::turn().await;
+        if let Some(instance) = self.willing() {
+            return Ok(instance);
+        }
         let mut store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
         skiff_engine::guest_runs();
         let instantiated = self.pre.instantiate_async(&mut store);
