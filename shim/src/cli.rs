@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::ExitCode;
 
 pub use logging::start as start_logging;
+pub(crate) use run::NoScratch;
 
 #[derive(Parser)]
 #[command(

@@ -81,6 +81,8 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(failed.kind)
             } else if cause.is::<crate::settings::SettingErrors>() {
                 Some(ExitCode::Settings)
+            } else if cause.is::<crate::cli::NoScratch>() {
+                Some(ExitCode::State)
             } else if cause.is::<skiff_trigger::BindError>() {
                 Some(ExitCode::Listen)
             } else if let Some(lost) = cause.downcast_ref::<crate::app::LostWorker>() {

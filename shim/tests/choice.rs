@@ -166,7 +166,7 @@ fn a_push_makes_one_image_and_says_what_it_does_not_understand() {
     let app = folder.path().join("app-app");
     let layout = folder.path().join("layout");
     let to = format!("--to-layout={}", layout.display());
-    let wrong: [(&[&str], &str); 8] = [
+    let wrong: [(&[&str], &str); 9] = [
         (&[], "--to-layout"),
         (&["--to-layout"], "--to-layout"),
         (&[&to, "--platform=wasip1/wasm"], "--platform"),
@@ -175,6 +175,7 @@ fn a_push_makes_one_image_and_says_what_it_does_not_understand() {
         (&[&to, "--name"], "--name"),
         (&[&to, "--name="], "--name"),
         (&[&to, "--name=my app"], "--name"),
+        (&[&to, "--created=yesterday"], "--created"),
     ];
     for (options, part) in wrong {
         let told = skiff("push", &app, options);

@@ -51,6 +51,16 @@ fn temporary_folders_of_killed_runs_are_removed_and_those_of_others_stay() {
     assert_eq!(names(), [""; 0].map(PathBuf::from));
 }
 
+#[test]
+fn a_temporary_folder_that_cannot_be_made_is_the_nodes_fault() {
+    let parent = tempfile::tempdir().unwrap();
+    let missing = parent.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    let ended = Skiff::component("hello").env("TMPDIR", missing).end();
+    assert_eq!(ended.status.code(), Some(74), "{}", ended.stderr);
+    assert!(ended.stderr.contains(missing), "{}", ended.stderr);
+}
+
 /// The optimiser of a process, which it has started itself.
 fn optimizer_of(parent: u32) -> Option<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();

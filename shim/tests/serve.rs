@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
-use support::{Answer, HEALTH, Skiff, answer};
+use support::{Answer, HEALTH, Running, Skiff, answer};
 
 fn ask(guest: &str, path: &str) -> Answer {
     Skiff::component(guest).start().get(path)
@@ -460,4 +460,25 @@ fn a_client_that_leaves_does_not_end_the_guest() {
     stream.shutdown(Shutdown::Both).unwrap();
     drop(stream);
     assert_eq!(skiff.lines(2).len(), 2);
+}
+
+/// Pages that the processes it has started and waited for have taken: 0 where there was none.
+fn pages_of_children(skiff: &Running) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", skiff.id())).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1;
+    fields.split_whitespace().nth(8).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_start_whose_code_is_there_needs_no_other_process() {
+    let cache = tempfile::tempdir().unwrap();
+    let start = || {
+        let skiff =
+            Skiff::component("hello").env("SKIFF_CACHE_DIR", cache.path().to_str().unwrap());
+        let skiff = skiff.start();
+        assert_eq!(skiff.get("/").status, 200);
+        pages_of_children(&skiff)
+    };
+    assert_ne!(start(), 0);
+    assert_eq!(start(), 0);
 }

@@ -240,12 +240,25 @@ impl Parts {
         Ok(Portable::new(built.into_owned())?)
     }
 
+    /// The name of the note of what these parts make.
+    fn note(&self) -> anyhow::Result<String> {
+        Ok(format!(
+            "{}.source{GENERATION}",
+            self.prepared()?.key().hex()
+        ))
+    }
+
+    /// What the component is, where that was noted when it was made.
+    fn known(&self, cache: &Cache) -> anyhow::Result<Option<Facts>> {
+        match cache.note(&self.note()?)? {
+            Some(digest) => Facts::find(cache, &digest),
+            None => Ok(None),
+        }
+    }
+
     /// What the component is, and the component itself where it had to be made.
     fn facts(&self, cache: &Cache, turn: Turn<'_>) -> anyhow::Result<(Facts, Option<Portable>)> {
-        let key = format!("{}.source{GENERATION}", self.prepared()?.key().hex());
-        if let Some(digest) = cache.note(&key)?
-            && let Some(facts) = Facts::find(cache, &digest)?
-        {
+        if let Some(facts) = self.known(cache)? {
             return Ok((facts, None));
         }
         turn()?;
@@ -262,7 +275,7 @@ impl Parts {
         };
         let text = serde_json::to_vec(&facts).context("cannot note what a component is")?;
         cache.keep(&Facts::note(&facts.digest), &text)?;
-        cache.keep(&key, facts.digest.as_bytes())?;
+        cache.keep(&self.note()?, facts.digest.as_bytes())?;
         Ok((facts, Some(portable)))
     }
 }
@@ -299,6 +312,27 @@ impl<'a> Found<'a> {
         };
         Ok(self.portable.insert(portable))
     }
+}
+
+/// What the components are, where there is the best code for every one of them.
+fn known(
+    request: &CompileRequest,
+    cache: &Cache,
+) -> anyhow::Result<Option<BTreeMap<String, Facts>>> {
+    let mut all = BTreeMap::new();
+    for parts in &request.components {
+        match parts.known(cache)? {
+            Some(facts) => all.insert(parts.id.clone(), facts),
+            None => return Ok(None),
+        };
+    }
+    let compiler = Compiler::new(Tier::Optimized, concurrency(all.values()), request.stack)?;
+    for facts in all.values() {
+        if cache.find(&compiler.key(&facts.digest))?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(all))
 }
 
 /// Makes sure that there is code for every component, in one tier or the other,
@@ -360,14 +394,22 @@ pub(super) fn digests(facts: BTreeMap<String, Facts>) -> BTreeMap<String, String
 }
 
 /// Has a request answered by a process of its own, so that this one keeps
-/// neither the compilers' memory nor their threads.
+/// neither the compilers' memory nor their threads. Where all code is there already
+/// no process is needed.
 ///
 /// # Errors
 /// What the process answered, or that it did not.
 pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
     // A cache that cannot be used is told before a process is started for nothing, and
-    // tidied before the compiler looks, so that what that finds stays.
-    request.open_cache()?.tidy();
+    // tidied before anybody looks, so that what is found stays.
+    let cache = request.open_cache()?;
+    cache.tidy();
+    if let Some(facts) = known(&request, &cache)? {
+        return Ok(Compiled {
+            codes: digests(facts),
+            optimize: None,
+        });
+    }
     let text = serde_json::to_vec(&request).context("cannot write the request")?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("skiff")

@@ -50,8 +50,21 @@ fn limits(groups: &str, root: &Path) -> impl Iterator<Item = u64> {
             .map(|folder| folder.join(file))
             .collect::<Vec<PathBuf>>()
     });
-    // No limit is `max`, or in version 1 a number beyond all memory.
-    files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+    files.filter_map(|file| limit(&file))
+}
+
+/// The limit in a control group's file: none is `max`, or in version 1 a number beyond all
+/// memory.
+fn limit(file: &Path) -> Option<u64> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().ok(),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "A memory limit cannot be read, and is taken for none");
+            None
+        }
+    }
 }
 
 /// The machine's memory.

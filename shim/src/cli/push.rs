@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::DateTime;
 use clap::Args;
 use skiff_artifact::pack::{Options, to_layout};
 
@@ -26,7 +27,7 @@ pub(super) struct Push {
     #[arg(long, value_name = "NAME=VALUE", value_parser = super::run::pair)]
     annotation: Vec<(String, String)>,
     /// When the artifact was made (RFC 3339); left out, the same folder gives the same digest
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     created: Option<String>,
 }
 
@@ -36,6 +37,16 @@ fn reference(text: &str) -> Result<String, String> {
     match text.is_empty() || text.contains(wrong) {
         true => Err("a name such as `registry.example/app:1` is expected".to_owned()),
         false => Ok(text.to_owned()),
+    }
+}
+
+/// A time as image configurations have it, kept as it was written.
+fn time(text: &str) -> Result<String, String> {
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; a time such as `2026-01-31T12:00:00Z` is expected"
+        )),
     }
 }
 

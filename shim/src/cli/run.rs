@@ -142,7 +142,6 @@ impl Run {
 pub(super) fn scratch() -> anyhow::Result<Scratch> {
     const PREFIX: &str = "skiff-run-";
     let parent = std::env::temp_dir();
-    let failed = || format!("cannot make a temporary folder in `{}`", parent.display());
     match sweep(&parent, &[PREFIX]) {
         Ok(gone) => {
             for path in gone {
@@ -151,7 +150,16 @@ pub(super) fn scratch() -> anyhow::Result<Scratch> {
         }
         Err(error) => tracing::debug!(%error, "Temporary folders cannot be looked for"),
     }
-    Scratch::new_in(&parent, PREFIX).with_context(failed)
+    let scratch = Scratch::new_in(&parent, PREFIX);
+    Ok(scratch.map_err(|source| NoScratch { parent, source })?)
+}
+
+/// Nothing can be unpacked or copied.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a temporary folder in `{}`", parent.display())]
+pub(crate) struct NoScratch {
+    parent: PathBuf,
+    source: std::io::Error,
 }
 
 /// Starts the optimiser; where that fails, the code that is there goes on serving.
