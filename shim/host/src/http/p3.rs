@@ -153,7 +153,9 @@ impl Shared {
                 self.permits.acquire().await?
             }
         };
-        skiff_engine::turn().await;
+        within(self.terms.limits.deadline, skiff_engine::turn())
+            .await
+            .map_err(GuestError::Deadline)?;
         if let Some(instance) = self.willing() {
             return Ok(instance);
         }
