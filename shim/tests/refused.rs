@@ -39,17 +39,44 @@ fn an_import_that_nobody_offers_names_it_and_the_component() {
     );
 }
 
+/// Applications of Spin's Python SDK import whatever the SDK knows.
 #[test]
-fn an_import_that_is_not_offered_yet_says_so() {
-    refused(
-        manifest("key-value-import", "key_value_stores = [\"default\"]\n"),
-        65,
-        &[
-            "`web`",
+fn what_was_granted_and_is_not_offered_yet_is_told_by_component_grant_and_interface() {
+    for (grant, told, interface) in [
+        (
+            "key_value_stores = [\"default\"]",
+            "key_value_stores grants `default`",
             "fermyon:spin/key-value@2.0.0",
-            "does not offer yet",
-        ],
-    );
+        ),
+        (
+            "sqlite_databases = [\"default\", \"other\"]",
+            "sqlite_databases grants `default`, `other`",
+            "fermyon:spin/sqlite@2.0.0",
+        ),
+        (
+            "ai_models = [\"llama2-chat\"]",
+            "ai_models grants `llama2-chat`",
+            "fermyon:spin/llm@2.0.0",
+        ),
+        (
+            "allowed_outbound_hosts = [\"redis://cache:6379\"]",
+            "allowed_outbound_hosts grants `redis://cache:6379`",
+            "fermyon:spin/redis@2.0.0",
+        ),
+        (
+            "allowed_outbound_hosts = [\"postgres://db:5432\"]",
+            "allowed_outbound_hosts grants `postgres://db:5432`",
+            "fermyon:spin/postgres@2.0.0",
+        ),
+        (
+            "allowed_outbound_hosts = [\"mysql://db:3306\"]",
+            "allowed_outbound_hosts grants `mysql://db:3306`",
+            "fermyon:spin/mysql@2.0.0",
+        ),
+    ] {
+        let parts = ["`web`", told, interface, "does not offer yet"];
+        refused(manifest("python-3-4", &format!("{grant}\n")), 65, &parts);
+    }
 }
 
 #[test]

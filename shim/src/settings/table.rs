@@ -71,7 +71,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_INSTANCE_FILES",
         alias: None,
         kind: Kind::Count,
-        meaning: "Files and folders that a guest may have open; for more it is told that there is no room.",
+        meaning: "Files and folders that a guest may have open; for more it is told that there is no room. A command that is a core module has as many as the kernel gives its process.",
         set: |s, v| parse::count(v).map(|v| s.max_instance_files = v),
         show: |s| s.max_instance_files.to_string(),
     },

@@ -13,7 +13,7 @@ use crate::workshop::{FileError, Workshop};
 const RUST: [(&str, &str, &str, &str); 7] = [
     ("command", "wasm32-wasip1", "command", "rust-wasip1"),
     ("command", "wasm32-wasip2", "command", "rust-wasip2"),
-    // These two SDKs say that they are compiled so; a host makes the component.
+    // This SDK says that it is compiled so; a host makes the component.
     ("spin-3", "wasm32-wasip1", "spin_3", "spin-3"),
     ("spin-5", "wasm32-wasip2", "spin_5", "spin-5"),
     ("spin-7", "wasm32-wasip2", "spin_7", "spin-7"),
