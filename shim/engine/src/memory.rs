@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -38,13 +39,11 @@ pub struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Bytes that guests may grow by, and what they have grown by so far.
-    growth: usize,
+    /// What the pod may have now.
+    look: fn() -> Option<usize>,
+    began: Instant,
     /// What each may grow by without being counted.
     free_each: usize,
-    /// Bytes that workers may have in memory, and what they leave free then.
-    resident: usize,
-    margin: usize,
     /// What each guest's place may keep when the guest is gone.
     kept_each: usize,
     workers: usize,
@@ -55,24 +54,49 @@ struct Inner {
 
 impl Budget {
     /// A budget of a pod that may have so many bytes, for so many workers that run so
-    /// many guests each.
+    /// many guests each. `look` tells what the pod may have later, which a resize changes;
+    /// it is asked once a second at most, while guests grow.
     ///
     /// # Errors
     /// Where the kernel has no page for it.
-    pub fn new(bytes: usize, workers: usize, guests: usize) -> io::Result<Self> {
-        let reserve = (bytes / RESERVE).max(LEAST_RESERVE).min(bytes);
+    pub fn new(
+        bytes: usize,
+        look: fn() -> Option<usize>,
+        workers: usize,
+        guests: usize,
+    ) -> io::Result<Self> {
         let guests = guests.saturating_mul(workers).max(1);
         let page = rustix::param::page_size();
+        let shared = Shared::new()?;
+        shared.number(Shared::BYTES).store(bytes, Relaxed);
         Ok(Budget(Arc::new(Inner {
-            growth: bytes - reserve,
-            free_each: (reserve / 2 / guests).min(FREE_EACH),
-            resident: bytes - bytes / MARGIN,
-            margin: bytes / MARGIN,
+            look,
+            began: Instant::now(),
+            free_each: (reserve(bytes) / 2 / guests).min(FREE_EACH),
             kept_each: bytes / KEPT / guests / page * page,
-            workers: workers.clamp(1, Shared::NUMBERS - 1),
+            workers: workers.clamp(1, Shared::MOST_WORKERS),
             worker: AtomicUsize::new(0),
-            shared: Shared::new()?,
+            shared,
         })))
+    }
+
+    /// Bytes that the pod may have.
+    fn bytes(&self) -> usize {
+        self.0.shared.number(Shared::BYTES).load(Relaxed)
+    }
+
+    fn look_again(&self, second: usize) {
+        let looked = self.0.shared.number(Shared::LOOKED);
+        if looked.load(Relaxed) == second || looked.swap(second, Relaxed) == second {
+            return;
+        }
+        if let Some(bytes) = (self.0.look)() {
+            self.0.shared.number(Shared::BYTES).store(bytes, Relaxed);
+        }
+    }
+
+    fn second(&self) -> usize {
+        usize::try_from(self.0.began.elapsed().as_secs()).unwrap_or(usize::MAX)
     }
 
     /// Tells a worker that was forked its number, from 0.
@@ -88,11 +112,11 @@ impl Budget {
 
     /// Takes bytes for a guest that then has `all`, or tells that they are not there.
     fn take(&self, bytes: usize, all: usize, alone: bool) -> bool {
-        let used = self.0.shared.number(0);
+        self.look_again(self.second());
+        let most = self.bytes();
+        let used = self.0.shared.number(Shared::TAKEN);
         let now = used.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let fits = self
-            .0
-            .growth
+        let fits = (most - reserve(most))
             .checked_sub(now)
             .is_some_and(|left| alone || all <= left.saturating_mul(TIMES_WHAT_IS_LEFT));
         if !fits {
@@ -102,7 +126,10 @@ impl Budget {
     }
 
     fn give_back(&self, bytes: usize) {
-        self.0.shared.number(0).fetch_sub(bytes, Relaxed);
+        self.0
+            .shared
+            .number(Shared::TAKEN)
+            .fetch_sub(bytes, Relaxed);
     }
 
     /// Whether all workers together are about to have what the pod may have.
@@ -115,13 +142,20 @@ impl Budget {
             shared,
             workers,
             worker,
-            resident,
             ..
         } = &*self.0;
-        shared.number(1 + worker.load(Relaxed)).store(own, Relaxed);
-        let all = (1..=*workers).map(|number| shared.number(number).load(Relaxed));
-        all.sum::<usize>() > *resident
+        let of = |worker| shared.number(Shared::WORKERS + worker);
+        of(worker.load(Relaxed)).store(own, Relaxed);
+        let all: usize = (0..*workers).map(|worker| of(worker).load(Relaxed)).sum();
+        self.look_again(self.second());
+        let most = self.bytes();
+        all > most - most / MARGIN
     }
+}
+
+/// What of so many bytes is not for guests' growth.
+fn reserve(bytes: usize) -> usize {
+    (bytes / RESERVE).max(LEAST_RESERVE).min(bytes)
 }
 
 /// What this process has in memory that is its own, as the kernel counts it.
@@ -143,6 +177,14 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     const NUMBERS: usize = 4096 / size_of::<AtomicUsize>();
+    /// What guests have grown by.
+    const TAKEN: usize = 0;
+    /// What the pod may have, and in which second that was last looked at.
+    const BYTES: usize = 1;
+    const LOOKED: usize = 2;
+    /// What each worker has in memory.
+    const WORKERS: usize = 3;
+    const MOST_WORKERS: usize = Self::NUMBERS - Self::WORKERS;
 
     fn new() -> io::Result<Self> {
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
@@ -264,7 +306,7 @@ impl MemoryLimit {
     /// Where the guest has to end.
     pub fn check_pod(&self, account: &Account) -> Result<(), MemoryError> {
         match &self.budget {
-            Some(budget) if account.size > budget.0.margin && budget.is_exhausted() => {
+            Some(budget) if account.size > budget.bytes() / MARGIN && budget.is_exhausted() => {
                 Err(MemoryError::Exhausted)
             }
             _ => Ok(()),
@@ -310,7 +352,7 @@ mod tests {
     fn limit(mib: usize) -> MemoryLimit {
         MemoryLimit {
             each: None,
-            budget: Some(Budget::new(mib * MIB, 1, 1000).unwrap()),
+            budget: Some(Budget::new(mib * MIB, || None, 1, 1000).unwrap()),
             alone: false,
         }
     }
@@ -396,13 +438,33 @@ mod tests {
     #[test]
     fn places_of_guests_that_are_gone_keep_a_part_of_a_small_pod_only() {
         let kept = |mib: usize, guests| {
-            let budget = Budget::new(mib * MIB, 2, guests).unwrap();
+            let budget = Budget::new(mib * MIB, || None, 2, guests).unwrap();
             budget.keep_resident()
         };
         assert!(kept(128, 100) * 200 <= 32 * MIB);
         // As much of it as a hello touches.
         assert!(kept(128, 100) >= 80 << 10);
         assert!(kept(24 << 10, 100) > MIB);
+    }
+
+    #[test]
+    fn guests_have_what_a_pod_has_after_a_resize() {
+        static NOW: AtomicUsize = AtomicUsize::new(0);
+        let look = || Some(NOW.load(Relaxed));
+        let limit = MemoryLimit {
+            budget: Some(Budget::new(128 * MIB, look, 1, 1000).unwrap()),
+            ..MemoryLimit::default()
+        };
+        let resize = |mib: usize, second| {
+            NOW.store(mib * MIB, Relaxed);
+            limit.budget.as_ref().unwrap().look_again(second);
+        };
+        for (second, (mib, most)) in [(256, 168), (64, 36), (128, 84)].into_iter().enumerate() {
+            resize(mib, 1_000 + second);
+            let mut account = Account::default();
+            assert_eq!(grow_all(&limit, &mut account), most, "{mib}");
+            limit.close(&mut account);
+        }
     }
 
     #[test]

@@ -364,7 +364,7 @@ fn budget(settings: &Settings) -> anyhow::Result<Option<Budget>> {
         return Ok(None);
     };
     let (workers, guests) = (workers::count(settings.workers), settings.max_instances);
-    let budget = Budget::new(bytes, workers, guests.get() as usize);
+    let budget = Budget::new(bytes, pod::memory_now, workers, guests.get() as usize);
     Ok(Some(budget.context("cannot share memory between workers")?))
 }
 

@@ -1,6 +1,7 @@
 //! What this process may have, as the kernel tells: memory and descriptors.
 
 use std::fs;
+use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -23,17 +24,45 @@ const MOST: u64 = 1 << 20;
 /// Bytes that this process may have with all others of its pod: what its control groups
 /// allow, or else what the machine has.
 pub(super) fn memory() -> Option<usize> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let allowed = limits(&groups, Path::new(CGROUPS)).min();
-    let machine = fs::read_to_string("/proc/meminfo").ok();
+    least(&mut |file, error| {
+        tracing::warn!(file = %file.display(), %error, "A memory limit cannot be read, and is taken for none");
+    })
+}
+
+/// The same later, where all of it can be read.
+pub(super) fn memory_now() -> Option<usize> {
+    let mut is_whole = true;
+    let bytes = least(&mut |_, _| is_whole = false);
+    bytes.filter(|_| is_whole)
+}
+
+/// What is told of files that are there and cannot be read.
+type Unread<'a> = &'a mut dyn FnMut(&Path, &io::Error);
+
+fn least(unread: Unread<'_>) -> Option<usize> {
+    let groups = read(Path::new("/proc/self/cgroup"), unread).unwrap_or_default();
+    let allowed = limit(&groups, Path::new(CGROUPS), unread);
+    let machine = read(Path::new("/proc/meminfo"), unread);
     let machine = machine.as_deref().and_then(total);
     let least = allowed.into_iter().chain(machine).min();
     least.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// Every limit on the way from the groups that a process is in to the root.
-fn limits(groups: &str, root: &Path) -> impl Iterator<Item = u64> {
-    let files = groups.lines().flat_map(move |line| {
+fn read(file: &Path, unread: Unread<'_>) -> Option<String> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match fs::read_to_string(file) {
+        Ok(text) => Some(text),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
+        Err(error) => {
+            unread(file, &error);
+            None
+        }
+    }
+}
+
+/// The smallest limit on the way from the groups that a process is in to the root.
+fn limit(groups: &str, root: &Path, unread: Unread<'_>) -> Option<u64> {
+    let files = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next().unwrap_or_default();
         let group = parts.next().unwrap_or_default().trim_start_matches('/');
@@ -50,21 +79,9 @@ fn limits(groups: &str, root: &Path) -> impl Iterator<Item = u64> {
             .map(|folder| folder.join(file))
             .collect::<Vec<PathBuf>>()
     });
-    files.filter_map(|file| limit(&file))
-}
-
-/// The limit in a control group's file: none is `max`, or in version 1 a number beyond all
-/// memory.
-fn limit(file: &Path) -> Option<u64> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    match fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().ok(),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "A memory limit cannot be read, and is taken for none");
-            None
-        }
-    }
+    // No limit is `max`, or in version 1 a number beyond all memory.
+    let limits = files.filter_map(|file| read(&file, unread)?.trim().parse().ok());
+    limits.min()
 }
 
 /// The machine's memory.
@@ -125,7 +142,11 @@ mod tests {
         fs::create_dir_all(root.path().join("memory/pod")).unwrap();
         fs::write(root.path().join("kubepods/memory.max"), "500\n").unwrap();
         fs::write(group.join("memory.max"), "max\n").unwrap();
-        let found = |groups: &str| limits(groups, root.path()).min();
+        let found = |groups: &str| {
+            limit(groups, root.path(), &mut |file, error| {
+                panic!("{}: {error}", file.display())
+            })
+        };
         assert_eq!(found("0::/kubepods/pod\n"), Some(500));
         assert_eq!(found("0::/\n"), None);
         fs::write(root.path().join("memory.max"), "400\n").unwrap();
@@ -137,12 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_cannot_be_read_is_told_by_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        // A folder in the place of the file.
+        let file = root.path().join("memory.max");
+        fs::create_dir(&file).unwrap();
+        let mut told = Vec::new();
+        let found = limit("0::/\n", root.path(), &mut |file, _| {
+            told.push(file.to_owned());
+        });
+        assert_eq!((found, told), (None, vec![file]));
+    }
+
+    #[test]
     fn a_machine_tells_its_memory() {
         assert_eq!(
             total("MemTotal:       16 kB\nMemFree: 1 kB\n"),
             Some(16 << 10)
         );
         assert!(memory().is_some());
+        assert_eq!(memory_now(), memory());
     }
 
     #[test]
