@@ -462,6 +462,19 @@ fn a_client_that_leaves_does_not_end_the_guest() {
     assert_eq!(skiff.lines(2).len(), 2);
 }
 
+#[test]
+fn bytes_of_a_header_reach_guests_as_they_are() {
+    for guest in ["headers", "p3-headers"] {
+        let skiff = Skiff::component(guest).start();
+        let mut stream = skiff.connect();
+        let request =
+            b"GET / HTTP/1.1\r\nhost: a\r\nx-raw: caf\xe9 \xff\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let text = answer(stream).text();
+        assert!(text.contains("x-raw: caf\\xe9 \\xff\n"), "{guest}: {text}");
+    }
+}
+
 /// Pages that the processes it has started and waited for have taken: 0 where there was none.
 fn pages_of_children(skiff: &Running) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", skiff.id())).unwrap();

@@ -16,7 +16,7 @@ impl Guest for Headers {
             request.authority().unwrap_or_default(),
         );
         for (name, value) in request.headers().entries() {
-            text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(&value)));
+            text.push_str(&format!("{name}: {}\n", value.escape_ascii()));
         }
         guests::answer(out, 200, text);
     }

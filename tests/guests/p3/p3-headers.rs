@@ -10,7 +10,7 @@ impl Guest for Headers {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let headers = request.get_headers().copy_all().into_iter();
         let text: String = headers
-            .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(&value)))
+            .map(|(name, value)| format!("{name}: {}\n", value.escape_ascii()))
             .collect();
         Ok(p3::respond(200, text))
     }
