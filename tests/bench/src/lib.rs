@@ -2,8 +2,10 @@
 //!
 //! [`promises`] holds every number the project has given its word on; [`series`]
 //! what was measured; [`report`] joins the two into a table. [`load`], [`compile`]
-//! and [`containers`] are the disciplines. A figure never fails the program.
+//! and [`containers`] are the disciplines; [`against`] compares two builds of Skiff. A
+//! figure never fails the program.
 
+pub mod against;
 pub mod compile;
 pub mod containers;
 pub mod contenders;

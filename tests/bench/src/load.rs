@@ -18,7 +18,7 @@ use crate::server::{Line, Server, ServerError};
 use crate::wrk::{Load, Wrk, WrkError};
 
 /// Connections of the throughput rounds: enough to keep two cores busy.
-const CONNECTIONS: u32 = 32;
+pub(crate) const CONNECTIONS: u32 = 32;
 
 /// How long a contender may take to answer for the first time; compiling the
 /// largest sample takes some ten seconds.

@@ -6,7 +6,9 @@ use skiff_bench::options::{Discipline, Options};
 use skiff_bench::report::{Report, promise_rows, remark_rows};
 use skiff_bench::run::Run;
 use skiff_bench::wrk::Wrk;
-use skiff_bench::{compile, containers, contenders, load, machine, output, setup, wasmtime};
+use skiff_bench::{
+    against, compile, containers, contenders, load, machine, output, setup, wasmtime,
+};
 use skiff_test_support::guard;
 
 fn main() -> anyhow::Result<()> {
@@ -14,6 +16,13 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if options.setup {
         return setup::wasmtime();
+    }
+    if let Some(base) = &options.against {
+        let folder = tempfile::tempdir().context("there is no place for temporary files")?;
+        let wrk = Wrk::new(folder.path())?;
+        let table = against::run(&options, base, &wrk, folder.path(), &Run::default())?;
+        print!("{table}");
+        return Ok(());
     }
     let native = match &options.native {
         Some(path) => path.clone(),

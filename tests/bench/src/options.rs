@@ -38,6 +38,10 @@ pub struct Options {
     )]
     pub skiff: PathBuf,
 
+    /// Compare with another build of Skiff alone: its starts, memory and processor time
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<PathBuf>,
+
     /// The native server's binary; built when not given
     #[arg(long, value_name = "PATH")]
     pub native: Option<PathBuf>,

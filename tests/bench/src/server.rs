@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use skiff_test_support::measure::{self, Memory};
 
 use crate::proc;
 
@@ -163,6 +164,15 @@ impl Server {
     /// Processor time of its processes so far, in clock ticks.
     pub fn ticks(&self) -> u64 {
         proc::ticks_below(&self.ids())
+    }
+
+    /// Memory of its processes now.
+    pub fn memory(&self) -> Memory {
+        let ids = proc::tree(&self.ids()).into_iter();
+        measure::memory_of(
+            &ids.filter_map(|process| process.id.try_into().ok())
+                .collect(),
+        )
     }
 
     fn ids(&self) -> Vec<i32> {

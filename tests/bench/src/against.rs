@@ -1,0 +1,190 @@
+//! One build of Skiff beside another, in pairs: what a change costs or brings.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::contenders::{SAMPLES, Sample};
+use crate::load::CONNECTIONS;
+use crate::options::Options;
+use crate::run::Run;
+use crate::series::Spread;
+use crate::server::Server;
+use crate::skiff;
+use crate::wrk::Wrk;
+
+/// Starts of each build; each takes milliseconds.
+const STARTS: usize = 60;
+
+/// How long a build may take to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is compared: small guests, in which a change of Skiff's own shows.
+const COMPARED: [&str; 2] = ["hello-wasi", "hello-rust"];
+
+/// One worker, so that cores do not count.
+const WORKERS: (&str, &str) = ("SKIFF_WORKERS", "1");
+
+/// Both builds, the base first.
+struct Pair<'a> {
+    options: [Options; 2],
+    sample: &'a Sample,
+    caches: [PathBuf; 2],
+    log: PathBuf,
+}
+
+/// Figures of both builds, in pairs.
+#[derive(Default)]
+struct Figures(Vec<[f64; 2]>);
+
+/// Measures `options.skiff` beside `base` and gives a table. A ratio is the median of the
+/// ratios of all pairs, with the least and the greatest; the base is 1.
+///
+/// # Errors
+/// Where one of them does not serve a sample.
+pub fn run(
+    options: &Options,
+    base: &Path,
+    wrk: &Wrk,
+    scratch: &Path,
+    run: &Run,
+) -> anyhow::Result<String> {
+    let mut table = String::from("| what | base | this build | times base |\n|---|---|---|---|\n");
+    let samples = SAMPLES.iter();
+    for sample in samples.filter(|sample| COMPARED.contains(&sample.name)) {
+        let of_base = Options {
+            skiff: base.to_owned(),
+            ..options.clone()
+        };
+        let pair = Pair {
+            options: [of_base, options.clone()],
+            sample,
+            // A build finds no code of another.
+            caches: ["base", "this"].map(|name| scratch.join(name)),
+            log: scratch.join("against.log"),
+        };
+        run.progress(format!("{}, {STARTS} starts", sample.what));
+        let starts = pair.starts()?;
+        let rows = ["start to the first 200, ms"].map(str::to_owned);
+        add(&mut table, sample, &rows, &[starts])?;
+        let plan = options.plan();
+        run.progress(format!("{}, {} rounds of load", sample.what, plan.rounds));
+        let loads = pair.loads(wrk, plan.round, plan.rounds)?;
+        let rows = [
+            "memory before load, PSS in kB".to_owned(),
+            format!("memory under {CONNECTIONS} connections, PSS in kB"),
+            "processor time a request, µs".to_owned(),
+        ];
+        add(&mut table, sample, &rows, &loads)?;
+    }
+    Ok(table)
+}
+
+impl Pair<'_> {
+    fn start(&self, which: usize) -> anyhow::Result<(Server, Duration)> {
+        let (options, cache) = (&self.options[which], &self.caches[which]);
+        let begin = Instant::now();
+        let mut server = Server::start(&self.log, |address| {
+            let line = skiff::run(options, self.sample, cache, address);
+            vec![line.with(WORKERS.0, WORKERS.1)]
+        })?;
+        server.answered(PATIENCE)?;
+        Ok((server, begin.elapsed()))
+    }
+
+    /// Either build is the first as often as the other.
+    fn turns(round: usize) -> [usize; 2] {
+        match round % 2 {
+            0 => [0, 1],
+            _ => [1, 0],
+        }
+    }
+
+    /// Times of starts whose code is there, in milliseconds.
+    fn starts(&self) -> anyhow::Result<Figures> {
+        for which in [0, 1] {
+            let (server, _) = self.start(which)?;
+            server.settle(PATIENCE);
+        }
+        let mut figures = Figures::default();
+        for round in 0..STARTS {
+            let mut both = [0.0; 2];
+            for which in Self::turns(round) {
+                both[which] = self.start(which)?.1.as_secs_f64() * 1e3;
+            }
+            figures.0.push(both);
+        }
+        Ok(figures)
+    }
+
+    /// Memory before and under load, and processor time a request.
+    fn loads(&self, wrk: &Wrk, time: Duration, rounds: usize) -> anyhow::Result<[Figures; 3]> {
+        let mut all = [(); 3].map(|()| Figures::default());
+        for round in 0..rounds {
+            let mut both = [[0.0; 2]; 3];
+            for which in Self::turns(round) {
+                let (server, _) = self.start(which)?;
+                server.settle(PATIENCE);
+                let (before, ticks) = (server.memory(), server.ticks());
+                let load = wrk.load(server.address, CONNECTIONS, time)?;
+                let requests = load.requests_per_second * time.as_secs_f64();
+                both[0][which] = before.pss as f64 / 1024.0;
+                both[1][which] = server.memory().pss as f64 / 1024.0;
+                // A tick is a hundredth of a second.
+                both[2][which] = (server.ticks() - ticks) as f64 * 1e4 / requests;
+            }
+            for (figures, both) in all.iter_mut().zip(both) {
+                figures.0.push(both);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Adds a row for each kind of figure.
+fn add(
+    table: &mut String,
+    sample: &Sample,
+    rows: &[String],
+    figures: &[Figures],
+) -> anyhow::Result<()> {
+    for (row, Figures(pairs)) in rows.iter().zip(figures) {
+        let spread = |figure: fn(&[f64; 2]) -> f64| {
+            let all: Vec<f64> = pairs.iter().map(figure).collect();
+            Spread::of(&all).context("no pair was measured")
+        };
+        let (base, this) = (spread(|pair| pair[0])?, spread(|pair| pair[1])?);
+        let ratio = spread(|pair| pair[1] / pair[0])?;
+        writeln!(
+            table,
+            "| {}: {row} | {:.2} | {:.2} | {:.2} ({:.2}–{:.2}) |",
+            sample.what, base.median, this.median, ratio.median, ratio.least, ratio.greatest
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compared_is_there() {
+        for name in COMPARED {
+            assert!(SAMPLES.iter().any(|sample| sample.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_pairs() {
+        let mut table = String::new();
+        let figures = Figures(vec![[1.0, 2.0], [10.0, 10.0], [4.0, 2.0]]);
+        add(&mut table, &SAMPLES[0], &["time".to_owned()], &[figures]).expect("it can be told");
+        assert_eq!(
+            table,
+            "| hello WASI 0.2: time | 4.00 | 2.00 | 1.00 (0.50–2.00) |\n"
+        );
+    }
+}
