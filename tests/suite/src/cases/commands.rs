@@ -17,6 +17,7 @@ use crate::pods::{GRACE, SOON};
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = crate::cases![
         arguments_and_environment_reach_it,
+        an_images_environment_reaches_it_and_the_pods_goes_before,
         a_relative_entrypoint_is_below_the_working_directory,
         an_error_of_run_is_exit_code_one,
         a_panic_is_told_by_its_exit_code,
@@ -111,6 +112,31 @@ async fn arguments_and_environment_reach_it(node: Arc<Node>) -> anyhow::Result<(
             );
         }
     }
+    Ok(())
+}
+
+async fn an_images_environment_reaches_it_and_the_pods_goes_before(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let wasm = guest("args-env")?;
+    let image = node
+        .image("command-environment", |scratch| {
+            let image = Image::for_platform("wasm", "wasi").copy(&wasm, "cli.wasm", 0o644)?;
+            let image = image.env("ONE", "of the image").env("TWO", "of the image");
+            Ok(image
+                .entrypoint(&["/cli.wasm"])
+                .write(scratch.join("layout"))?)
+        })
+        .await?;
+    let spec = ContainerSpec::new("job", &image).env("TWO", "of the pod");
+    let (status, lines) = run_to_end(&node, "command-environment", &spec).await?;
+    assert_eq!(status.exit_code, 0, "{status:?} {lines:?}");
+    let ours = ["env ONE=", "env TWO="];
+    let found: Vec<_> = lines
+        .iter()
+        .filter(|line| ours.iter().any(|name| line.starts_with(name)))
+        .collect();
+    assert_eq!(found, ["env ONE=of the image", "env TWO=of the pod"]);
     Ok(())
 }
 
