@@ -142,20 +142,7 @@ impl Cri {
         const AGAIN: Duration = Duration::from_millis(10);
         let end = Instant::now() + SEEN_WITHIN;
         loop {
-            let image = api::ImageSpec {
-                image: name.to_owned(),
-                ..Default::default()
-            };
-            let request = api::ImageStatusRequest {
-                image: Some(image),
-                verbose: false,
-            };
-            let answer = self
-                .images()
-                .image_status(request)
-                .await
-                .map_err(CriError::refused("ImageStatus"))?;
-            if answer.into_inner().image.is_some() {
+            if self.image(name).await?.is_some() {
                 return Ok(());
             }
             if Instant::now() > end {
@@ -163,6 +150,34 @@ impl Cri {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// The id by which kubelet names an image to the CRI.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known.
+    pub async fn image_id(&self, name: &str) -> Result<String, CriError> {
+        let image = self.image(name).await?;
+        let image = image.ok_or_else(|| CriError::ImageUnseen(name.to_owned()))?;
+        Ok(image.id)
+    }
+
+    async fn image(&self, name: &str) -> Result<Option<api::Image>, CriError> {
+        let image = api::ImageSpec {
+            image: name.to_owned(),
+            ..Default::default()
+        };
+        let request = api::ImageStatusRequest {
+            image: Some(image),
+            verbose: false,
+        };
+        let answer = self
+            .images()
+            .image_status(request)
+            .await
+            .map_err(CriError::refused("ImageStatus"))?;
+        Ok(answer.into_inner().image)
     }
 
     /// Runs the sandbox of a pod: its namespaces, its network, its pause

@@ -12,6 +12,8 @@ pub use crate::image::Image;
 
 /// Media type of an image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index of manifests.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an image's configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Media type of a layer that is a plain tar archive.
@@ -61,7 +63,7 @@ pub enum ImageError {
 /// A blob as a manifest refers to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What the bytes are.
+    /// What the bytes are; empty where nobody says so.
     pub media_type: String,
     /// `sha256:` and 64 digits.
     pub digest: String,
@@ -81,7 +83,37 @@ impl Descriptor {
     }
 
     fn json(&self) -> Value {
-        json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.size })
+        let mut json = json!({ "digest": self.digest, "size": self.size });
+        if !self.media_type.is_empty() {
+            json["mediaType"] = json!(self.media_type);
+        }
+        json
+    }
+}
+
+/// A manifest in an index.
+#[derive(Debug, Clone)]
+pub struct Listed<'a> {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// Operating system and architecture that it is said to be for.
+    pub platform: (&'a str, &'a str),
+    /// The image that it attests something of, by its digest.
+    pub attests: Option<&'a str>,
+}
+
+impl Listed<'_> {
+    fn json(&self) -> Value {
+        let (os, architecture) = self.platform;
+        let mut json = self.manifest.json();
+        json["platform"] = json!({ "os": os, "architecture": architecture });
+        if let Some(digest) = self.attests {
+            json["annotations"] = json!({
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": digest,
+            });
+        }
+        json
     }
 }
 
@@ -151,9 +183,44 @@ impl Layout {
             "layers": layers,
         });
         let manifest = self.blob(MANIFEST, document.to_string().as_bytes())?;
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest.json()] });
-        self.write("index.json", index.to_string().as_bytes())?;
+        self.is_about(&manifest)?;
         Ok(manifest)
+    }
+
+    /// Adds an index of manifests that are there, each with its platform and with what
+    /// else is said of it, and makes it what the layout is about.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn index(&self, manifests: &[Listed<'_>]) -> Result<Descriptor, ImageError> {
+        let manifests: Vec<_> = manifests.iter().map(Listed::json).collect();
+        let document = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        let index = self.blob(INDEX, document.to_string().as_bytes())?;
+        self.is_about(&index)?;
+        Ok(index)
+    }
+
+    /// The manifest or index that the layout is about.
+    ///
+    /// # Errors
+    ///
+    /// When the layout is not whole.
+    pub fn subject(&self) -> Result<Descriptor, ImageError> {
+        let index = self.read_index()?;
+        let subject = &index["manifests"][0];
+        let text = |name: &str| subject[name].as_str().unwrap_or_default().to_owned();
+        let size = subject["size"].as_u64().unwrap_or_default();
+        Ok(Descriptor {
+            media_type: text("mediaType"),
+            digest: text("digest"),
+            size: usize::try_from(size).unwrap_or_default(),
+        })
+    }
+
+    fn is_about(&self, subject: &Descriptor) -> Result<(), ImageError> {
+        let index = json!({ "schemaVersion": 2, "manifests": [subject.json()] });
+        self.write("index.json", index.to_string().as_bytes())
     }
 
     /// Writes the layout as one archive, its image named for containerd.
@@ -185,16 +252,19 @@ impl Layout {
 
     /// The index with the annotation by which containerd names an image.
     fn named_index(&self, name: &str) -> Result<String, ImageError> {
-        let bytes = self.read("index.json")?;
-        let mut index: Value =
-            serde_json::from_slice(&bytes).map_err(|source| ImageError::Index {
-                path: self.folder.join("index.json"),
-                source,
-            })?;
+        let mut index = self.read_index()?;
         for manifest in index["manifests"].as_array_mut().into_iter().flatten() {
             manifest["annotations"] = json!({ "io.containerd.image.name": name });
         }
         Ok(index.to_string())
+    }
+
+    fn read_index(&self) -> Result<Value, ImageError> {
+        let bytes = self.read("index.json")?;
+        serde_json::from_slice(&bytes).map_err(|source| ImageError::Index {
+            path: self.folder.join("index.json"),
+            source,
+        })
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, ImageError> {

@@ -1,21 +1,30 @@
-//! Which image a container is of, where containerd cannot tell images apart.
+//! Which image a container is of, and what its configuration gives to it.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use skiff_test_support::oci::{self, Descriptor, Layout};
+use anyhow::{Context, ensure};
+use skiff_test_support::oci::{self, Descriptor, Image, Layout, Listed};
 use skiff_test_support::tools::Version;
+use skiff_test_support::{ContainerSpec, http};
 
 use crate::apps::Kind;
 use crate::harness::Case;
 use crate::node::{Node, guest};
-use crate::pods::{Refusal, Served};
+use crate::pods::{Refusal, SOON, Served};
 
 /// The configuration that `oras push` gives to every artifact.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 pub(super) fn cases() -> Vec<Case> {
-    crate::cases![of_two_artifacts_with_one_configuration_the_pods_own_is_run]
+    crate::cases![
+        of_two_artifacts_with_one_configuration_the_pods_own_is_run,
+        of_an_index_webassembly_is_run_where_the_pod_asks_for_no_program,
+        an_index_without_an_image_for_linux_is_none_to_containerd,
+        an_artifact_without_media_types_is_told_how_to_push,
+        an_images_environment_reaches_a_guest_that_serves,
+    ]
 }
 
 /// An artifact as `oras push` makes it.
@@ -65,5 +74,147 @@ async fn of_two_artifacts_with_one_configuration_the_pods_own_is_run(
     }
     // Named by the id alone nobody can tell.
     told(Refusal::of(&node, "oras-id", of(&id)).await?)?;
+    Ok(())
+}
+
+/// What build tools put beside an image, saying how it was built.
+fn attestation(layout: &Layout) -> anyhow::Result<Descriptor> {
+    let statement = layout.blob("application/vnd.in-toto+json", b"{}")?;
+    let config = layout.blob(oci::CONFIG, br#"{"architecture":"unknown","os":"unknown"}"#)?;
+    Ok(layout.manifest(&config, &[statement])?)
+}
+
+/// An index of an attestation, of a Linux image that serves at port 8080, and of a Wasm
+/// package, in this order.
+fn index(scratch: &Path, native: Option<&str>) -> anyhow::Result<Layout> {
+    let folder = scratch.join("layout");
+    let wasm = oci::wasm_package(&fs::read(guest("hello")?)?, &folder)?.subject()?;
+    let linux = match native {
+        None => None,
+        Some(program) => {
+            let image = Image::linux().copy(Path::new(program), "native", 0o755)?;
+            // Its configuration is no other image's.
+            let image = image.env("LISTED", "in an index");
+            let image = image.entrypoint(&["/native", "serve", "8080"]);
+            Some(image.write(&folder)?.subject()?)
+        }
+    };
+    let layout = Layout::open(folder);
+    let attestation = attestation(&layout)?;
+    let listed = |manifest: Descriptor, os, architecture| Listed {
+        manifest,
+        platform: (os, architecture),
+        attests: None,
+    };
+    let mut manifests = vec![Listed {
+        attests: Some(&wasm.digest),
+        ..listed(attestation, "unknown", "unknown")
+    }];
+    manifests.extend(linux.map(|linux| listed(linux, "linux", "amd64")));
+    manifests.push(listed(wasm.clone(), "wasip1", "wasm"));
+    layout.index(&manifests)?;
+    Ok(layout)
+}
+
+async fn of_an_index_webassembly_is_run_where_the_pod_asks_for_no_program(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let image = node
+        .image("index", |scratch| index(scratch, Some(node.native())))
+        .await?;
+    let id = node.cri().image_id(&image).await?;
+    let spec = Kind::Package.container("app", &image);
+    for spec in [spec.clone(), spec.by_id(&id)] {
+        let served = Served::start(&node, "index", &spec).await?;
+        assert_eq!(served.get("/").await?.text(), "Hello from Wasm\n");
+        served.end().await?;
+    }
+    // The files and the command that containerd gives a container are of the manifest for
+    // Linux: where they hold a program, nobody has asked for WebAssembly.
+    let pod = node.cri().run_pod("index-of-linux", "skiff").await?;
+    pod.run(&ContainerSpec::new("app", &image)).await?;
+    let reply = http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
+    assert_eq!(reply.text(), "native");
+    pod.remove().await?;
+    Ok(())
+}
+
+async fn an_index_without_an_image_for_linux_is_none_to_containerd(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    const NAME: &str = "localhost/suite/index-of-wasm:1";
+    let layout = index(&node.scratch("index-of-wasm")?, None)?;
+    let Err(error) = node.containerd().import(&layout, NAME).await else {
+        anyhow::bail!("it is imported")
+    };
+    let error = error.to_string();
+    ensure!(
+        error.contains("no match for platform in manifest"),
+        "{error}"
+    );
+    let pod = node.cri().run_pod("index-of-wasm", "skiff").await?;
+    let created = pod.create(&Kind::Package.container("app", NAME)).await;
+    let error = created.err().context("a container of it is made")?;
+    ensure!(error.message().contains("not found"), "{error}");
+    pod.remove().await?;
+    Ok(())
+}
+
+async fn an_artifact_without_media_types_is_told_how_to_push(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let wasm = fs::read(guest("hello")?)?;
+    let artifact = |scratch: &Path, media_type: &str| {
+        let layout = Layout::create(scratch.join("layout"))?;
+        let layer = layout.blob(media_type, &wasm)?;
+        let config = layout.blob(EMPTY, b"{}")?;
+        layout.manifest(&config, &[layer])?;
+        anyhow::Ok(layout)
+    };
+    for (name, media_type) in [("of-bytes", "application/octet-stream"), ("of-nothing", "")] {
+        let image = node
+            .image(name, |scratch| artifact(scratch, media_type))
+            .await?;
+        let spec = Kind::Package.container("app", &image);
+        let refusal = Refusal::of(&node, name, spec).await?;
+        let found = format!("layers are `{media_type}`");
+        let cure = "push it as `FILE.wasm:application/wasm`";
+        refusal.tells(&[&found, "none says that it is WebAssembly", cure])?;
+    }
+    // What `oras push` says where nobody says anything. containerd takes it for an image
+    // that is not whole.
+    let layout = artifact(&node.scratch("of-an-archive")?, oci::LAYER)?;
+    let imported = node
+        .containerd()
+        .import(&layout, "localhost/suite/archive:1");
+    let Err(error) = imported.await else {
+        anyhow::bail!("it is imported")
+    };
+    let error = error.to_string();
+    ensure!(
+        error.contains("mismatched image rootfs and manifest layers"),
+        "{error}"
+    );
+    Ok(())
+}
+
+async fn an_images_environment_reaches_a_guest_that_serves(node: Arc<Node>) -> anyhow::Result<()> {
+    let wasm = guest("environment")?;
+    let image = node
+        .image("environment", |scratch| {
+            let image = Image::for_platform("wasm", "wasi").copy(&wasm, "srv/a.wasm", 0o644)?;
+            let image = image.directory("/srv").entrypoint(&["a.wasm"]);
+            let image = image.env("ONE", "of the image").env("TWO", "of the image");
+            Ok(image.write(scratch.join("layout"))?)
+        })
+        .await?;
+    let spec = ContainerSpec::new("app", &image).env("TWO", "of the pod");
+    let served = Served::start(&node, "environment", &spec).await?;
+    let text = served.get("/").await?.text();
+    for line in ["env ONE=of the image", "env TWO=of the pod"] {
+        ensure!(text.lines().any(|one| one == line), "no `{line}` in {text}");
+    }
+    ensure!(!text.contains("TWO=of the image"), "{text}");
+    served.end().await?;
     Ok(())
 }
