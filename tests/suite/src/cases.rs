@@ -8,6 +8,7 @@ mod kinds;
 mod life;
 mod linux;
 mod output;
+mod privileges;
 mod readme;
 mod refusals;
 mod samples;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         linux::cases(),
         readme::cases(),
         containers::cases(),
+        privileges::cases(),
         kinds::cases(),
         samples::cases(),
         settings::cases(),

@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use skiff_test_support::http::{self, Reply};
 use skiff_test_support::{Container, ContainerSpec, Pod};
 
-use crate::node::Node;
+use crate::apps::Kind;
+use crate::node::{Node, SKIFF};
 
 /// How long anything may take that should be quick. It is not a promise of
 /// speed: a debug build compiles the first time it meets a component.
@@ -14,6 +15,62 @@ pub const SOON: Duration = Duration::from_secs(60);
 
 /// How long a container may take to end when told to.
 pub const GRACE: Duration = Duration::from_secs(20);
+
+/// A kind of container: runc's is what those of the shim are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A Linux container under runc.
+    Runc,
+    /// A Linux container under the shim.
+    Linux,
+    /// A Wasm container.
+    Wasm,
+}
+
+impl Subject {
+    /// All of them, runc's first.
+    pub const ALL: [Self; 3] = [Self::Runc, Self::Linux, Self::Wasm];
+
+    /// A word for names of cases, pods and tasks.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Linux => "linux",
+            Self::Wasm => "wasm",
+        }
+    }
+
+    /// The runtime handler of its pods.
+    pub fn handler(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Linux | Self::Wasm => "skiff",
+        }
+    }
+
+    /// The runtime type of its tasks.
+    pub fn runtime(self) -> &'static str {
+        match self {
+            Self::Runc => "io.containerd.runc.v2",
+            Self::Linux | Self::Wasm => SKIFF,
+        }
+    }
+
+    /// One that answers at port 8080 of its pod until it is ended.
+    ///
+    /// # Errors
+    ///
+    /// When its image cannot be made or imported.
+    pub async fn server(self, node: &Node) -> anyhow::Result<ContainerSpec> {
+        if self == Self::Wasm {
+            let image = node.guest_image(Kind::Spin, "hello").await?;
+            let spec = Kind::Spin.container("server", &image);
+            return Ok(spec.env("SKIFF_HTTP_LISTEN_ADDR", "[::]:8080"));
+        }
+        let image = node.native_image().await?;
+        Ok(ContainerSpec::new("server", &image).args(&["serve", "8080"]))
+    }
+}
 
 /// A pod of the shim with one Wasm container in it.
 pub struct Served {

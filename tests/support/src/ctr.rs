@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use crate::containerd::Containerd;
 use crate::cri::CriError;
 use crate::oci::{ImageError, Layout};
+use crate::pod::Container;
 
 /// The namespace in which containerd's CRI keeps what is kubelet's.
 const KUBERNETES: &str = "k8s.io";
@@ -262,6 +263,21 @@ impl Containerd {
             .lines()
             .filter_map(|line| line.split_whitespace().next());
         Ok(numbers.filter_map(|number| number.parse().ok()).collect())
+    }
+
+    /// The first process of a pod's container, by containerd's account; none where it
+    /// has ended or is not known.
+    ///
+    /// # Errors
+    ///
+    /// When containerd does not tell.
+    pub async fn process_of(&self, container: &Container) -> Result<Option<u32>, CtrError> {
+        let table = self.ctr_in(KUBERNETES, &["tasks", "list"]).await?;
+        Ok(table.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            let is_its = words.next() == Some(container.id());
+            words.next()?.parse().ok().filter(|_| is_its)
+        }))
     }
 
     /// Ends and deletes whatever tasks and containers tests left.

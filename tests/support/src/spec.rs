@@ -18,6 +18,7 @@ pub struct ContainerSpec {
     env: Vec<(String, String)>,
     mounts: Vec<api::Mount>,
     resources: api::LinuxContainerResources,
+    security: api::LinuxContainerSecurityContext,
     termination_message: bool,
     id: Option<String>,
 }
@@ -33,6 +34,7 @@ impl ContainerSpec {
             env: Vec::new(),
             mounts: Vec::new(),
             resources: api::LinuxContainerResources::default(),
+            security: api::LinuxContainerSecurityContext::default(),
             termination_message: false,
             id: None,
         }
@@ -96,6 +98,14 @@ impl ContainerSpec {
         self
     }
 
+    /// Takes all capabilities from it, as `capabilities: { drop: [ALL] }` of a pod does.
+    #[must_use]
+    pub fn without_capabilities(mut self) -> Self {
+        let capabilities = self.security.capabilities.get_or_insert_default();
+        capabilities.drop_capabilities = vec!["ALL".to_owned()];
+        self
+    }
+
     /// Gives it a file for its last words, as kubelet does.
     #[must_use]
     pub fn termination_message(mut self) -> Self {
@@ -153,7 +163,7 @@ impl ContainerSpec {
         };
         let linux = api::LinuxContainerConfig {
             resources: Some(spec.resources),
-            ..Default::default()
+            security_context: Some(spec.security),
         };
         let mut annotations = HashMap::new();
         if spec.termination_message {

@@ -11,28 +11,18 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::harness::Case;
-use crate::node::{Node, SKIFF, guest};
+use crate::node::{Node, guest};
+use crate::pods::Subject;
 use fields::{Expect, Field};
 
 mod fields;
 mod look;
-
-/// The container that everything is compared with.
-const RUNC: &str = "io.containerd.runc.v2";
 
 /// How long a container that was killed may take to be gone.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Makes the names of containers differ.
 static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// A kind of container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
-    Runc,
-    Linux,
-    Wasm,
-}
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |field: Field| {
@@ -155,13 +145,9 @@ impl Container {
         (field.change)(&mut spec, &data);
         let config = folder.join("config.json");
         std::fs::write(&config, serde_json::to_vec(&spec)?)?;
-        let runtime = match subject {
-            Subject::Runc => RUNC,
-            _ => SKIFF,
-        };
         Ok(Self {
             id,
-            runtime,
+            runtime: subject.runtime(),
             config,
         })
     }
