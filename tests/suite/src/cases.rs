@@ -2,6 +2,7 @@
 
 mod commands;
 mod containers;
+mod deletes;
 mod images;
 mod keeping;
 mod kinds;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         volumes::cases(),
         commands::cases(),
         life::cases(),
+        deletes::cases(),
         keeping::cases(),
         images::cases(),
         refusals::cases(),

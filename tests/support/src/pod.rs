@@ -157,7 +157,7 @@ pub struct Status {
 }
 
 /// A container of a pod. It is removed with the pod at the latest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Container {
     cri: Cri,
     id: String,
