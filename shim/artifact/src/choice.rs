@@ -158,6 +158,15 @@ impl Choice<'_> {
     ///
     /// [`ChoiceError`] where there is none or several, with what there is.
     pub fn manifest(&self, images: &[Descriptor]) -> Result<Descriptor, ChoiceError> {
+        self.choose(self.all(images)?)
+    }
+
+    /// All manifests of `images` that are there, but for attestations.
+    ///
+    /// # Errors
+    ///
+    /// Where an index cannot be read, or is too large.
+    pub fn all(&self, images: &[Descriptor]) -> Result<Vec<Descriptor>, ChoiceError> {
         let mut walk = Walk {
             choice: *self,
             found: Vec::new(),
@@ -168,7 +177,7 @@ impl Choice<'_> {
         for image in images {
             walk.descriptor(image, 0)?;
         }
-        self.choose(walk.found)
+        Ok(walk.found)
     }
 
     fn choose(&self, mut found: Vec<Descriptor>) -> Result<Descriptor, ChoiceError> {

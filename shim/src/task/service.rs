@@ -42,6 +42,8 @@ struct Task {
     instance: Instance,
     config: InstanceConfig,
     life: Mutex<Life>,
+    /// Held by who deletes it.
+    deletes: Mutex<()>,
 }
 
 /// How far a container's life has been called on. Whether its process still runs is
@@ -58,8 +60,6 @@ enum Life {
 impl Life {
     fn may_be_deleted(self, has_ended: bool) -> Result<(), Error> {
         match self {
-            // As good as gone, which is what runc's shim says and containerd builds on.
-            Life::Deleting => Err(Error::NotFound("the container is being deleted".into())),
             Life::Started if !has_ended => {
                 Err(Error::FailedPrecondition("the container runs".into()))
             }
@@ -123,6 +123,7 @@ impl Service {
             instance,
             config,
             life: Mutex::new(Life::Created),
+            deletes: Mutex::default(),
         })
     }
 }
@@ -280,6 +281,12 @@ impl Calls for Service {
     ) -> TtrpcResult<api::DeleteResponse> {
         no_exec(&request.exec_id)?;
         let task = self.task(&request.id)?;
+        // Whoever comes second is told that it is gone when it is, as by runc's shim:
+        // containerd then clears away what the first is still about to remove.
+        let _turn = task.deletes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&task, &self.task(&request.id)?) {
+            return Err(Error::NotFound(format!("container {}", request.id)).into());
+        }
         task.begin_delete()?;
         if let Err(error) = task.instance.delete().block_on() {
             *task.life() = Life::Failed;
@@ -466,9 +473,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_deletes_what_is_being_deleted_is_told_that_it_is_gone() {
-        let second = Life::Deleting.may_be_deleted(true);
-        assert!(matches!(second, Err(Error::NotFound(_))), "{second:?}");
+    fn what_runs_or_starts_is_not_deleted() {
         for life in [Life::Started, Life::Starting] {
             let running = life.may_be_deleted(false);
             assert!(

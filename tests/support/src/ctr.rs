@@ -155,6 +155,15 @@ impl Containerd {
         self.ctr_in(self.run().name(), args).await
     }
 
+    /// The same in the namespace of pods.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run, or fails; the error holds what it printed.
+    pub async fn ctr_of_pods<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, CtrError> {
+        self.ctr_in(KUBERNETES, args).await
+    }
+
     /// Imports an image under that name for pods and for tasks, and waits
     /// until pods can use it. A name may be imported again.
     ///

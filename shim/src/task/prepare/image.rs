@@ -9,7 +9,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
-use skiff_artifact::{Blobs, Choice, Descriptor, Digest, Image, Kind, Manifest, read_whole};
+use skiff_artifact::{
+    Blobs, Choice, ChoiceError, Descriptor, Digest, Image, Kind, Manifest, read_whole,
+};
 
 /// Registries refuse larger manifests, too.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -56,6 +58,9 @@ pub(super) enum NamedBy {
 /// # Errors
 /// Where it cannot be read, or it cannot be told which it is.
 pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> {
+    if let Some(target) = another_name(images, named)? {
+        return Ok(Image::read(images.blobs(), &manifest(images, &target)?)?);
+    }
     let guess = manifest(images, &named.target)
         .with_context(|| format!("cannot use image `{}`", named.record))?;
     let config = config_of(images, &guess)?;
@@ -119,14 +124,46 @@ pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> 
     )
 }
 
+/// What the pod's reference stands for, where the record names the same image otherwise:
+/// a Linux image has a name of its own beside that of an index that lists it.
+fn another_name(images: &dyn Images, named: &Named) -> anyhow::Result<Option<Descriptor>> {
+    let NamedBy::Pod(reference) = &named.by else {
+        return Ok(None);
+    };
+    let (name, digest) = normalized(reference);
+    if name == named.record || digest == Some(named.target.digest) {
+        return Ok(None);
+    }
+    let is_named =
+        |(known, target): &(String, Descriptor)| *known == name || digest == Some(target.digest);
+    let Some((_, target)) = images.all()?.into_iter().find(is_named) else {
+        return Ok(None);
+    };
+    let all = |target| -> anyhow::Result<BTreeSet<Digest>> {
+        let manifests = choose(images, |choice| choice.all(std::slice::from_ref(target)))?;
+        Ok(manifests.iter().map(|manifest| manifest.digest).collect())
+    };
+    // A name may stand for something else by now.
+    let is_same = !all(&target)?.is_disjoint(&all(&named.target)?);
+    Ok(is_same.then_some(target))
+}
+
 /// Follows indexes to the manifest that the node has.
 fn manifest(images: &dyn Images, target: &Descriptor) -> anyhow::Result<Descriptor> {
-    let choice = Choice {
+    choose(images, |choice| {
+        choice.manifest(std::slice::from_ref(target))
+    })
+}
+
+fn choose<T>(
+    images: &dyn Images,
+    choose: impl FnOnce(Choice<'_>) -> Result<T, ChoiceError>,
+) -> anyhow::Result<T> {
+    Ok(choose(Choice {
         blobs: images.blobs(),
         has: &|descriptor| images.has(descriptor),
         wanted: None,
-    };
-    Ok(choice.manifest(std::slice::from_ref(target))?)
+    })?)
 }
 
 fn config_of(images: &dyn Images, manifest: &Descriptor) -> anyhow::Result<Digest> {
@@ -275,6 +312,44 @@ mod tests {
             );
             assert!(error.contains("skiff push"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_index_is_read_by_its_name_where_its_linux_image_has_another() {
+        let mut node = Node::default();
+        let linux = node.image(
+            A,
+            r#"{"os":"linux"}"#,
+            ("application/vnd.oci.image.layer.v1.tar", "a"),
+        );
+        let wasm = node.image("unused", "{}", (media::WASM, "b"));
+        let listed = |digest: Digest, platform: serde_json::Value| {
+            let mut entry = serde_json::to_value(
+                node.images
+                    .values()
+                    .find(|image| image.digest == digest)
+                    .unwrap(),
+            )
+            .unwrap();
+            entry["platform"] = platform;
+            entry
+        };
+        let index = serde_json::json!({ "schemaVersion": 2, "manifests": [
+            listed(linux, serde_json::json!({ "os": "linux", "architecture": "amd64" })),
+            listed(wasm, serde_json::json!({ "os": "wasip1", "architecture": "wasm" })),
+        ]});
+        let index = node.blob(media::INDEX, index.to_string().as_bytes());
+        node.images.remove("unused");
+        node.images.insert(B.to_owned(), index.clone());
+        let by_digest = format!("local/b@{}", index.digest);
+        for reference in ["local/b:1", &by_digest] {
+            assert_eq!(node.read(A, pod(reference)).unwrap(), wasm, "{reference}");
+            assert_eq!(node.read(B, pod(reference)).unwrap(), wasm, "{reference}");
+        }
+        assert_eq!(node.read(A, pod(A)).unwrap(), linux);
+        // The tag of the index was moved to something else since.
+        node.image(B, "{\"other\":1}", (media::WASM, "c"));
+        assert_eq!(node.read(A, pod(B)).unwrap(), linux);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use skiff_test_support::pod::State;
 use skiff_test_support::{Container, http, processes};
 
 use crate::harness::Case;
@@ -21,13 +22,18 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn cases() -> Vec<Case> {
     let of = |subject: Subject| {
-        let name = format!(
-            "deletes::{}::a_container_that_two_remove_is_gone",
-            subject.word()
-        );
-        Case::new(name, move |node| removed(node, subject))
+        let name = |what: &str| format!("deletes::{}::{what}", subject.word());
+        [
+            Case::new(name("a_container_that_two_remove_is_gone"), move |node| {
+                removed(node, subject)
+            }),
+            Case::new(
+                name("a_container_that_loses_its_task_has_ended"),
+                move |node| without_task(node, subject),
+            ),
+        ]
     };
-    Subject::ALL.into_iter().map(of).collect()
+    Subject::ALL.into_iter().flat_map(of).collect()
 }
 
 /// No shim of that id goes on.
@@ -72,6 +78,33 @@ async fn removed(node: Arc<Node>, subject: Subject) -> anyhow::Result<()> {
         let status = container.status().await;
         let error = status.err().context("it is still known")?;
         ensure!(error.message().contains("not found"), "{error}");
+    }
+    let id = pod.id().to_owned();
+    pod.remove().await?;
+    nothing_is_left(&id)
+}
+
+async fn without_task(node: Arc<Node>, subject: Subject) -> anyhow::Result<()> {
+    let pod = node.cri().run_pod("two-delete", subject.handler()).await?;
+    let spec = subject.server(&node).await?;
+    for _ in 0..TRIES {
+        let container = pod.run(&spec).await?;
+        http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
+        let delete = ["tasks", "delete", "--force", container.id()];
+        // containerd deletes the task itself when it hears of the end.
+        let both = async {
+            let deleted = node.containerd().ctr_of_pods(&delete);
+            tokio::join!(deleted, container.stop(NOW))
+        };
+        let (_, stopped) = tokio::time::timeout(SOON, both).await?;
+        stopped?;
+        let status = container.status().await?;
+        assert_eq!(
+            (status.state, status.exit_code),
+            (State::Exited, 137),
+            "{status:?}"
+        );
+        container.remove().await?;
     }
     let id = pod.id().to_owned();
     pod.remove().await?;

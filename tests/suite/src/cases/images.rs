@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         an_index_without_an_image_for_linux_is_none_to_containerd,
         an_artifact_without_media_types_is_told_how_to_push,
         an_images_environment_reaches_a_guest_that_serves,
+        an_index_is_run_by_its_name_beside_its_linux_image,
     ]
 }
 
@@ -215,6 +216,29 @@ async fn an_images_environment_reaches_a_guest_that_serves(node: Arc<Node>) -> a
         ensure!(text.lines().any(|one| one == line), "no `{line}` in {text}");
     }
     ensure!(!text.contains("TWO=of the image"), "{text}");
+    served.end().await?;
+    Ok(())
+}
+
+async fn an_index_is_run_by_its_name_beside_its_linux_image(node: Arc<Node>) -> anyhow::Result<()> {
+    let alone = node
+        .image("a-linux-alone", |scratch| {
+            let image = Image::linux().copy(Path::new(node.native()), "native", 0o755)?;
+            let image = image.env("LISTED", "in an index");
+            let image = image.entrypoint(&["/native", "serve", "8080"]);
+            Ok(image.write(scratch.join("layout"))?)
+        })
+        .await?;
+    let image = node
+        .image("index", |scratch| index(scratch, Some(node.native())))
+        .await?;
+    assert_eq!(
+        node.cri().image_id(&image).await?,
+        node.cri().image_id(&alone).await?
+    );
+    let spec = Kind::Package.container("app", &image);
+    let served = Served::start(&node, "index", &spec).await?;
+    assert_eq!(served.get("/").await?.text(), "Hello from Wasm\n");
     served.end().await?;
     Ok(())
 }
