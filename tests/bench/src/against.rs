@@ -1,6 +1,7 @@
 //! One build of Skiff beside another, in pairs: what a change costs or brings.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,14 +55,19 @@ pub fn run(
     let mut table = String::from("| what | base | this build | times base |\n|---|---|---|---|\n");
     let samples = SAMPLES.iter();
     for sample in samples.filter(|sample| COMPARED.contains(&sample.name)) {
-        let of_base = Options {
-            skiff: base.to_owned(),
-            ..options.clone()
+        let build = |name: &str, skiff: &Path| -> anyhow::Result<Options> {
+            // How a file came into the page cache shows in the memory of who executes it.
+            let copy = scratch.join(format!("skiff-{name}"));
+            fs::copy(skiff, &copy).with_context(|| format!("cannot copy `{}`", skiff.display()))?;
+            Ok(Options {
+                skiff: copy,
+                ..options.clone()
+            })
         };
         let pair = Pair {
-            options: [of_base, options.clone()],
+            options: [build("base", base)?, build("this", &options.skiff)?],
             sample,
-            // A build finds no code of another.
+            // A build finds no code of the other.
             caches: ["base", "this"].map(|name| scratch.join(name)),
             log: scratch.join("against.log"),
         };
@@ -72,9 +78,12 @@ pub fn run(
         let plan = options.plan();
         run.progress(format!("{}, {} rounds of load", sample.what, plan.rounds));
         let loads = pair.loads(wrk, plan.round, plan.rounds)?;
+        let under = format!("under {CONNECTIONS} connections");
         let rows = [
-            "memory before load, PSS in kB".to_owned(),
-            format!("memory under {CONNECTIONS} connections, PSS in kB"),
+            "memory, PSS in kB".to_owned(),
+            "memory, private and written, in kB".to_owned(),
+            format!("memory {under}, PSS in kB"),
+            format!("memory {under}, private and written, in kB"),
             "processor time a request, µs".to_owned(),
         ];
         add(&mut table, sample, &rows, &loads)?;
@@ -108,6 +117,8 @@ impl Pair<'_> {
             let (server, _) = self.start(which)?;
             server.settle(PATIENCE);
         }
+        // Code that is still to be written to the disk counts as memory.
+        rustix::fs::sync();
         let mut figures = Figures::default();
         for round in 0..STARTS {
             let mut both = [0.0; 2];
@@ -120,20 +131,23 @@ impl Pair<'_> {
     }
 
     /// Memory before and under load, and processor time a request.
-    fn loads(&self, wrk: &Wrk, time: Duration, rounds: usize) -> anyhow::Result<[Figures; 3]> {
-        let mut all = [(); 3].map(|()| Figures::default());
+    fn loads(&self, wrk: &Wrk, time: Duration, rounds: usize) -> anyhow::Result<[Figures; 5]> {
+        let mut all = [(); 5].map(|()| Figures::default());
         for round in 0..rounds {
-            let mut both = [[0.0; 2]; 3];
+            let mut both = [[0.0; 2]; 5];
             for which in Self::turns(round) {
                 let (server, _) = self.start(which)?;
                 server.settle(PATIENCE);
                 let (before, ticks) = (server.memory(), server.ticks());
                 let load = wrk.load(server.address, CONNECTIONS, time)?;
                 let requests = load.requests_per_second * time.as_secs_f64();
-                both[0][which] = before.pss as f64 / 1024.0;
-                both[1][which] = server.memory().pss as f64 / 1024.0;
+                let after = server.memory();
+                both[0][which] = before.pss as f64;
+                both[1][which] = before.private_dirty as f64;
+                both[2][which] = after.pss as f64;
+                both[3][which] = after.private_dirty as f64;
                 // A tick is a hundredth of a second.
-                both[2][which] = (server.ticks() - ticks) as f64 * 1e4 / requests;
+                both[4][which] = (server.ticks() - ticks) as f64 * 1e4 / requests;
             }
             for (figures, both) in all.iter_mut().zip(both) {
                 figures.0.push(both);
