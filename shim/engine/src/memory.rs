@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -32,6 +32,10 @@ const KEPT: usize = 4;
 /// that workers share.
 const FREE_EACH: usize = 1 << 20;
 
+/// How long it is believed what the pod may have. A guest that grows touches a few
+/// mebibytes in it.
+const MOMENT: Duration = Duration::from_millis(10);
+
 /// Memory of a pod that its guests share. Made before workers are forked, it is one for
 /// all of them.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ struct Inner {
 impl Budget {
     /// A budget of a pod that may have so many bytes, for so many workers that run so
     /// many guests each. `look` tells what the pod may have later, which a resize changes;
-    /// it is asked once a second at most, while guests grow.
+    /// it is asked while guests grow.
     ///
     /// # Errors
     /// Where the kernel has no page for it.
@@ -85,18 +89,17 @@ impl Budget {
         self.0.shared.number(Shared::BYTES).load(Relaxed)
     }
 
-    fn look_again(&self, second: usize) {
+    /// Looks again what the pod may have, if that was not done in this moment already.
+    fn look_again(&self) {
+        let moment = self.0.began.elapsed().as_nanos() / MOMENT.as_nanos();
+        let moment = usize::try_from(moment).unwrap_or(usize::MAX);
         let looked = self.0.shared.number(Shared::LOOKED);
-        if looked.load(Relaxed) == second || looked.swap(second, Relaxed) == second {
-            return;
-        }
-        if let Some(bytes) = (self.0.look)() {
+        if looked.load(Relaxed) != moment
+            && looked.swap(moment, Relaxed) != moment
+            && let Some(bytes) = (self.0.look)()
+        {
             self.0.shared.number(Shared::BYTES).store(bytes, Relaxed);
         }
-    }
-
-    fn second(&self) -> usize {
-        usize::try_from(self.0.began.elapsed().as_secs()).unwrap_or(usize::MAX)
     }
 
     /// Tells a worker that was forked its number, from 0.
@@ -112,7 +115,7 @@ impl Budget {
 
     /// Takes bytes for a guest that then has `all`, or tells that they are not there.
     fn take(&self, bytes: usize, all: usize, alone: bool) -> bool {
-        self.look_again(self.second());
+        self.look_again();
         let most = self.bytes();
         let used = self.0.shared.number(Shared::TAKEN);
         let now = used.fetch_add(bytes, Relaxed).saturating_add(bytes);
@@ -135,21 +138,32 @@ impl Budget {
     /// Whether all workers together are about to have what the pod may have.
     fn is_exhausted(&self) -> bool {
         // Where the kernel does not tell, it will end the pod.
-        let Some(own) = own_memory() else {
+        let own_pid = std::process::id() as usize;
+        let Some(own) = memory_of(own_pid) else {
             return false;
         };
-        let Inner {
-            shared,
-            workers,
-            worker,
-            ..
-        } = &*self.0;
-        let of = |worker| shared.number(Shared::WORKERS + worker);
-        of(worker.load(Relaxed)).store(own, Relaxed);
-        let all: usize = (0..*workers).map(|worker| of(worker).load(Relaxed)).sum();
-        self.look_again(self.second());
+        self.look_again();
         let most = self.bytes();
-        all > most - most / MARGIN
+        let most = most - most / MARGIN;
+        let own_worker = self.0.worker.load(Relaxed);
+        self.0.shared.of_worker(own_worker).store(own, own_pid);
+        let workers = || (0..self.0.workers).map(|worker| self.0.shared.of_worker(worker));
+        let all = || {
+            workers()
+                .map(|worker| worker.bytes.load(Relaxed))
+                .sum::<usize>()
+        };
+        if all() <= most {
+            return false;
+        }
+        // Workers that rest have perhaps less than when they last looked.
+        for worker in workers() {
+            let pid = worker.pid.load(Relaxed);
+            if pid != own_pid {
+                worker.bytes.store(memory_of(pid).unwrap_or(0), Relaxed);
+            }
+        }
+        all() > most
     }
 }
 
@@ -158,12 +172,25 @@ fn reserve(bytes: usize) -> usize {
     (bytes / RESERVE).max(LEAST_RESERVE).min(bytes)
 }
 
-/// What this process has in memory that is its own, as the kernel counts it.
-fn own_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+/// What a process has in memory that is its own, as the kernel counts it.
+fn memory_of(pid: usize) -> Option<usize> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let mut pages = text.split(' ').skip(1).map(str::parse::<usize>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
     Some(resident.saturating_sub(shared) * rustix::param::page_size())
+}
+
+/// What a worker had in memory when that was last looked at, and its process.
+struct OfWorker<'a> {
+    bytes: &'a AtomicUsize,
+    pid: &'a AtomicUsize,
+}
+
+impl OfWorker<'_> {
+    fn store(&self, bytes: usize, pid: usize) {
+        self.bytes.store(bytes, Relaxed);
+        self.pid.store(pid, Relaxed);
+    }
 }
 
 /// A page of numbers that forked processes share.
@@ -179,12 +206,12 @@ impl Shared {
     const NUMBERS: usize = 4096 / size_of::<AtomicUsize>();
     /// What guests have grown by.
     const TAKEN: usize = 0;
-    /// What the pod may have, and in which second that was last looked at.
+    /// What the pod may have, and when that was last looked at.
     const BYTES: usize = 1;
     const LOOKED: usize = 2;
-    /// What each worker has in memory.
+    /// Two for each worker.
     const WORKERS: usize = 3;
-    const MOST_WORKERS: usize = Self::NUMBERS - Self::WORKERS;
+    const MOST_WORKERS: usize = (Self::NUMBERS - Self::WORKERS) / 2;
 
     fn new() -> io::Result<Self> {
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
@@ -195,6 +222,14 @@ impl Shared {
         let page = NonNull::new(page.cast());
         page.map(Shared)
             .ok_or_else(|| io::Error::other("the kernel gave no page"))
+    }
+
+    fn of_worker(&self, worker: usize) -> OfWorker<'_> {
+        let first = Self::WORKERS + 2 * worker;
+        OfWorker {
+            bytes: self.number(first),
+            pid: self.number(first + 1),
+        }
     }
 
     fn number(&self, index: usize) -> &AtomicUsize {
@@ -449,22 +484,33 @@ mod tests {
 
     #[test]
     fn guests_have_what_a_pod_has_after_a_resize() {
-        static NOW: AtomicUsize = AtomicUsize::new(0);
-        let look = || Some(NOW.load(Relaxed));
+        static NOW: AtomicUsize = AtomicUsize::new(128 * MIB);
         let limit = MemoryLimit {
-            budget: Some(Budget::new(128 * MIB, look, 1, 1000).unwrap()),
+            budget: Some(Budget::new(128 * MIB, || Some(NOW.load(Relaxed)), 1, 1000).unwrap()),
             ..MemoryLimit::default()
         };
-        let resize = |mib: usize, second| {
+        for (mib, most) in [(256, 168), (64, 36), (128, 84)] {
             NOW.store(mib * MIB, Relaxed);
-            limit.budget.as_ref().unwrap().look_again(second);
-        };
-        for (second, (mib, most)) in [(256, 168), (64, 36), (128, 84)].into_iter().enumerate() {
-            resize(mib, 1_000 + second);
+            let budget = limit.budget.as_ref().unwrap();
+            let until = Instant::now() + Duration::from_secs(60);
+            while budget.bytes() != mib * MIB {
+                assert!(Instant::now() < until, "{mib} MiB are not seen");
+                budget.look_again();
+            }
             let mut account = Account::default();
             assert_eq!(grow_all(&limit, &mut account), most, "{mib}");
             limit.close(&mut account);
         }
+    }
+
+    #[test]
+    fn what_a_worker_had_once_is_not_held_against_others() {
+        let budget = Budget::new(1 << 40, || None, 2, 100).unwrap();
+        // As the second worker left it, of which nothing is there any more.
+        let no_process = usize::MAX;
+        budget.0.shared.of_worker(1).store(1 << 40, no_process);
+        assert!(!budget.is_exhausted());
+        assert_eq!(budget.0.shared.of_worker(1).bytes.load(Relaxed), 0);
     }
 
     #[test]

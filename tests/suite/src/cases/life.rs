@@ -9,7 +9,7 @@ use http::Method;
 use rustix::process::Signal;
 use skiff_test_support::http::{Protocol, get_until_ok, send};
 use skiff_test_support::pod::State;
-use skiff_test_support::{ContainerSpec, measure, processes};
+use skiff_test_support::{ContainerSpec, LinuxContainerResources, measure, processes};
 
 use crate::apps::Kind;
 use crate::cases;
@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_killed_shim_ends_its_container_and_leaves_nothing,
         http_2_with_prior_knowledge_is_served,
         a_guest_that_wants_all_memory_of_its_pod_is_refused_more_and_the_pod_lives_on,
+        guests_have_what_their_pod_has_after_a_resize,
         a_small_share_of_a_core_is_enough_to_start,
     ];
     let alone = cases![many_pods_start_at_once].into_iter().map(Case::alone);
@@ -254,6 +255,31 @@ async fn a_guest_that_wants_all_memory_of_its_pod_is_refused_more_and_the_pod_li
     for _ in 0..3 {
         assert_eq!(served.get("/").await?.status, 500);
         assert_eq!(served.get("/?mib=16").await?.text(), "16 MiB\n");
+    }
+    let status = served.container.status().await?;
+    assert_eq!(status.state, State::Running, "{status:?}");
+    served.end().await?;
+    Ok(())
+}
+
+async fn guests_have_what_their_pod_has_after_a_resize(node: Arc<Node>) -> anyhow::Result<()> {
+    let spec = app(&node, "eat-memory").await?.memory_limit(96 << 20);
+    let served = Served::start(&node, "resized-guests", &spec).await?;
+    for (mib, status) in [(96, 500), (256, 200), (96, 500)] {
+        let limits = LinuxContainerResources {
+            memory_limit_in_bytes: mib << 20,
+            memory_swap_limit_in_bytes: mib << 20,
+            ..LinuxContainerResources::default()
+        };
+        // The kernel takes no limit while there is more.
+        let until = Instant::now() + SOON;
+        while let Err(error) = served.container.update(limits.clone()).await {
+            ensure!(Instant::now() < until, "{mib} MiB: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for _ in 0..4 {
+            assert_eq!(served.get("/?mib=100").await?.status, status, "{mib} MiB");
+        }
     }
     let status = served.container.status().await?;
     assert_eq!(status.state, State::Running, "{status:?}");
