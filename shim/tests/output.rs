@@ -94,3 +94,11 @@ fn what_was_not_read_is_dropped_counted_and_said() {
         "{lengths:?}"
     );
 }
+
+#[test]
+fn who_prints_little_to_a_reader_needs_no_thread_for_it() {
+    let skiff = Skiff::component("hello").env("SKIFF_WORKERS", "1").start();
+    assert_eq!(skiff.get("/").status, 200);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", skiff.id())).unwrap();
+    assert_eq!(threads.count(), 1);
+}

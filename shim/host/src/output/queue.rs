@@ -1,5 +1,6 @@
 //! What waits to be written: a bounded queue for each descriptor, and a thread behind
-//! it that may wait for a reader, so that nobody who serves ever does.
+//! it that may wait for a reader, so that nobody who serves ever does. Who prints little
+//! to a pipe that is read needs neither.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -36,6 +37,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Written at once: what a pipe holds, in parts, so that a slow reader is told from
 /// one that does not read.
 const AT_ONCE: usize = 16 << 10;
+
+/// What a pipe takes at once and whole.
+const WHOLE: usize = 4 << 10;
 
 /// How soon a lock is asked for again; a line takes less to write.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -203,6 +207,9 @@ impl Queue {
         } else {
             MOST_BYTES
         };
+        if !state.writes && self.write_at_once(bytes) {
+            return;
+        }
         // Checked before, not after: what is larger than all room passes an empty queue.
         if state.bytes >= most || !self.start(&mut state) {
             let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
@@ -217,6 +224,38 @@ impl Queue {
         state.pieces.push_back(bytes.into());
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Writes a line or two where that cannot wait for a reader: into a pipe that is empty,
+    /// while nobody else who shares it writes. Told is whether that was done.
+    fn write_at_once(&self, bytes: &[u8]) -> bool {
+        let fd = self.descriptor();
+        let is_pipe = || {
+            rustix::fs::fstat(fd).is_ok_and(|stat| {
+                rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+            })
+        };
+        if bytes.len() > WHOLE || !is_pipe() {
+            return false;
+        }
+        let Ok(_threads) = self.writing.try_lock() else {
+            return false;
+        };
+        let _processes = match self.shared().map(RecordLock::try_take) {
+            Some(None) => return false,
+            Some(Some(lock)) => Some(lock),
+            None => None,
+        };
+        matches!(rustix::io::ioctl_fionread(fd), Ok(0))
+            && rustix::io::write(fd, bytes) == Ok(bytes.len())
+    }
+
+    /// What processes that print to the same wait for.
+    fn shared(&self) -> Option<&'static File> {
+        SHARED.get().map(|[stdout, stderr]| match self.fd {
+            libc_fd::STDERR => stderr,
+            _ => stdout,
+        })
     }
 
     /// Whether there is a thread that writes, now.
@@ -315,11 +354,7 @@ impl Queue {
     /// Writes all of it, waiting for a reader that is slow as any program does.
     fn write(&self, mut bytes: &[u8]) -> Result<(), Errno> {
         let threads = self.writing.lock().unwrap_or_else(|e| e.into_inner());
-        let lock = SHARED.get().map(|[stdout, stderr]| match self.fd {
-            libc_fd::STDERR => stderr,
-            _ => stdout,
-        });
-        let processes = lock.map(RecordLock::take);
+        let processes = self.shared().map(RecordLock::take);
         let fd = self.descriptor();
         let mut result = Ok(());
         while !bytes.is_empty() {
@@ -357,6 +392,13 @@ impl Queue {
 struct RecordLock<'a>(&'a File);
 
 impl<'a> RecordLock<'a> {
+    /// None where another process has it, or the kernel does not say.
+    fn try_take(file: &'a File) -> Option<Self> {
+        let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::fcntl_lock(file, lock).ok()?;
+        Some(RecordLock(file))
+    }
+
     fn take(file: &'a File) -> Self {
         loop {
             match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
