@@ -85,20 +85,22 @@ fn attestation(layout: &Layout) -> anyhow::Result<Descriptor> {
     Ok(layout.manifest(&config, &[statement])?)
 }
 
-/// An index of an attestation, of a Linux image that serves at port 8080, and of a Wasm
-/// package, in this order.
-fn index(scratch: &Path, native: Option<&str>) -> anyhow::Result<Layout> {
+/// A Linux image that serves at port 8080. Its configuration is that of no other that is
+/// `of` something else.
+fn linux(node: &Node, of: &str) -> anyhow::Result<Image> {
+    let image = Image::linux().copy(Path::new(node.native()), "native", 0o755)?;
+    Ok(image
+        .env("OF", of)
+        .entrypoint(&["/native", "serve", "8080"]))
+}
+
+/// An index of an attestation, of a Linux image, and of a Wasm package, in this order.
+fn index(scratch: &Path, linux: Option<Image>) -> anyhow::Result<Layout> {
     let folder = scratch.join("layout");
     let wasm = oci::wasm_package(&fs::read(guest("hello")?)?, &folder)?.subject()?;
-    let linux = match native {
+    let linux = match linux {
+        Some(image) => Some(image.write(&folder)?.subject()?),
         None => None,
-        Some(program) => {
-            let image = Image::linux().copy(Path::new(program), "native", 0o755)?;
-            // Its configuration is no other image's.
-            let image = image.env("LISTED", "in an index");
-            let image = image.entrypoint(&["/native", "serve", "8080"]);
-            Some(image.write(&folder)?.subject()?)
-        }
     };
     let layout = Layout::open(folder);
     let attestation = attestation(&layout)?;
@@ -121,7 +123,9 @@ async fn of_an_index_webassembly_is_run_where_the_pod_asks_for_no_program(
     node: Arc<Node>,
 ) -> anyhow::Result<()> {
     let image = node
-        .image("index", |scratch| index(scratch, Some(node.native())))
+        .image("index", |scratch| {
+            index(scratch, Some(linux(&node, "an index")?))
+        })
         .await?;
     let id = node.cri().image_id(&image).await?;
     let spec = Kind::Package.container("app", &image);
@@ -221,16 +225,16 @@ async fn an_images_environment_reaches_a_guest_that_serves(node: Arc<Node>) -> a
 }
 
 async fn an_index_is_run_by_its_name_beside_its_linux_image(node: Arc<Node>) -> anyhow::Result<()> {
+    let both = "an index and a name of its own";
     let alone = node
         .image("a-linux-alone", |scratch| {
-            let image = Image::linux().copy(Path::new(node.native()), "native", 0o755)?;
-            let image = image.env("LISTED", "in an index");
-            let image = image.entrypoint(&["/native", "serve", "8080"]);
-            Ok(image.write(scratch.join("layout"))?)
+            Ok(linux(&node, both)?.write(scratch.join("layout"))?)
         })
         .await?;
     let image = node
-        .image("index", |scratch| index(scratch, Some(node.native())))
+        .image("index-beside", |scratch| {
+            index(scratch, Some(linux(&node, both)?))
+        })
         .await?;
     assert_eq!(
         node.cri().image_id(&image).await?,
