@@ -80,7 +80,13 @@ fn limit(groups: &str, root: &Path, unread: Unread<'_>) -> Option<u64> {
             .collect::<Vec<PathBuf>>()
     });
     // No limit is `max`, or in version 1 a number beyond all memory.
-    let limits = files.filter_map(|file| read(&file, unread)?.trim().parse().ok());
+    let limits = files.filter_map(|file| match read(&file, unread)?.trim() {
+        "max" => None,
+        text => {
+            let wrong = |error| unread(&file, &io::Error::new(io::ErrorKind::InvalidData, error));
+            text.parse().map_err(wrong).ok()
+        }
+    });
     limits.min()
 }
 
@@ -160,14 +166,22 @@ mod tests {
     #[test]
     fn a_limit_that_cannot_be_read_is_told_by_its_file() {
         let root = tempfile::tempdir().unwrap();
-        // A folder in the place of the file.
         let file = root.path().join("memory.max");
+        let told = || {
+            let mut told = Vec::new();
+            let found = limit("0::/\n", root.path(), &mut |file, _| {
+                told.push(file.to_owned());
+            });
+            assert_eq!(found, None);
+            told
+        };
+        fs::write(&file, "some\n").unwrap();
+        assert_eq!(told(), [file.clone()]);
+        fs::remove_file(&file).unwrap();
+        assert!(told().is_empty());
+        // A folder in the place of the file.
         fs::create_dir(&file).unwrap();
-        let mut told = Vec::new();
-        let found = limit("0::/\n", root.path(), &mut |file, _| {
-            told.push(file.to_owned());
-        });
-        assert_eq!((found, told), (None, vec![file]));
+        assert_eq!(told(), [file]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
@@ -119,6 +120,7 @@ fn is_one_file(one: RawFd, other: RawFd) -> bool {
 #[derive(Debug)]
 pub(super) struct Queue {
     fd: RawFd,
+    is_pipe: bool,
     state: Mutex<State>,
     changed: Condvar,
     room: Notify,
@@ -149,8 +151,12 @@ struct Dropped {
 
 impl Queue {
     pub(super) fn new(fd: RawFd) -> Self {
+        // SAFETY: whoever makes the queue keeps the descriptor open.
+        let stat = unsafe { rustix::fs::fstat(BorrowedFd::borrow_raw(fd)) };
+        let kind = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
         Queue {
             fd,
+            is_pipe: kind == Ok(FileType::Fifo),
             state: Mutex::new(State {
                 pieces: VecDeque::new(),
                 bytes: 0,
@@ -230,12 +236,7 @@ impl Queue {
     /// while nobody else who shares it writes. Told is whether that was done.
     fn write_at_once(&self, bytes: &[u8]) -> bool {
         let fd = self.descriptor();
-        let is_pipe = || {
-            rustix::fs::fstat(fd).is_ok_and(|stat| {
-                rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
-            })
-        };
-        if bytes.len() > WHOLE || !is_pipe() {
+        if bytes.len() > WHOLE || !self.is_pipe {
             return false;
         }
         let Ok(_threads) = self.writing.try_lock() else {
