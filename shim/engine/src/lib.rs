@@ -5,6 +5,7 @@
 //! What is absent: this crate cannot tell where a component came from, what its
 //! imports mean, or that HTTP exists.
 
+mod budget;
 mod cache;
 mod clock;
 mod code;
@@ -16,12 +17,13 @@ mod memory;
 mod seal;
 mod turns;
 
+pub use budget::Budget;
 pub use cache::{Cache, CacheError};
 pub use clock::{Clock, Guest, Ticks};
 pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
 pub use limits::{Busy, Limits, Permit, Permits, Shares};
-pub use memory::{Account, Budget, MemoryError, MemoryLimit};
+pub use memory::{Account, MemoryError, MemoryLimit};
 pub use turns::{guest_runs, turn};
 
 /// Loaded code, as linkers take it.

@@ -176,7 +176,7 @@ mod tests {
             told
         };
         fs::write(&file, "some\n").unwrap();
-        assert_eq!(told(), [file.clone()]);
+        assert_eq!(told(), std::slice::from_ref(&file));
         fs::remove_file(&file).unwrap();
         assert!(told().is_empty());
         // A folder in the place of the file.
