@@ -181,7 +181,7 @@ pub(super) fn check(spec: &Spec, unified: bool) -> Result<(), Refused> {
     }
     check_namespaces(spec)?;
     if let Some(linux) = spec.linux() {
-        check_linux(linux)?;
+        check_linux(linux, Path::new(SELINUX))?;
         if let Some(resources) = linux.resources() {
             check_resources(resources, unified)?;
         }
@@ -190,10 +190,7 @@ pub(super) fn check(spec: &Spec, unified: bool) -> Result<(), Refused> {
 }
 
 fn check_process(process: &Process, selinux: &Path) -> Result<(), Refused> {
-    let label = process.selinux_label().as_deref().unwrap_or_default();
-    if !label.is_empty() && !selinux.exists() {
-        return Err(Refused::NoSelinux(label.to_owned()));
-    }
+    check_label(process.selinux_label().as_deref(), selinux)?;
     let username = process.user().username().as_deref();
     if username.is_some_and(|name| !name.is_empty()) {
         return Err(Refused::Field {
@@ -206,6 +203,16 @@ fn check_process(process: &Process, selinux: &Path) -> Result<(), Refused> {
         });
     }
     Ok(())
+}
+
+/// Nothing would have it without SELinux.
+fn check_label(label: Option<&str>, selinux: &Path) -> Result<(), Refused> {
+    match label {
+        Some(label) if !label.is_empty() && !selinux.exists() => {
+            Err(Refused::NoSelinux(label.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_namespaces(spec: &Spec) -> Result<(), Refused> {
@@ -251,7 +258,8 @@ fn check_namespaces(spec: &Spec) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_linux(linux: &Linux) -> Result<(), Refused> {
+fn check_linux(linux: &Linux, selinux: &Path) -> Result<(), Refused> {
+    check_label(linux.mount_label().as_deref(), selinux)?;
     let mappings = [
         ("linux.uidMappings", linux.uid_mappings()),
         ("linux.gidMappings", linux.gid_mappings()),
@@ -261,16 +269,24 @@ fn check_linux(linux: &Linux) -> Result<(), Refused> {
             return Err(Refused::UserNamespace { field });
         }
     }
-    if linux.time_offsets().iter().flatten().next().is_some() {
-        return Err(Refused::Field {
-            field: "linux.timeOffsets",
-        });
-    }
     let personality = linux.personality().as_ref();
-    if personality.is_some_and(|it| it.flags().iter().flatten().next().is_some()) {
-        return Err(Refused::Field {
-            field: "linux.personality.flags",
-        });
+    let fields = [
+        (
+            "linux.timeOffsets",
+            linux.time_offsets().iter().flatten().next().is_some(),
+        ),
+        (
+            "linux.personality.flags",
+            personality.is_some_and(|it| it.flags().iter().flatten().next().is_some()),
+        ),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        (
+            "linux.netDevices",
+            linux.net_devices().iter().flatten().next().is_some(),
+        ),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, asked)| *asked) {
+        return Err(Refused::Field { field });
     }
     match linux.rootfs_propagation().as_deref() {
         None | Some("" | "shared" | "slave" | "private" | "unbindable") => Ok(()),

@@ -44,6 +44,13 @@ async fn holds(node: Arc<Node>, field: Field) -> anyhow::Result<()> {
                 ensure!(other.is_empty(), "{subject:?}, beside runc:\n{other}");
             }
         }
+        Expect::Has(name, wanted) => {
+            for subject in [Subject::Linux, Subject::Wasm] {
+                let found = seen(&node, subject, &field).await?;
+                let found = found.get(name).map_or("-", String::as_str);
+                ensure!(found == wanted, "{subject:?}: {name} is {found}");
+            }
+        }
         Expect::Refused(word) => {
             for subject in [Subject::Linux, Subject::Wasm] {
                 let container = Container::new(&node, subject, &field)?;

@@ -59,6 +59,14 @@ fn what_is_not_offered_is_refused_by_name() {
             json!({ "timeOffsets": { "boottime": { "secs": 1 } } }),
             "linux.timeOffsets",
         ),
+        (
+            json!({ "intelRdt": { "closID": "class" } }),
+            "linux.intelRdt",
+        ),
+        (
+            json!({ "netDevices": { "eth7": { "name": "inside" } } }),
+            "linux.netDevices",
+        ),
         (json!({ "rootfsPropagation": "sideways" }), "sideways"),
         (
             json!({ "personality": { "domain": "LINUX", "flags": ["X"] } }),
@@ -151,4 +159,8 @@ fn names_of_a_shared_machine_and_labels_without_selinux_are_refused() {
     let error = check_process(&process, Path::new("/does/not/exist")).unwrap_err();
     assert_eq!(error, Refused::NoSelinux("a:b:c".to_owned()));
     assert_eq!(check_process(&process, Path::new("/")), Ok(()));
+    let linux: Linux = serde_json::from_value(json!({ "mountLabel": "a:b:c" })).unwrap();
+    let error = check_linux(&linux, Path::new("/does/not/exist")).unwrap_err();
+    assert_eq!(error, Refused::NoSelinux("a:b:c".to_owned()));
+    assert_eq!(check_linux(&linux, Path::new("/")), Ok(()));
 }

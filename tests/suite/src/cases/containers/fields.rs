@@ -20,6 +20,8 @@ pub(super) struct Field {
 pub(super) enum Expect {
     /// What runc makes of it.
     Same,
+    /// What the kernel tells of it: it is newer than runc 1.1, which leaves it out.
+    Has(&'static str, &'static str),
     /// An error with this word.
     Refused(&'static str),
 }
@@ -90,6 +92,19 @@ const fn same(name: &'static str, change: fn(&mut Value, &Path)) -> Field {
     }
 }
 
+const fn has(
+    name: &'static str,
+    seen: (&'static str, &'static str),
+    change: fn(&mut Value, &Path),
+) -> Field {
+    let expect = Expect::Has(seen.0, seen.1);
+    Field {
+        name,
+        expect,
+        change,
+    }
+}
+
 const fn refused(name: &'static str, word: &'static str, change: fn(&mut Value, &Path)) -> Field {
     let expect = Expect::Refused(word);
     Field {
@@ -140,6 +155,9 @@ fn process() -> Vec<Field> {
                 "uid": 7, "gid": 8, "umask": 0o077, "additionalGids": [10, 9],
             });
         }),
+        same("groups_empty", |spec, _| {
+            spec["process"]["user"] = json!({ "uid": 7, "gid": 8, "additionalGids": [] });
+        }),
         same("new_privileges_absent", |spec, _| {
             without(&mut spec["process"], "noNewPrivileges")
         }),
@@ -149,12 +167,39 @@ fn process() -> Vec<Field> {
                 { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
             ]);
         }),
+        same("rlimits_empty", |spec, _| {
+            spec["process"]["rlimits"] = json!([])
+        }),
         same("oom_score", |spec, _| {
             spec["process"]["oomScoreAdj"] = json!(500)
         }),
         same("oom_score_absent", |_, _| {}),
         same("working_directory_missing", |spec, _| {
             spec["process"]["cwd"] = json!("/not/there")
+        }),
+        has(
+            "scheduler",
+            (
+                "scheduler",
+                "current scheduling policy: SCHED_BATCH, current scheduling priority: 0",
+            ),
+            |spec, _| {
+                spec["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
+            },
+        ),
+        has("scheduler_nice", ("nice", "5"), |spec, _| {
+            spec["process"]["scheduler"] = json!({ "policy": "SCHED_OTHER", "nice": 5 });
+        }),
+        has(
+            "io_priority",
+            ("io priority", "best-effort: prio 6"),
+            |spec, _| {
+                spec["process"]["ioPriority"] =
+                    json!({ "class": "IOPRIO_CLASS_BE", "priority": 6 });
+            },
+        ),
+        same("affinity_of_exec", |spec, _| {
+            spec["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" });
         }),
         refused("apparmor_without_apparmor", "apparmor", |spec, _| {
             spec["process"]["apparmorProfile"] = json!("profile");
@@ -176,6 +221,13 @@ fn mounts() -> Vec<Field> {
                 data,
                 &["rbind", "nosuid", "nodev", "noexec", "rprivate"],
             );
+        }),
+        same("mount_options_empty", |spec, data| {
+            mounted(spec, data, &["rbind"])
+        }),
+        same("mount_read_only_and_all_below", |spec, _| {
+            // There are mounts below it on every node.
+            mounted(spec, Path::new("/sys"), &["rbind", "rprivate", "rro"]);
         }),
         same("mount_propagation_private", |spec, data| {
             mounted(spec, data, &["rbind", "rprivate", "rw"]);
@@ -209,6 +261,10 @@ fn linux() -> Vec<Field> {
             without(&mut spec["linux"], "maskedPaths");
             without(&mut spec["linux"], "readonlyPaths");
         }),
+        same("masked_and_read_only_paths_empty", |spec, _| {
+            spec["linux"]["maskedPaths"] = json!([]);
+            spec["linux"]["readonlyPaths"] = json!([]);
+        }),
         same("namespaces_shared", |spec, _| {
             spec["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "network" }]);
             without(spec, "hostname");
@@ -223,6 +279,12 @@ fn linux() -> Vec<Field> {
                 { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 5, "gid": 6 },
                 { "path": "/dev/loop-one", "type": "b", "major": 7, "minor": 1 },
             ]);
+        }),
+        same("devices_empty", |spec, _| {
+            spec["linux"]["devices"] = json!([])
+        }),
+        same("device_rules_empty", |spec, _| {
+            spec["linux"]["resources"] = json!({ "devices": [] });
         }),
         same("device_rules_absent", |spec, _| {
             without(&mut spec["linux"], "resources")
@@ -242,6 +304,23 @@ fn linux() -> Vec<Field> {
                 "net.core.somaxconn": "321", "kernel.shmmax": "1048576",
                 "net.ipv4.ip_unprivileged_port_start": "0",
             });
+        }),
+        same("sysctls_empty", |spec, _| {
+            spec["linux"]["sysctl"] = json!({})
+        }),
+        same("seccomp_empty", |spec, _| {
+            spec["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "architectures": [], "syscalls": [],
+            });
+        }),
+        has("personality", ("personality", "00000008"), |spec, _| {
+            spec["linux"]["personality"] = json!({ "domain": "LINUX32" })
+        }),
+        has("memory_policy", ("memory policy", "bind:0"), |spec, _| {
+            spec["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "0" });
+        }),
+        refused("mount_label_without_selinux", "SELinux", |spec, _| {
+            spec["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
         }),
         same("seccomp", |spec, _| spec["linux"]["seccomp"] = filter()),
         same("seccomp_and_new_privileges", |spec, _| {
@@ -272,6 +351,17 @@ fn filter() -> Value {
     })
 }
 
+/// A disk of this machine, by its numbers.
+fn disk() -> (u32, u32) {
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten();
+    let numbers = disks.flatten().find_map(|disk| {
+        let numbers = std::fs::read_to_string(disk.path().join("dev")).ok()?;
+        let (major, minor) = numbers.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    });
+    numbers.unwrap_or_default()
+}
+
 fn resources() -> Vec<Field> {
     vec![
         same("memory_and_swap", |spec, _| {
@@ -284,6 +374,31 @@ fn resources() -> Vec<Field> {
                 "shares": 512, "quota": 20000, "period": 100_000, "cpus": "0",
             });
         }),
+        same("limits_empty", |spec, _| {
+            spec["linux"]["resources"] = json!({
+                "devices": [{ "allow": false, "access": "rwm" }],
+                "memory": {}, "cpu": {}, "blockIO": {}, "hugepageLimits": [], "unified": {},
+            });
+        }),
+        same("block_io", |spec, _| {
+            let (major, minor) = disk();
+            let rate = |rate| json!([{ "major": major, "minor": minor, "rate": rate }]);
+            spec["linux"]["resources"]["blockIO"] = json!({
+                "throttleReadBpsDevice": rate(1 << 20), "throttleWriteBpsDevice": rate(2 << 20),
+                "throttleReadIOPSDevice": rate(300), "throttleWriteIOPSDevice": rate(400),
+            });
+        }),
+        Field {
+            name: "huge_pages",
+            expect: match Path::new("/sys/fs/cgroup/hugetlb").exists() {
+                true => Expect::Same,
+                false => Expect::Refused("hugetlb"),
+            },
+            change: |spec, _| {
+                spec["linux"]["resources"]["hugepageLimits"] =
+                    json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+            },
+        },
         same("pids", |spec, _| {
             spec["linux"]["resources"]["pids"] = json!({ "limit": 77 })
         }),

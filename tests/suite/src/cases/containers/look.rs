@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 /// Lines of `status` that tell what a process may do.
-const STATUS: [&str; 12] = [
+const STATUS: [&str; 13] = [
     "Umask",
     "Uid",
     "Gid",
@@ -23,10 +23,11 @@ const STATUS: [&str; 12] = [
     "CapBnd",
     "CapAmb",
     "Seccomp_filters",
+    "Cpus_allowed_list",
 ];
 
 /// Files of control groups, of both versions.
-const GROUPS: [(&str, &str); 22] = [
+const GROUPS: [(&str, &str); 27] = [
     ("memory", "memory.limit_in_bytes"),
     ("memory", "memory.memsw.limit_in_bytes"),
     ("memory", "memory.soft_limit_in_bytes"),
@@ -41,6 +42,11 @@ const GROUPS: [(&str, &str); 22] = [
     ("cpuset", "cpuset.mems"),
     ("pids", "pids.max"),
     ("devices", "devices.list"),
+    ("blkio", "blkio.bfq.weight"),
+    ("blkio", "blkio.throttle.read_bps_device"),
+    ("blkio", "blkio.throttle.write_bps_device"),
+    ("blkio", "blkio.throttle.read_iops_device"),
+    ("blkio", "blkio.throttle.write_iops_device"),
     ("", "memory.max"),
     ("", "memory.swap.max"),
     ("", "memory.low"),
@@ -91,6 +97,12 @@ pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
         .next()
         .and_then(|rest| rest.split(' ').nth(16));
     seen.insert("nice".to_owned(), nice.unwrap_or_default().to_owned());
+    seen.insert("scheduler".to_owned(), said("chrt", &process)?);
+    seen.insert("io priority".to_owned(), said("ionice", &process)?);
+    // Of the first mapping: all have that of the process.
+    let policy = read("numa_maps")?;
+    let policy = policy.split_whitespace().nth(1).unwrap_or_default();
+    seen.insert("memory policy".to_owned(), policy.to_owned());
     for kind in ["net", "ipc", "uts", "pid", "mnt", "cgroup"] {
         let of = |holder: &Path| fs::read_link(holder.join("ns").join(kind));
         let shared = of(&process)? == of(Path::new("/proc/self"))?;
@@ -125,6 +137,16 @@ pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
         .join(" ");
     seen.insert("names and kernel parameters".to_owned(), within);
     Ok(seen)
+}
+
+/// What a program of util-linux says of the process, without its number.
+fn said(program: &str, process: &Path) -> anyhow::Result<String> {
+    let pid = process.file_name().unwrap_or_default();
+    let output = Command::new(program).arg("-p").arg(pid).output()?;
+    ensure!(output.status.success(), "{program}: {output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().map(|line| line.rsplit("'s ").next());
+    Ok(lines.flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// runc's start answers while its process is still on its way to the program.
