@@ -1,7 +1,7 @@
 //! What the README and the pages of `docs/` say is what the program does: the table of
 //! settings, and every command line that it or `make` is to take, run as it stands. The
-//! pods and a node's commands are run by the suite, what a cluster is told is looked at
-//! by the tests of `deploy/`.
+//! pods are run by the suite, a node's commands on a node of the cluster's tests, what a
+//! cluster is told is looked at by the tests of `deploy/`.
 
 mod support;
 

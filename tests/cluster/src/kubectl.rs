@@ -8,6 +8,8 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::places::PROGRAMS;
+
 /// The programs, and the file that leads them to the cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
@@ -69,6 +71,22 @@ impl Clients {
         let mut command = self.command(&self.helm);
         command.args(args);
         told("helm", args, command, "").await
+    }
+
+    /// Runs a line as a shell on the node would, with `kubectl` known to it and the
+    /// folder as the working one, and gives what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with what it prints then.
+    pub(crate) async fn shell(&self, line: &str, folder: &Path) -> anyhow::Result<String> {
+        let script = format!(
+            "set -e\nPATH={PROGRAMS}:/usr/sbin:$PATH\nkubectl() {{ '{}' kubectl \"$@\"; }}\n{line}",
+            self.kubernetes.display()
+        );
+        let mut command = self.command(Path::new("/bin/sh"));
+        command.args(["-c", &script]).current_dir(folder);
+        told("sh", &[line], command, "").await
     }
 
     /// What a person types to use this `kubectl`.

@@ -1,6 +1,7 @@
 //! The node: its network, containerd, kubelet and kube-proxy.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -153,7 +154,7 @@ runtime_type = "io.containerd.runc.v2"
     Ok(line.revived())
 }
 
-/// Does what the README has a person do: the program under both of its names where
+/// Does what the page on nodes by hand has a person do: the program under both of its names where
 /// containerd looks for it, and the handler. containerd has to be started after that.
 ///
 /// # Errors
@@ -170,14 +171,25 @@ pub(crate) fn handler_by_hand(skiff: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Undoes it.
+/// The file of containerd that names the handler.
+pub(crate) fn by_hand_file() -> PathBuf {
+    let [_, _, config] = by_hand();
+    config
+}
+
+/// Undoes it, as far as it was done.
 ///
 /// # Errors
 ///
 /// When a file cannot be removed.
 pub(crate) fn no_handler_by_hand() -> anyhow::Result<()> {
     for file in by_hand() {
-        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", file.display()));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -185,7 +197,7 @@ pub(crate) fn no_handler_by_hand() -> anyhow::Result<()> {
 /// The files of a handler by hand.
 fn by_hand() -> [PathBuf; 3] {
     let programs = Path::new(PROGRAMS);
-    let config = Path::new(CONTAINERD_DROP_INS).join("by-hand.toml");
+    let config = Path::new(CONTAINERD_DROP_INS).join("skiff.toml");
     [
         programs.join("skiff"),
         programs.join("containerd-shim-skiff-v1"),

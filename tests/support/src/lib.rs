@@ -25,6 +25,7 @@ pub mod logs;
 pub mod measure;
 pub mod network;
 pub mod oci;
+pub mod pages;
 pub mod paths;
 pub mod pod;
 pub mod processes;

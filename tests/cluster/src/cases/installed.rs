@@ -2,12 +2,13 @@
 //! takes it off. These cases come last, in this order.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use skiff_test_support::http;
+use skiff_test_support::{http, pages};
 
 use super::pods::address;
 use crate::cases;
@@ -17,7 +18,8 @@ use crate::images::{BROKEN, NEXT, program};
 use crate::install::{NAMESPACE, RUNTIME_CLASS};
 use crate::load::Load;
 use crate::manifests::{SKIFF, deployment, pod, service, spec, wasm};
-use crate::node::{handler_by_hand, no_handler_by_hand};
+use crate::node::{by_hand_file, no_handler_by_hand};
+use crate::places::write;
 use crate::program::Program;
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
@@ -38,8 +40,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(forced.into_iter().map(Case::own));
     let last = cases![uninstall_leaves_the_files_of_the_node_as_they_were];
     cases.extend(last.into_iter().map(|case| case.short().own()));
-    let after = cases![a_node_that_was_set_up_by_hand_runs_applications];
-    cases.extend(after.into_iter().map(Case::own));
+    let after = cases![a_node_is_set_up_by_hand_as_its_page_says];
+    cases.extend(after.into_iter().map(|case| case.short().own()));
     cases.into_iter().map(Case::alone).collect()
 }
 
@@ -223,25 +225,44 @@ async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> an
         .map(drop)
 }
 
-async fn a_node_that_was_set_up_by_hand_runs_applications(space: Space) -> anyhow::Result<()> {
+/// The commands of its page as they stand, with the file that it has for containerd 2.
+async fn a_node_is_set_up_by_hand_as_its_page_says(space: Space) -> anyhow::Result<()> {
+    const RESTART: &str = "systemctl restart containerd";
     let cluster = space.cluster();
     cluster.helm_uninstall_if_there().await?;
     let restart = || {
         let killed = |containerd: &mut Program| Ok(containerd.kill()?);
         cluster.own()?.with_program("containerd", killed)
     };
-    handler_by_hand(&program(cluster.scratch()))?;
-    restart()?;
-    let class = async |verb| {
-        let args = [verb, "-f", RUNTIME_CLASS];
-        cluster.clients().kubectl(&args).await
-    };
+    let folder = cluster.scratch().join("by-hand");
+    fs::create_dir_all(&folder)?;
+    fs::copy(program(cluster.scratch()), folder.join("skiff"))?;
+    symlink(pages::checkout().join("deploy"), folder.join("deploy"))?;
+    let page = fs::read_to_string(pages::checkout().join("docs/node-by-hand.md"))?;
+    let file = pages::blocks(&page, "toml");
+    write(by_hand_file(), file.first().context("no file")?)?;
+    let clients = cluster.clients();
     let ran = async {
-        class("apply").await?;
+        let mut restarted = false;
+        for line in pages::blocks(&page, "sh").into_iter().flat_map(str::lines) {
+            match line {
+                // There is no systemd here that does it.
+                RESTART => {
+                    restart()?;
+                    restarted = true;
+                }
+                _ => {
+                    clients.shell(line, &folder).await?;
+                }
+            }
+        }
+        ensure!(restarted, "the page does not say `{RESTART}`");
         a_new_pod_answers(&space, "by-hand").await
     }
     .await;
-    class("delete").await?;
+    clients
+        .kubectl(&["delete", "--ignore-not-found", "-f", RUNTIME_CLASS])
+        .await?;
     no_handler_by_hand()?;
     restart()?;
     ran

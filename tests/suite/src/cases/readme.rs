@@ -1,14 +1,10 @@
-//! What the README and the pages of `docs/` show is run as it stands: their pods under
-//! the CRI, their commands for a node on a node's folders.
+//! The pods that the README and the pages of `docs/` show run as they stand.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
-use skiff_test_support::{ContainerSpec, paths};
+use skiff_test_support::{ContainerSpec, pages};
 
 use crate::apps::push;
 use crate::harness::Case;
@@ -23,45 +19,14 @@ const IMAGES: [(&str, &str, &str); 1] = [(
 )];
 
 pub(super) fn cases() -> Vec<Case> {
-    crate::cases![
-        pods_run_as_they_stand,
-        a_node_is_set_up_as_the_commands_stand,
-    ]
-}
-
-/// The README and every page of `docs/`.
-fn pages() -> anyhow::Result<Vec<(String, String)>> {
-    let root = paths::target_dir();
-    let root = root
-        .parent()
-        .context("the target folder is in the checkout")?;
-    let mut files: Vec<PathBuf> = vec![root.join("README.md")];
-    for entry in fs::read_dir(root.join("docs")).into_iter().flatten() {
-        files.push(entry?.path());
-    }
-    let pages = files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "md"));
-    pages
-        .map(|file| {
-            let text = fs::read_to_string(&file)?;
-            Ok((file.display().to_string(), text))
-        })
-        .collect()
-}
-
-/// The fenced blocks of a page in one language.
-fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
-    let fence = format!("```{language}\n");
-    let rest = page.split(&*fence).skip(1);
-    rest.filter_map(|text| Some(text.split_once("```")?.0))
-        .collect()
+    crate::cases![pods_run_as_they_stand]
 }
 
 async fn pods_run_as_they_stand(node: Arc<Node>) -> anyhow::Result<()> {
     let mut pods = 0;
-    for (page, text) in pages()? {
-        for block in blocks(&text, "yaml") {
+    for (page, text) in pages::all()? {
+        let page = page.display();
+        for block in pages::blocks(&text, "yaml") {
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(block).with_context(|| format!("{page}: {block}"))?;
             for document in documents {
@@ -114,36 +79,5 @@ async fn run(node: &Node, pod: &Value, number: usize) -> anyhow::Result<()> {
     let reply = served.get("/").await?;
     ensure!(reply.text() == greeting, "it answers {:?}", reply.text());
     ensure!(served.end().await? == 0, "SIGTERM does not end it well");
-    Ok(())
-}
-
-/// The lines that put the program where containerd finds it, in a namespace of mounts
-/// where that folder is empty and goes away.
-async fn a_node_is_set_up_as_the_commands_stand(node: Arc<Node>) -> anyhow::Result<()> {
-    let mut ran = 0;
-    for (page, text) in pages()? {
-        for block in blocks(&text, "sh") {
-            if !block.contains("/usr/local/bin") {
-                continue;
-            }
-            ran += 1;
-            let folder = node.scratch(&format!("by-hand-{ran}"))?;
-            fs::copy(paths::skiff(), folder.join("skiff"))?;
-            let script = format!(
-                "mount -t tmpfs tmpfs /usr/local/bin\n{block}\n/usr/local/bin/containerd-shim-skiff-v1 -v\n"
-            );
-            let done = Command::new("unshare")
-                .args(["--mount", "sh", "-ec", &script])
-                .current_dir(&folder)
-                .output()?;
-            let told = String::from_utf8_lossy(&done.stdout);
-            ensure!(
-                done.status.success() && told.contains("Wasmtime:"),
-                "{page}: {block}: {told}{}",
-                String::from_utf8_lossy(&done.stderr)
-            );
-        }
-    }
-    ensure!(ran > 0, "the README has no commands for a node");
     Ok(())
 }
