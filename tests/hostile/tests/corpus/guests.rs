@@ -50,6 +50,7 @@ fn harmless(name: &str, query: &str, settings: &[(&str, &str)], requests: usize)
         }
     });
     let (took, status, said) = server.stop();
+    eprintln!("{name}{query}: it ended {took:?} after the signal");
     assert_eq!(status.code(), Some(0), "{name}{query}: {said}");
     assert!(took < STOPS_WITHIN, "{name}{query} stops after {took:?}");
 }

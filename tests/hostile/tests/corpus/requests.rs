@@ -1,6 +1,7 @@
 //! Clients: whatever comes in on a connection, the next one is served.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use skiff_hostile::{Server, Skiff, guest};
 
@@ -120,4 +121,43 @@ fn clients_that_leave_in_the_middle_leave_nothing() {
     }
     let whole = server.get("/?bytes=1000");
     assert_eq!((whole.status, whole.rest.len()), (200, 1000));
+}
+
+#[test]
+fn no_connection_keeps_the_stop_waiting() {
+    const BODY: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf";
+    const FILES: &[u8] = b"GET /?path=/&count=5000 HTTP/1.1\r\nhost: a\r\n\r\n";
+    const DRAIN: Duration = Duration::from_secs(1);
+    // Answered, and then idle: those of a keep-alive connection, and of HTTP/2.
+    let whole = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let prior: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let many: &[u8] = b"GET /?bytes=100000000 HTTP/1.1\r\nhost: a\r\n\r\n";
+    let cases: [(&str, &str, &[u8]); 8] = [
+        ("silent", "hello", b""),
+        ("half a head", "hello", b"GET / HTTP/1.1\r\nho"),
+        ("idle", "hello", whole),
+        ("idle HTTP/2", "hello", prior),
+        ("half a body", "echo", BODY),
+        ("an answer that nobody reads", "stream-down", many),
+        ("guests that hoard descriptors", "hoard", FILES),
+        ("guests that never answer", "hang", whole),
+    ];
+    for (what, guest, bytes) in cases {
+        let settings = [
+            ("SKIFF_DRAIN_TIMEOUT", "1s"),
+            ("SKIFF_SHUTDOWN_DELAY", "0s"),
+        ];
+        let server = serve(guest, &settings);
+        let mut held: Vec<_> = (0..50).map(|_| server.connect()).collect();
+        for stream in &mut held {
+            stream.write_all(bytes).expect("sent");
+        }
+        server.is_healthy();
+        let (took, status, said) = server.stop();
+        eprintln!("{what}: it ended {took:?} after the signal");
+        assert_eq!(status.code(), Some(0), "{what}: {said}");
+        // The limit and a second, in which a busy machine may be late.
+        assert!(took < DRAIN * 4, "{what}: {took:?}");
+        drop(held);
+    }
 }
