@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use skiff_engine::{Guest, Ticks};
+use skiff_engine::Ticks;
+use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime::{Linker, Store};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::kind::ComponentKind;
-use crate::meter::Meter;
-use crate::state::{State, wasi};
+use crate::preview1::Preview1;
+use crate::state::State;
 use crate::{Grants, http::one_line};
 
 /// A component of `wasi:cli/command`, or a module of preview 1, ready to run.
@@ -24,27 +23,6 @@ enum Pre {
     P1(wasmtime::InstancePre<Preview1>),
     P2(wasmtime_wasi::p2::bindings::CommandPre<State>),
     P3(wasmtime_wasi::p3::bindings::CommandPre<State>),
-}
-
-/// What a store holds for a module of preview 1.
-pub(crate) struct Preview1 {
-    wasi: WasiP1Ctx,
-    meter: Meter,
-}
-
-impl Preview1 {
-    /// Both names that preview 1 has had.
-    pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
-        wasmtime_wasi::p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
-        wasmtime_wasi::p0::add_to_linker_async(linker, |state| &mut state.wasi)
-    }
-}
-
-impl Guest for Preview1 {
-    fn ticked(&mut self) -> wasmtime::Result<()> {
-        // What the host holds for it are the files that it has open.
-        Ok(self.meter.check(0)?)
-    }
 }
 
 /// A command that did not come to its own end.
@@ -113,14 +91,8 @@ impl Command {
         let store = |engine| State::store(engine, &self.grants, &self.ticks);
         let result = match &self.pre {
             Pre::P1(pre) => {
-                let mut store = Store::new(
-                    pre.module().engine(),
-                    Preview1 {
-                        wasi: wasi(&self.grants).build_p1(),
-                        meter: Meter::new(&self.grants),
-                    },
-                );
-                store.limiter(|state| &mut state.meter);
+                let mut store = Store::new(pre.module().engine(), Preview1::new(&self.grants));
+                store.limiter(Preview1::meter);
                 self.ticks.interrupt(&mut store);
                 // A start function may write, and may end the program.
                 match pre.instantiate_async(&mut store).await {

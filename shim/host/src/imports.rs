@@ -9,10 +9,10 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::command::Preview1;
 use crate::http::{P2, P3, Terms};
 use crate::interfaces::{Missing, add_to_linker, deny, is_denied};
 use crate::kind::{ComponentKind, ImportError, Wanted, kind};
+use crate::preview1::Preview1;
 use crate::state::State;
 use crate::{Command, Grants, Guest, HttpGuest, Reuse};
 

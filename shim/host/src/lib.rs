@@ -14,6 +14,7 @@ mod interfaces;
 mod kind;
 mod meter;
 mod output;
+mod preview1;
 mod state;
 
 pub use command::{Command, CommandError};
