@@ -13,6 +13,7 @@ use wasmtime::{
 };
 
 use crate::{Code, CodeKey, Native, Portable, Resources, Ticks};
+use crate::{rewind, swap};
 
 /// Bytes of a table that stay resident in a free slot. Tables are small and mostly
 /// written at start.
@@ -180,10 +181,17 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
         .total_stacks(instances)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        .linear_memory_keep_resident(pool.keep_resident)
-        .table_keep_resident(TABLE_KEEP_RESIDENT)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
-        .pagemap_scan(Enabled::Auto);
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+    if swap::is_on() {
+        // wasmtime 48 looks for dirty pages among those that are present, and leaves what
+        // is in swap to the next instance. What is given back whole is gone.
+        pooling.pagemap_scan(Enabled::No);
+    } else {
+        pooling
+            .linear_memory_keep_resident(pool.keep_resident)
+            .table_keep_resident(TABLE_KEEP_RESIDENT)
+            .pagemap_scan(Enabled::Auto);
+    }
     pooling
 }
 
@@ -240,7 +248,7 @@ impl Compiler {
             let code = unsafe { copy(module.image_range()) };
             (code, Some(module.resources_required()))
         } else {
-            let component = Component::new(&self.engine, &bytes).map_err(failed)?;
+            let component = self.component(&bytes).map_err(failed)?;
             // SAFETY: as above.
             let code = unsafe { copy(component.image_range()) };
             (code, component.resources_required())
@@ -248,6 +256,27 @@ impl Compiler {
         let resources = resources(required.as_ref(), has_heap(&bytes));
         loadable(&resources, &bytes).map_err(failed)?;
         Ok((code, resources))
+    }
+}
+
+impl Compiler {
+    /// Compiles a component so that its instances can be rewound, if they can.
+    fn component(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
+        if rewind::has_our_names(bytes) {
+            wasmtime::bail!(
+                "it has an export whose name begins with `{}`, which is Skiff's own",
+                rewind::PREFIX
+            );
+        }
+        match rewind::rewindable(bytes) {
+            Ok(rewindable) => match Component::new(&self.engine, rewindable) {
+                Ok(component) => return Ok(component),
+                // Where it is the component's own fault, this is said below.
+                Err(error) => tracing::debug!(%error, "Instances are not rewound"),
+            },
+            Err(unfit) => tracing::debug!(?unfit, "Instances are not rewound"),
+        }
+        Component::new(&self.engine, bytes)
     }
 }
 
@@ -421,6 +450,7 @@ impl Runner {
 fn configuration(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     version().hash(&mut hasher);
+    rewind::VERSION.hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }

@@ -14,7 +14,9 @@ mod config;
 mod copies;
 mod limits;
 mod memory;
+mod rewind;
 mod seal;
+mod swap;
 mod turns;
 
 pub use budget::Budget;
@@ -24,6 +26,7 @@ pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
 pub use limits::{Busy, Limits, Permit, Permits, Shares};
 pub use memory::{Account, MemoryError, MemoryLimit};
+pub use rewind::{Beginning, Rewinds};
 pub use turns::{guest_runs, turn};
 
 /// Loaded code, as linkers take it.

@@ -56,7 +56,17 @@ pub struct Busy {
 
 /// The right to have an instance.
 #[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+    own: bool,
+}
+
+impl Permit {
+    /// Whether it is of the component's own, which nobody else waits for.
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+}
 
 /// The instances of a worker, as its components share them. A half of them is divided:
 /// each component has its part for itself, and at least one. The other half is for
@@ -114,9 +124,11 @@ pub struct Permits {
 impl Permits {
     /// A permit if one is free now.
     pub fn try_acquire(&self) -> Option<Permit> {
-        let free = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        let permit = free(&self.own).or_else(|| free(&self.shares.common));
-        permit.map(Permit)
+        let free = |semaphore: &Arc<Semaphore>, own| {
+            let _permit = Arc::clone(semaphore).try_acquire_owned().ok()?;
+            Some(Permit { _permit, own })
+        };
+        free(&self.own, true).or_else(|| free(&self.shares.common, false))
     }
 
     /// Waits for a permit.
@@ -137,13 +149,13 @@ impl Permits {
         let free = async {
             tokio::select! {
                 biased;
-                own = Arc::clone(&self.own).acquire_owned() => own,
-                common = Arc::clone(common).acquire_owned() => common,
+                own = Arc::clone(&self.own).acquire_owned() => (own, true),
+                common = Arc::clone(common).acquire_owned() => (common, false),
             }
         };
         match tokio::time::timeout(*queue, free).await {
-            Ok(Ok(permit)) => Ok(Permit(permit)),
-            Ok(Err(_)) | Err(_) => Err(busy),
+            Ok((Ok(_permit), own)) => Ok(Permit { _permit, own }),
+            Ok((Err(_), _)) | Err(_) => Err(busy),
         }
     }
 }

@@ -89,6 +89,14 @@ impl MemoryLimit {
         self.check_pod(account)
     }
 
+    /// The host holds nothing for a guest any more, which goes on.
+    pub fn holds_nothing(&self, account: &mut Account) {
+        if account.host > 0 {
+            account.host = 0;
+            self.settle(account, account.grown);
+        }
+    }
+
     /// Looks at the whole pod alone. A guest that has less than what is left free cannot
     /// be what takes the rest.
     ///

@@ -6,7 +6,6 @@ use skiff_engine::{Code, Limits, Module, Runner, Shares};
 use wasmtime::ExternType;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::http::{P2, P3, Terms};
@@ -131,10 +130,8 @@ impl<'a> Loader<'a> {
         };
         match kind {
             ComponentKind::HttpP2 => {
-                let pre = ProxyPre::new(pre).map_err(link)?;
-                Ok(HttpGuest::P2(Arc::new(P2::new(
-                    pre, grants, terms, permits, guests,
-                ))))
+                let guest = P2::new(pre, grants, terms, permits, guests);
+                Ok(HttpGuest::P2(Arc::new(guest.map_err(link)?)))
             }
             ComponentKind::HttpP3 => {
                 let pre = ServicePre::new(pre).map_err(link)?;

@@ -30,6 +30,11 @@ impl Meter {
         self.grants.memory.check(&mut self.account, held)
     }
 
+    /// The host holds nothing for the guest any more.
+    pub(crate) fn holds_nothing(&mut self) {
+        self.grants.memory.holds_nothing(&mut self.account);
+    }
+
     /// Looks at the whole pod alone.
     pub(crate) fn check_pod(&self) -> Result<(), MemoryError> {
         self.grants.memory.check_pod(&self.account)

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::{
 use wasmtime_wasi_io::IoView;
 
 use crate::meter::Meter;
+use crate::interfaces::seed;
 use crate::{Grants, held};
 
 /// State of one instance. The WASI context costs a dozen allocations and two
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     /// Whether it was said that it opens too many files.
     told_of_files: bool,
+    /// What it has as the seed of its tables.
+    seed: Option<(u64, u64)>,
     /// For how many more ticks it is not looked at what the host holds for it.
     unseen: usize,
 }
@@ -43,6 +46,7 @@ impl State {
             hooks: Hooks::new(grants),
             table,
             told_of_files: false,
+            seed: None,
             unseen: 0,
         }
     }
@@ -60,6 +64,33 @@ impl State {
 
     pub(crate) fn grants(&self) -> &Grants {
         self.meter.grants()
+    }
+
+    /// Whether the guest has asked for its arguments, environment, files, time or random
+    /// numbers.
+    pub(crate) fn has_looked_around(&self) -> bool {
+        self.wasi.is_some() || self.seed.is_some()
+    }
+
+    /// The seed of the guest's tables, another one for each request.
+    pub(crate) fn seed(&mut self) -> std::io::Result<(u64, u64)> {
+        match self.seed {
+            Some(seed) => Ok(seed),
+            None => Ok(*self.seed.insert(seed::new()?)),
+        }
+    }
+
+    /// What a new instance has, but for its memory. Nothing that a guest does changes its
+    /// WASI context.
+    pub(crate) fn renew(&mut self) {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(held::MOST_HANDLES);
+        self.table = table;
+        self.seed = None;
+        self.http = WasiHttpCtx::new();
+        self.told_of_files = false;
+        self.unseen = 0;
+        self.meter.holds_nothing();
     }
 
     /// Says so once, however often the guest tries again.

@@ -1,5 +1,6 @@
 //! WASI 0.2: an instance for each request, driven by the connection that waits
-//! for it. No task is spawned unless the guest outlives its response.
+//! for it. No task is spawned unless the guest outlives its response. Where instances can
+//! be rewound, one that has answered is made what it was, and serves again.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant as Time};
 
 use bytes::Bytes;
 use http_body::Body;
-use skiff_engine::{Permit, Permits};
+use skiff_engine::{Beginning, Permit, Permits, Rewinds};
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::body::{GuestBody, Payload, Source};
@@ -23,24 +25,39 @@ use crate::state::State;
 
 /// A component of `wasi:http/proxy@0.2`.
 pub struct P2 {
-    pre: ProxyPre<State>,
+    pre: InstancePre<State>,
     grants: Arc<Grants>,
     terms: Terms,
     permits: Permits,
     guests: Guests,
-    /// Instances that wait for their next request, where reuse was asked for.
+    indices: ProxyIndices,
+    /// How instances are rewound, if they can be.
+    rewinds: Option<Rewinds>,
+    /// Instances that wait for their next request: as they were made, or as the last one
+    /// left them where reuse was asked for.
     idle: Mutex<Vec<Idle>>,
     /// Whether a task ends those that wait too long.
     tidies: AtomicBool,
 }
 
 struct Idle {
-    store: Store<State>,
-    proxy: Proxy,
+    made: Made,
     served: usize,
     since: Time,
     permit: Permit,
 }
+
+/// An instance.
+struct Made {
+    /// What it was when it was made. It ends before the store does.
+    beginning: Option<Beginning>,
+    store: Store<State>,
+    proxy: Proxy,
+}
+
+/// Requests that an instance serves that is rewound for each. What it leaves behind in
+/// wasmtime, as handles that the guest has never dropped, has an end so.
+const MOST_REWOUND: usize = 1000;
 
 /// The deadline passed while the guest ran.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +73,16 @@ type Answer = Result<http::Response<WasiBody>, ErrorCode>;
 
 impl P2 {
     pub(crate) fn new(
-        pre: ProxyPre<State>,
+        pre: InstancePre<State>,
         grants: Arc<Grants>,
         terms: Terms,
         permits: Permits,
         guests: Guests,
-    ) -> Self {
-        P2 {
+    ) -> wasmtime::Result<Self> {
+        Ok(P2 {
+            indices: ProxyIndices::new(&pre)?,
+            // Where instances are reused, what they were is of no use.
+            rewinds: Rewinds::of(pre.component()).filter(|_| !terms.reuse.wasi_0_2),
             pre,
             grants,
             terms,
@@ -70,15 +90,36 @@ impl P2 {
             guests,
             idle: Mutex::default(),
             tidies: AtomicBool::new(false),
-        }
+        })
     }
 
     /// An instance that is idle, dropping those that waited too long.
     fn reusable(&self) -> Option<Idle> {
-        if !self.terms.reuse.wasi_0_2 {
+        if !self.terms.reuse.wasi_0_2 && self.rewinds.is_none() {
             return None;
         }
         self.fresh().pop()
+    }
+
+    /// Makes an instance.
+    async fn make(&self, mut store: Store<State>) -> wasmtime::Result<Made> {
+        skiff_engine::turn().await;
+        let no_instance = |error| wasmtime::Error::new(NoInstance(error));
+        let instance = self.pre.instantiate_async(&mut store).await;
+        let instance = instance.map_err(no_instance)?;
+        let proxy = self.indices.load(&mut store, &instance)?;
+        // One that has looked around would be the same for each request, and is not to be.
+        let beginning = match &self.rewinds {
+            Some(rewinds) if rewinds.are_worth_it() && !store.data().has_looked_around() => {
+                rewinds.begin(&mut store, &instance).await?
+            }
+            _ => None,
+        };
+        Ok(Made {
+            beginning,
+            store,
+            proxy,
+        })
     }
 
     /// Instances that have not waited too long.
@@ -119,8 +160,8 @@ impl P2 {
         B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
     {
         let to_head = request.method() == http::Method::HEAD;
-        let (mut store, proxy, served, permit) = match self.reusable() {
-            Some(idle) => (idle.store, Some(idle.proxy), idle.served, idle.permit),
+        let (mut have, served, permit) = match self.reusable() {
+            Some(idle) => (Have::Instance(idle.made), idle.served, idle.permit),
             None => {
                 let permit = match self.permits.try_acquire() {
                     Some(permit) => permit,
@@ -130,9 +171,10 @@ impl P2 {
                     }
                 };
                 let store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
-                (store, None, 0, permit)
+                (Have::Store(store), 0, permit)
             }
         };
+        let store = have.store();
         let answer: Arc<Mutex<Option<Answer>>> = Arc::default();
         let request = store
             .data_mut()
@@ -151,24 +193,29 @@ impl P2 {
         };
         let this = Arc::clone(self);
         let call = async move {
-            let proxy = match proxy {
-                Some(proxy) => proxy,
-                None => {
-                    skiff_engine::turn().await;
-                    match this.pre.instantiate_async(&mut store).await {
-                        Ok(proxy) => proxy,
-                        Err(error) => return Err(wasmtime::Error::new(NoInstance(error))),
-                    }
-                }
+            let mut made = match have {
+                Have::Instance(made) => made,
+                Have::Store(store) => this.make(store).await?,
             };
-            proxy
-                .wasi_http_incoming_handler()
-                .call_handle(&mut store, request, out)
-                .await?;
-            Ok(Returned {
-                guest: this,
+            let Made {
+                beginning,
                 store,
                 proxy,
+            } = &mut made;
+            let handler = proxy.wasi_http_incoming_handler();
+            let guest = handler.call_handle(&mut *store, request, out);
+            let mut again = this.terms.reuse.wasi_0_2;
+            match (beginning, &this.rewinds) {
+                (Some(beginning), Some(rewinds)) => {
+                    beginning.run(guest).await?;
+                    again = rewinds.rewind(beginning, store).await?;
+                }
+                _ => guest.await?,
+            }
+            Ok(Returned {
+                guest: this,
+                made,
+                again,
                 served: served + 1,
                 permit,
             })
@@ -237,34 +284,60 @@ type Running = Pin<Box<dyn Future<Output = wasmtime::Result<Returned>> + Send>>;
 /// so that an unfinished body can be told from one that has ended.
 pub(crate) struct Returned {
     guest: Arc<P2>,
-    store: Store<State>,
-    proxy: Proxy,
+    made: Made,
+    /// Whether it can serve another request.
+    again: bool,
     served: usize,
     permit: Permit,
 }
 
 impl Returned {
-    /// Keeps the instance for the next request, where reuse was asked for.
+    /// Keeps the instance for the next request, where it can serve one.
     pub(crate) fn may_serve_again(self) {
         let Returned {
             guest,
-            store,
-            proxy,
+            mut made,
+            again,
             served,
             permit,
         } = self;
-        let reuse = &guest.terms.reuse;
-        if !reuse.wasi_0_2 || served >= reuse.requests {
+        let is_rewound = made.beginning.is_some();
+        let most = match is_rewound {
+            true => MOST_REWOUND,
+            false => guest.terms.reuse.requests,
+        };
+        if !again || served >= most {
             return;
         }
+        if is_rewound {
+            made.store.data_mut().renew();
+            // What is not the component's own may be wanted by others.
+            if !permit.is_own() {
+                return;
+            }
+        }
         let idle = Idle {
-            store,
-            proxy,
+            made,
             served,
             since: Time::now(),
             permit,
         };
         guest.keep(idle);
+    }
+}
+
+/// What there is for a request.
+enum Have {
+    Instance(Made),
+    Store(Store<State>),
+}
+
+impl Have {
+    fn store(&mut self) -> &mut Store<State> {
+        match self {
+            Have::Instance(made) => &mut made.store,
+            Have::Store(store) => store,
+        }
     }
 }
 

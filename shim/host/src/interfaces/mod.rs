@@ -3,6 +3,7 @@
 
 mod denied;
 mod missing;
+pub(crate) mod seed;
 mod sockets;
 mod variables;
 
@@ -67,6 +68,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
     crate::files::add_to_linker(linker, concurrency)?;
+    seed::add_to_linker(linker)?;
     variables::add_to_linker(linker, concurrency)
 }
 

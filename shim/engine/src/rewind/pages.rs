@@ -1,0 +1,304 @@
+//! Which pages of a memory a guest has written to, and what they held before.
+//!
+//! A memory that is watched can be read only. The first write to a page is a fault; what
+//! the page holds is kept, and it can be written to from then on. Instances of one
+//! component begin alike, so they share what is kept: pages that one has written to are
+//! open in the next. An instance is as it was when these are copied back, without a call
+//! of the kernel and however much memory there is.
+//!
+//! The kernel does not fault but answers with an error where it writes for a process
+//! itself. Nothing here lets it read into a guest's memory: `wasmtime-wasi` and our own
+//! interfaces copy.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+
+/// Pages of one memory that are kept, at most. Interpreters write to some hundred; what
+/// writes to more is made anew.
+const MOST: usize = 512;
+
+/// What the pages of a memory held before they were written to, by all instances of a
+/// component in this process.
+pub(super) struct Kept {
+    /// Their numbers, in the order in which they were found.
+    pages: Box<[AtomicU32]>,
+    count: AtomicUsize,
+    /// What they held, one after the other: mapped, and touched when it is needed.
+    contents: ptr::NonNull<u8>,
+    page: usize,
+    /// Held for a moment by who adds one.
+    adding: AtomicBool,
+    full: AtomicBool,
+}
+
+// SAFETY: the contents are written once, by who holds `adding`, and read up to `count`.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    pub(super) fn new() -> io::Result<Arc<Kept>> {
+        let page = rustix::param::page_size();
+        // SAFETY: it is a new mapping, which nobody else knows.
+        let contents = unsafe {
+            rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                MOST * page,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )?
+        };
+        let contents = ptr::NonNull::new(contents.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Arc::new(Kept {
+            pages: (0..MOST).map(|_| AtomicU32::new(0)).collect(),
+            count: AtomicUsize::new(0),
+            contents,
+            page,
+            adding: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether guests write to more pages than are kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Acquire)
+    }
+
+    fn pages(&self) -> impl Iterator<Item = usize> {
+        let pages = self.pages.iter().take(self.count.load(Acquire));
+        pages.map(|page| page.load(Relaxed) as usize)
+    }
+
+    fn content(&self, at: usize) -> *mut u8 {
+        // SAFETY: callers are below `MOST`, for which the mapping has room.
+        unsafe { self.contents.as_ptr().add(at * self.page) }
+    }
+
+    /// Keeps what a page holds, and tells which it is among them; none where there is no
+    /// room. Runs in the handler of a signal.
+    ///
+    /// # Safety
+    /// `from` is the page, and can be read.
+    unsafe fn keep(&self, number: usize, from: *const u8) -> Option<usize> {
+        while self.adding.swap(true, AcqRel) {
+            std::hint::spin_loop();
+        }
+        let at = self.pages().position(|page| page == number).or_else(|| {
+            let at = self.count.load(Relaxed);
+            let slot = self.pages.get(at)?;
+            // SAFETY: nobody reads this one before it is counted; the caller vouches for
+            // the other.
+            unsafe { ptr::copy_nonoverlapping(from, self.content(at), self.page) };
+            slot.store(u32::try_from(number).ok()?, Relaxed);
+            self.count.store(at + 1, Release);
+            Some(at)
+        });
+        if at.is_none() {
+            self.full.store(true, Release);
+        }
+        self.adding.store(false, Release);
+        at
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody has a pointer into it any more.
+        unsafe { rustix::mm::munmap(self.contents.as_ptr().cast(), MOST * self.page).ok() };
+    }
+}
+
+/// A memory that is watched until it is dropped, which has to be before its instance is.
+pub(super) struct Watched {
+    base: *mut u8,
+    length: usize,
+    kept: Arc<Kept>,
+    /// Which of the kept pages can be written to here.
+    open: Box<[AtomicBool]>,
+    /// All can be written to, as there were too many.
+    lost: AtomicBool,
+}
+
+// SAFETY: the memory is its instance's, which whoever has this has as well.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    /// Watches so many bytes of memory.
+    ///
+    /// # Safety
+    /// They are an instance's memory: pages of its own, mapped to be read and written for
+    /// as long as this lives, and nobody else changes how.
+    ///
+    /// # Errors
+    /// Where the kernel does not let them be made read-only.
+    pub(super) unsafe fn new(base: *mut u8, length: usize, kept: &Arc<Kept>) -> io::Result<Self> {
+        handle_faults()?;
+        let watched = Watched {
+            base,
+            length,
+            kept: Arc::clone(kept),
+            open: (0..MOST).map(|_| AtomicBool::new(false)).collect(),
+            lost: AtomicBool::new(false),
+        };
+        watched.protect(0, length, MprotectFlags::READ)?;
+        let mut pages: Vec<_> = kept.pages().enumerate().collect();
+        for (at, _) in &pages {
+            watched.open[*at].store(true, Relaxed);
+        }
+        pages.sort_unstable_by_key(|(_, page)| *page);
+        for run in pages.chunk_by(|(_, one), (_, next)| one + 1 == *next) {
+            if let [(_, first), ..] = run {
+                let page = kept.page;
+                watched.protect(first * page, run.len() * page, WRITABLE)?;
+            }
+        }
+        Ok(watched)
+    }
+
+    fn protect(&self, from: usize, length: usize, how: MprotectFlags) -> rustix::io::Result<()> {
+        // SAFETY: it is within the memory, as is checked where it comes from; contents
+        // stay as they are.
+        unsafe { rustix::mm::mprotect(self.base.add(from).cast(), length, how) }
+    }
+
+    /// Opens a page that was written to. Runs in the handler of a signal.
+    fn touched(&self, address: usize) -> bool {
+        let Some(offset) = address.checked_sub(self.base.addr()) else {
+            return false;
+        };
+        if offset >= self.length || self.lost.load(Relaxed) {
+            return false;
+        }
+        let page = self.kept.page;
+        let (number, from) = (offset / page, offset / page * page);
+        // SAFETY: it is within the memory, which can be read.
+        let at = unsafe { self.kept.keep(number, self.base.add(from)) };
+        match at.map(|at| &self.open[at]) {
+            // It is open, so the fault is another.
+            Some(open) if open.swap(true, Relaxed) => false,
+            Some(_) if self.protect(from, page, WRITABLE).is_ok() => true,
+            // There are too many pages, or too many pieces of memory.
+            _ => {
+                self.lost.store(true, Relaxed);
+                self.protect(0, self.length, WRITABLE).is_ok()
+            }
+        }
+    }
+
+    /// Makes the memory what it was; false where that is not known.
+    pub(super) fn rewind(&self) -> bool {
+        if self.lost.load(Relaxed) {
+            return false;
+        }
+        let page = self.kept.page;
+        for (at, number) in self.kept.pages().enumerate() {
+            if self.open[at].load(Relaxed) {
+                // SAFETY: the page is within the memory and can be written to; what was
+                // kept of it is elsewhere. No guest runs, as its store is not in use.
+                unsafe {
+                    let to = self.base.add(number * page);
+                    ptr::copy_nonoverlapping(self.kept.content(at), to, page);
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Err(error) = self.protect(0, self.length, WRITABLE) {
+            // Whoever gets the memory next would end the process without a word.
+            tracing::error!(%error, "A guest's memory cannot be made writable again");
+            std::process::abort();
+        }
+    }
+}
+
+const WRITABLE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
+
+thread_local! {
+    /// The memories of the guest that this thread runs.
+    static RUNNING: Cell<*const [Watched]> = const { Cell::new(&[]) };
+}
+
+/// Runs something as the guest with these memories.
+pub(super) fn running<T>(memories: &[Watched], run: impl FnOnce() -> T) -> T {
+    struct Back(*const [Watched]);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            RUNNING.set(self.0);
+        }
+    }
+    let _back = Back(RUNNING.replace(memories));
+    run()
+}
+
+/// Whoever handled faults before: wasmtime, whose handler this goes on to.
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+fn handle_faults() -> io::Result<()> {
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: both are plain structures, of which all zeros is one; the handler does
+    // nothing that a handler may not.
+    unsafe {
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        if libc::sigaction(libc::SIGSEGV, ptr::null(), before.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        BEFORE.get_or_init(|| before.assume_init());
+        let mut ours: libc::sigaction = std::mem::zeroed();
+        ours.sa_sigaction = on_fault as *const () as usize;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        if libc::sigaction(libc::SIGSEGV, &ours, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel gives what it says; what a thread runs lives while it does.
+    unsafe {
+        let address = (*info).si_addr().addr();
+        let memories = &*RUNNING.get();
+        if memories.iter().any(|memory| memory.touched(address)) {
+            return;
+        }
+        let Some(before) = BEFORE.get() else {
+            return;
+        };
+        match before.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => {
+                // It comes again, and ends the process.
+                libc::sigaction(signal, before, ptr::null_mut());
+            }
+            handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
+                let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void) =
+                    std::mem::transmute(handler);
+                handler(signal, info, context);
+            }
+            handler => {
+                let handler: extern "C" fn(i32) = std::mem::transmute(handler);
+                handler(signal);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! An instance that is rewound is what a new one is, byte for byte; what cannot be
+//! rewound is told apart.
+
+use skiff_engine::{
+    Beginning, Cache, Code, Compiler, Guest, Pool, Portable, Rewinds, Runner, Tier,
+};
+use wasmtime::component::{Component, Instance, Linker};
+use wasmtime::{Engine, Store};
+
+const STACK: usize = 1 << 20;
+
+struct Nothing;
+
+impl Guest for Nothing {
+    fn ticked(&mut self) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+/// A component that serves, with this in its module. `all` gives its whole memory.
+fn component(inside: &str) -> String {
+    format!(
+        r#"(component
+            (core module $m
+                (memory (export "memory") 2)
+                (data (i32.const 8) "\00\00\00\00\00\00\02\00")
+                (func (export "all") (result i32) (i32.const 8))
+                {inside}
+            )
+            (core instance $i (instantiate $m))
+            (type $bytes (list u8))
+            (func $all (result $bytes)
+                (canon lift (core func $i "all") (memory (core memory $i "memory"))))
+            (func $run (param "how" u32) (result u32) (canon lift (core func $i "run")))
+            (instance $handler (export "all" (func $all)) (export "run" (func $run)))
+            (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#
+    )
+}
+
+/// Counts in a global and in two pages of its memory.
+const COUNTS: &str = r#"
+    (global $count (mut i32) (i32.const 7))
+    (global $wide (mut i64) (i64.const 100))
+    (global $half (mut f32) (f32.const 0.5))
+    (data (i32.const 70000) "\03")
+    (func (export "run") (param $how i32) (result i32)
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (global.set $wide (i64.add (global.get $wide) (i64.const 1)))
+        (global.set $half (f32.mul (global.get $half) (f32.const 2)))
+        (i32.store (i32.const 70000) (i32.add (i32.load (i32.const 70000)) (i32.const 1)))
+        (i32.store (i32.const 16) (i32.add (i32.load (i32.const 16)) (i32.const 1)))
+        (if (i32.eq (local.get $how) (i32.const 1)) (then (drop (memory.grow (i32.const 1)))))
+        (if (i32.eq (local.get $how) (i32.const 2)) (then (unreachable)))
+        (if (i32.eq (local.get $how) (i32.const 3))
+            (then (memory.fill (i32.const 1000) (i32.const 9) (i32.const 120000))))
+        (i32.add
+            (i32.add (global.get $count) (i32.wrap_i64 (global.get $wide)))
+            (i32.add
+                (i32.trunc_f32_s (global.get $half))
+                (i32.add (i32.load (i32.const 70000)) (i32.load (i32.const 16))))))
+"#;
+
+/// What `run` gives the first time.
+const FIRST: u32 = 8 + 101 + 1 + 4 + 1;
+
+struct Host {
+    runner: Runner,
+    component: Component,
+    _cache: tempfile::TempDir,
+}
+
+impl Host {
+    fn new(text: &str, tier: Tier) -> Result<Host, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let compiler = Compiler::new(tier, false, STACK).unwrap();
+        let portable = Portable::new(wat::parse_str(text).unwrap()).unwrap();
+        let native = cache.compile(&compiler, &portable);
+        let native = native.map_err(|error| format!("{error:?}"))?;
+        let pool = Pool {
+            instances: 3,
+            resources: native.resources(),
+            keep_resident: Pool::KEEP_RESIDENT,
+        };
+        let runner = Runner::new(tier, false, STACK, &pool).unwrap();
+        let Code::Component(component) = runner.load(&native).unwrap() else {
+            panic!("it is a component");
+        };
+        Ok(Host {
+            runner,
+            component,
+            _cache: folder,
+        })
+    }
+
+    fn engine(&self) -> &Engine {
+        self.runner.engine()
+    }
+
+    async fn instance(&self) -> (Store<Nothing>, Instance) {
+        let mut store = Store::new(self.engine(), Nothing);
+        self.runner.ticks().interrupt(&mut store);
+        let linker = Linker::<Nothing>::new(self.engine());
+        let made = linker.instantiate_async(&mut store, &self.component).await;
+        (store, made.unwrap())
+    }
+
+    /// Makes an instance; it is dropped before its store is.
+    async fn made(&self, rewinds: &Rewinds) -> Made {
+        let (mut store, instance) = self.instance().await;
+        let beginning = rewinds.begin(&mut store, &instance).await.unwrap();
+        Made {
+            beginning,
+            store,
+            instance,
+        }
+    }
+}
+
+struct Made {
+    beginning: Option<Beginning>,
+    store: Store<Nothing>,
+    instance: Instance,
+}
+
+impl Made {
+    fn function<P, R>(&mut self, name: &str) -> wasmtime::component::TypedFunc<P, R>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
+    {
+        let store = &mut self.store;
+        let handler = "wasi:http/incoming-handler@0.2.3";
+        let handler = self.instance.get_export_index(&mut *store, None, handler);
+        let index = self
+            .instance
+            .get_export_index(&mut *store, handler.as_ref(), name);
+        self.instance.get_typed_func(store, index.unwrap()).unwrap()
+    }
+
+    async fn run(&mut self, how: u32) -> wasmtime::Result<u32> {
+        let run = self.function::<(u32,), (u32,)>("run");
+        let call = run.call_async(&mut self.store, (how,));
+        let (sum,) = match &self.beginning {
+            Some(beginning) => beginning.run(call).await?,
+            None => call.await?,
+        };
+        Ok(sum)
+    }
+
+    async fn rewind(&mut self, rewinds: &Rewinds) -> bool {
+        let beginning = self.beginning.as_ref().unwrap();
+        rewinds.rewind(beginning, &mut self.store).await.unwrap()
+    }
+
+    async fn memory(&mut self) -> Vec<u8> {
+        let all = self.function::<(), (Vec<u8>,)>("all");
+        let call = all.call_async(&mut self.store, ());
+        call.await.unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn a_rewound_instance_is_a_new_one() {
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let host = Host::new(&component(COUNTS), tier).unwrap();
+        let rewinds = Rewinds::of(&host.component).unwrap();
+        let (mut one, mut other) = (host.made(&rewinds).await, host.made(&rewinds).await);
+        let new = one.memory().await;
+        assert_eq!(new.len(), 2 << 16);
+        for round in 0..3 {
+            for made in [&mut one, &mut other] {
+                assert_eq!(made.run(0).await.unwrap(), FIRST, "{tier:?} {round}");
+                let next = made.run(3).await.unwrap();
+                assert!(next > FIRST, "{next}");
+                assert_ne!(made.memory().await, new);
+                assert!(made.rewind(&rewinds).await);
+                assert_eq!(made.memory().await, new, "{tier:?} {round}");
+            }
+        }
+        // What one has written to is known in the next from its beginning.
+        drop(one);
+        let mut third = host.made(&rewinds).await;
+        assert_eq!(third.memory().await, new);
+        assert_eq!(third.run(0).await.unwrap(), FIRST);
+        assert!(third.rewind(&rewinds).await);
+        assert_eq!(third.memory().await, new);
+    }
+}
+
+#[tokio::test]
+async fn what_has_grown_or_trapped_is_made_anew_and_its_place_serves_again() {
+    let host = Host::new(&component(COUNTS), Tier::Optimized).unwrap();
+    let rewinds = Rewinds::of(&host.component).unwrap();
+    for how in [1, 2] {
+        for _ in 0..5 {
+            let mut made = host.made(&rewinds).await;
+            match made.run(how).await {
+                Ok(_) => assert!(!made.rewind(&rewinds).await),
+                Err(error) => assert!(error.to_string().contains("wasm"), "{error:#}"),
+            }
+        }
+    }
+    // The same places, without anybody who watches.
+    for _ in 0..5 {
+        let (store, instance) = host.instance().await;
+        let mut made = Made {
+            beginning: None,
+            store,
+            instance,
+        };
+        assert_eq!(made.run(0).await.unwrap(), FIRST);
+        made.run(3).await.unwrap();
+    }
+    assert!(rewinds.are_worth_it());
+    for _ in 0..20 {
+        let mut made = host.made(&rewinds).await;
+        made.run(1).await.unwrap();
+        assert!(!made.rewind(&rewinds).await);
+    }
+    assert!(!rewinds.are_worth_it());
+}
+
+/// More pages than are kept.
+#[tokio::test]
+async fn a_guest_that_writes_too_much_is_made_anew() {
+    const MUCH: &str = r#"
+        (memory $large 200)
+        (func (export "run") (param $how i32) (result i32)
+            (memory.fill $large (i32.const 0) (i32.const 1) (i32.const 13000000))
+            (i32.load $large (i32.const 12999000)))
+    "#;
+    let text = component(MUCH).replace(r#"(memory (export "memory") 2)"#, "");
+    let text = text.replace("$large 200)", "$large (export \"memory\") 200)");
+    let host = Host::new(&text, Tier::Optimized).unwrap();
+    let rewinds = Rewinds::of(&host.component).unwrap();
+    let mut made = host.made(&rewinds).await;
+    assert_eq!(made.run(0).await.unwrap(), 0x0101_0101);
+    assert!(!made.rewind(&rewinds).await);
+    drop(made);
+    let made = host.made(&rewinds).await;
+    assert!(made.beginning.is_none(), "it is not tried again");
+}
+
+#[tokio::test]
+async fn what_has_other_state_is_not_rewound() {
+    let run = r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#;
+    for other in [
+        "(table $t 1 funcref) (func (table.set $t (i32.const 0) (ref.null func)))",
+        "(table $t 1 funcref) (func (drop (table.grow $t (ref.null func) (i32.const 1))))",
+        "(data $d \"x\") (func (data.drop $d))",
+        "(global (mut funcref) (ref.null func))",
+        "(memory 1)",
+    ] {
+        let host = Host::new(&component(&format!("{run} {other}")), Tier::Optimized).unwrap();
+        assert!(Rewinds::of(&host.component).is_none(), "{other}");
+        let (store, instance) = host.instance().await;
+        let mut made = Made {
+            beginning: None,
+            store,
+            instance,
+        };
+        assert_eq!(made.run(0).await.unwrap(), 1, "{other}");
+    }
+    let plain = component(run);
+    let host = Host::new(&plain, Tier::Optimized).unwrap();
+    assert!(Rewinds::of(&host.component).is_some());
+    let not_http = plain.replace(
+        "wasi:http/incoming-handler@0.2.3",
+        "other:thing/handler@0.2.3",
+    );
+    let host = Host::new(&not_http, Tier::Optimized).unwrap();
+    assert!(Rewinds::of(&host.component).is_none());
+}
+
+/// Whoever has such a name would be taken for what we add.
+#[test]
+fn a_component_with_names_of_ours_is_refused() {
+    let run = r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#;
+    let text = component(run);
+    let at = text.rfind(')').unwrap();
+    let text = format!(
+        "{} (export \"skiff-rewind-save-n0\" (func $run)))",
+        &text[..at]
+    );
+    let error = Host::new(&text, Tier::Optimized).err().unwrap();
+    assert!(error.contains("Skiff's own"), "{error}");
+}
