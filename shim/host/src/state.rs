@@ -14,8 +14,8 @@ use wasmtime_wasi_http::{
 };
 use wasmtime_wasi_io::IoView;
 
-use crate::meter::Meter;
 use crate::interfaces::seed;
+use crate::meter::Meter;
 use crate::{Grants, held};
 
 /// State of one instance. The WASI context costs a dozen allocations and two

@@ -22,8 +22,9 @@ const STARTS: usize = 60;
 /// How long a build may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is compared: small guests, in which a change of Skiff's own shows.
-const COMPARED: [&str; 2] = ["hello-wasi", "hello-rust"];
+/// What is compared: small guests, in which a change of Skiff's own shows, and large
+/// ones, whose instances cost most.
+const COMPARED: [&str; 4] = ["hello-wasi", "hello-rust", "hello-js", "hello-python"];
 
 /// One worker, so that cores do not count.
 const WORKERS: (&str, &str) = ("SKIFF_WORKERS", "1");
@@ -85,6 +86,7 @@ pub fn run(
             format!("memory {under}, PSS in kB"),
             format!("memory {under}, private and written, in kB"),
             "processor time a request, µs".to_owned(),
+            "minor faults a request".to_owned(),
         ];
         add(&mut table, sample, &rows, &loads)?;
     }
@@ -131,23 +133,24 @@ impl Pair<'_> {
     }
 
     /// Memory before and under load, and processor time a request.
-    fn loads(&self, wrk: &Wrk, time: Duration, rounds: usize) -> anyhow::Result<[Figures; 5]> {
-        let mut all = [(); 5].map(|()| Figures::default());
+    fn loads(&self, wrk: &Wrk, time: Duration, rounds: usize) -> anyhow::Result<[Figures; 6]> {
+        let mut all = [(); 6].map(|()| Figures::default());
         for round in 0..rounds {
-            let mut both = [[0.0; 2]; 5];
+            let mut both = [[0.0; 2]; 6];
             for which in Self::turns(round) {
                 let (server, _) = self.start(which)?;
                 server.settle(PATIENCE);
-                let (before, ticks) = (server.memory(), server.ticks());
+                let (before, used) = (server.memory(), server.used());
                 let load = wrk.load(server.address, CONNECTIONS, time)?;
                 let requests = load.requests_per_second * time.as_secs_f64();
+                let cost = used.cost(server.used(), requests);
                 let after = server.memory();
                 both[0][which] = before.pss as f64;
                 both[1][which] = before.private_dirty as f64;
                 both[2][which] = after.pss as f64;
                 both[3][which] = after.private_dirty as f64;
-                // A tick is a hundredth of a second.
-                both[4][which] = (server.ticks() - ticks) as f64 * 1e4 / requests;
+                both[4][which] = cost.time_us;
+                both[5][which] = cost.faults;
             }
             for (figures, both) in all.iter_mut().zip(both) {
                 figures.0.push(both);

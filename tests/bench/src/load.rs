@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::contenders::{Contender, Launch};
 use crate::options::{Discipline, Options};
-use crate::proc::Meter;
+use crate::proc::{Cost, Meter};
 use crate::promises::Unit;
 use crate::report::Remark;
 use crate::run::Run;
@@ -112,6 +112,20 @@ pub fn run(
                     what: format!("{name}, {}, times native", up.what),
                     unit: Unit::Ratio,
                 });
+                if turn.discipline == Discipline::Throughput {
+                    run.others.push(Remark {
+                        key: format!("time/{}", up.key),
+                        base: Some("time/native".to_owned()),
+                        what: format!("processor time a request, {}, times native", up.what),
+                        unit: Unit::Ratio,
+                    });
+                    run.others.push(Remark {
+                        key: format!("faults/{}", up.key),
+                        base: None,
+                        what: format!("minor faults a request, {}", up.what),
+                        unit: Unit::Count,
+                    });
+                }
             }
         }
     }
@@ -126,6 +140,15 @@ struct Turn {
     time: Duration,
 }
 
+/// One contender's round.
+struct Round {
+    load: Load,
+    /// What each request cost.
+    cost: Cost,
+    /// The share of the machine that others used meanwhile, where that can be told.
+    others: Option<f64>,
+}
+
 impl Turn {
     /// All rounds of everybody. Who fails a request is out, with the reason.
     fn all(&self, standing: &mut Vec<Standing>, wrk: &Wrk, options: &Options, run: &mut Run) {
@@ -135,9 +158,14 @@ impl Turn {
             standing.retain(|up| {
                 let key = format!("{}/{}", self.name, up.key);
                 match self.one(up, wrk, options.patient) {
-                    Ok((figure, others)) => {
-                        run.all.push(key, figure);
-                        run.others_used.extend(others);
+                    Ok(round) => {
+                        run.all.push(key, self.figure(round.load));
+                        if self.discipline == Discipline::Throughput {
+                            run.all.push(format!("time/{}", up.key), round.cost.time_us);
+                            run.all
+                                .push(format!("faults/{}", up.key), round.cost.faults);
+                        }
+                        run.others_used.extend(round.others);
                         true
                     }
                     Err(error) => {
@@ -150,16 +178,21 @@ impl Turn {
         }
     }
 
-    /// One round, and the share of the machine that others used meanwhile, where
-    /// that can be told.
-    fn one(&self, up: &Standing, wrk: &Wrk, patient: bool) -> Result<(f64, Option<f64>), WrkError> {
+    fn one(&self, up: &Standing, wrk: &Wrk, patient: bool) -> Result<Round, WrkError> {
         let mut left = if patient { REPEATS } else { 0 };
         loop {
-            let meter = Meter::begin(up.server.ticks());
+            let before = up.server.used();
+            let meter = Meter::begin(before.ticks);
             let load = wrk.load(up.server.address, self.connections, self.time)?;
-            let others = meter.end(up.server.ticks());
+            let after = up.server.used();
+            let others = meter.end(after.ticks);
             if left == 0 || others < TOLERABLE {
-                return Ok((self.figure(load), (!up.apart).then_some(others)));
+                let requests = load.requests_per_second * self.time.as_secs_f64();
+                return Ok(Round {
+                    load,
+                    cost: before.cost(after, requests),
+                    others: (!up.apart).then_some(others),
+                });
             }
             left -= 1;
             // Whoever is busy, a compiler mostly, is given time to finish.

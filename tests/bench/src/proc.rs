@@ -29,6 +29,37 @@ pub struct Process {
     pub started: u64,
     /// Processor time it has used, in clock ticks, without its children's.
     pub ticks: u64,
+    /// Minor page faults it has had, without its children's.
+    pub faults: u64,
+}
+
+/// What some processes have used so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Processor time, in clock ticks.
+    pub ticks: u64,
+    /// Minor page faults.
+    pub faults: u64,
+}
+
+/// What requests cost a server, each.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Processor time, in microseconds.
+    pub time_us: f64,
+    /// Minor page faults.
+    pub faults: f64,
+}
+
+impl Used {
+    /// What was used from here until `later`, for each of so many requests.
+    pub fn cost(self, later: Used, requests: f64) -> Cost {
+        let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / requests;
+        Cost {
+            time_us: each(self.ticks, later.ticks) * 1e6 / TICKS_PER_SECOND,
+            faults: each(self.faults, later.faults),
+        }
+    }
 }
 
 /// A snapshot of one process; none where it has ended, waited for or not.
@@ -50,6 +81,7 @@ fn parse(stat: &str) -> Option<Process> {
         parent: fields.get(1)?.parse().ok()?,
         started: number(19)?,
         ticks: number(11)? + number(12)?,
+        faults: number(7)?,
     })
 }
 
@@ -77,9 +109,14 @@ pub fn tree(roots: &[i32]) -> Vec<Process> {
     found
 }
 
-/// Processor time that these processes and all below them have used, in clock ticks.
-pub fn ticks_below(roots: &[i32]) -> u64 {
-    tree(roots).iter().map(|process| process.ticks).sum()
+/// What these processes and all below them have used.
+pub fn used_below(roots: &[i32]) -> Used {
+    tree(roots)
+        .iter()
+        .fold(Used::default(), |sum, process| Used {
+            ticks: sum.ticks + process.ticks,
+            faults: sum.faults + process.faults,
+        })
 }
 
 /// The processes that execute that file, whatever they are called and whoever their
@@ -101,9 +138,9 @@ pub fn settle(roots: impl Fn() -> Vec<i32>, patience: Duration) -> Duration {
     let begin = Instant::now();
     let mut last_work = Duration::ZERO;
     while begin.elapsed() < patience && begin.elapsed() - last_work < QUIET_TIME {
-        let (before, at) = (ticks_below(&roots()), Instant::now());
+        let (before, at) = (used_below(&roots()).ticks, Instant::now());
         thread::sleep(QUIET_TIME / 3);
-        let used = ticks_below(&roots()).saturating_sub(before) as f64 / TICKS_PER_SECOND;
+        let used = used_below(&roots()).ticks.saturating_sub(before) as f64 / TICKS_PER_SECOND;
         if used / at.elapsed().as_secs_f64() > QUIET_SHARE {
             last_work = begin.elapsed();
         }
@@ -190,7 +227,8 @@ mod tests {
                 id: 42,
                 parent: 7,
                 started: 777,
-                ticks: 110
+                ticks: 110,
+                faults: 1
             })
         );
     }

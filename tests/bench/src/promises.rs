@@ -46,6 +46,8 @@ pub enum Unit {
     Seconds,
     /// Megabytes of 1,000,000 bytes.
     Megabytes,
+    /// How many.
+    Count,
 }
 
 /// One promise.
@@ -104,11 +106,53 @@ const fn plain(
 /// Every promise, in the order of the table.
 pub const PROMISES: &[Promise] = &[
     ratio(
+        "processor time a request, hello WASI 0.2, fresh instance, times native",
+        "time/skiff/hello-wasi",
+        "time/native",
+        Some(AtMost(1.6)),
+        Some(AtMost(1.4)),
+    ),
+    ratio(
+        "processor time a request, hello WASI 0.2, instance reused, times native",
+        "time/skiff-reuse/hello-wasi",
+        "time/native",
+        Some(AtMost(1.15)),
+        None,
+    ),
+    ratio(
+        "processor time a request, hello WASI 0.3, default reuse, times native",
+        "time/skiff/hello-rust",
+        "time/native",
+        Some(AtMost(1.8)),
+        Some(AtMost(1.5)),
+    ),
+    ratio(
+        "processor time a request, JavaScript hello, fresh instance, times native",
+        "time/skiff/hello-js",
+        "time/native",
+        Some(AtMost(6.5)),
+        Some(AtMost(5.0)),
+    ),
+    plain(
+        "minor faults a request, JavaScript hello, fresh instance",
+        "faults/skiff/hello-js",
+        Unit::Count,
+        Some(AtMost(3.0)),
+        None,
+    ),
+    ratio(
+        "processor time a request, Python hello, default reuse, times native",
+        "time/skiff/hello-python",
+        "time/native",
+        Some(AtMost(11.0)),
+        Some(AtMost(10.0)),
+    ),
+    ratio(
         "hello WASI 0.2, fresh instance, against native",
         "throughput/skiff/hello-wasi",
         "throughput/native",
-        Some(AtLeast(0.50)),
-        Some(AtLeast(0.75)),
+        Some(AtLeast(0.80)),
+        None,
     ),
     ratio(
         "hello WASI 0.2, fresh instance, against the best-tuned wasmtime serve",

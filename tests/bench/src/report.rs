@@ -180,7 +180,7 @@ fn digits(figure: f64) -> String {
 fn show(figure: f64, unit: Unit) -> String {
     let figure = digits(figure);
     match unit {
-        Unit::Ratio => figure,
+        Unit::Ratio | Unit::Count => figure,
         Unit::Seconds => format!("{figure} s"),
         Unit::Megabytes => format!("{figure} MB"),
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use skiff_test_support::measure::{self, Memory};
 
-use crate::proc;
+use crate::proc::{self, Used};
 
 /// Between two looks at a server that does not answer yet. Short, because the same
 /// loop takes start times.
@@ -162,8 +162,8 @@ impl Server {
     }
 
     /// Processor time of its processes so far, in clock ticks.
-    pub fn ticks(&self) -> u64 {
-        proc::ticks_below(&self.ids())
+    pub fn used(&self) -> Used {
+        proc::used_below(&self.ids())
     }
 
     /// Memory of its processes now.

@@ -306,7 +306,8 @@ impl Returned {
             true => MOST_REWOUND,
             false => guest.terms.reuse.requests,
         };
-        if !again || served >= most {
+        // Whoever waits for an instance is first, and gets the right to one when it is free.
+        if !again || served >= most || guest.guests.are_short() {
             return;
         }
         if is_rewound {
