@@ -61,6 +61,11 @@ lint: setup format ## formatting and lints
 deny: ## check licences and advisories (needs cargo-deny)
 	cargo deny check
 
+engine: ## what must hold after the engine was upgraded (two hours on two cores)
+	$(MAKE) test
+	$(MAKE) fuzz EACH=60
+	$(MAKE) foreign
+
 foreign: build ## build guests with the toolchains of public registries, and compare with wasmtime's command
 	cargo run --bin foreign
 
@@ -89,6 +94,6 @@ profile: setup images ## learn anew what releases are optimised for (half an hou
 
 bench: optimized images tools ## measure ourselves beside the others, in one run
 	@test -x target/tools/wasmtime/bin/wasmtime || cargo run --bin bench -- --setup
-	cargo run --bin bench -- --skiff $(RELEASE)/skiff --readme README.md
+	cargo run --bin bench -- --skiff $(RELEASE)/skiff --page docs/performance.md
 
-.PHONY: help setup build images tools run test hostile foreign fuzz format lint deny installer cluster-test cluster-short optimized release profile bench
+.PHONY: help setup build images tools run test hostile foreign fuzz format lint deny engine installer cluster-test cluster-short optimized release profile bench

@@ -62,7 +62,7 @@ pub const DEFAULT_FILES: NonZeroU32 =
 /// A connection costs some 20 kB; this is below the usual limit of 1,024 open files.
 pub const DEFAULT_CONNECTIONS: NonZeroU32 = NonZeroU32::new(900).unwrap();
 
-/// What a pod, or whoever calls `skiff run`, may set. The README's table tells
+/// What a pod, or whoever calls `skiff run`, may set. The table of `docs/settings.md` tells
 /// the meaning of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -281,7 +281,7 @@ pub fn variable_values<'a>(
         .collect()
 }
 
-/// The settings as the README shows them.
+/// The settings as their page shows them.
 pub fn markdown_table() -> String {
     let defaults = Settings::default();
     let mut text = String::from("| variable | type | default | meaning |\n|---|---|---|---|\n");

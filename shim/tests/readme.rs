@@ -134,9 +134,8 @@ fn skiff_does(line: &str, folder: &Path) {
 }
 
 #[test]
-fn the_readme_has_the_table_of_settings() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let text = std::fs::read_to_string(readme).unwrap();
+fn the_page_of_settings_has_their_table() {
+    let text = fs::read_to_string(root().join("docs/settings.md")).unwrap();
     let (_, rest) = text.split_once("<!-- settings -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- /settings -->").unwrap();
     assert_eq!(table.trim(), skiff::settings::markdown_table().trim());

@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type's name in the README.
+    /// The type's name on the page.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Address => "address",

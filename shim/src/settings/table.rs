@@ -1,4 +1,4 @@
-//! Every setting of a pod, once: reading, the README's table and the list of
+//! Every setting of a pod, once: reading, the page's table and the list of
 //! known names all come from here.
 
 use super::Settings;
@@ -12,7 +12,7 @@ pub(super) struct Row {
     pub(super) alias: Option<&'static str>,
     /// What its value looks like.
     pub(super) kind: Kind,
-    /// What it does, for the README.
+    /// What it does, for the page.
     pub(super) meaning: &'static str,
     /// Takes a value over; none where it does not parse.
     pub(super) set: fn(&mut Settings, &str) -> Option<()>,

@@ -72,7 +72,7 @@ pub struct Options {
 
     /// A file whose part between `<!-- bench -->` and `<!-- /bench -->` becomes the table
     #[arg(long, value_name = "FILE")]
-    pub readme: Option<PathBuf>,
+    pub page: Option<PathBuf>,
 
     /// Build what the bench compares with, wasmtime's command, and end
     #[arg(long)]

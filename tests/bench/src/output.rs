@@ -1,4 +1,4 @@
-//! Where the report goes: standard output, JSON, Markdown, and the README's table.
+//! Where the report goes: standard output, JSON, Markdown, and a page's table.
 
 use std::fs;
 use std::path::Path;
@@ -8,30 +8,25 @@ use anyhow::{Context, bail};
 use crate::options::Options;
 use crate::report::Report;
 
-/// What the README's table stands between.
+/// What the table of a page stands between.
 const MARKS: [&str; 2] = ["<!-- bench -->", "<!-- /bench -->"];
 
 /// Writes all of them.
 ///
 /// # Errors
-/// Where a file cannot be written, or the README has no place for a table.
+/// Where a file cannot be written, or the page has no place for a table.
 pub fn write(report: &Report, options: &Options) -> anyhow::Result<()> {
     print!("{}", report.text());
     let json = serde_json::to_string_pretty(report).context("the report is not JSON")?;
     put(&options.json, &format!("{json}\n"))?;
     put(&options.markdown, &report.markdown())?;
-    if let Some(readme) = &options.readme {
-        let text = fs::read_to_string(readme)
-            .with_context(|| format!("cannot read `{}`", readme.display()))?;
+    if let Some(page) = &options.page {
+        let text = fs::read_to_string(page)
+            .with_context(|| format!("cannot read `{}`", page.display()))?;
         let Some(text) = replaced(&text, &report.markdown()) else {
-            bail!(
-                "`{}` has no {} and {}",
-                readme.display(),
-                MARKS[0],
-                MARKS[1]
-            );
+            bail!("`{}` has no {} and {}", page.display(), MARKS[0], MARKS[1]);
         };
-        put(readme, &text)?;
+        put(page, &text)?;
     }
     Ok(())
 }
@@ -64,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readme_without_marks_is_left_alone() {
+    fn a_page_without_marks_is_left_alone() {
         assert_eq!(replaced("a\n<!-- bench -->\nz\n", "new"), None);
     }
 }

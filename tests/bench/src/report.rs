@@ -1,4 +1,4 @@
-//! One table of what was measured, for a terminal, for the README and as JSON.
+//! One table of what was measured, for a terminal, for a page and as JSON.
 
 use serde::Serialize;
 
@@ -226,7 +226,7 @@ impl Report {
         out
     }
 
-    /// For the README: the same, as tables of Markdown.
+    /// For a page: the same, as tables of Markdown.
     pub fn markdown(&self) -> String {
         let [machine, versions] = self.circumstances();
         let mut out = format!(

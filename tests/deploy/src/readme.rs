@@ -1,4 +1,4 @@
-//! What the project's README says that files of `deploy/` rely on. That it is what
+//! What the project's pages say that files of `deploy/` rely on. That it is what
 //! the program does is proven by the shim's own tests.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use crate::files;
 
 /// Settings and their defaults.
 pub fn settings() -> BTreeMap<String, String> {
-    let text = files::read("README.md");
+    let text = files::read("docs/settings.md");
     let mut settings = BTreeMap::new();
     for row in rows(between(&text, "<!-- settings -->", "<!-- /settings -->")) {
         let [names, _, default, ..] = row.as_slice() else {
@@ -18,7 +18,7 @@ pub fn settings() -> BTreeMap<String, String> {
             settings.insert(name.to_owned(), (*default).to_owned());
         }
     }
-    assert!(settings.len() > 10, "the README's settings were not found");
+    assert!(settings.len() > 10, "the settings were not found");
     settings
 }
 
@@ -37,7 +37,7 @@ pub fn seconds(setting: &str) -> Duration {
 
 /// Exit codes and what they mean.
 pub fn exit_codes() -> BTreeMap<u8, String> {
-    let text = files::read("README.md");
+    let text = files::read("docs/failures.md");
     let table = between(&text, "| exit code |", "\n\n");
     let codes = rows(table).into_iter().filter_map(|row| {
         let [code, meaning, ..] = row.as_slice() else {

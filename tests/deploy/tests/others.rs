@@ -34,7 +34,7 @@ fn the_unit_gives_up_on_exit_codes_that_another_try_does_not_heal() {
         .collect();
     assert_eq!(told, [64, 65, 78]);
     for code in told {
-        assert!(codes.contains_key(&code), "{code} is not in the README");
+        assert!(codes.contains_key(&code), "{code} is not in the page");
     }
 }
 
@@ -46,7 +46,7 @@ fn the_unit_sets_what_is_a_setting() {
         ["SKIFF_CACHE_DIR=/var/cache/skiff/%i"]
     );
     assert_eq!(directives("CacheDirectory"), ["skiff/%i"]);
-    assert!(files::read("README.md").contains("`SKIFF_CACHE_DIR`"));
+    assert!(files::read("docs/artifacts.md").contains("`SKIFF_CACHE_DIR`"));
 }
 
 /// Says nothing where systemd's own check is not installed: then nobody here can tell.

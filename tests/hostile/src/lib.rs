@@ -1,7 +1,7 @@
 //! The corpus of what is broken or hostile, against the program that people run.
 //!
 //! Whatever goes in, the same must hold, and [`Verdict`] holds every case to it: the
-//! program ends, or serves, in time; its exit code is one of README's table; what it
+//! program ends, or serves, in time; its exit code is one of `docs/failures.md`; what it
 //! says is short and names the thing; it takes no more memory than its limit; and it
 //! leaves nothing behind. A case only adds what is special about it.
 //!

@@ -23,7 +23,7 @@ const MEMORY: u64 = 700 << 20;
 /// A person reads all of it; `kubectl describe` shows some of it.
 const MESSAGE: usize = 12 << 10;
 
-/// What README's table of exit codes lists, less those of a guest or a signal.
+/// What the table of exit codes in `docs/failures.md` lists, less those of a guest or a signal.
 const CODES: [i32; 6] = [0, 64, 65, 69, 74, 78];
 
 /// `skiff`, about to be started in folders of its own.

@@ -9,7 +9,7 @@ use skiff_hostile::{Server, Skiff, guest};
 /// How long requests may go on after SIGTERM in these cases.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// README: the end comes within the drain limit, and a second in which a debug build on
+/// The end comes within the drain limit, and a second in which a debug build on
 /// a busy machine may be scheduled late.
 const STOPS_WITHIN: Duration = Duration::from_secs(DRAIN.as_secs() + 4);
 

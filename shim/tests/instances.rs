@@ -1,0 +1,92 @@
+//! Each request has an instance as it was made, whether it is made for it or made what it
+//! was again.
+
+mod support;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use support::{Running, Skiff, guest, root};
+
+/// Requests that come one after the other meet the same instance, if it serves again.
+const REQUESTS: usize = 300;
+
+fn one_worker(path: &Path) -> Running {
+    Skiff::of(path).env("SKIFF_WORKERS", "1").start()
+}
+
+/// A built sample of `images/`.
+fn sample(name: &str) -> PathBuf {
+    root().join("target/images").join(name)
+}
+
+/// Memories of instances that wait, as they were made: nobody may write to them unseen.
+fn watched(skiff: &Running) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", skiff.id())).unwrap();
+    let lines = maps.lines().filter(|line| line.ends_with(".native"));
+    // What is mapped of the code itself is never private memory's neighbour.
+    lines.filter(|line| line.contains(" r--p ")).count()
+}
+
+#[test]
+fn nothing_of_a_request_is_there_for_the_next() {
+    let skiff = one_worker(&guest("count"));
+    for _ in 0..REQUESTS {
+        assert_eq!(skiff.get("/").text(), "1\n");
+    }
+    std::thread::scope(|scope| {
+        let clients =
+            (0..8).map(|_| scope.spawn(|| (0..50).all(|_| skiff.get("/").text() == "1\n")));
+        let clients: Vec<_> = clients.collect();
+        assert!(clients.into_iter().all(|client| client.join().unwrap()));
+    });
+}
+
+#[test]
+fn what_was_asked_for_is_reused_as_it_was_left() {
+    let skiff = Skiff::component("count")
+        .env("SKIFF_WORKERS", "1")
+        .env("SKIFF_INSTANCE_REUSE", "true")
+        .start();
+    for number in 1..=20 {
+        assert_eq!(skiff.get("/").text(), format!("{number}\n"));
+    }
+}
+
+#[test]
+fn each_request_has_random_numbers_of_its_own() {
+    let skiff = one_worker(&guest("random"));
+    let numbers: HashSet<_> = (0..50).map(|_| skiff.get("/").text()).collect();
+    assert_eq!(numbers.len(), 50);
+}
+
+#[test]
+fn guests_of_public_toolchains_are_made_what_they_were() {
+    for (path, greeting) in [
+        (guest("hello"), "Hello from Wasm\n"),
+        (sample("hello-js"), "Hello from JavaScript\n"),
+        (sample("hello-wasi"), "Hello from WASI\n"),
+    ] {
+        let skiff = one_worker(&path);
+        let before = watched(&skiff);
+        for _ in 0..REQUESTS {
+            assert_eq!(skiff.get("/").text(), greeting, "{}", path.display());
+        }
+        assert!(watched(&skiff) > before, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_guest_that_traps_takes_no_other_with_it() {
+    let skiff = one_worker(&guest("trap"));
+    for how in ["unreachable", "memory", "panic"] {
+        for _ in 0..20 {
+            assert_eq!(skiff.get(&format!("/?how={how}")).status, 500, "{how}");
+        }
+    }
+    let skiff = one_worker(&guest("recurse"));
+    for _ in 0..20 {
+        assert_eq!(skiff.get("/?depth=10").status, 200);
+        assert_eq!(skiff.get("/").status, 500);
+    }
+}
