@@ -50,7 +50,7 @@ impl Rewinds {
     /// None where instances of the component cannot be rewound.
     pub fn of(component: &Component) -> Option<Rewinds> {
         let index = |name: &str, number: usize| {
-            component.get_export_index(None, &format!("{name}n{number}"))
+            component.get_export_index(None, format!("{name}n{number}"))
         };
         let modules: Vec<_> = (0..)
             .map_while(|number| {

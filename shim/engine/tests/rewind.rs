@@ -71,6 +71,10 @@ struct Host {
 
 impl Host {
     fn new(text: &str, tier: Tier) -> Result<Host, String> {
+        Host::with(text, tier, 3)
+    }
+
+    fn with(text: &str, tier: Tier, instances: u32) -> Result<Host, String> {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let compiler = Compiler::new(tier, false, STACK).unwrap();
@@ -78,7 +82,7 @@ impl Host {
         let native = cache.compile(&compiler, &portable);
         let native = native.map_err(|error| format!("{error:?}"))?;
         let pool = Pool {
-            instances: 3,
+            instances,
             resources: native.resources(),
             keep_resident: Pool::KEEP_RESIDENT,
         };
@@ -285,4 +289,33 @@ fn a_component_with_names_of_ours_is_refused() {
     );
     let error = Host::new(&text, Tier::Optimized).err().unwrap();
     assert!(error.contains("Skiff's own"), "{error}");
+}
+
+/// Every other page, by many instances at once: a process has only so many pieces of memory.
+#[tokio::test]
+async fn many_that_write_here_and_there_leave_the_kernel_room() {
+    const HERE_AND_THERE: &str = r#"
+        (memory $large (export "memory") 60)
+        (func (export "run") (param $how i32) (result i32)
+            (local $at i32)
+            (loop $on
+                (i32.store $large (local.get $at) (i32.const 1))
+                (local.set $at (i32.add (local.get $at) (i32.const 8192)))
+                (br_if $on (i32.lt_u (local.get $at) (i32.const 3900000))))
+            (i32.const 1))
+    "#;
+    let text = component(HERE_AND_THERE).replace(r#"(memory (export "memory") 2)"#, "");
+    let host = Host::with(&text, Tier::Optimized, 100).unwrap();
+    let rewinds = Rewinds::of(&host.component).unwrap();
+    let mut all = Vec::new();
+    for _ in 0..60 {
+        let mut made = host.made(&rewinds).await;
+        assert_eq!(made.run(0).await.unwrap(), 1);
+        all.push(made);
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.lines().count() < 25_000, "{}", maps.lines().count());
+    drop(all);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.lines().count() < 3_000, "{}", maps.lines().count());
 }

@@ -408,15 +408,8 @@ impl Counts {
                     });
                 }
             }
-            4 => {
-                // What only has types and passes functions on has no state.
-                if sections(content)?
-                    .iter()
-                    .any(|(id, _)| matches!(id, 1 | 2 | 8))
-                {
-                    return Err(Unfit::Has("components inside"));
-                }
-            }
+            // What only has types and passes functions on has no state.
+            4 if has_state(content)? => return Err(Unfit::Has("components inside")),
             6 => {
                 for alias in wasmparser::ComponentAliasSectionReader::new(reader)? {
                     match alias? {
@@ -496,6 +489,13 @@ impl Counts {
         }
         Ok(())
     }
+}
+
+/// Whether a nested component has modules, instances of them, functions of its own, or
+/// components that could.
+fn has_state(component: &[u8]) -> Result<bool> {
+    let mut sections = sections(component)?.into_iter();
+    Ok(sections.any(|(id, _)| matches!(id, 1 | 2 | 4 | 8)))
 }
 
 /// Whether a component has names that are kept for what is added here.

@@ -25,6 +25,16 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 /// writes to more is made anew.
 const MOST: usize = 512;
 
+/// Pieces that the memories of a process may be in, in the kernel's eyes, at most: it
+/// allows a process 65,530 by default, and whoever needs one more then fails.
+const MOST_PIECES: usize = 16_000;
+
+/// How many there are.
+static PIECES: AtomicUsize = AtomicUsize::new(0);
+
+/// What an open page, or a run of them, makes of one piece beyond the one there is.
+const PIECES_MORE: usize = 2;
+
 /// What the pages of a memory held before they were written to, by all instances of a
 /// component in this process.
 pub(super) struct Kept {
@@ -123,6 +133,8 @@ pub(super) struct Watched {
     kept: Arc<Kept>,
     /// Which of the kept pages can be written to here.
     open: Box<[AtomicBool]>,
+    /// What it has of `PIECES`.
+    pieces: AtomicUsize,
     /// All can be written to, as there were too many.
     lost: AtomicBool,
 }
@@ -148,8 +160,18 @@ impl Watched {
             length,
             kept: Arc::clone(kept),
             open: (0..MOST).map(|_| AtomicBool::new(false)).collect(),
+            pieces: AtomicUsize::new(0),
             lost: AtomicBool::new(false),
         };
+        // The first contents are mapped from a file, the rest is not: where neither was
+        // written to before it is in pieces, the kernel cannot join these again.
+        for at in [0, length - 1] {
+            // SAFETY: it is within the memory, and stays what it is.
+            unsafe {
+                let byte = base.add(at);
+                byte.write_volatile(byte.read_volatile());
+            }
+        }
         watched.protect(0, length, MprotectFlags::READ)?;
         let mut pages: Vec<_> = kept.pages().enumerate().collect();
         for (at, _) in &pages {
@@ -159,10 +181,23 @@ impl Watched {
         for run in pages.chunk_by(|(_, one), (_, next)| one + 1 == *next) {
             if let [(_, first), ..] = run {
                 let page = kept.page;
+                if !watched.takes_pieces() {
+                    return Err(io::ErrorKind::QuotaExceeded.into());
+                }
                 watched.protect(first * page, run.len() * page, WRITABLE)?;
             }
         }
         Ok(watched)
+    }
+
+    /// Whether there may be more pieces.
+    fn takes_pieces(&self) -> bool {
+        if PIECES.fetch_add(PIECES_MORE, Relaxed) >= MOST_PIECES {
+            PIECES.fetch_sub(PIECES_MORE, Relaxed);
+            return false;
+        }
+        self.pieces.fetch_add(PIECES_MORE, Relaxed);
+        true
     }
 
     fn protect(&self, from: usize, length: usize, how: MprotectFlags) -> rustix::io::Result<()> {
@@ -186,8 +221,8 @@ impl Watched {
         match at.map(|at| &self.open[at]) {
             // It is open, so the fault is another.
             Some(open) if open.swap(true, Relaxed) => false,
-            Some(_) if self.protect(from, page, WRITABLE).is_ok() => true,
-            // There are too many pages, or too many pieces of memory.
+            Some(_) if self.takes_pieces() && self.protect(from, page, WRITABLE).is_ok() => true,
+            // There are too many pages, or too many pieces.
             _ => {
                 self.lost.store(true, Relaxed);
                 self.protect(0, self.length, WRITABLE).is_ok()
@@ -222,6 +257,7 @@ impl Drop for Watched {
             tracing::error!(%error, "A guest's memory cannot be made writable again");
             std::process::abort();
         }
+        PIECES.fetch_sub(self.pieces.load(Relaxed), Relaxed);
     }
 }
 
