@@ -24,9 +24,6 @@ const LEAST_RESERVE: usize = 16 << 20;
 /// What part of the memory workers leave free before they end guests.
 const MARGIN: usize = 16;
 
-/// What part of the memory may stay with places of guests that are gone.
-const KEPT: usize = 4;
-
 /// What each guest may grow by without being counted, so that small ones touch nothing
 /// that workers share.
 const FREE_EACH: usize = 1 << 20;
@@ -47,8 +44,6 @@ struct Inner {
     began: Instant,
     /// What each may grow by without being counted.
     free_each: usize,
-    /// What each guest's place may keep when the guest is gone.
-    kept_each: usize,
     workers: usize,
     /// This worker's number.
     worker: AtomicUsize,
@@ -69,14 +64,12 @@ impl Budget {
         guests: usize,
     ) -> io::Result<Self> {
         let guests = guests.saturating_mul(workers).max(1);
-        let page = rustix::param::page_size();
         let shared = Shared::new()?;
         shared.number(Shared::BYTES).store(bytes, Relaxed);
         Ok(Budget(Arc::new(Inner {
             look,
             began: Instant::now(),
             free_each: (reserve(bytes) / 2 / guests).min(FREE_EACH),
-            kept_each: bytes / KEPT / guests / page * page,
             workers: workers.clamp(1, Shared::MOST_WORKERS),
             worker: AtomicUsize::new(0),
             shared,
@@ -114,12 +107,6 @@ impl Budget {
     /// What workers leave free before they end guests.
     pub(crate) fn margin(&self) -> usize {
         self.bytes() / MARGIN
-    }
-
-    /// How much of a guest's memory may stay resident when the guest is gone, for the
-    /// next one.
-    pub fn keep_resident(&self) -> usize {
-        self.0.kept_each
     }
 
     /// Takes bytes for a guest that then has `all`, or tells that they are not there.
@@ -260,20 +247,6 @@ impl Drop for Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MIB: usize = 1 << 20;
-
-    #[test]
-    fn places_of_guests_that_are_gone_keep_a_part_of_a_small_pod_only() {
-        let kept = |mib: usize, guests| {
-            let budget = Budget::new(mib * MIB, || None, 2, guests).unwrap();
-            budget.keep_resident()
-        };
-        assert!(kept(128, 100) * 200 <= 32 * MIB);
-        // As much of it as a hello touches.
-        assert!(kept(128, 100) >= 80 << 10);
-        assert!(kept(24 << 10, 100) > MIB);
-    }
 
     #[test]
     fn what_a_worker_had_once_is_not_held_against_others() {

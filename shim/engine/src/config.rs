@@ -12,8 +12,8 @@ use wasmtime::{
     Precompiled, ResourcesRequired, Strategy,
 };
 
+use crate::rewind;
 use crate::{Code, CodeKey, Native, Portable, Resources, Ticks};
-use crate::{rewind, swap};
 
 /// Bytes of a table that stay resident in a free slot. Tables are small and mostly
 /// written at start.
@@ -68,14 +68,6 @@ pub struct Pool {
     pub instances: u32,
     /// What the largest component of the application needs.
     pub resources: Resources,
-    /// Bytes of each linear memory that stay resident while nobody has it, at most.
-    pub keep_resident: usize,
-}
-
-impl Pool {
-    /// A hello touches some 20 pages and the JavaScript sample some 200; zeroing 1 MiB
-    /// where PAGEMAP_SCAN tells which pages are dirty costs less than giving them back.
-    pub const KEEP_RESIDENT: usize = 1 << 20;
 }
 
 /// Why an engine could not be made or code could not be loaded.
@@ -181,17 +173,11 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
         .total_stacks(instances)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
-    if swap::is_on() {
-        // wasmtime 48 looks for dirty pages among those that are present, and leaves what
-        // is in swap to the next instance. What is given back whole is gone.
-        pooling.pagemap_scan(Enabled::No);
-    } else {
-        pooling
-            .linear_memory_keep_resident(pool.keep_resident)
-            .table_keep_resident(TABLE_KEEP_RESIDENT)
-            .pagemap_scan(Enabled::Auto);
-    }
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        // wasmtime 48 looks for dirty pages among those that are present: one that was
+        // swapped out, or that the kernel moves just then, is left to the next instance.
+        .pagemap_scan(Enabled::No);
     pooling
 }
 
@@ -468,7 +454,6 @@ mod tests {
                 tables: 1,
                 table_elements: 10,
             },
-            keep_resident: Pool::KEEP_RESIDENT,
         };
         for tier in [Tier::Baseline, Tier::Optimized] {
             let compiler = Compiler::new(tier, false, 1 << 20).unwrap();

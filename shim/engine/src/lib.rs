@@ -16,7 +16,6 @@ mod limits;
 mod memory;
 mod rewind;
 mod seal;
-mod swap;
 mod turns;
 
 pub use budget::Budget;

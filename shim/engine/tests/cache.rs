@@ -61,7 +61,6 @@ fn compiled_code_is_found_again_and_loads() {
     let pool = Pool {
         instances: 1,
         resources: native.resources(),
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     let runner = Runner::new(Tier::Optimized, false, Limits::DEFAULT_STACK, &pool).unwrap();
     runner.load(&native).unwrap();

@@ -27,7 +27,6 @@ fn a_loop_without_end_meets_its_deadline() {
             tables: 1,
             table_elements: 1,
         },
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     for tier in [Tier::Baseline, Tier::Optimized] {
         let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
@@ -64,7 +63,6 @@ fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
             tables: 1,
             table_elements: 1,
         },
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     let runner = Runner::new(Tier::Optimized, false, 1 << 20, &pool).unwrap();
     let module = Module::new(runner.engine(), LOOP).unwrap();

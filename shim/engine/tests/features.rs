@@ -174,7 +174,6 @@ async fn run(native: &Native, tier: Tier) -> i32 {
     let pool = Pool {
         instances: 2,
         resources: native.resources(),
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     let runner = Runner::new(tier, false, STACK, &pool).unwrap();
     let Code::Module(module) = runner.load(native).unwrap() else {

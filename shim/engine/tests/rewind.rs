@@ -84,7 +84,6 @@ impl Host {
         let pool = Pool {
             instances,
             resources: native.resources(),
-            keep_resident: Pool::KEEP_RESIDENT,
         };
         let runner = Runner::new(tier, false, STACK, &pool).unwrap();
         let Code::Component(component) = runner.load(&native).unwrap() else {
@@ -255,6 +254,7 @@ async fn what_has_other_state_is_not_rewound() {
         "(data $d \"x\") (func (data.drop $d))",
         "(global (mut funcref) (ref.null func))",
         "(memory 1)",
+        "(type $b (struct (field (mut i32)))) (global (ref $b) (struct.new $b (i32.const 0)))",
     ] {
         let host = Host::new(&component(&format!("{run} {other}")), Tier::Optimized).unwrap();
         assert!(Rewinds::of(&host.component).is_none(), "{other}");
@@ -275,6 +275,109 @@ async fn what_has_other_state_is_not_rewound() {
     );
     let host = Host::new(&not_http, Tier::Optimized).unwrap();
     assert!(Rewinds::of(&host.component).is_none());
+}
+
+/// Its first contents are in the middle, as those of most toolchains are.
+#[tokio::test]
+async fn a_memory_whose_first_contents_are_in_its_middle_is_whole_again() {
+    const WRITES: &str = r#"
+        (data (i32.const 1048576) "first")
+        (func (export "run") (param $how i32) (result i32)
+            (local $at i32)
+            (loop $on
+                (i32.store8 (local.get $at) (i32.const 1))
+                (local.set $at (i32.add (local.get $at) (i32.const 65536)))
+                (br_if $on (i32.lt_u (local.get $at) (i32.const 3900000))))
+            (i32.const 1))
+    "#;
+    let text = component(WRITES).replace(
+        r#"(memory (export "memory") 2)"#,
+        r#"(memory (export "memory") 60)"#,
+    );
+    let text = text.replace(r#"\00\00\02\00"#, r#"\00\00\3c\00"#);
+    let host = Host::new(&text, Tier::Optimized).unwrap();
+    let rewinds = Rewinds::of(&host.component).unwrap();
+    let pieces = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().count()
+    };
+    let mut made = host.made(&rewinds).await;
+    let new = made.memory().await;
+    assert_eq!(new.len(), 60 << 16);
+    made.run(0).await.unwrap();
+    let split = pieces();
+    assert!(made.rewind(&rewinds).await);
+    assert_eq!(made.memory().await, new);
+    drop(made);
+    assert!(pieces() + 60 < split, "{} of {split}", pieces());
+}
+
+/// It grows while it is made, or does not, as what is left allows.
+#[tokio::test]
+async fn what_begins_with_another_size_is_not_taken_for_the_same() {
+    const GROWS: &str = r#"
+        (func $start (drop (memory.grow (i32.const 1))))
+        (start $start)
+        (func (export "run") (param $how i32) (result i32)
+            (i32.store (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 8)) (i32.const 9))
+            (memory.size))
+    "#;
+    let host = Host::new(&component(GROWS), Tier::Optimized).unwrap();
+    let rewinds = Rewinds::of(&host.component).unwrap();
+    let mut large = host.made(&rewinds).await;
+    assert_eq!(large.run(0).await.unwrap(), 3);
+    assert!(large.rewind(&rewinds).await);
+    let mut store = Store::new(host.engine(), Nothing);
+    host.runner.ticks().interrupt(&mut store);
+    store.limiter(|nothing| nothing);
+    let linker = Linker::<Nothing>::new(host.engine());
+    let instance = linker.instantiate_async(&mut store, &host.component).await;
+    let instance = instance.unwrap();
+    let begun = rewinds.begin(&mut store, &instance).await.unwrap();
+    assert!(begun.is_none());
+}
+
+/// Nobody grows beyond what they have.
+impl wasmtime::ResourceLimiter for Nothing {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(current == 0)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// What names that which is only there when something was added.
+#[tokio::test]
+async fn a_component_that_is_not_valid_by_itself_is_refused() {
+    let text = component(r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#);
+    let mut bytes = wat::parse_str(&text).unwrap();
+    // The export of `run` is made one of the function after the last.
+    let name = b"\x03run\x00";
+    let at = bytes
+        .windows(name.len())
+        .position(|part| part == name)
+        .unwrap();
+    bytes[at + name.len()] += 1;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    let compiler = Compiler::new(Tier::Optimized, false, STACK).unwrap();
+    assert!(
+        cache
+            .compile(&compiler, &Portable::new(bytes).unwrap())
+            .is_err()
+    );
 }
 
 /// Whoever has such a name would be taken for what we add.

@@ -95,7 +95,6 @@ async fn no_byte_of_a_request_is_in_the_next_where_memory_was_swapped_out() {
     let pool = Pool {
         instances: 1,
         resources: native.resources(),
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     let runner = Runner::new(Tier::Optimized, false, STACK, &pool).unwrap();
     let Code::Module(module) = runner.load(&native).unwrap() else {

@@ -27,6 +27,10 @@ pub(crate) const HANDLES_A_TICK: usize = 1024;
 /// The most handles of one guest.
 pub(crate) const MOST_HANDLES: usize = 1 << 16;
 
+/// The most handles that guests leave behind in an instance: wasmtime counts to 100,000, and
+/// the next one may have as many as any.
+pub(crate) const MOST_LEFT: usize = 30_000;
+
 /// How many bytes the host holds for one entry of a guest's table. For bodies, of which
 /// nobody can tell, it is what they may hold.
 pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {

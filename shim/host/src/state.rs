@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     /// Whether it was said that it opens too many files.
     told_of_files: bool,
+    /// Handles that guests have left behind, which wasmtime goes on counting.
+    left: usize,
     /// What it has as the seed of its tables.
     seed: Option<(u64, u64)>,
     /// For how many more ticks it is not looked at what the host holds for it.
@@ -46,6 +48,7 @@ impl State {
             hooks: Hooks::new(grants),
             table,
             told_of_files: false,
+            left: 0,
             seed: None,
             unseen: 0,
         }
@@ -72,6 +75,11 @@ impl State {
         self.wasi.is_some() || self.seed.is_some()
     }
 
+    /// Whether as many handles were left behind as another guest should not find there.
+    pub(crate) fn is_littered(&self) -> bool {
+        self.left > held::MOST_LEFT
+    }
+
     /// The seed of the guest's tables, another one for each request.
     pub(crate) fn seed(&mut self) -> std::io::Result<(u64, u64)> {
         match self.seed {
@@ -80,12 +88,18 @@ impl State {
         }
     }
 
-    /// What a new instance has, but for its memory. Nothing that a guest does changes its
-    /// WASI context.
+    /// How many handles it has.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.table.iter_mut().count()
+    }
+
+    /// What a new instance has, but for its memory.
     pub(crate) fn renew(&mut self) {
+        self.left += self.handles();
         let mut table = ResourceTable::new();
         table.set_max_capacity(held::MOST_HANDLES);
         self.table = table;
+        self.wasi = None;
         self.seed = None;
         self.http = WasiHttpCtx::new();
         self.told_of_files = false;

@@ -50,7 +50,6 @@ fn load<T>(
     let pool = Pool {
         instances: limits.instances,
         resources: code.resources(),
-        keep_resident: Pool::KEEP_RESIDENT,
     };
     let runner = Runner::new(tier, false, limits.stack, &pool).unwrap();
     let component = runner.load(&code).unwrap();

@@ -161,9 +161,6 @@ impl App {
                 tables: largest(|r| r.tables.into()) as u32,
                 table_elements: largest(|r| r.table_elements),
             },
-            keep_resident: self.budget.as_ref().map_or(Pool::KEEP_RESIDENT, |budget| {
-                budget.keep_resident().min(Pool::KEEP_RESIDENT)
-            }),
         };
         let runner = Runner::new(
             tier,

@@ -287,6 +287,9 @@ mod tests {
         assert_eq!(verdict(0.6, required, None), "reached");
     }
 
+    /// The first promise of throughput.
+    const FIRST: usize = 6;
+
     #[test]
     fn every_promise_has_a_row_when_nothing_was_measured() {
         let rows = promise_rows(&Measurements::default());
@@ -299,7 +302,7 @@ mod tests {
         let mut all = Measurements::default();
         all.push("throughput/native", 100.0);
         all.absent("throughput/skiff/hello-wasi", "there is no `skiff`");
-        let row = &promise_rows(&all)[0];
+        let row = &promise_rows(&all)[FIRST];
         assert_eq!(row.cells()[5], "not measured: there is no `skiff`");
     }
 
@@ -310,8 +313,8 @@ mod tests {
         for figure in [40.0, 60.0, 90.0] {
             all.push("throughput/skiff/hello-wasi", figure);
         }
-        let row = &promise_rows(&all)[0];
-        assert_eq!(row.verdict, "reached, target ahead");
+        let row = &promise_rows(&all)[FIRST];
+        assert_eq!(row.verdict, "missed");
         assert_eq!(row.range(), "0.400–0.900");
     }
 

@@ -13,16 +13,16 @@ use wasm_encoder::{
 };
 use wasmparser::{
     BinaryReader, CanonicalFunction, ComponentAlias, ComponentExternalKind,
-    ComponentOuterAliasKind, ComponentType, ComponentTypeRef, ExternalKind, Instance, Operator,
-    TypeRef,
+    ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CompositeInnerType, DataKind,
+    ExternalKind, Instance, Operator, TypeRef, Validator, WasmFeatures,
 };
 
 /// How the names of what is added begin. A component that has such names itself is not
 /// compiled.
 pub(crate) const PREFIX: &str = "skiff-rewind-";
 
-/// What is added: part of the key of compiled code.
-pub(crate) const VERSION: u32 = 1;
+/// What is added, and to what: part of the key of compiled code.
+pub(crate) const VERSION: u32 = 2;
 
 /// Keeps the globals of a module as they are: `func()`.
 pub(super) const SAVE: &str = "skiff-rewind-save-";
@@ -84,6 +84,7 @@ mod module {
     pub(super) const GLOBAL: u8 = 6;
     pub(super) const EXPORT: u8 = 7;
     pub(super) const CODE: u8 = 10;
+    pub(super) const DATA: u8 = 11;
     pub(super) const TAG: u8 = 13;
     pub(super) const DATA_COUNT: u8 = 12;
 
@@ -107,6 +108,8 @@ struct State {
     globals: u32,
     mutable: Vec<(u32, ValType)>,
     memory: bool,
+    /// Where its first contents begin.
+    contents: u32,
 }
 
 impl State {
@@ -115,12 +118,18 @@ impl State {
     fn of(module: &[u8]) -> Result<State> {
         let mut state = State::default();
         let mut memories = 0;
+        let mut contents = None;
         for (id, content) in sections(module)? {
             let reader = BinaryReader::new(content, 0);
             match id {
                 module::TYPE => {
                     for group in wasmparser::TypeSectionReader::new(reader)? {
-                        state.types += u32::try_from(group?.types().len()).unwrap_or(u32::MAX);
+                        for ty in group?.types() {
+                            let CompositeInnerType::Func(_) = ty.composite_type.inner else {
+                                return Err(Unfit::Has("collected objects"));
+                            };
+                            state.types += 1;
+                        }
                     }
                 }
                 module::IMPORT => {
@@ -172,9 +181,21 @@ impl State {
                         }
                     }
                 }
+                module::DATA => {
+                    for data in wasmparser::DataSectionReader::new(reader)? {
+                        if let DataKind::Active { offset_expr, .. } = data?.kind
+                            && let Operator::I32Const { value } =
+                                offset_expr.get_operators_reader().read()?
+                        {
+                            let begins = value.cast_unsigned();
+                            contents = Some(contents.unwrap_or(begins).min(begins));
+                        }
+                    }
+                }
                 _ => {}
             }
         }
+        state.contents = contents.unwrap_or_default();
         if memories > 1 {
             return Err(Unfit::Has("several memories"));
         }
@@ -226,8 +247,19 @@ impl State {
         });
         add(&mut added, RESTORE, gives, restore);
         if self.memory {
+            // A piece of its own to the kernel, which has to be written to before it is
+            // watched, as the others are.
+            let contents = MemArg {
+                offset: self.contents.into(),
+                align: 0,
+                memory_index: 0,
+            };
             let mut memory = Function::new([]);
             memory
+                .instruction(&Instruction::I32Const(0))
+                .instruction(&Instruction::I32Const(0))
+                .instruction(&Instruction::I32Load8U(contents))
+                .instruction(&Instruction::I32Store8(contents))
                 .instruction(&Instruction::I32Const(0))
                 .instruction(&Instruction::I64Load(place))
                 .instruction(&Instruction::GlobalSet(scratch))
@@ -518,6 +550,8 @@ pub(crate) fn has_our_names(component: &[u8]) -> bool {
 /// # Errors
 /// What keeps it from that; the component is then to be compiled as it is.
 pub(crate) fn rewindable(component: &[u8]) -> Result<Vec<u8>> {
+    // Or it could name what is added here.
+    Validator::new_with_features(WasmFeatures::all()).validate_all(component)?;
     let sections = sections(component)?;
     let mut counts = Counts::default();
     let mut modules = Vec::new();

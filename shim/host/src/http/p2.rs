@@ -55,8 +55,10 @@ struct Made {
     proxy: Proxy,
 }
 
-/// Requests that an instance serves that is rewound for each. What it leaves behind in
-/// wasmtime, as handles that the guest has never dropped, has an end so.
+/// What a request gives its guest: itself, and what takes the answer.
+const HANDLES: usize = 2;
+
+/// Requests that an instance serves that is rewound for each.
 const MOST_REWOUND: usize = 1000;
 
 /// The deadline passed while the guest ran.
@@ -110,7 +112,11 @@ impl P2 {
         let proxy = self.indices.load(&mut store, &instance)?;
         // One that has looked around would be the same for each request, and is not to be.
         let beginning = match &self.rewinds {
-            Some(rewinds) if rewinds.are_worth_it() && !store.data().has_looked_around() => {
+            Some(rewinds)
+                if rewinds.are_worth_it()
+                    && !store.data().has_looked_around()
+                    && store.data_mut().handles() == HANDLES =>
+            {
                 rewinds.begin(&mut store, &instance).await?
             }
             _ => None,
@@ -204,31 +210,30 @@ impl P2 {
             } = &mut made;
             let handler = proxy.wasi_http_incoming_handler();
             let guest = handler.call_handle(&mut *store, request, out);
-            let mut again = this.terms.reuse.wasi_0_2;
-            match (beginning, &this.rewinds) {
-                (Some(beginning), Some(rewinds)) => {
-                    beginning.run(guest).await?;
-                    again = rewinds.rewind(beginning, store).await?;
-                }
-                _ => guest.await?,
+            match beginning {
+                Some(beginning) => beginning.run(guest).await?,
+                None => guest.await?,
             }
             Ok(Returned {
+                again: this.terms.reuse.wasi_0_2,
                 guest: this,
                 made,
-                again,
                 served: served + 1,
                 permit,
             })
         };
-        let future: Running = match self.terms.limits.deadline {
-            None => Box::pin(call),
-            Some(limit) => Box::pin(async move {
-                match tokio::time::timeout(limit, call).await {
-                    Ok(result) => result,
+        let limit = self.terms.limits.deadline;
+        let future: Running = Box::pin(async move {
+            let returned: wasmtime::Result<Returned> = match limit {
+                None => call.await,
+                Some(limit) => match tokio::time::timeout(limit, call).await {
+                    Ok(returned) => returned,
                     Err(_) => Err(wasmtime::Error::new(Overdue(limit))),
-                }
-            }),
-        };
+                },
+            };
+            // Its request is answered, whatever becomes of it.
+            Ok(returned?.rewound().await)
+        });
         let mut instance = Instance {
             future: Some(future),
             component: Arc::clone(&self.grants.component),
@@ -292,6 +297,15 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
+    /// Makes the instance what it was, if it can be.
+    async fn rewound(mut self) -> Self {
+        if let (Some(beginning), Some(rewinds)) = (&self.made.beginning, &self.guest.rewinds) {
+            let rewound = rewinds.rewind(beginning, &mut self.made.store).await;
+            self.again = rewound.unwrap_or(false);
+        }
+        self
+    }
+
     /// Keeps the instance for the next request, where it can serve one.
     pub(crate) fn may_serve_again(self) {
         let Returned {
@@ -307,15 +321,17 @@ impl Returned {
             false => guest.terms.reuse.requests,
         };
         // Whoever waits for an instance is first, and gets the right to one when it is free.
-        if !again || served >= most || guest.guests.are_short() {
-            return;
-        }
-        if is_rewound {
-            made.store.data_mut().renew();
+        let mut again = again && served < most && !guest.guests.are_short();
+        if again && is_rewound {
+            let state = made.store.data_mut();
+            state.renew();
             // What is not the component's own may be wanted by others.
-            if !permit.is_own() {
-                return;
-            }
+            again = permit.is_own() && !state.is_littered();
+        }
+        if !again {
+            // The right to an instance is given back after it.
+            drop(made);
+            return;
         }
         let idle = Idle {
             made,

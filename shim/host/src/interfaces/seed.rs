@@ -1,5 +1,5 @@
-//! `wasi:random/insecure-seed`: a number for each request. Guests take it for more than
-//! the seed of their tables, so it is not the instance's, which serves many.
+//! `wasi:random/insecure-seed`, which is all that many guests ask for: without a WASI context,
+//! which is made for whoever asks for more.
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use wasmtime::StoreContextMut;

@@ -126,7 +126,6 @@ impl Guest<'_> {
         let pool = Pool {
             instances: 1,
             resources,
-            keep_resident: Pool::KEEP_RESIDENT,
         };
         let runner = Runner::new(Tier::Optimized, true, 1 << 20, &pool).unwrap();
         let engine = runner.engine();
