@@ -112,7 +112,8 @@ pub fn run(
                     what: format!("{name}, {}, times native", up.what),
                     unit: Unit::Ratio,
                 });
-                if turn.discipline == Discipline::Throughput {
+                // What runs apart has processes that are not seen from here.
+                if turn.discipline == Discipline::Throughput && !up.apart {
                     run.others.push(Remark {
                         key: format!("time/{}", up.key),
                         base: Some("time/native".to_owned()),
@@ -160,7 +161,7 @@ impl Turn {
                 match self.one(up, wrk, options.patient) {
                     Ok(round) => {
                         run.all.push(key, self.figure(round.load));
-                        if self.discipline == Discipline::Throughput {
+                        if self.discipline == Discipline::Throughput && !up.apart {
                             run.all.push(format!("time/{}", up.key), round.cost.time_us);
                             run.all
                                 .push(format!("faults/{}", up.key), round.cost.faults);
