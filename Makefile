@@ -61,7 +61,7 @@ lint: setup format ## formatting and lints
 deny: ## check licences and advisories (needs cargo-deny)
 	cargo deny check
 
-engine: ## what must hold after the engine was upgraded (two hours on two cores)
+engine: ## what must hold after the engine was upgraded (an hour on two cores)
 	$(MAKE) test
 	$(MAKE) fuzz EACH=60
 	$(MAKE) foreign

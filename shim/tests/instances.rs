@@ -42,6 +42,15 @@ fn nothing_of_a_request_is_there_for_the_next() {
     });
 }
 
+/// More handles than wasmtime counts to, a few hundred for each request.
+#[test]
+fn handles_that_guests_leave_behind_fail_no_request() {
+    let skiff = one_worker(&guest("hoard"));
+    for _ in 0..REQUESTS {
+        assert_eq!(skiff.get("/?what=litter&count=400").text(), "400\n");
+    }
+}
+
 #[test]
 fn what_was_asked_for_is_reused_as_it_was_left() {
     let skiff = Skiff::component("count")

@@ -358,26 +358,33 @@ impl wasmtime::ResourceLimiter for Nothing {
     }
 }
 
-/// What names that which is only there when something was added.
-#[tokio::test]
-async fn a_component_that_is_not_valid_by_itself_is_refused() {
-    let text = component(r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#);
-    let mut bytes = wat::parse_str(&text).unwrap();
-    // The export of `run` is made one of the function after the last.
-    let name = b"\x03run\x00";
-    let at = bytes
-        .windows(name.len())
-        .position(|part| part == name)
-        .unwrap();
-    bytes[at + name.len()] += 1;
-    let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&folder.path().join("cache")).unwrap();
-    let compiler = Compiler::new(Tier::Optimized, false, STACK).unwrap();
-    assert!(
-        cache
-            .compile(&compiler, &Portable::new(bytes).unwrap())
-            .is_err()
-    );
+/// What names functions and globals that are only there when something was added.
+#[test]
+fn a_component_that_is_not_valid_by_itself_is_refused() {
+    let run = |inside: &str| {
+        format!(r#"(func (export "run") (param i32) (result i32) {inside} (i32.const 1))"#)
+    };
+    // There are two functions and no global.
+    for text in [
+        component(&run("(call 2)")),
+        component(&run("(return_call 3)")),
+        component(&run("(global.set 0 (i64.const 1))")),
+        component(&run("(drop (global.get 0))")),
+        component(&(run("") + r#"(export "other" (func 2))"#)),
+        component(&(run("") + r#"(export "other" (global 0))"#)),
+        component(&(run("") + "(start 2)")),
+        component(&(run("") + "(table 1 funcref) (elem (i32.const 0) 2)")),
+        component(&(run("") + "(table 1 funcref) (elem (i32.const 0) funcref (ref.func 2))")),
+        component(&(run("") + "(table 1 1 funcref (ref.func 2))")),
+        component(&(run("") + "(global funcref (ref.func 2))")),
+        component(&run("")).replace(
+            "(type $bytes",
+            r#"(alias core export $i "skiff-rewind-save-" (core func)) (type $bytes"#,
+        ),
+    ] {
+        let error = Host::new(&text, Tier::Optimized).err();
+        assert!(error.is_some(), "{text}");
+    }
 }
 
 /// Whoever has such a name would be taken for what we add.

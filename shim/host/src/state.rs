@@ -39,14 +39,12 @@ pub(crate) struct State {
 
 impl State {
     fn new(grants: &Arc<Grants>) -> Self {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(held::MOST_HANDLES);
         State {
             meter: Meter::new(grants),
             wasi: None,
             http: WasiHttpCtx::new(),
             hooks: Hooks::new(grants),
-            table,
+            table: new_table(),
             told_of_files: false,
             left: 0,
             seed: None,
@@ -95,16 +93,27 @@ impl State {
 
     /// What a new instance has, but for its memory.
     pub(crate) fn renew(&mut self) {
-        self.left += self.handles();
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(held::MOST_HANDLES);
-        self.table = table;
-        self.wasi = None;
-        self.seed = None;
-        self.http = WasiHttpCtx::new();
-        self.told_of_files = false;
-        self.unseen = 0;
-        self.meter.holds_nothing();
+        let handles = self.handles();
+        // By name, so that what is added to it is thought of here.
+        let State {
+            meter,
+            wasi,
+            http,
+            hooks: _,
+            table,
+            told_of_files,
+            left,
+            seed,
+            unseen,
+        } = self;
+        meter.holds_nothing();
+        *left += handles;
+        *wasi = None;
+        *http = WasiHttpCtx::new();
+        *table = new_table();
+        *told_of_files = false;
+        *seed = None;
+        *unseen = 0;
     }
 
     /// Says so once, however often the guest tries again.
@@ -113,6 +122,12 @@ impl State {
             tracing::warn!(component_id = %self.grants().component, "The guest has as many files open as it may; it is told that there is no room");
         }
     }
+}
+
+fn new_table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(held::MOST_HANDLES);
+    table
 }
 
 impl Guest for State {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use skiff_deploy_tests::{files, readme};
+use skiff_deploy_tests::{documented, files};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -21,12 +21,12 @@ fn the_unit_gives_requests_time_to_finish() {
     let limit = directives("TimeoutStopSec");
     let limit = limit.first().and_then(|text| text.strip_suffix('s'));
     let limit: u64 = limit.and_then(|text| text.parse().ok()).expect("seconds");
-    assert!(limit > readme::seconds("SKIFF_DRAIN_TIMEOUT").as_secs());
+    assert!(limit > documented::seconds("SKIFF_DRAIN_TIMEOUT").as_secs());
 }
 
 #[test]
 fn the_unit_gives_up_on_exit_codes_that_another_try_does_not_heal() {
-    let codes = readme::exit_codes();
+    let codes = documented::exit_codes();
     let told = directives("RestartPreventExitStatus");
     let told: Vec<u8> = told[0]
         .split(' ')
@@ -91,7 +91,7 @@ fn nomad_gives_requests_time_to_finish() {
     let limit: u64 = limit
         .and_then(|rest| rest.trim_matches([' ', '=', '"', 's']).parse().ok())
         .expect("seconds");
-    assert!(limit > readme::seconds("SKIFF_DRAIN_TIMEOUT").as_secs());
+    assert!(limit > documented::seconds("SKIFF_DRAIN_TIMEOUT").as_secs());
 }
 
 #[test]

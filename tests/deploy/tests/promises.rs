@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use skiff_deploy_tests::documented;
 use skiff_deploy_tests::objects;
-use skiff_deploy_tests::readme;
 use skiff_deploy_tests::workloads::{Template, ports, sample};
 
 /// What is left for the end of a process after its drain limit.
@@ -161,7 +161,7 @@ fn what_takes_requests_is_asked_whether_it_is_ready() {
 
 #[test]
 fn requests_have_time_to_finish() {
-    let drain = readme::seconds("SKIFF_DRAIN_TIMEOUT");
+    let drain = documented::seconds("SKIFF_DRAIN_TIMEOUT");
     for (template, _) in deployments() {
         let grace = template.spec.termination_grace_period_seconds;
         let grace = Duration::from_secs(grace.unwrap_or_default().unsigned_abs());

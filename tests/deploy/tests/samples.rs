@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use skiff_deploy_tests::objects;
 use skiff_deploy_tests::workloads::{REGISTRY, Template, sample};
-use skiff_deploy_tests::{files, readme};
+use skiff_deploy_tests::{documented, files};
 
 /// The version of everything in this checkout.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -176,7 +176,7 @@ fn variables_are_those_of_the_manifest_and_required_ones_are_set() {
 
 #[test]
 fn settings_are_those_of_the_readme() {
-    let settings = readme::settings();
+    let settings = documented::settings();
     for template in objects::all().iter().filter_map(Template::of) {
         let variables = template
             .containers()

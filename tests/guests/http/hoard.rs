@@ -1,6 +1,7 @@
 //! Takes `?count=N` of `?what=…` and keeps them until it has answered how many it got:
 //! `files` opens the file at `?path=…`, `fields` makes fields of `?size=N` bytes,
-//! `bodies` begins answers and writes as much of each body as the host takes.
+//! `bodies` begins answers and writes as much of each body as the host takes, `litter` makes
+//! fields and never drops them.
 
 use std::fs::File;
 
@@ -19,6 +20,7 @@ impl Guest for Hoard {
         let got = match what.as_str() {
             "fields" => take(count, || Some(fields(size))),
             "bodies" => take(count, || Some(body())),
+            "litter" => take(count, || Some(std::mem::forget(Fields::new()))),
             _ => take(count, || File::open(&path).ok()),
         };
         guests::answer(out, 200, format!("{got}\n"));

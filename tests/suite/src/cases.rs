@@ -9,8 +9,8 @@ mod kinds;
 mod life;
 mod linux;
 mod output;
+mod pages;
 mod privileges;
-mod readme;
 mod refusals;
 mod samples;
 mod settings;
@@ -22,7 +22,7 @@ use crate::harness::Case;
 pub fn all() -> Vec<Case> {
     [
         linux::cases(),
-        readme::cases(),
+        pages::cases(),
         containers::cases(),
         privileges::cases(),
         kinds::cases(),

@@ -13,7 +13,6 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
@@ -149,7 +148,8 @@ impl Watched {
     ///
     /// # Safety
     /// They are an instance's memory: pages of its own, mapped to be read and written for
-    /// as long as this lives, and nobody else changes how.
+    /// as long as this lives, and nobody else changes how. Each piece that the kernel has of
+    /// them was written to, or it stays in the pieces that this makes of it.
     ///
     /// # Errors
     /// Where the kernel does not let them be made read-only.
@@ -163,15 +163,6 @@ impl Watched {
             pieces: AtomicUsize::new(0),
             lost: AtomicBool::new(false),
         };
-        // The first contents are mapped from a file, the rest is not: where neither was
-        // written to before it is in pieces, the kernel cannot join these again.
-        for at in [0, length - 1] {
-            // SAFETY: it is within the memory, and stays what it is.
-            unsafe {
-                let byte = base.add(at);
-                byte.write_volatile(byte.read_volatile());
-            }
-        }
         watched.protect(0, length, MprotectFlags::READ)?;
         let mut pages: Vec<_> = kept.pages().enumerate().collect();
         for (at, _) in &pages {
@@ -283,31 +274,27 @@ pub(super) fn running<T>(memories: &[Watched], run: impl FnOnce() -> T) -> T {
 /// Whoever handled faults before: wasmtime, whose handler this goes on to.
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
+/// Takes faults, once for the process.
 fn handle_faults() -> io::Result<()> {
-    if BEFORE.get().is_some() {
-        return Ok(());
-    }
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
-    if BEFORE.get().is_some() {
-        return Ok(());
-    }
-    // SAFETY: both are plain structures, of which all zeros is one; the handler does
-    // nothing that a handler may not.
-    unsafe {
-        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
-        if libc::sigaction(libc::SIGSEGV, ptr::null(), before.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
+    static TAKEN: OnceLock<bool> = OnceLock::new();
+    let taken = *TAKEN.get_or_init(|| {
+        // SAFETY: all zeros is one of these plain structures, and the handler does nothing
+        // that a handler may not.
+        unsafe {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(libc::SIGSEGV, ptr::null(), &mut before) != 0 {
+                return false;
+            }
+            BEFORE.get_or_init(|| before);
+            let mut ours: libc::sigaction = std::mem::zeroed();
+            ours.sa_sigaction = on_fault as *const () as usize;
+            ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            libc::sigaction(libc::SIGSEGV, &ours, ptr::null_mut()) == 0
         }
-        BEFORE.get_or_init(|| before.assume_init());
-        let mut ours: libc::sigaction = std::mem::zeroed();
-        ours.sa_sigaction = on_fault as *const () as usize;
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-        if libc::sigaction(libc::SIGSEGV, &ours, ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    });
+    taken
+        .then_some(())
+        .ok_or_else(|| io::Error::other("the kernel gives no faults"))
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {

@@ -114,6 +114,19 @@ const fn refused(name: &'static str, word: &'static str, change: fn(&mut Value, 
     }
 }
 
+/// As runc has it where the node has that file, and refused elsewhere.
+fn where_there_is(
+    file: &str,
+    name: &'static str,
+    word: &'static str,
+    change: fn(&mut Value, &Path),
+) -> Field {
+    match Path::new(file).exists() {
+        true => same(name, change),
+        false => refused(name, word, change),
+    }
+}
+
 /// All of them.
 pub(super) fn all() -> Vec<Field> {
     let mut all = process();
@@ -388,30 +401,26 @@ fn resources() -> Vec<Field> {
                 "throttleReadIOPSDevice": rate(300), "throttleWriteIOPSDevice": rate(400),
             });
         }),
-        Field {
-            name: "huge_pages",
-            expect: match Path::new("/sys/fs/cgroup/hugetlb").exists() {
-                true => Expect::Same,
-                false => Expect::Refused("hugetlb"),
-            },
-            change: |spec, _| {
+        where_there_is(
+            "/sys/fs/cgroup/hugetlb",
+            "huge_pages",
+            "hugetlb",
+            |spec, _| {
                 spec["linux"]["resources"]["hugepageLimits"] =
                     json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
             },
-        },
+        ),
         same("pids", |spec, _| {
             spec["linux"]["resources"]["pids"] = json!({ "limit": 77 })
         }),
-        Field {
-            name: "unified_on_version_one",
-            expect: match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-                true => Expect::Same,
-                false => Expect::Refused("linux.resources.unified"),
-            },
-            change: |spec, _| {
+        where_there_is(
+            "/sys/fs/cgroup/cgroup.controllers",
+            "unified_on_version_one",
+            "linux.resources.unified",
+            |spec, _| {
                 spec["linux"]["resources"]["unified"] = json!({ "memory.high": "1073741824" });
             },
-        },
+        ),
         refused("oom_killer_disabled", "disableOOMKiller", |spec, _| {
             spec["linux"]["resources"]["memory"] = json!({ "disableOOMKiller": true });
         }),
