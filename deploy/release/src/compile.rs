@@ -14,7 +14,7 @@ const LIBSECCOMP: &str = "libseccomp-2.5.4";
 
 /// What the environment must not add to: another caller would not have it.
 const FOREIGN: [&str; 6] = [
-    // Of whoever compiled this program; here the folder's own toolchain file decides.
+    // Set by the compiler of this program; the checkout's own toolchain file decides.
     "RUSTUP_TOOLCHAIN",
     "CARGO",
     // Cargo takes these in place of what is configured.
@@ -120,7 +120,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Makes the command one of `folder`, whose toolchain file rustup then goes by.
+/// Makes the command one of `folder`, whose toolchain file rustup then reads.
 fn own<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
     for name in FOREIGN {
         command.env_remove(name);
