@@ -84,11 +84,11 @@ impl App {
         }
         check::facts(&application, settings, &extras.values, &facts)?;
         let budget = budget(settings)?;
-        let descriptors = pod::descriptors(settings.max_connections.get() as usize);
+        let descriptors = pod::descriptors(settings.http.max_connections);
         let shares = Shared {
             budget: budget.clone(),
             files: FileLimits {
-                each: settings.max_instance_files.get() as usize,
+                each: settings.guests.files,
                 below: descriptors.guests,
             },
         };
@@ -101,9 +101,9 @@ impl App {
             facts,
             grants,
             cache,
-            limits: limits(settings),
-            reuse: reuse(settings),
-            guests: Guest::new(settings.client_gone_timeout),
+            limits: settings.engine.clone(),
+            reuse: settings.guests.reuse,
+            guests: Guest::new(settings.guests.abandoned),
         })
     }
 
@@ -316,9 +316,7 @@ fn grants(
             waits,
             files: shares.files,
             memory: MemoryLimit {
-                each: settings
-                    .max_instance_memory
-                    .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+                each: settings.guests.memory,
                 budget: shares.budget.clone(),
                 alone: runs,
             },
@@ -360,26 +358,10 @@ fn budget(settings: &Settings) -> anyhow::Result<Option<Budget>> {
         );
         return Ok(None);
     };
-    let (workers, guests) = (workers::count(settings.workers), settings.max_instances);
-    let budget = Budget::new(bytes, pod::memory_now, workers, guests.get() as usize);
+    let (workers, guests) = (
+        workers::count(settings.process.workers),
+        settings.engine.instances,
+    );
+    let budget = Budget::new(bytes, pod::memory_now, workers, guests as usize);
     Ok(Some(budget.context("cannot share memory between workers")?))
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Limits {
-        deadline: settings.request_timeout,
-        instances: settings.max_instances.get(),
-        queue: settings.queue_timeout,
-        stack: bytes(settings.max_stack),
-    }
-}
-
-fn reuse(settings: &Settings) -> Reuse {
-    Reuse {
-        wasi_0_2: settings.instance_reuse,
-        requests: settings.max_instance_reuse_count.get() as usize,
-        concurrent: settings.max_instance_concurrent_reuse_count.get() as usize,
-        idle: settings.idle_instance_timeout,
-    }
 }

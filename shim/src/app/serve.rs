@@ -150,20 +150,13 @@ impl Signals {
     }
 }
 
+/// What the trigger is told: its own settings, and what the process decides.
 fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger::Settings {
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     skiff_trigger::Settings {
-        max_header_bytes: bytes(settings.max_header_size),
-        max_header_count: settings.max_headers.get() as usize,
-        header_timeout: settings.header_read_timeout,
-        idle_timeout: settings.idle_timeout,
-        gone_timeout: settings.client_gone_timeout,
         max_connections: connections,
-        max_body_bytes: settings.max_request_body,
-        shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
-        drain_limit: settings.drain_timeout,
-        access_log: settings.access_log,
-        ..skiff_trigger::Settings::default()
+        shutdown_delay: settings.process.shutdown_delay.unwrap_or_default(),
+        drain_limit: settings.process.drain_limit,
+        ..settings.http.clone()
     }
 }
 
@@ -192,7 +185,7 @@ fn listen_and_serve(
     let router = app.router(&loaded)?;
     // Nobody connects to what then does not start.
     let trigger = trigger_settings(settings, app.connections);
-    let mut servers = bind(listen, &trigger, workers::count(settings.workers))?;
+    let mut servers = bind(listen, &trigger, workers::count(settings.process.workers))?;
     let serving = Serving {
         address: servers.first().map(Server::local_addr),
         routes: router
@@ -219,7 +212,7 @@ fn listen_and_serve(
     drop(servers);
     let work = Work {
         app,
-        drain: settings.drain_timeout,
+        drain: settings.process.drain_limit,
         tier,
         router,
         server,

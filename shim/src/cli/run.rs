@@ -16,6 +16,7 @@ use skiff_host::Output;
 
 use super::which::Which;
 use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
+use crate::process;
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
 /// There is one application here, and nobody to take turns with.
@@ -58,7 +59,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<i32> {
         let (mut settings, warnings) = Settings::from_environment()?;
-        super::start_logging(settings.log_level);
+        process::start_logging(settings.process.log_level);
         for warning in warnings {
             tracing::warn!("{warning}");
         }

@@ -17,7 +17,8 @@ use super::plan::{Plan, Source};
 use super::report::write_termination_message;
 use crate::app::{self, App, Extras};
 use crate::exit::{ExitCode, code_of, told};
-use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
+use crate::process::{self, SHUTDOWN_DELAY_IN_POD};
+use crate::settings::{self, Settings};
 
 /// What the process is called in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
@@ -100,7 +101,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let plan = plan()?;
     termination_message.clone_from(&plan.termination_message);
     let (mut settings, warnings) = Settings::from_environment()?;
-    crate::cli::start_logging(settings.log_level);
+    process::start_logging(settings.process.log_level);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -128,7 +129,8 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     };
     let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
     let listen = settings.listen_in_pod();
-    settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
+    let delay = &mut settings.process.shutdown_delay;
+    delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     app::serve(app, &settings, listen, |_| {
         status.ready().context("cannot tell the shim")
     })
