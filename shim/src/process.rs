@@ -1,6 +1,7 @@
 //! The process that applications run in, apart from the applications.
 
 mod logging;
+pub mod output;
 mod settings;
 
 pub use logging::{LogLevel, start_logging};

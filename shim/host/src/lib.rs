@@ -25,5 +25,5 @@ pub use http::{BodyFault, Cut, Guest, GuestBody, GuestError, HttpGuest, Payload,
 pub use imports::{LoadError, Loader};
 pub use interfaces::{Missing, Need, Sockets, Variables, VariablesError, need, needs_concurrency};
 pub use kind::{ComponentKind, ImportError, Wanted, kind};
-pub use output::{Output, flush_output, queue_output, share_output};
+pub use output::Output;
 pub use settings::Settings;

@@ -40,7 +40,6 @@ pub struct App {
 }
 
 /// What else an application is given.
-#[derive(Default)]
 pub struct Extras {
     /// Values of application variables.
     pub values: Values,
@@ -50,8 +49,24 @@ pub struct Extras {
     pub volumes: Vec<Mount>,
     /// Arguments of a component that is run to its end.
     pub arguments: Vec<String>,
-    /// Whether guests print nothing.
-    pub quiet: bool,
+    /// Where guests' standard output goes.
+    pub stdout: Output,
+    /// Where guests' standard error goes.
+    pub stderr: Output,
+}
+
+impl Default for Extras {
+    /// Nothing, and nowhere to print.
+    fn default() -> Self {
+        Extras {
+            values: Values::default(),
+            environment: Vec::new(),
+            volumes: Vec::new(),
+            arguments: Vec::new(),
+            stdout: Output::nowhere(),
+            stderr: Output::nowhere(),
+        }
+    }
 }
 
 /// An application in memory: an engine and its components.
@@ -284,13 +299,12 @@ fn grants(
             writable: false,
         });
         let environment = component.environment.clone().into_iter();
-        let (stdout, stderr) = if extras.quiet {
-            (Output::nowhere(), Output::nowhere())
-        } else if runs {
-            (Output::stdout(), Output::stderr())
+        let (stdout, stderr) = (extras.stdout.clone(), extras.stderr.clone());
+        let (stdout, stderr) = if runs {
+            (stdout, stderr)
         } else {
             // Many print at once.
-            (Output::stdout().in_lines(), Output::stderr().in_lines())
+            (stdout.in_lines(), stderr.in_lines())
         };
         let grants = Grants {
             component: component.id.as_str().into(),

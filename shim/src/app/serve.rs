@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Pid, Signal};
 use skiff_engine::{Clock, Tier};
-use skiff_host::Output;
 use skiff_trigger::{BindError, DrainOutcome, RouterHandle, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use super::load::App;
 use super::watchdog::Watchdog;
 use super::workers::{self, HeldSignals, LostWorker, Worker};
 use crate::exit::ExitCode;
+use crate::process::output;
 use crate::settings::Settings;
 
 /// How often it is looked whether optimised code has come. Compiling takes
@@ -76,7 +76,7 @@ fn run(
     let loaded = app.load()?;
     let command = app.command(&loaded, component)?;
     let _clock = Clock::start().context("cannot start the clock")?;
-    skiff_host::queue_output();
+    output::start_queueing();
     Watchdog::start(Duration::ZERO)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
@@ -91,8 +91,8 @@ fn run(
                 ExitCode::Trapped.number()
             });
             // As a program's last write waits for a slow reader.
-            Output::stdout().flushed().await;
-            Output::stderr().flushed().await;
+            output::stdout().flushed().await;
+            output::stderr().flushed().await;
             match code {
                 0 => lost_output().map_or(0, ExitCode::number),
                 code => code,
@@ -106,7 +106,7 @@ fn run(
     });
     // A call that waits in the kernel is not waited for.
     runtime.shutdown_background();
-    skiff_host::flush_output(LAST_LINES);
+    output::flush(LAST_LINES);
     result
 }
 
@@ -114,12 +114,12 @@ fn run(
 /// not know. A reader that has left is told by nobody, as it wanted no more.
 fn lost_output() -> Option<ExitCode> {
     let outputs = [
-        ("standard output", Output::stdout()),
-        ("standard error", Output::stderr()),
+        ("standard output", output::stdout()),
+        ("standard error", output::stderr()),
     ];
     let mut lost = None;
-    for (name, output) in outputs {
-        let failure = output.failure();
+    for (name, printed) in outputs {
+        let failure = printed.failure();
         if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
             tracing::error!(%error, "What the component printed to {name} cannot be written");
             lost = Some(ExitCode::State);
@@ -197,7 +197,7 @@ fn listen_and_serve(
     // The router holds what it needs; baseline code can go when that does.
     drop(loaded);
     if servers.len() > 1 {
-        skiff_host::share_output().context("cannot share the output")?;
+        output::share().context("cannot share the output")?;
     }
     let held = HeldSignals::hold().context("cannot hold signals back")?;
     let forked = workers::fork(servers.len()).context("cannot start worker processes")?;
@@ -224,7 +224,7 @@ fn listen_and_serve(
                 tracing::error!(error = %format!("{error:#}"), "A worker process cannot serve");
                 ExitCode::Internal.number()
             });
-            skiff_host::flush_output(LAST_LINES);
+            output::flush(LAST_LINES);
             workers::exit(code)
         }
     }
@@ -248,7 +248,7 @@ fn lead(
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
     let _clock = Clock::start().context("cannot start the clock")?;
-    skiff_host::queue_output();
+    output::start_queueing();
     let watchdog = Watchdog::start(work.drain)?;
     let drain = work.drain;
     let (stop, stopped) = watch::channel(None);
@@ -292,7 +292,7 @@ fn lead(
     } else {
         workers::wait_until(others, told + drain + KILL_AFTER);
     }
-    skiff_host::flush_output(LAST_LINES);
+    output::flush(LAST_LINES);
     Ok(code?.number())
 }
 

@@ -12,7 +12,6 @@ use clap::Args;
 use rustix::process::geteuid;
 use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
 use skiff_engine::Cache;
-use skiff_host::Output;
 
 use super::which::Which;
 use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
@@ -116,13 +115,16 @@ impl Run {
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
-        let extras = Extras {
+        let mut extras = Extras {
             values,
             environment: environment.collect(),
             arguments: command.into_iter().chain(self.arguments).collect(),
-            quiet: self.quiet,
             ..Extras::default()
         };
+        if !self.quiet {
+            extras.stdout = process::output::stdout();
+            extras.stderr = process::output::stderr();
+        }
         let codes = &compiled.codes;
         let app = App::new(&prepared, codes, cache.folder(), &settings, extras)?;
         // Ends with the application.
@@ -180,7 +182,7 @@ fn print_routes(serving: &Serving) {
         return;
     };
     let text = routes_text(address, &serving.routes);
-    if let Err(error) = Output::stdout().write_all(text.as_bytes()) {
+    if let Err(error) = process::output::stdout().write_all(text.as_bytes()) {
         tracing::warn!(%error, "Cannot print the routes");
     }
 }

@@ -1,6 +1,6 @@
 //! Logs of our own: events with fields, on stderr, in between what guests print.
 
-use skiff_host::Output;
+use super::output;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ pub fn start_logging(level: LogLevel) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(Output::stderr)
+        .with_writer(output::stderr)
         .with_ansi(false)
         .with_target(false)
         .try_init()

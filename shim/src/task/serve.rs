@@ -81,9 +81,9 @@ pub fn main() -> ProcessCode {
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     let message = told(error);
     // Nobody may read, and the message below is still to be written.
-    let mut stderr = skiff_host::Output::stderr();
+    let mut stderr = process::output::stderr();
     let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
-    skiff_host::flush_output(LAST_LINE);
+    process::output::flush(LAST_LINE);
     if let Err(error) = written {
         tracing::debug!(%error, "Nobody can be told");
     }
@@ -125,7 +125,8 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         environment,
         volumes: volumes.collect(),
         arguments: plan.args,
-        quiet: false,
+        stdout: process::output::stdout(),
+        stderr: process::output::stderr(),
     };
     let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
     let listen = settings.listen_in_pod();
