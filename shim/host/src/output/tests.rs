@@ -177,22 +177,29 @@ fn a_pipe_that_is_full_stops_nobody_who_prints_to_another() {
     assert!(!full.is_empty());
 }
 
-/// Does something in a forked process, whose answer is whether it went well.
-fn forked(does: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
-    // SAFETY: the child uses nothing that another thread may have left locked but the
-    // allocator, which the C library keeps usable.
-    match unsafe { libc::fork() } {
-        0 => {
-            let went_well = does();
-            // SAFETY: no preconditions.
-            unsafe { libc::_exit(i32::from(!went_well)) }
+/// A forked process.
+struct Child(libc::pid_t);
+
+impl Child {
+    /// Does something in a process of its own; false tells that it did not go well.
+    fn new(does: impl FnOnce() -> bool) -> Child {
+        // SAFETY: the child uses nothing that another thread may have left locked but the
+        // allocator, which the C library keeps usable.
+        match unsafe { libc::fork() } {
+            0 => {
+                let went_well = does();
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(i32::from(!went_well)) }
+            }
+            child => Child(child),
         }
-        child => move || {
-            let mut status = 0;
-            // SAFETY: the child is ours, and the pointer outlives the call.
-            unsafe { libc::waitpid(child, &mut status, 0) };
-            status == 0
-        },
+    }
+
+    fn went_well(self) -> bool {
+        let mut status = 0;
+        // SAFETY: the child is ours, and the pointer outlives the call.
+        unsafe { libc::waitpid(self.0, &mut status, 0) };
+        status == 0
     }
 }
 
@@ -212,11 +219,11 @@ fn lines_of_two_processes_are_whole_however_long_they_are() {
         }
         true
     };
-    let went_well = forked(|| print('a'));
-    let other_went_well = forked(|| print('b'));
+    let one = Child::new(|| print('a'));
+    let other = Child::new(|| print('b'));
     drop(output);
     let text = std::io::read_to_string(reader).unwrap();
-    assert!(went_well() && other_went_well());
+    assert!(one.went_well() && other.went_well());
     for letter in ['a', 'b'] {
         let own = text.lines().filter(|line| line.starts_with(letter));
         assert!(own.map(|line| format!("{line}\n")).eq(lines(letter)));
@@ -230,7 +237,7 @@ fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
     output.share().unwrap();
     let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
     // More than the pipe takes.
-    let waits = forked(|| {
+    let waits = Child::new(|| {
         for _ in 0..20 {
             output.pass_on(&line);
         }
@@ -241,7 +248,7 @@ fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
     };
     let until = Instant::now() + Duration::from_secs(60);
     let mut held = 0;
-    while Instant::now() < until && held < 50_000 {
+    while Instant::now() < until && held < 30_000 {
         held = rustix::io::ioctl_fionread(&reader).unwrap();
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -254,5 +261,5 @@ fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
     drop(output);
     let text = std::io::read_to_string(reader).unwrap();
     assert_eq!(text.len(), 20 * line.len());
-    assert!(waits());
+    assert!(waits.went_well());
 }
