@@ -164,7 +164,7 @@ fn wanted(application: &Application, id: &str) -> Wanted {
 
 /// How an application runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Life {
+pub enum Life {
     /// Until it is told to stop.
     Serve,
     /// This component, to its end.

@@ -12,10 +12,11 @@ use clap::Args;
 use rustix::process::geteuid;
 use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
 use skiff_engine::Cache;
+use skiff_host::Output;
 
 use super::which::Which;
-use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
-use crate::process;
+use crate::app::{self, App, CompileRequest, Given, Optimizer};
+use crate::process::{self, Process, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
 /// There is one application here, and nobody to take turns with.
@@ -115,23 +116,24 @@ impl Run {
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
-        let mut extras = Extras {
+        let process = Process::new(&settings)?;
+        let mut given = Given {
             values,
             environment: environment.collect(),
             arguments: command.into_iter().chain(self.arguments).collect(),
-            ..Extras::default()
+            ..process.given()
         };
-        if !self.quiet {
-            extras.stdout = process::output::stdout();
-            extras.stderr = process::output::stderr();
+        if self.quiet {
+            given.stdout = Output::nowhere();
+            given.stderr = Output::nowhere();
         }
         let codes = &compiled.codes;
-        let app = App::new(&prepared, codes, cache.folder(), &settings, extras)?;
+        let app = App::new(&prepared, codes, cache.folder(), &settings, given)?;
         // Ends with the application.
         let _optimizer = compiled.optimize.as_ref().and_then(optimizer);
         let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);
         let quiet = self.quiet;
-        app::serve(app, &settings, listen, |serving| {
+        process.serve(app, listen, |serving| {
             if !quiet {
                 print_routes(&serving);
             }

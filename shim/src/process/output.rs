@@ -38,13 +38,13 @@ fn are_one_file() -> bool {
 }
 
 /// As [`Output::share`], for both.
-pub(crate) fn share() -> io::Result<()> {
+pub(super) fn share() -> io::Result<()> {
     STDOUT.share()?;
     STDERR.share()
 }
 
 /// As [`Output::start_queueing`], for both.
-pub(crate) fn start_queueing() {
+pub(super) fn start_queueing() {
     STDOUT.start_queueing();
     STDERR.start_queueing();
 }

@@ -15,9 +15,9 @@ use super::handover;
 use super::instance::READY;
 use super::plan::{Plan, Source};
 use super::report::write_termination_message;
-use crate::app::{self, App, Extras};
+use crate::app::{App, Given};
 use crate::exit::{ExitCode, code_of, told};
-use crate::process::{self, SHUTDOWN_DELAY_IN_POD};
+use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
 use crate::settings::{self, Settings};
 
 /// What the process is called in the node's process list.
@@ -120,19 +120,18 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         host: mount.path,
         writable: mount.writable,
     });
-    let extras = Extras {
+    let delay = &mut settings.process.shutdown_delay;
+    delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
+    let process = Process::new(&settings)?;
+    let given = Given {
         values,
         environment,
         volumes: volumes.collect(),
         arguments: plan.args,
-        stdout: process::output::stdout(),
-        stderr: process::output::stderr(),
+        ..process.given()
     };
-    let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
-    let listen = settings.listen_in_pod();
-    let delay = &mut settings.process.shutdown_delay;
-    delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
-    app::serve(app, &settings, listen, |_| {
+    let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, given)?;
+    process.serve(app, settings.listen_in_pod(), |_| {
         status.ready().context("cannot tell the shim")
     })
 }
