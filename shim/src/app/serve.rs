@@ -35,7 +35,7 @@ impl App {
     /// Takes requests on a listener until it is told to stop, and returns when all that it
     /// had begun is done, or at the limit. It returns before only where it cannot serve,
     /// which it logs.
-    pub async fn serve(&self, loaded: Loaded, server: Server, mut stop: Stop) {
+    pub async fn serve(&self, loaded: Loaded, server: Server, stop: Stop) {
         let Loaded {
             tier,
             router,

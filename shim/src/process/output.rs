@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use skiff_host::Output;
 
-static STDOUT: LazyLock<Output> =
-    LazyLock::new(|| Output::to_standard(rustix::stdio::stdout()));
+static STDOUT: LazyLock<Output> = LazyLock::new(|| Output::to_standard(rustix::stdio::stdout()));
 
 /// The same where both are one file, so that what is printed stays in its order.
 static STDERR: LazyLock<Output> = LazyLock::new(|| {

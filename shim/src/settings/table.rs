@@ -152,7 +152,8 @@ pub(super) const TABLE: &[Row] = &[
         meaning: "Workers that serve side by side.",
         set: |s, v| parse::count(v).map(|v| s.process.workers = Some(v)),
         show: |s| {
-            s.process.workers
+            s.process
+                .workers
                 .map_or_else(|| "as the pod's CPUs allow".to_owned(), |v| v.to_string())
         },
     },
