@@ -34,8 +34,11 @@ images: setup ## build the sample applications and the guests of the tests
 tools: setup ## build the containerd versions that the tests run against
 	cargo run --bin tools
 
-run: build images tools ## start a pod of a Wasm application under a real containerd and ask it
-	cargo run --bin demo
+run: ## start a pod of a Wasm application under a real containerd and ask it
+	@tests/setup --run
+	cargo build --workspace --bin skiff --bin demo
+	cargo run --manifest-path images/builder/Cargo.toml --target-dir target/builder hello-rust
+	$(BUILT)/demo
 
 test: format build images tools lint ## prove everything that can be proven without a cluster
 	cargo test --workspace
