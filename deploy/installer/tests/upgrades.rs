@@ -76,7 +76,7 @@ fn a_broken_version_never_takes_a_pod() {
     assert_eq!(
         text,
         "no application runs on version 1.1.0 on this node: \
-         the hello ended with 134 and not with 0; it said: it trapped"
+         the hello ended with 134 instead of 0; it printed: it trapped"
     );
     assert!(!node.host.exists("/opt/skiff/1.1.0"), "it is taken away");
     assert_eq!((restarts, node.containerd.take_restarts().len()), (1, 0));

@@ -59,7 +59,7 @@ impl Object {
     ///
     /// # Panics
     ///
-    /// Where it is of another kind.
+    /// If it is of another kind.
     pub fn typed<T: DeserializeOwned>(&self) -> T {
         serde_json::from_value(self.value.clone())
             .unwrap_or_else(|error| panic!("{}: {} {}: {error}", self.file, self.kind, self.name))
@@ -75,7 +75,7 @@ impl Object {
 ///
 /// # Panics
 ///
-/// Where one of them is not what it says, with the reason.
+/// If one of them is not what it says, with the reason.
 pub fn of_file(name: &str) -> Vec<Object> {
     let objects = parse(&files::read(name)).unwrap_or_else(|error| {
         let cause = std::error::Error::source(&error);

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 ///
 /// # Panics
 ///
-/// Where it is not there.
+/// If it is not there.
 #[track_caller]
 pub fn guest(name: &str) -> PathBuf {
     let path = skiff_test_support::paths::guest(name);

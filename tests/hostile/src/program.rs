@@ -155,7 +155,7 @@ impl Skiff {
     ///
     /// # Panics
     ///
-    /// Where it does not end in time, or breaks a promise.
+    /// If it does not end in time, or breaks a promise.
     #[track_caller]
     pub fn end(self) -> Verdict {
         let verdict = self.verdict();
@@ -176,7 +176,7 @@ impl Skiff {
     ///
     /// # Panics
     ///
-    /// Where it is another.
+    /// If it is another.
     #[track_caller]
     pub fn refuses(self, code: i32, words: &[&str]) {
         let verdict = self.end();
@@ -205,7 +205,7 @@ impl Skiff {
     ///
     /// # Panics
     ///
-    /// Where it ends instead.
+    /// If it ends instead.
     #[track_caller]
     pub fn serve(mut self) -> Server {
         let child = self.command.spawn().expect("skiff starts");

@@ -73,7 +73,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where nobody accepts it.
+    /// If nobody accepts it.
     #[track_caller]
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address, self.patience).expect("accepted");
@@ -122,7 +122,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where it does not.
+    /// If it does not.
     #[track_caller]
     pub fn is_healthy(&self) -> Duration {
         let answer = self.get(HEALTH);
@@ -140,7 +140,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// Where it does not end.
+    /// If it does not end.
     #[track_caller]
     pub fn stop(mut self) -> (Duration, ExitStatus, String) {
         let began = Instant::now();

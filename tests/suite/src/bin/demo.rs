@@ -42,7 +42,10 @@ fn show() -> anyhow::Result<()> {
     let path = scratch.path().join("artifact");
     let layout = apps::push(&folder, &path)?;
     println!("made an artifact of images/{SAMPLE}: `skiff push --to-layout`");
-    println!("containerd {}: built once, in some minutes", Version::V2.number());
+    println!(
+        "containerd {}: built once, in some minutes",
+        Version::V2.number()
+    );
     let ready = Settings::new(Version::V2)
         .map_err(anyhow::Error::from)
         .and_then(|settings| Ok((settings.with_skiff(), Run::isolated()?)));
