@@ -1,5 +1,5 @@
-//! Memory of containers that are alike: all of their processes, shim and helpers
-//! included, with what they share counted once.
+//! Memory of identical containers: all of their processes, including shim and helpers,
+//! with shared memory counted once.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ use crate::report::Remark;
 use crate::run::Run;
 use crate::server::{answers, free_address};
 
-/// Requests that each container answers before its memory counts: what the first
-/// ones touch belongs to a container that serves.
+/// Requests that each container answers before its memory is measured: memory touched by
+/// the first ones belongs to a serving container.
 const REQUESTS: usize = 20;
 
 /// Kilobytes of the kernel in a megabyte.
 const KIB_PER_MEGABYTE: f64 = 1_000_000.0 / 1024.0;
 
-/// A container that runs.
+/// A running container.
 struct Running {
     id: String,
     made: Made,
 }
 
-/// Measures everybody, one kind after the other.
+/// Measures all entrants, one kind after the other.
 pub async fn run(options: &Options, tasks: &Tasks<'_>, everybody: &[Entrant], run: &mut Run) {
     let plan = options.plan();
     run.all.absent(
@@ -85,7 +85,7 @@ async fn alike(
     entrant: &Entrant,
     count: usize,
 ) -> Result<(f64, f64), TaskError> {
-    // What is kept on disk has to be there: a container that compiles is not alike.
+    // The cache on disk must be complete: a container that compiles is not comparable.
     warm_up(tasks, entrant).await?;
     let mut running = Vec::new();
     let measured = fill(tasks, entrant, count, &mut running).await;
