@@ -7,7 +7,7 @@ use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{wit_bindgen, wit_future, wit_stream};
 
-/// Long enough for what was written to be on its way.
+/// Long enough for the written bytes to be sent.
 const PAUSE: Duration = Duration::from_millis(200);
 
 struct BreaksOff;
@@ -28,7 +28,7 @@ impl Guest for BreaksOff {
         let (trailing, trailers) = wit_future::new(|| Ok(None));
         let (response, _sent) = Response::new(headers, Some(body), trailers);
         wit_bindgen::spawn(async move {
-            // What a client that left did not take is nobody's any more.
+            // Data that a departed client did not take is lost.
             drop(writer.write_all(vec![b'x'; bytes as usize]).await);
             match how {
                 0 => {
