@@ -1,5 +1,6 @@
-//! Sends `?bytes=N` bytes (default 100), of a promised `length` where there is one, and then breaks off by `how`: 0 waits
-//! and traps, 1 ends with trailers that are an error, 2 ends well, if the length is right.
+//! Sends `?bytes=N` bytes (default 100), of a promised `length` if there is one, and then
+//! breaks off by `how`: 0 waits and traps, 1 ends with trailers that are an error, 2 ends
+//! well, if the length is right.
 
 use std::time::Duration;
 

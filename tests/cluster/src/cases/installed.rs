@@ -77,7 +77,7 @@ async fn an_installer_may_change_no_node_but_its_own(space: Space) -> anyhow::Re
             Ok(_) => ensure!(allowed, "an installer on {nodes} may"),
             Err(error) => {
                 let told = format!("{error:#}");
-                let denied = told.contains("may change no node but its own");
+                let denied = told.contains("may only change its own node");
                 ensure!(
                     !allowed && denied,
                     "an installer on {nodes} may not: {told}"
