@@ -44,7 +44,7 @@ const NAMESPACE: &str = "skiff-check";
 /// The one container in it, and the name of its cgroup.
 const ID: &str = "skiff-check";
 
-/// What containerd calls the hello.
+/// The name of the hello's image in containerd.
 const IMAGE: &str = "skiff.dev/check:hello";
 
 /// The hello's folder on the node: its output and its root folder.
@@ -60,7 +60,7 @@ pub const CHECKED_WITHIN: Duration = Duration::from_secs(60);
 /// How long removing its leftovers may take.
 const CLEARED_WITHIN: Duration = Duration::from_secs(20);
 
-/// What is to be checked.
+/// The parameters of a check.
 #[derive(Debug, Clone)]
 pub struct Check {
     /// Where containerd listens, as the node knows it.

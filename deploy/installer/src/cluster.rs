@@ -55,9 +55,9 @@ pub enum ClusterError {
     /// It does not answer, or refuses.
     #[error("cannot {what}")]
     Call {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// What was said.
+        /// The error.
         source: Box<kube::Error>,
     },
     /// The node is not there.
@@ -65,7 +65,7 @@ pub enum ClusterError {
     NoNode(String),
 }
 
-/// What is known of a node that is labelled.
+/// The state of a labelled node, from its labels and annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labelled {
     /// The node's name.

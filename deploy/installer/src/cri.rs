@@ -24,7 +24,7 @@ pub enum CriError {
     /// It answers with an error, for example because its CRI plugin failed.
     #[error("containerd's CRI answers with an error: {message}")]
     Refused {
-        /// What it says.
+        /// Its message.
         message: String,
     },
     /// It takes too long.

@@ -44,7 +44,7 @@ pub enum DaemonError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The cluster does not know this node, or does not answer.

@@ -20,13 +20,13 @@ pub enum DumpError {
     Run {
         /// The program on the node.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// containerd rejects it.
     #[error("containerd rejects the configuration: {message}")]
     Refused {
-        /// What it says.
+        /// Its message.
         message: String,
     },
     /// It does not print valid TOML.
@@ -34,7 +34,7 @@ pub enum DumpError {
     Unreadable {
         /// The program on the node.
         program: PathBuf,
-        /// Where it is wrong.
+        /// The parser's error.
         source: Box<toml::de::Error>,
     },
     /// Our handler would not be seen.

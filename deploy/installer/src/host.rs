@@ -25,11 +25,11 @@ const PARTIAL: &str = ".skiff-new";
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} `{}` on the node", path.display())]
 pub struct HostError {
-    /// What was tried, as a verb.
+    /// The attempted action, as a verb.
     pub what: &'static str,
     /// The path as the node knows it.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }

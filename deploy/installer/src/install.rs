@@ -83,7 +83,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What works on one node.
+/// The installer of one node.
 #[derive(Debug)]
 pub struct Installer<'a, N> {
     host: &'a Host,
@@ -303,7 +303,7 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// # Errors
     ///
-    /// If it cannot be told.
+    /// If it cannot be determined.
     pub fn is_clear(&self) -> Result<bool, InstallError> {
         let Ok(layout) = Layout::detect(self.host) else {
             return Ok(true);
@@ -342,7 +342,7 @@ impl<'a, N: Node> Installer<'a, N> {
     ///
     /// # Errors
     ///
-    /// If it cannot be told.
+    /// If it cannot be determined.
     pub fn state(&self) -> Result<Option<State>, InstallError> {
         let layout = Layout::detect(self.host)?;
         Ok(State::read(self.host, layout.home)?)

@@ -35,7 +35,7 @@ pub enum RestartError {
     Signal {
         /// Its id.
         pid: i32,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -23,7 +23,7 @@ pub enum PayloadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The version is empty, or not a file name.

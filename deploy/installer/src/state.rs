@@ -20,7 +20,7 @@ pub enum StateError {
     Format {
         /// The file.
         path: PathBuf,
-        /// Where it is wrong.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }

@@ -35,7 +35,7 @@ pub enum SystemdError {
     /// There is no bus, and `systemctl` does not work either.
     #[error("systemd answers neither on `{BUS}` nor to `systemctl`: {said}")]
     Unreachable {
-        /// What `systemctl` says.
+        /// `systemctl`'s message.
         said: String,
     },
     /// A call failed.
@@ -43,7 +43,7 @@ pub enum SystemdError {
     Refused {
         /// The call.
         call: &'static str,
-        /// What it says.
+        /// Its error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// None of the units is active.
@@ -295,7 +295,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let host = Host::new(folder.path());
         let restarted = restart_first(&host, &["containerd.service"], Duration::ZERO).await;
-        let error = restarted.expect_err("nobody listens");
+        let error = restarted.expect_err("nothing listens");
         assert!(matches!(error, SystemdError::Unreachable { .. }), "{error}");
     }
 }

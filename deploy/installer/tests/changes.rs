@@ -134,7 +134,7 @@ fn an_upgrade_restarts_nothing_and_keeps_the_version_before() {
     installer
         .install(&node.payload("1.2.0"), false)
         .expect("installed");
-    assert!(!node.host.exists("/opt/skiff/1.0.0"), "nobody needs it");
+    assert!(!node.host.exists("/opt/skiff/1.0.0"), "it is not needed");
     assert!(node.host.exists("/opt/skiff/1.1.0/skiff"));
 }
 
@@ -192,7 +192,7 @@ fn rollback_goes_to_the_version_before_and_no_further() {
     let done = installer.rollback(false).expect("gone back");
     assert_eq!(shown, done);
     assert_eq!(current(&node), "1.0.0");
-    assert!(!node.host.exists("/opt/skiff/1.1.0"), "nobody needs it");
+    assert!(!node.host.exists("/opt/skiff/1.1.0"), "it is not needed");
     let error = installer.rollback(false).expect_err("no further");
     assert_eq!(error.exit_code(), ExitCode::NoPrevious);
     assert_eq!(text(error), "no version was in use before 1.0.0");
@@ -349,7 +349,7 @@ fn two_at_once_are_one_too_many() {
     rustix::fs::flock(&root, rustix::fs::FlockOperation::LockExclusive).expect("free");
     let payload = node.payload("1.0.0");
     let error = node.installer().install(&payload, false);
-    let error = error.expect_err("somebody else is at work");
+    let error = error.expect_err("another installer is at work");
     assert_eq!(error.exit_code(), ExitCode::Busy);
     drop(root);
     node.installer()

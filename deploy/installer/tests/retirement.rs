@@ -128,7 +128,7 @@ impl Api {
                 let patch: Value = serde_json::from_slice(body).expect("JSON");
                 objects.patch(&name, &patch)
             }
-            other => panic!("nobody should ask {other:?}"),
+            other => panic!("unexpected request {other:?}"),
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum ArchiveError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Archives name files in UTF-8.
@@ -34,7 +34,7 @@ pub enum ArchiveError {
     Write {
         /// The entry's path in the archive.
         entry: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

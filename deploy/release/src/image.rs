@@ -42,13 +42,13 @@ pub enum ImageError {
     Place {
         /// The image.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// An invalid date.
     #[error("{seconds} seconds after 1970 are not a date")]
     Date {
-        /// What was given.
+        /// The given value.
         seconds: u64,
     },
 }

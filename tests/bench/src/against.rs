@@ -199,7 +199,7 @@ mod tests {
     fn a_ratio_is_the_median_of_pairs() {
         let mut table = String::new();
         let figures = Figures(vec![[1.0, 2.0], [10.0, 10.0], [4.0, 2.0]]);
-        add(&mut table, &SAMPLES[0], &["time".to_owned()], &[figures]).expect("it can be told");
+        add(&mut table, &SAMPLES[0], &["time".to_owned()], &[figures]).expect("it can be measured");
         assert_eq!(
             table,
             "| hello WASI 0.2: time | 4.00 | 2.00 | 1.00 (0.50–2.00) |\n"

@@ -65,7 +65,7 @@ pub type Launch = Box<dyn Fn(SocketAddr) -> Vec<Line>>;
 pub struct Contender {
     /// The last parts of its keys: `who` or `who/sample`.
     pub key: String,
-    /// What its row is called.
+    /// The name of its row.
     pub what: String,
     /// Named ways to start it. With several, a trial picks the fastest.
     pub ways: Vec<(String, Launch)>,

@@ -22,7 +22,7 @@ pub struct Remark {
 /// A row of the table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What was measured.
+    /// The measured quantity.
     pub what: String,
     /// The unit of the figure.
     pub unit: Unit,

@@ -6,7 +6,7 @@ use crate::series::{Measurements, Spread};
 /// Share of the machine that others may use before the report mentions it.
 const NOTICEABLE: f64 = 0.03;
 
-/// What the disciplines fill in.
+/// The results of the disciplines.
 #[derive(Debug, Default)]
 pub struct Run {
     /// Every figure.

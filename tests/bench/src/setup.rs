@@ -10,7 +10,7 @@ use serde_json::Value;
 /// compare two releases of wasmtime, not two ways to use it.
 const WASMTIME: &str = "^48";
 
-/// Where it goes; `bin/wasmtime` below it is the default of `--wasmtime`.
+/// Its install folder; `bin/wasmtime` below it is the default of `--wasmtime`.
 const ROOT: &str = "target/tools/wasmtime";
 
 /// Builds the native server, if it is missing, and returns its path.

@@ -27,19 +27,19 @@ pub enum HelmError {
     Run {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Helm failed.
     #[error("{said}")]
     Refused {
-        /// What it printed.
+        /// Its output.
         said: String,
     },
     /// A copy of the chart cannot be made.
     #[error("cannot copy the chart")]
     Copy {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Helm's output is not as expected.

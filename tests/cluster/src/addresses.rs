@@ -19,7 +19,7 @@ pub(crate) struct Addresses {
     pub(crate) all: &'static str,
 }
 
-/// What most clusters have.
+/// The ranges of most clusters.
 pub(crate) const V4: Addresses = Addresses {
     family: "IPv4",
     node: "10.88.0.1",

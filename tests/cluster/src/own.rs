@@ -182,7 +182,7 @@ impl Own {
     ///
     /// # Errors
     ///
-    /// What `act` fails with, or when there is no such part.
+    /// The error of `act`, or when there is no such part.
     pub(crate) fn with_program<T>(
         &self,
         name: &str,

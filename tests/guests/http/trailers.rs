@@ -28,7 +28,7 @@ impl Guest for Trailers {
     }
 }
 
-/// What the client sent after its body, in a set that may be changed.
+/// The client's trailers, in a mutable set.
 fn received(body: IncomingBody) -> Option<Fields> {
     let future = IncomingBody::finish(body);
     future.subscribe().block();

@@ -64,9 +64,9 @@ fn names(folder: &Path) -> Vec<String> {
 pub struct Verdict {
     /// Its exit code, or minus the number of the signal that killed it.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
     /// The most memory that it or one of its processes took, in bytes.
     pub memory: u64,

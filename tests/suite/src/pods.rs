@@ -143,7 +143,7 @@ impl Served {
 pub struct Refusal {
     /// The error of the call, which becomes an event of the pod.
     pub call: String,
-    /// What the container printed.
+    /// The container's output.
     pub logs: String,
     /// The termination message.
     pub last_words: String,

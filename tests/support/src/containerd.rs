@@ -35,7 +35,7 @@ pub enum StartError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The program cannot be started.
@@ -43,7 +43,7 @@ pub enum StartError {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The program of a runtime is missing.

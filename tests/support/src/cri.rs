@@ -37,7 +37,7 @@ pub enum CriError {
     Incomplete {
         /// The call.
         call: &'static str,
-        /// What is missing.
+        /// The missing part.
         part: &'static str,
     },
     /// An imported image does not show up.
@@ -46,7 +46,7 @@ pub enum CriError {
     /// Something did not happen in time.
     #[error("{what} did not happen within {limit:?}")]
     TooLate {
-        /// What was waited for.
+        /// The awaited event.
         what: String,
         /// How long.
         limit: Duration,
@@ -56,7 +56,7 @@ pub enum CriError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -32,7 +32,7 @@ pub enum CtrError {
     Failed {
         /// Its arguments.
         args: String,
-        /// What it printed to stderr.
+        /// Its standard error.
         stderr: String,
     },
     /// The image cannot be archived.
@@ -43,7 +43,7 @@ pub enum CtrError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The CRI does not see the imported image.
@@ -62,9 +62,9 @@ pub enum CtrError {
 pub struct Finished {
     /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its output.
     pub stdout: String,
-    /// What it printed to stderr.
+    /// Its standard error.
     pub stderr: String,
 }
 

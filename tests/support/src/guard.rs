@@ -52,7 +52,7 @@ pub enum RunError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The guard cannot be started.

@@ -18,7 +18,7 @@ pub enum HttpError {
     /// The URL is invalid, or lacks host or port.
     #[error("`{url}` is not a URL with host and port")]
     Url {
-        /// What was given.
+        /// The given value.
         url: String,
     },
     /// Nothing listens there.
@@ -26,7 +26,7 @@ pub enum HttpError {
     Connect {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The connection ended before the answer did.
@@ -34,7 +34,7 @@ pub enum HttpError {
     Exchange {
         /// Host and port.
         address: String,
-        /// What the client said.
+        /// The client's error.
         source: hyper::Error,
     },
     /// The answer took too long.

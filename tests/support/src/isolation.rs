@@ -25,7 +25,7 @@ pub enum IsolationError {
     Mount {
         /// Where.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The loopback interface cannot be brought up.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Where a line was printed.
+/// The stream of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -16,7 +16,7 @@ pub enum Stream {
 /// One line a container printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Where to.
+    /// The stream.
     pub stream: Stream,
     /// Without its line end.
     pub text: String,

@@ -31,7 +31,7 @@ pub enum ImageError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file of the layout cannot be written.
@@ -39,7 +39,7 @@ pub enum ImageError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The archive of a layer or layout cannot be made.
@@ -47,7 +47,7 @@ pub enum ImageError {
     Archive {
         /// The entry at which it failed.
         name: String,
-        /// What the archiver said.
+        /// The archiver's error.
         source: io::Error,
     },
     /// A layout has no readable index.

@@ -298,7 +298,7 @@ impl Container {
         }
     }
 
-    /// What it printed so far.
+    /// Its output so far.
     ///
     /// # Errors
     ///

@@ -69,13 +69,13 @@ pub enum ToolError {
         program: &'static str,
         /// How to get it.
         hint: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A build failed.
     #[error("building {tool} failed at `{step}`:\n{output}")]
     Build {
-        /// What was built.
+        /// The tool.
         tool: String,
         /// The command, as typed in a shell.
         step: String,
@@ -87,7 +87,7 @@ pub enum ToolError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -32,7 +32,7 @@ pub enum HelloError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The folder is not a layout of one image.

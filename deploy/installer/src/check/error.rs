@@ -19,15 +19,15 @@ pub enum CheckError {
     Connect {
         /// Its socket on the node.
         socket: PathBuf,
-        /// What was said.
+        /// The error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// containerd, or the shim behind it, refuses.
     #[error("cannot {what}: {message}")]
     Refused {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// What containerd says.
+        /// containerd's error.
         message: String,
     },
     /// It does not end in time.
@@ -47,9 +47,9 @@ pub enum CheckError {
     /// It succeeded, but printed something else.
     #[error("the hello printed `{output}` instead of `{expected}`")]
     Output {
-        /// What it printed.
+        /// Its output.
         output: String,
-        /// What it should have.
+        /// The expected output.
         expected: String,
     },
     /// A file for its output cannot be used.

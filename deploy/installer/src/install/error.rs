@@ -39,7 +39,7 @@ pub enum InstallError {
         path.display()
     )]
     Foreign {
-        /// What is there.
+        /// The existing link or file.
         path: PathBuf,
     },
     /// Another program has the same version.

@@ -11,7 +11,7 @@ use crate::harness::Case;
 use crate::node::{Node, SKIFF};
 use crate::pods::{SOON, Served};
 
-/// What the guest `hello` answers.
+/// The answer of the guest `hello`.
 const HELLO: &str = "Hello from Wasm\n";
 
 pub(super) fn cases() -> Vec<Case> {
