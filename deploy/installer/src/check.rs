@@ -78,7 +78,7 @@ impl Check {
     ///
     /// # Errors
     ///
-    /// If it does not end as it should, or something cannot be removed.
+    /// If it fails, or something cannot be removed.
     pub async fn run(&self, host: &Host) -> Result<(), CheckError> {
         let hello = Hello::open(&self.hello)?;
         let connect = |source: Box<dyn std::error::Error + Send + Sync>| CheckError::Connect {

@@ -60,7 +60,7 @@ pub enum ClusterError {
         /// The error.
         source: Box<kube::Error>,
     },
-    /// The node is not there.
+    /// The node does not exist.
     #[error("the cluster has no node `{0}`")]
     NoNode(String),
 }

@@ -123,7 +123,7 @@ pub enum ConfigError {
     MissingImport {
         /// The file on the node.
         path: PathBuf,
-        /// As it is written.
+        /// The import as written.
         import: String,
     },
     /// The handler cannot be added.

@@ -135,7 +135,7 @@ impl Daemon {
         Ok(std::future::pending().await)
     }
 
-    /// Keeps the node as it should be.
+    /// Maintains the installation.
     async fn serve(
         self: &Arc<Self>,
         cluster: &Cluster,

@@ -100,7 +100,7 @@ impl Dump {
         self.runtime(runtime).is_some()
     }
 
-    /// The type of the handler of our name; `None` where there is none.
+    /// The type of the handler of our name; `None` if there is none.
     pub fn handler(&self) -> Option<&str> {
         let handler = self.runtime(HANDLER)?;
         handler.get("runtime_type").and_then(Value::as_str)

@@ -28,7 +28,7 @@ pub enum Uninstalled {
 /// Why Skiff is not removed from a node.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveBackError {
-    /// It stays as it was.
+    /// Nothing was changed.
     #[error(transparent)]
     Install(#[from] InstallError),
     /// The cluster does not answer.

@@ -174,11 +174,11 @@ impl Host {
         }
     }
 
-    /// A file's content; `None` where it is not there.
+    /// A file's content; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         match fs::read(self.locate(path)?) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -187,11 +187,11 @@ impl Host {
         }
     }
 
-    /// A file's text; `None` where it is not there.
+    /// A file's text; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be read, or is not UTF-8.
+    /// If it exists and cannot be read, or is not UTF-8.
     pub fn read_text(&self, path: &Path) -> Result<Option<String>, HostError> {
         let decode = |bytes| {
             String::from_utf8(bytes).map_err(|error| {
@@ -205,7 +205,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn names_in(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let entries = match fs::read_dir(self.locate(path)?) {
             Ok(entries) => entries,
@@ -277,7 +277,7 @@ impl Host {
         put_in_place(&place, write).map_err(failed("write", path))
     }
 
-    /// Copies an executable of this machine to the node, beside its place first.
+    /// Copies an executable of this machine to the node, atomically.
     ///
     /// # Errors
     ///

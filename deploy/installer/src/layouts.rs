@@ -38,7 +38,7 @@ pub enum LayoutError {
          the node's root must be mounted completely, at the folder that --host-root names"
     )]
     Unknown,
-    /// Its configuration is there, but the program is not.
+    /// Its configuration exists, but containerd's program does not.
     #[error("{name} is recognised, but none of its programs exists: {}", programs.join(", "))]
     NoContainerd {
         /// The distribution.

@@ -186,7 +186,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn file(
         &mut self,
         host: &Host,

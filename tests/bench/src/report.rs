@@ -55,7 +55,7 @@ pub struct Report {
     pub promises: Vec<Row>,
     /// The other rows.
     pub others: Vec<Row>,
-    /// Every figure as it was taken.
+    /// Every single figure.
     pub series: Measurements,
 }
 

@@ -73,7 +73,7 @@ pub enum ServerError {
     NoAnswer {
         /// The program's name.
         program: String,
-        /// The end of what it printed, or how it ended.
+        /// The end of its output, or its exit status.
         told: String,
     },
     /// Something around it failed, the log file or a free port.

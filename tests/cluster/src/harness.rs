@@ -230,7 +230,7 @@ pub(crate) async fn run(
     Ok((cluster, outcome))
 }
 
-/// Runs one case in a task of its own, so that a panic is its failure only.
+/// Runs one case in a separate task, so that a panic only fails this case.
 async fn verdict(
     case: Case,
     cluster: Arc<Cluster>,

@@ -34,7 +34,7 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(&self.kubernetes);
         command.arg("kubectl").args(args);
@@ -66,7 +66,7 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(&self.helm);
         command.args(args);
@@ -78,7 +78,7 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn shell(&self, line: &str, folder: &Path) -> anyhow::Result<String> {
         let script = format!(
             "set -e\nPATH={PROGRAMS}:/usr/sbin:$PATH\nkubectl() {{ '{}' kubectl \"$@\"; }}\n{line}",

@@ -178,7 +178,7 @@ pub(crate) fn by_hand_file() -> PathBuf {
     config
 }
 
-/// Undoes it, as far as it was done.
+/// Removes the handler again, as far as it was added.
 ///
 /// # Errors
 ///

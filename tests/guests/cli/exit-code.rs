@@ -1,7 +1,7 @@
 //! Ends with the code in `CODE` or in its last argument, or by a panic if that is
 //! `panic`.
 //!
-//! Without either it ends with 3. It says on stderr what it does.
+//! Without either it ends with 3. It prints to stderr what it does.
 
 fn main() {
     let asked = std::env::var("CODE")

@@ -1,4 +1,4 @@
-//! Echoes the body, and after it the request's trailers, with a trailer `x-count` of its own.
+//! Echoes the body, and after it the request's trailers, with its own trailer `x-count`.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, ResponseOutparam};

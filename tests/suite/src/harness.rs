@@ -237,7 +237,7 @@ pub async fn run(
     Ok((node, outcome))
 }
 
-/// Runs one case in a task of its own, so that a panic is its failure only.
+/// Runs one case in a separate task, so that a panic only fails this case.
 async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>, Duration) {
     let began = Instant::now();
     let mut task = tokio::spawn((case.body)(node));

@@ -79,8 +79,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A containerd of that version with the handler `runc`, built if it is
-    /// not there yet.
+    /// A containerd of that version with the handler `runc`, built if it is missing.
     ///
     /// # Errors
     ///

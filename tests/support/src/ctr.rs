@@ -149,7 +149,7 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// When it cannot be run, or fails; the error holds what it printed.
+    /// When it cannot be run, or fails; the error contains its output.
     pub async fn ctr<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, CtrError> {
         self.ctr_in(self.run().name(), args).await
     }
@@ -158,7 +158,7 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// When it cannot be run, or fails; the error holds what it printed.
+    /// When it cannot be run, or fails; the error contains its output.
     pub async fn ctr_of_pods<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, CtrError> {
         self.ctr_in(KUBERNETES, args).await
     }

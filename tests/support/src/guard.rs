@@ -74,8 +74,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run in namespaces of its own; see [`isolation::enter`] for when this
-    /// may be called.
+    /// A run in its own namespaces; see [`isolation::enter`] for when this may be called.
     ///
     /// # Errors
     ///
@@ -138,7 +137,7 @@ impl Run {
         &self.scope.bridge
     }
 
-    /// Whether it has a network and a `/run` of its own.
+    /// Whether it has its own network and `/run`.
     pub fn is_isolated(&self) -> bool {
         self.isolated
     }

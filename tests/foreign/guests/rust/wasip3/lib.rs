@@ -33,7 +33,7 @@ impl Guest for Server {
             }
             "/large" => Ok(respond(200, &[], "0123456789abcdef".repeat(131_072))),
             "/empty" => Ok(respond(204, &[], "")),
-            // Promises more than it gives.
+            // Promises more than it sends.
             "/short" => Ok(respond(200, &[("content-length", "10")], "five\n")),
             _ => Ok(respond(404, &[], "no such path\n")),
         }
