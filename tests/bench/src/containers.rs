@@ -194,7 +194,7 @@ fn answered(address: SocketAddr, id: &str) -> Result<(), TaskError> {
 }
 
 /// What figures about containers are called.
-const DISCIPLINES: [&str; 5] = ["start", "pod", "first-start", "memory", "further"];
+const DISCIPLINES: [&str; 6] = ["start", "pod", "first-start", "memory", "further", "burst"];
 
 fn absent(entrant: &Entrant, reason: &str, run: &mut Run) {
     for discipline in DISCIPLINES {
