@@ -192,8 +192,8 @@ fn answered(address: SocketAddr, id: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The key of figures about containers.
-const DISCIPLINES: [&str; 5] = ["start", "pod", "first-start", "memory", "further"];
+/// The disciplines about containers.
+const DISCIPLINES: [&str; 6] = ["start", "pod", "first-start", "memory", "further", "burst"];
 
 fn absent(entrant: &Entrant, reason: &str, run: &mut Run) {
     for discipline in DISCIPLINES {

@@ -239,6 +239,20 @@ pub const PROMISES: &[Promise] = &[
         Some(AtMost(0.05)),
     ),
     plain(
+        "memory of a container 60 s after a burst of 64, times before",
+        "burst/skiff/hello-wasi",
+        Unit::Ratio,
+        Some(AtMost(1.1)),
+        None,
+    ),
+    plain(
+        "memory of a JavaScript container 60 s after a burst of 64, times before",
+        "burst/skiff/hello-js",
+        Unit::Ratio,
+        Some(AtMost(1.1)),
+        None,
+    ),
+    plain(
         "memory of a JavaScript container, 10 alike",
         "memory/skiff/hello-js",
         Unit::Megabytes,
