@@ -176,11 +176,6 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 impl Entrant {
-    /// Whether Skiff runs it.
-    pub fn is_ours(&self) -> bool {
-        self.key.starts_with("skiff/")
-    }
-
     /// Whether it is Skiff, whose state on the node the bench may remove.
     pub fn is_ours(&self) -> bool {
         self.handler == "skiff"
