@@ -63,8 +63,7 @@ fn node_settings() -> anyhow::Result<Value> {
 /// Starts the optimiser; where that fails, the code that is there goes on serving.
 fn optimize(request: &Value) -> anyhow::Result<Assistant> {
     let start = || -> anyhow::Result<Assistant> {
-        let request =
-            serde::Deserialize::deserialize(request).context("cannot read the request")?;
+        let request = CompileRequest::deserialize(request).context("cannot read the request")?;
         Ok(Box::new(Optimizer::start(&request)?))
     };
     start().map_err(|error| anyhow!("{error:#}; baseline code stays in use"))
