@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use skiff_artifact::Prepared;
+use skiff_engine::Cache;
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
 
 use super::outcome::{Outcome, Source};
-use crate::app::{self, App, Extras};
+use crate::app::{self, App, Checked, Extras};
 use crate::exit::{ExitCode, code_of, told};
 use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
 
@@ -72,7 +73,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     termination_message.clone_from(&plan.termination_message);
     let outcome = Outcome::deserialize(&plan.application).context("cannot read the plan")?;
     // Open for as long as guests may read the application's files.
-    let [cache, files] = folders
+    let [code, files] = folders
         .try_into()
         .map_err(|_| anyhow!("the application was not passed along"))?;
     let (mut settings, warnings) = Settings::from_environment()?;
@@ -83,6 +84,18 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let prepared = prepared(&outcome.source, &path_of(&files))?;
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let values = settings::variable_values(settings::environment, names);
+    let cache = Cache::open(&path_of(&code))?;
+    let checked = match outcome.source {
+        // By the process that has prepared it, for the same variables.
+        Source::Unpacked => Checked::before(&prepared, &outcome.codes, &cache, &settings)?,
+        // The container's own files are checked where they are read.
+        Source::RootFs { .. } => app::check(&prepared, &settings, &values)?.with_code(
+            &outcome.codes,
+            &cache,
+            &settings,
+            &values,
+        )?,
+    };
     let environment = if outcome.bare {
         settings::program_environment()
     } else {
@@ -100,13 +113,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         arguments: plan.args,
         quiet: false,
     };
-    let app = App::new(
-        &prepared,
-        &outcome.codes,
-        &path_of(&cache),
-        &settings,
-        extras,
-    )?;
+    let app = App::new(checked, &prepared, cache, &settings, extras)?;
     let listen = settings.listen_in_pod();
     settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     app::serve(app, &settings, listen, |_| {
