@@ -28,7 +28,7 @@ static PROGRAM: Program = Program {
     serve: &["skiff", "internal", "serve"],
     settings: node_settings,
     assist: optimize,
-    told,
+    message: told,
 };
 
 /// The shim. containerd calls it with `start`, `delete` or nothing; a person may

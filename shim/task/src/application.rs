@@ -58,7 +58,7 @@ pub enum Answer {
 /// An application that can run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// What the process that serves is told, as [`Plan::application`].
+    /// What the process that serves has to know, as [`Plan::application`].
     pub application: Value,
     /// What the process that serves gets open, in this order, as [`Handed::folders`].
     pub folders: Vec<Folder>,

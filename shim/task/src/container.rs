@@ -83,7 +83,7 @@ impl Container {
     /// Everything that can be wrong with the container and with its application.
     pub(crate) async fn new(creation: Creation, context: Arc<Context>) -> Result<Self, Error> {
         let stderr = creation.streams.stderr.clone();
-        let mut owner = Owner::new(stderr, context.program.told);
+        let mut owner = Owner::new(stderr, context.program.message);
         let created = create::create(creation, context, &mut owner).await;
         memory::give_back();
         created.map_err(|error| owner.tell(&error))

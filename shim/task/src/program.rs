@@ -25,6 +25,7 @@ pub struct Program {
     /// Starts what an answer asks for beside the application. An error is logged, and the
     /// application goes on.
     pub assist: fn(&Value) -> anyhow::Result<Assistant>,
-    /// A failure as its owner is to read it, whatever names an artifact has put into it.
-    pub told: fn(&anyhow::Error) -> String,
+    /// The text of a failure, for the container's owner: without control characters,
+    /// whatever names an artifact has put into it, and of a limited length.
+    pub message: fn(&anyhow::Error) -> String,
 }

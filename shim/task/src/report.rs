@@ -25,16 +25,16 @@ const PASSED_ON: Duration = Duration::from_millis(50);
 pub(crate) struct Owner {
     stderr: PathBuf,
     termination_message: Option<PathBuf>,
-    told: fn(&anyhow::Error) -> String,
+    message: fn(&anyhow::Error) -> String,
 }
 
 impl Owner {
-    /// One who looks at that stream; `told` makes a text of a failure.
-    pub(crate) fn new(stderr: PathBuf, told: fn(&anyhow::Error) -> String) -> Self {
+    /// One who reads that stream; `message` makes a text of a failure.
+    pub(crate) fn new(stderr: PathBuf, message: fn(&anyhow::Error) -> String) -> Self {
         Owner {
             stderr,
             termination_message: None,
-            told,
+            message,
         }
     }
 
@@ -50,7 +50,7 @@ impl Owner {
 
     /// Tells the owner, and makes it the error of the call.
     pub(crate) fn tell(&self, error: &anyhow::Error) -> Error {
-        let message = (self.told)(error);
+        let message = (self.message)(error);
         report(&message, &self.stderr, self.termination_message.as_deref());
         Error::Any(anyhow!(message))
     }

@@ -1,4 +1,4 @@
-//! What the shim tells the process that serves a container.
+//! What the process that serves a container has to know.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What the process that prepared it has to tell.
+    /// What the process that prepared it has answered.
     pub application: Value,
     /// How many folders are handed over.
     pub(crate) folders: usize,

@@ -1,4 +1,4 @@
-//! How a start went: told by the process that serves, read by the shim.
+//! How a start went: the process that serves writes it, and the shim reads it.
 
 use std::cell::RefCell;
 use std::fs::File;
