@@ -4,6 +4,6 @@
 pub mod app;
 pub mod cli;
 pub mod exit;
+pub mod pod;
 pub mod process;
 pub mod settings;
-pub mod task;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -15,7 +14,7 @@ use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reus
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
-use super::check::{self, Life, Values};
+use super::check::{self, Checked, Life, Values};
 use super::code::{Facts, concurrency};
 use super::grants;
 use super::handler::GuestHandler;
@@ -90,27 +89,18 @@ struct InMemory {
 }
 
 impl App {
-    /// Takes a prepared application; `codes` are what [`prepare`](super::prepare)
-    /// answered.
+    /// Takes an application that was prepared and checked; the cache has its code.
     ///
     /// # Errors
     /// What is wrong with the application, all of it.
     pub fn new(
+        checked: Checked,
         prepared: &Prepared,
-        codes: &BTreeMap<String, String>,
-        cache: &Path,
+        cache: Cache,
         settings: &Settings,
         given: Given,
     ) -> anyhow::Result<Self> {
-        let cache = Cache::open(cache)?;
-        let application = check::application(prepared, settings, &given.values)?;
-        let mut facts = BTreeMap::new();
-        for (id, digest) in codes {
-            let found = Facts::find(&cache, digest)?;
-            let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
-            facts.insert(id.clone(), found);
-        }
-        check::facts(&application, settings, &given.values, &facts)?;
+        let Checked { application, facts } = checked;
         let engines = given.engines.clone();
         let grants = grants::all(&application, prepared, &facts, settings, given)?;
         grants::first_memories(&facts, &grants)?;

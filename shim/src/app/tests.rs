@@ -30,7 +30,8 @@ fn app(guest: &str, settings: &Settings, given: Given) -> anyhow::Result<App> {
     std::fs::create_dir_all(&cache)?;
     let cache = Cache::open(&cache)?;
     let compiled = prepare(&prepared, settings, &given.values, &cache, &|| Ok(()))?;
-    App::new(&prepared, &compiled.codes, cache.folder(), settings, given)
+    let checked = Checked::before(&prepared, &compiled.codes, &cache, settings)?;
+    App::new(checked, &prepared, cache, settings, given)
 }
 
 fn serving(guest: &str, given: Given) -> App {
@@ -280,15 +281,10 @@ fn code_that_is_gone_is_missed_when_it_is_reserved() {
     let file = target().join("guests/hello.wasm");
     let prepared = Prepared::from_wasm_file(&file).unwrap();
     let settings = Settings::default();
-    let codes = prepare(&prepared, &settings, &Values::new(), &cache, &|| Ok(())).unwrap();
-    let app = App::new(
-        &prepared,
-        &codes.codes,
-        folder.path(),
-        &settings,
-        Given::default(),
-    );
-    let app = app.unwrap();
+    let turn = || Ok(());
+    let compiled = prepare(&prepared, &settings, &Values::new(), &cache, &turn).unwrap();
+    let checked = Checked::before(&prepared, &compiled.codes, &cache, &settings).unwrap();
+    let app = App::new(checked, &prepared, cache, &settings, Given::default()).unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "native") {
