@@ -21,6 +21,7 @@ mod workers;
 pub use check::{AppError, Values};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
+pub(crate) use granted::capability;
 pub use load::{App, Extras};
 pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};

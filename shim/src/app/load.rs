@@ -11,7 +11,8 @@ use skiff_engine::{
     Tier,
 };
 use skiff_host::{
-    Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Sockets, Variables,
+    Cli, Command, FileLimits, Filesystem, Grants, Guest, Loader, Mount, Output, Reuse, Sockets,
+    Variables,
 };
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
@@ -294,27 +295,6 @@ fn grants(
         };
         let grants = Grants {
             component: component.id.as_str().into(),
-            arguments: if runs {
-                extras.arguments.clone()
-            } else {
-                Vec::new()
-            },
-            // What a person sets wins over what an image or a manifest sets.
-            environment: Vec::from_iter(BTreeMap::from_iter(
-                environment.chain(extras.environment.clone()),
-            )),
-            mounts: own.chain(extras.volumes.clone()).collect(),
-            sockets: Sockets::new(granted::hosts(application, component, &values)?),
-            variables: Variables::new(
-                &component.id,
-                component.variables.clone(),
-                Arc::clone(&values),
-            )?,
-            stdout,
-            stderr,
-            stdin: runs,
-            waits,
-            files: shares.files,
             memory: MemoryLimit {
                 each: settings
                     .max_instance_memory
@@ -322,6 +302,31 @@ fn grants(
                 budget: shares.budget.clone(),
                 alone: runs,
             },
+            cli: Cli {
+                arguments: if runs {
+                    extras.arguments.clone()
+                } else {
+                    Vec::new()
+                },
+                // What a person sets wins over what an image or a manifest sets.
+                environment: Vec::from_iter(BTreeMap::from_iter(
+                    environment.chain(extras.environment.clone()),
+                )),
+                stdin: runs,
+                stdout,
+                stderr,
+            },
+            filesystem: Filesystem {
+                mounts: own.chain(extras.volumes.clone()).collect(),
+                waits,
+                limits: shares.files,
+            },
+            sockets: Sockets::new(granted::hosts(application, component, &values)?),
+            variables: Variables::new(
+                &component.id,
+                component.variables.clone(),
+                Arc::clone(&values),
+            )?,
         };
         all.insert(component.id.clone(), grants);
     }
