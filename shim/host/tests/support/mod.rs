@@ -12,10 +12,10 @@ use skiff_host::{
 };
 
 /// Longer than anything here takes, so that a hang is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nothing but somewhere to print that is not the test's own output.
-pub fn quiet(name: &str) -> Grants {
+pub(crate) fn quiet(name: &str) -> Grants {
     Grants {
         cli: Cli {
             stdout: Output::memory(),
@@ -27,7 +27,7 @@ pub fn quiet(name: &str) -> Grants {
 }
 
 /// A guest of `make images`.
-pub fn built(name: &str, grants: Grants) -> HttpGuest {
+pub(crate) fn built(name: &str, grants: Grants) -> HttpGuest {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let file = root.join("target/guests").join(format!("{name}.wasm"));
     let bytes = std::fs::read(&file).expect("`make images` has been run");
@@ -35,12 +35,12 @@ pub fn built(name: &str, grants: Grants) -> HttpGuest {
 }
 
 /// A component behind an HTTP trigger.
-pub fn http(bytes: Vec<u8>, grants: Grants) -> HttpGuest {
+pub(crate) fn http(bytes: Vec<u8>, grants: Grants) -> HttpGuest {
     load(bytes, |loader, code| loader.http(code, grants)).unwrap()
 }
 
 /// What becomes of code.
-pub fn load<T>(
+pub(crate) fn load<T>(
     bytes: Vec<u8>,
     guest: impl FnOnce(&Loader, &Code) -> Result<T, LoadError>,
 ) -> Result<T, LoadError> {
@@ -61,7 +61,7 @@ pub fn load<T>(
 }
 
 /// What it answers to a request.
-pub async fn answer(
+pub(crate) async fn answer(
     guest: &HttpGuest,
     method: &str,
     path_and_query: &str,
@@ -80,6 +80,6 @@ pub async fn answer(
 }
 
 /// What it answers to `GET`.
-pub async fn get(guest: &HttpGuest, path_and_query: &str) -> (u16, String) {
+pub(crate) async fn get(guest: &HttpGuest, path_and_query: &str) -> (u16, String) {
     answer(guest, "GET", path_and_query).await.unwrap()
 }
