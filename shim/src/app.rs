@@ -18,7 +18,7 @@ pub(crate) mod slots;
 mod watchdog;
 mod workers;
 
-pub use check::{AppError, Values};
+pub use check::{AppError, Checked, Sound, Values, application as check};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
 pub(crate) use granted::capability;
@@ -35,19 +35,14 @@ use skiff_engine::Cache;
 
 use crate::settings::Settings;
 
-/// What has to be compiled of an application, once it was checked as far as that
-/// goes without its components.
-///
-/// # Errors
-/// What is wrong with it.
+/// What has to be compiled of an application.
 pub fn request(
     prepared: &Prepared,
+    sound: &Sound,
     settings: &Settings,
-    values: &Values,
     cache: &Cache,
-) -> Result<CompileRequest, AppError> {
-    let application = check::application(prepared, settings, values)?;
-    Ok(CompileRequest::new(prepared, &application, settings, cache))
+) -> CompileRequest {
+    CompileRequest::new(prepared, sound.application(), settings, cache)
 }
 
 /// Checks an application as far as that goes without running it, and compiles
@@ -93,10 +88,10 @@ fn compiled(
     cache: &Cache,
     turn: Turn<'_>,
 ) -> anyhow::Result<Compiled> {
-    let application = check::application(prepared, settings, values)?;
-    let request = CompileRequest::new(prepared, &application, settings, cache);
+    let sound = check::application(prepared, settings, values)?;
+    let request = request(prepared, &sound, settings, cache);
     let (facts, optimize) = code::compile(&request, cache, turn)?;
-    check::facts(&application, settings, values, &facts)?;
+    check::facts(sound.application(), settings, values, &facts)?;
     Ok(Compiled {
         codes: code::digests(facts),
         optimize: optimize.then_some(request),

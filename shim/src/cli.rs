@@ -64,7 +64,7 @@ pub fn main() -> ProcessCode {
         }
     };
     let result = match arguments.command {
-        _ if arguments.version => print(&crate::task::version_text()).map(|()| 0),
+        _ if arguments.version => print(&crate::pod::version_text()).map(|()| 0),
         None => {
             use clap::CommandFactory as _;
             Arguments::command().print_help().ok();

@@ -22,18 +22,18 @@ pub enum ExitCode {
     /// The listening address is taken or not allowed.
     Listen = 69,
     /// A fault of Skiff itself.
-    Internal = 70,
+    Internal = skiff_task::exit::INTERNAL,
     /// A file of the node (state folder, code cache, volume) cannot be used, or the output
     /// of a command that ended well cannot be written.
     State = 74,
     /// A setting does not parse; every wrong one is named.
     Settings = 78,
     /// A container's executable is there and cannot be executed.
-    NotExecutable = 126,
+    NotExecutable = skiff_task::exit::NOT_EXECUTABLE,
     /// A component that is run to its end (`wasi:cli`) trapped.
     Trapped = 134,
     /// Killed, or lost: containerd's convention for what has no status of its own.
-    Killed = 137,
+    Killed = skiff_task::exit::KILLED,
     /// A second signal cut the drain short.
     Interrupted = 143,
 }

@@ -4,5 +4,5 @@
 pub mod app;
 pub mod cli;
 pub mod exit;
+pub mod pod;
 pub mod settings;
-pub mod task;

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 mod names;
+mod node;
 mod parse;
 mod table;
 
 pub use names::is_service_link;
+pub use node::NodeSettings;
 pub use parse::{Kind, LogLevel};
 
 /// Where a pod listens: on the port that Spin's shim takes, so that the same Service
@@ -296,97 +295,6 @@ pub fn markdown_table() -> String {
         );
     }
     text
-}
-
-/// Where the node keeps what outlives pods, unless told otherwise.
-const DEFAULT_STATE_FOLDER: &str = "/var/lib/skiff";
-
-/// Two of the largest applications that are unpacked at all, and room for the many that
-/// have some megabytes.
-const DEFAULT_APPS_SIZE: u64 = 10 << 30;
-
-/// What the node's administrator may set, in containerd's own environment. No
-/// pod sees or changes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeSettings {
-    /// Unpacked applications and compiled code; only root may write there.
-    pub state: PathBuf,
-    /// Bytes of unpacked applications.
-    pub apps_size: u64,
-    /// Bytes of compiled code.
-    pub cache_size: u64,
-    /// Applications that are prepared at once, where that takes much memory; none
-    /// stands for what half of the machine's memory has room for.
-    pub prepares: Option<NonZeroU32>,
-}
-
-impl NodeSettings {
-    /// The variable that names the state folder.
-    pub const STATE: &'static str = "SKIFF_STATE_DIR";
-    /// The variable that bounds unpacked applications.
-    pub const APPS_SIZE: &'static str = "SKIFF_APPS_SIZE";
-    /// The variable that bounds compiled code.
-    pub const CACHE_SIZE: &'static str = "SKIFF_CACHE_SIZE";
-    /// The variable that bounds how many applications are prepared at once.
-    pub const PREPARES: &'static str = "SKIFF_MAX_PREPARES";
-
-    /// The defaults with a state folder.
-    pub fn at(state: &Path) -> Self {
-        NodeSettings {
-            state: state.to_owned(),
-            apps_size: DEFAULT_APPS_SIZE,
-            cache_size: skiff_engine::Cache::DEFAULT_LIMIT,
-            prepares: None,
-        }
-    }
-
-    /// Reads them; `var` is the environment in production and a closure in tests.
-    ///
-    /// # Errors
-    /// All values that do not parse: also a path that is not absolute, which would depend
-    /// on who starts the shim.
-    pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
-        let mut node = NodeSettings::at(Path::new(DEFAULT_STATE_FOLDER));
-        let mut faults = Vec::new();
-        let mut set = |name: &str, expected, set: &mut dyn FnMut(&str) -> Option<()>| {
-            let Some(value) = var(name) else { return };
-            if set(value.trim()).is_none() {
-                faults.push(SettingError {
-                    name: name.to_owned(),
-                    value,
-                    expected,
-                });
-            }
-        };
-        set(Self::STATE, "an absolute path", &mut |value| {
-            let path = value.starts_with('/').then(|| PathBuf::from(value));
-            path.map(|path| node.state = path)
-        });
-        set(Self::APPS_SIZE, Kind::Size.expected(), &mut |value| {
-            parse::size(value).map(|size| node.apps_size = size)
-        });
-        set(Self::CACHE_SIZE, Kind::Size.expected(), &mut |value| {
-            parse::size(value).map(|size| node.cache_size = size)
-        });
-        set(Self::PREPARES, Kind::Count.expected(), &mut |value| {
-            parse::count(value).map(|count| node.prepares = Some(count))
-        });
-        if faults.is_empty() {
-            Ok(node)
-        } else {
-            Err(SettingErrors { faults })
-        }
-    }
-
-    /// Where unpacked applications are.
-    pub fn apps(&self) -> PathBuf {
-        self.state.join("apps")
-    }
-
-    /// Where compiled code is.
-    pub fn cache(&self) -> PathBuf {
-        self.state.join("cache")
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context;
 use skiff_artifact::Prepared;
+use skiff_engine::Cache;
 use skiff_host::{LoadError, Missing, Wanted};
 use skiff_manifest::{Application, HttpExecutor, HttpRoute, HttpTarget, TriggerKind};
 
@@ -28,18 +30,93 @@ pub enum AppError {
 /// Trigger types that Spin has and this version does not serve.
 const NOT_YET: [&str; 4] = ["redis", "mqtt", "sqs", "cron"];
 
-/// The application that will run: what is not retained is gone, and what is left
-/// is something we can serve.
-pub(super) fn application(
+/// An application whose manifest was checked, for the settings and values that it will run
+/// with. Nothing was looked at of its components.
+#[derive(Debug)]
+pub struct Sound(Application);
+
+/// An application of which everything was checked that can be before it runs, once: here,
+/// or by the process that has prepared it.
+#[derive(Debug)]
+pub struct Checked {
+    pub(super) application: Application,
+    pub(super) facts: BTreeMap<String, Facts>,
+}
+
+impl Sound {
+    /// What will run.
+    pub(super) fn application(&self) -> &Application {
+        &self.0
+    }
+
+    /// Checks the components as well, whose code is in the cache under these keys.
+    ///
+    /// # Errors
+    /// What is wrong with them, all of it.
+    pub fn with_code(
+        self,
+        codes: &BTreeMap<String, String>,
+        cache: &Cache,
+        settings: &Settings,
+        values: &Values,
+    ) -> anyhow::Result<Checked> {
+        let found = found(codes, cache)?;
+        facts(&self.0, settings, values, &found)?;
+        Ok(Checked {
+            application: self.0,
+            facts: found,
+        })
+    }
+}
+
+impl Checked {
+    /// An application that the process which has prepared it has checked: of these same
+    /// files, which nobody could change since, for the same settings and values.
+    ///
+    /// # Errors
+    /// Where the cache does not know the code.
+    pub fn before(
+        prepared: &Prepared,
+        codes: &BTreeMap<String, String>,
+        cache: &Cache,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        Ok(Checked {
+            application: retained(prepared, settings)?,
+            facts: found(codes, cache)?,
+        })
+    }
+}
+
+/// What is known of the components whose code has these keys.
+fn found(
+    codes: &BTreeMap<String, String>,
+    cache: &Cache,
+) -> anyhow::Result<BTreeMap<String, Facts>> {
+    let mut all = BTreeMap::new();
+    for (id, digest) in codes {
+        let found = Facts::find(cache, digest)?;
+        let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
+        all.insert(id.clone(), found);
+    }
+    Ok(all)
+}
+
+/// Checks an application as far as that goes without its components: what is not retained
+/// is gone, and what is left is something we can serve.
+///
+/// # Errors
+/// What is wrong with it, all of it.
+pub fn application(
     prepared: &Prepared,
     settings: &Settings,
     values: &Values,
-) -> Result<Application, AppError> {
+) -> Result<Sound, AppError> {
     let application = retained(prepared, settings)?;
     let mut wrong = Vec::from_iter(nothing_runs(&application));
     wrong.extend(mistakes(&application, values));
     match wrong.is_empty() {
-        true => Ok(application),
+        true => Ok(Sound(application)),
         false => Err(AppError::Wrong(wrong)),
     }
 }

@@ -1,7 +1,6 @@
 //! From code in the cache to components that can be called.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -17,7 +16,7 @@ use skiff_host::{
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
 use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
-use super::check::{self, AppError, Life, Values};
+use super::check::{self, AppError, Checked, Life, Values};
 use super::code::{Facts, concurrency};
 use super::granted;
 use super::handler::GuestHandler;
@@ -63,27 +62,18 @@ pub(super) struct Loaded {
 }
 
 impl App {
-    /// Takes a prepared application; `codes` are what [`prepare`](super::prepare)
-    /// answered.
+    /// Takes an application that was prepared and checked; the cache has its code.
     ///
     /// # Errors
     /// What is wrong with the application, all of it.
     pub fn new(
+        checked: Checked,
         prepared: &Prepared,
-        codes: &BTreeMap<String, String>,
-        cache: &Path,
+        cache: Cache,
         settings: &Settings,
         extras: Extras,
     ) -> anyhow::Result<Self> {
-        let cache = Cache::open(cache)?;
-        let application = check::application(prepared, settings, &extras.values)?;
-        let mut facts = BTreeMap::new();
-        for (id, digest) in codes {
-            let found = Facts::find(&cache, digest)?;
-            let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
-            facts.insert(id.clone(), found);
-        }
-        check::facts(&application, settings, &extras.values, &facts)?;
+        let Checked { application, facts } = checked;
         let budget = budget(settings)?;
         let descriptors = pod::descriptors(settings.max_connections.get() as usize);
         let shares = Shared {

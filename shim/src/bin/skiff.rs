@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if skiff::task::is_called(std::env::args_os()) {
-        skiff::task::main()
+    if skiff::pod::is_called(std::env::args_os()) {
+        skiff::pod::main()
     } else {
         skiff::cli::main()
     }

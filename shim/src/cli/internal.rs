@@ -24,8 +24,8 @@ pub(super) enum Internal {
 impl Internal {
     pub(super) fn run(self) -> ProcessCode {
         match self {
-            Internal::Prepare => crate::task::prepare_main(),
-            Internal::Serve => crate::task::serve_main(),
+            Internal::Prepare => crate::pod::prepare_main(),
+            Internal::Serve => crate::pod::serve_main(),
             Internal::Compile => told(compile()),
             Internal::Optimize => told(app::optimize()),
         }

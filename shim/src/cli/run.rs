@@ -103,14 +103,19 @@ impl Run {
             values.insert(name, value);
         }
         let cache = Cache::open(&cache_folder()?)?;
-        let compiled = app::all_wrong(
+        let (sound, compiled) = app::all_wrong(
             &prepared,
             &settings,
             &values,
             cache.folder(),
             AT_ONCE,
-            || app::compile_apart(app::request(&prepared, &settings, &values, &cache)?),
+            || {
+                let sound = app::check(&prepared, &settings, &values)?;
+                let request = app::request(&prepared, &sound, &settings, &cache);
+                Ok((sound, app::compile_apart(request)?))
+            },
         )?;
+        let checked = sound.with_code(&compiled.codes, &cache, &settings, &values)?;
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
@@ -122,8 +127,7 @@ impl Run {
             quiet: self.quiet,
             ..Extras::default()
         };
-        let codes = &compiled.codes;
-        let app = App::new(&prepared, codes, cache.folder(), &settings, extras)?;
+        let app = App::new(checked, &prepared, cache, &settings, extras)?;
         // Ends with the application.
         let _optimizer = compiled.optimize.as_ref().and_then(optimizer);
         let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);

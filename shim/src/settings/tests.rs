@@ -133,35 +133,6 @@ fn a_plain_variable_wins_over_spins_prefix() {
 }
 
 #[test]
-fn the_state_folder_is_absolute() {
-    let default = NodeSettings::read(|_| None).unwrap();
-    assert_eq!(default.cache(), PathBuf::from("/var/lib/skiff/cache"));
-    let error = NodeSettings::read(|_| Some("state".to_owned())).unwrap_err();
-    let told: Vec<_> = error.faults.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told[0],
-        "SKIFF_STATE_DIR is `state`, expected an absolute path"
-    );
-    // All mistakes at once.
-    assert_eq!(told.len(), 4);
-}
-
-#[test]
-fn the_node_bounds_what_it_keeps_and_does_at_once() {
-    let var = |name: &str| match name {
-        NodeSettings::APPS_SIZE => Some("1Gi".to_owned()),
-        NodeSettings::CACHE_SIZE => Some(" 64Mi ".to_owned()),
-        NodeSettings::PREPARES => Some("3".to_owned()),
-        _ => None,
-    };
-    let node = NodeSettings::read(var).unwrap();
-    assert_eq!(
-        (node.apps_size, node.cache_size, node.prepares),
-        (1 << 30, 64 << 20, NonZeroU32::new(3))
-    );
-}
-
-#[test]
 fn the_table_has_a_row_for_each_setting() {
     let table = markdown_table();
     assert_eq!(table.lines().count(), table::TABLE.len() + 2);

@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_row_of_the_page_names_its_test_and_every_field_has_a_row() {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let sources = sources(&workspace.join("shim/src/task"))
+        let sources = sources(&workspace.join("shim/task/src"))
             + &sources(&workspace.join("tests/suite/src"));
         let named = named();
         assert!(!named.is_empty());

@@ -1,0 +1,64 @@
+//! What the process that prepares an application tells the one that serves it. It comes
+//! through the shim and never through the container, which cannot change it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What came of preparing an application. It holds nothing that parses foreign bytes
+/// again, except where the application lies in the container's own files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outcome {
+    /// Where the application is.
+    pub(super) source: Source,
+    /// Keys of compiled code in the node's cache, by component id.
+    pub(super) codes: BTreeMap<String, String>,
+    /// Whether it is a component alone, without a manifest: it sees the container's
+    /// environment, as a program would.
+    pub(super) bare: bool,
+}
+
+/// Where the application is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Source {
+    /// In the node's folder, unpacked from an artifact.
+    Unpacked,
+    /// In the container's root file system.
+    RootFs {
+        /// What the image, or the pod, wants to be run.
+        entrypoint: Vec<String>,
+        /// What that is relative to.
+        directory: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_reads_back_as_it_was_written() {
+        let outcome = Outcome {
+            source: Source::RootFs {
+                entrypoint: vec!["app.wasm".to_owned(), "arg".to_owned()],
+                directory: PathBuf::from("/"),
+            },
+            codes: BTreeMap::from([("web".to_owned(), "0123".to_owned())]),
+            bare: true,
+        };
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert_eq!(Outcome::deserialize(&json).unwrap(), outcome);
+    }
+
+    #[test]
+    fn an_outcome_of_another_version_is_refused() {
+        let json = r#"{"source":"Unpacked","codes":{},"bare":false,"more":1}"#;
+        let error = serde_json::from_str::<Outcome>(json).unwrap_err();
+        assert!(
+            error.to_string().contains("unknown field `more`"),
+            "{error}"
+        );
+    }
+}

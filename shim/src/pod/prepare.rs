@@ -1,0 +1,82 @@
+//! The process that prepares an application: one question on stdin, one answer on stdout.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::ExitCode as ProcessCode;
+
+use anyhow::Context;
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use rustix::stdio::dup2_stdout;
+use serde::Deserialize;
+use skiff_task::application::{Answer, Request};
+
+use crate::app::slots::{Share, ends_first};
+use crate::exit::ExitCode;
+use crate::settings::NodeSettings;
+
+mod application;
+mod image;
+mod store;
+
+/// Of the machine's memory, all processes of this kind take a half.
+const PART: u64 = 2;
+
+/// How long tidying may take once the answer was given. Nobody waits for it.
+const TIDY_SECONDS: u32 = 60;
+
+/// Below what serves requests, above what is done when nobody waits: somebody
+/// does wait for this.
+const NICE: i32 = 5;
+
+/// Answers the question on stdin. Only the shim starts this.
+pub fn main() -> ProcessCode {
+    match answer() {
+        Ok(()) => ExitCode::Success.into(),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::Internal.into()
+        }
+    }
+}
+
+fn answer() -> anyhow::Result<()> {
+    let share = Share::of_this_machine(PART);
+    limit_resources(&share)?;
+    // Pods run as any user, and read what is made here.
+    umask(Mode::WGRP | Mode::WOTH);
+    let mut question = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut question)
+        .context("cannot read the request")?;
+    let request: Request = serde_json::from_slice(&question).context("cannot read the request")?;
+    drop(question);
+    let node = NodeSettings::deserialize(&request.settings).context("cannot read the request")?;
+    let prepared = application::prepare(&request, &node, share.count);
+    let answer = prepared.unwrap_or_else(|error| Answer::Failed {
+        message: format!("{error:#}"),
+    });
+    let answer = serde_json::to_vec(&answer).context("cannot write the answer")?;
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(&answer)
+        .and_then(|()| stdout.flush())
+        .context("cannot write the answer")?;
+    // The end of the output is the end of the answer.
+    let nowhere = File::open("/dev/null").context("cannot open `/dev/null`")?;
+    dup2_stdout(&nowhere).context("cannot close the output")?;
+    // SAFETY: no handler is involved; the default action ends the process.
+    unsafe { libc::alarm(TIDY_SECONDS) };
+    application::tidy(&node)
+}
+
+fn limit_resources(share: &Share) -> anyhow::Result<()> {
+    let limit = Rlimit {
+        current: Some(share.memory),
+        maximum: Some(share.memory),
+    };
+    setrlimit(Resource::Data, limit).context("cannot limit memory")?;
+    ends_first().context("cannot offer itself to the kernel")?;
+    rustix::process::nice(NICE).context("cannot lower the priority")?;
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! From a container's image to an application whose code is compiled.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use skiff_artifact::{Apps, Held, Image, Kind, Limits, PrepareError, Prepared};
+use skiff_engine::Cache;
+use skiff_task::application::{Answer, Folder, Ready, Request};
+
+use super::image;
+use super::store::Store;
+use crate::app;
+use crate::app::slots::{Slot, Slots};
+use crate::pod::outcome::{Outcome, Source};
+use crate::settings::{self, NodeSettings, Settings};
+
+/// How long a turn is waited for: less than the whole may take, so that who waits in vain
+/// can say so. What others have done meanwhile makes the next try shorter.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// From this size on, reading an application takes memory worth a turn.
+const LARGE_APPLICATION: u64 = 1 << 20;
+
+/// Finds, unpacks, checks and compiles what a container is to run. `at_once` of this may
+/// take much memory at the same time on a node.
+///
+/// # Errors
+/// Everything that is wrong with it, with every cause.
+pub(super) fn prepare(
+    request: &Request,
+    node: &NodeSettings,
+    at_once: usize,
+) -> anyhow::Result<Answer> {
+    let environment = variables(&request.environment);
+    let var = |name: &str| environment.get(name).cloned();
+    let (settings, _) = Settings::read(var, environment.keys().cloned())?;
+    make_state_folder(&node.state)?;
+    let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
+    let turns = Turns::new(node, at_once);
+    let turn = || turns.wait();
+    let found = find(request, node, &turns)?;
+    // Nobody removes the application while this process looks at it.
+    let (prepared, source, bare, files) = match &found {
+        Found::Unpacked { app, bare } => {
+            let directory = app.directory();
+            if app_size(directory) > LARGE_APPLICATION {
+                turns.wait()?;
+            }
+            let prepared = Prepared::from_unpacked(directory)?;
+            let files = Folder {
+                path: directory.to_owned(),
+                locked: true,
+            };
+            (prepared, Source::Unpacked, *bare, files)
+        }
+        Found::RootFs => {
+            match Prepared::from_rootfs(&request.rootfs, &request.args, &request.directory) {
+                Ok(prepared) => {
+                    let entrypoint = request.args.clone();
+                    let directory = request.directory.clone();
+                    let bare = prepared.command.is_some();
+                    let source = Source::RootFs {
+                        entrypoint,
+                        directory,
+                    };
+                    let files = Folder {
+                        path: request.rootfs.clone(),
+                        locked: false,
+                    };
+                    (prepared, source, bare, files)
+                }
+                // Perhaps a program that only the container can find.
+                Err(error @ PrepareError::NothingToRun { .. }) => {
+                    let reason = error.to_string();
+                    return Ok(Answer::Nothing { reason });
+                }
+                Err(error) => {
+                    let values = |rest: &Prepared| values_of(rest, var);
+                    let (error, cache) = (error.into(), cache.folder());
+                    return Err(app::with_rest(error, &settings, values, cache, &turn));
+                }
+            }
+        }
+    };
+    let values = values_of(&prepared, var);
+    let compiled = app::prepare(&prepared, &settings, &values, &cache, &turn)?;
+    let outcome = Outcome {
+        source,
+        codes: compiled.codes,
+        bare,
+    };
+    let optimize = compiled.optimize.map(serde_json::to_value).transpose();
+    let code = Folder {
+        path: node.cache(),
+        locked: false,
+    };
+    Ok(Answer::Ready(Ready {
+        application: serde_json::to_value(outcome).context("cannot write the answer")?,
+        folders: vec![code, files],
+        assist: optimize.context("cannot write the answer")?,
+    }))
+}
+
+/// Removes what killed processes have left, and what was used longest ago.
+///
+/// # Errors
+/// Where the node's folders cannot be used.
+pub(super) fn tidy(node: &NodeSettings) -> anyhow::Result<()> {
+    // One at a time is enough.
+    let slots = Slots::new(&node.cache(), "tidy", 1);
+    let Some(_turn) = slots.try_take().context("cannot tidy")? else {
+        return Ok(());
+    };
+    Cache::open(&node.cache())?
+        .with_limit(node.cache_size)
+        .tidy();
+    let apps = node.apps();
+    if apps.is_dir() {
+        make_room(&apps, node.apps_size)?;
+    }
+    Ok(())
+}
+
+fn make_room(apps: &Path, keep: u64) -> anyhow::Result<()> {
+    let tidied = Apps::new(apps, "").tidy(keep);
+    let tidied = tidied.with_context(|| format!("cannot tidy `{}`", apps.display()))?;
+    // The shim has this in its log.
+    for path in &tidied.leftovers {
+        eprintln!("removed `{}`, left by a killed process", path.display());
+    }
+    for path in &tidied.evicted {
+        eprintln!("removed `{}`, used longest ago", path.display());
+    }
+    Ok(())
+}
+
+/// The turns of this node, of which one is enough.
+struct Turns {
+    slots: Slots,
+    taken: OnceCell<Slot>,
+}
+
+impl Turns {
+    fn new(node: &NodeSettings, at_once: usize) -> Self {
+        let set = node.prepares.map(|count| count.get() as usize);
+        Turns {
+            slots: Slots::new(&node.cache(), "prepare", set.unwrap_or(at_once)),
+            taken: OnceCell::new(),
+        }
+    }
+
+    fn wait(&self) -> anyhow::Result<()> {
+        if self.taken.get().is_some() {
+            return Ok(());
+        }
+        let slot = self
+            .slots
+            .take(PATIENCE)
+            .context("cannot wait for a turn")?;
+        let slot = slot.with_context(|| {
+            format!("the node prepares other applications, and there was no turn within {PATIENCE:?}; how many it prepares at once is its {}", NodeSettings::PREPARES)
+        })?;
+        self.taken.set(slot).ok();
+        Ok(())
+    }
+}
+
+fn app_size(directory: &Path) -> u64 {
+    fs::metadata(directory.join("app.json")).map_or(0, |metadata| metadata.len())
+}
+
+fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::Values {
+    let names = prepared.application.variables.keys().map(AsRef::as_ref);
+    settings::variable_values(var, names)
+}
+
+/// Where an application is found.
+enum Found {
+    /// In a folder of the node.
+    Unpacked {
+        app: Held,
+        /// Whether the image holds a component and no manifest.
+        bare: bool,
+    },
+    /// In the container's own files, if at all.
+    RootFs,
+}
+
+fn find(request: &Request, node: &NodeSettings, turns: &Turns) -> anyhow::Result<Found> {
+    let store = Store::connect(&request.containerd, &request.namespace)?;
+    let Some(named) = store.image(&request.container)? else {
+        return Ok(Found::RootFs);
+    };
+    let image = image::read(&store, &named)?;
+    if image.kind == Kind::RootFs {
+        return Ok(Found::RootFs);
+    }
+    let app = unpacked(&image, &store, node, turns)?;
+    let bare = matches!(image.kind, Kind::Component { .. });
+    Ok(Found::Unpacked { app, bare })
+}
+
+/// Makes the node's folder so that only root comes in: what is in it may be of
+/// private images. Containers are handed what they need of it open.
+fn make_state_folder(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.with_context(|| format!("cannot make the state folder `{}`", path.display()))
+}
+
+/// The image's folder on the node, which is made by whoever needs it first.
+fn unpacked(
+    image: &Image,
+    store: &Store,
+    node: &NodeSettings,
+    turns: &Turns,
+) -> anyhow::Result<Held> {
+    let folder = node.apps();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    let apps = Apps::new(&folder, &boot());
+    if let Some(app) = apps.find(&image.descriptor.digest)? {
+        return Ok(app);
+    }
+    turns.wait()?;
+    let layers = image.manifest.layers.iter();
+    let size: u64 = layers.fold(0, |size, layer| size.saturating_add(layer.size));
+    make_room(&folder, node.apps_size.saturating_sub(size))?;
+    Ok(apps.get(image, store, &Limits::default())?)
+}
+
+/// What tells this boot of the node from others. Where that cannot be read, every
+/// application is looked through each time it is used.
+fn boot() -> String {
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.unwrap_or_default().trim().to_owned()
+}
+
+/// A container's environment; of a variable that is there twice the last counts.
+fn variables(environment: &[String]) -> BTreeMap<String, String> {
+    let pairs = environment.iter().filter_map(|text| text.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_two_variables_counts() {
+        let environment = ["A=1", "B=x=y", "A=2", "nothing"].map(str::to_owned);
+        let read = variables(&environment);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [
+                ("A".to_owned(), "2".to_owned()),
+                ("B".to_owned(), "x=y".to_owned())
+            ]
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The process that serves, from its first moment inside the container.
+
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode as ProcessCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use skiff_artifact::Prepared;
+use skiff_engine::Cache;
+use skiff_task::application::{Handed, Status};
+use skiff_task::report::write_termination_message;
+
+use super::outcome::{Outcome, Source};
+use crate::app::{self, App, Checked, Extras};
+use crate::exit::{ExitCode, code_of, told};
+use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
+
+/// What the process is called in the node's process list.
+const NAME: &std::ffi::CStr = c"skiff";
+
+/// How long the last line may take to be written.
+const LAST_LINE: Duration = Duration::from_millis(100);
+
+/// Serves the application that the shim has prepared, in the process that the
+/// shim has started for it.
+pub fn main() -> ProcessCode {
+    rename();
+    let status = match Status::take() {
+        Ok(status) => status,
+        Err(_) => {
+            eprintln!("skiff: only the shim starts this");
+            return ExitCode::Usage.into();
+        }
+    };
+    let mut termination_message = None;
+    match run(&status, &mut termination_message) {
+        Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Err(error) => {
+            // The shim tells the owner of a failed start, here and in the events.
+            if !status.failed(&told(&error)) {
+                tell(&error, termination_message.as_deref());
+            }
+            code_of(&error).into()
+        }
+    }
+}
+
+/// Tells the owner of a container that has started what ended it.
+fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
+    let message = told(error);
+    // Nobody may read, and the message below is still to be written.
+    let mut stderr = skiff_host::Output::stderr();
+    let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
+    skiff_host::flush_output(LAST_LINE);
+    if let Err(error) = written {
+        tracing::debug!(%error, "Nobody can be told");
+    }
+    if let Some(path) = termination_message
+        && let Err(error) = write_termination_message(&message, path)
+    {
+        eprintln!(
+            "skiff: cannot write the termination message `{}`: {error}",
+            path.display()
+        );
+    }
+}
+
+fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Result<i32> {
+    let Handed { plan, folders } = Handed::take()?;
+    termination_message.clone_from(&plan.termination_message);
+    let outcome = Outcome::deserialize(&plan.application).context("cannot read the plan")?;
+    // Open for as long as guests may read the application's files.
+    let [code, files] = folders
+        .try_into()
+        .map_err(|_| anyhow!("the application was not passed along"))?;
+    let (mut settings, warnings) = Settings::from_environment()?;
+    crate::cli::start_logging(settings.log_level);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let prepared = prepared(&outcome.source, &path_of(&files))?;
+    let names = prepared.application.variables.keys().map(AsRef::as_ref);
+    let values = settings::variable_values(settings::environment, names);
+    let cache = Cache::open(&path_of(&code))?;
+    let checked = match outcome.source {
+        // By the process that has prepared it, for the same variables.
+        Source::Unpacked => Checked::before(&prepared, &outcome.codes, &cache, &settings)?,
+        // The container's own files are checked where they are read.
+        Source::RootFs { .. } => app::check(&prepared, &settings, &values)?.with_code(
+            &outcome.codes,
+            &cache,
+            &settings,
+            &values,
+        )?,
+    };
+    let environment = if outcome.bare {
+        settings::program_environment()
+    } else {
+        Vec::new()
+    };
+    let volumes = plan.volumes.into_iter().map(|mount| skiff_host::Mount {
+        guest: mount.path.to_string_lossy().into_owned(),
+        host: mount.path,
+        writable: mount.writable,
+    });
+    let extras = Extras {
+        values,
+        environment,
+        volumes: volumes.collect(),
+        arguments: plan.args,
+        quiet: false,
+    };
+    let app = App::new(checked, &prepared, cache, &settings, extras)?;
+    let listen = settings.listen_in_pod();
+    settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
+    app::serve(app, &settings, listen, |_| {
+        status.ready().context("cannot tell the shim")
+    })
+}
+
+/// The application, and its files: as they came with the image, whatever the container
+/// has mounted over them.
+fn prepared(source: &Source, folder: &Path) -> anyhow::Result<Prepared> {
+    Ok(match source {
+        Source::Unpacked => Prepared::from_unpacked(folder)?,
+        Source::RootFs {
+            entrypoint,
+            directory,
+        } => Prepared::from_rootfs(folder, entrypoint, directory)?,
+    })
+}
+
+/// A path to an open folder, which no path of the container leads to.
+fn path_of(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+}
+
+fn rename() {
+    // A process that was executed from a descriptor is else called by its number.
+    if let Err(error) = rustix::thread::set_name(NAME) {
+        eprintln!("skiff: cannot set the process's name: {error}");
+    }
+}
