@@ -24,6 +24,7 @@ mod tests;
 pub use check::{AppError, Checked, Life, Sound, Values, application as check};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
+pub(crate) use granted::capability;
 pub use load::{App, Given, Reserved};
 pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};

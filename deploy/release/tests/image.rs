@@ -113,7 +113,7 @@ fn the_payload_is_where_the_installer_looks_for_it() {
     // The check runs it without having unpacked it.
     assert!(matches!(kind, Kind::Component { .. }), "{kind:?}");
     let prepared = Prepared::from_unpacked(&hello).unwrap();
-    let component = prepared.components[0].build().unwrap();
+    let component = prepared.components[0].build(|_| None).unwrap();
     let boundary = skiff_compose::boundary(&component).unwrap();
     let [export] = boundary.exports.as_slice() else {
         panic!("not one export: {:?}", boundary.exports);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use skiff_compose::Capabilities;
+
 pub use layout::{Blob, Writer};
 
 use crate::Descriptor;
@@ -114,7 +116,8 @@ pub enum PackError {
 /// empty). It appears at once and complete, or not at all.
 ///
 /// Components are made self-contained: core modules become components, and dependencies
-/// are composed in. The same sources give the same digests.
+/// are composed in, cut off from those `capabilities` that they do not inherit. The same
+/// sources give the same digests.
 ///
 /// # Errors
 ///
@@ -125,13 +128,19 @@ pub enum PackError {
 /// use skiff_artifact::pack::{Options, to_layout};
 ///
 /// let options = Options { reference: Some("example/shop:1".into()), ..Options::default() };
-/// let packed = to_layout(Path::new("shop"), Path::new("shop.oci"), &options)?;
+/// # let capabilities = |_: &str| None;
+/// let packed = to_layout(Path::new("shop"), Path::new("shop.oci"), &options, capabilities)?;
 /// println!("{}", packed.manifest.digest);
 /// # Ok::<(), skiff_artifact::pack::PackError>(())
 /// ```
-pub fn to_layout(source: &Path, layout: &Path, options: &Options) -> Result<Packed, PackError> {
+pub fn to_layout(
+    source: &Path,
+    layout: &Path,
+    options: &Options,
+    capabilities: Capabilities,
+) -> Result<Packed, PackError> {
     let writer = Writer::beside(layout)?;
-    let artifact = application::assemble(source, options, &writer)?;
+    let artifact = application::assemble(source, options, capabilities, &writer)?;
     let layers = artifact.manifest.layers.len();
     let manifest = writer.json(media::MANIFEST, &artifact.manifest)?;
     writer.finish(&manifest, options.reference.as_deref())?;

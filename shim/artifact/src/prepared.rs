@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use skiff_compose::{ComposeError, Dependency as Part, Inherit as PartInherit, compose};
+use skiff_compose::{
+    Capabilities, ComposeError, Dependency as Part, Inherit as PartInherit, compose,
+};
 use skiff_manifest::{
     Application, Component, ContentRef, Dependency, DependencySource, Inherit, Rest,
 };
@@ -108,12 +110,13 @@ impl PreparedComponent {
         hasher.finish()
     }
 
-    /// Reads the binaries and makes one self-contained component of them.
+    /// Reads the binaries and makes one self-contained component of them, with each
+    /// dependency cut off from those `capabilities` that it does not inherit.
     ///
     /// # Errors
     ///
     /// [`BuildError`] names the component and the file or dependency at fault.
-    pub fn build(&self) -> Result<Vec<u8>, BuildError> {
+    pub fn build(&self, capabilities: Capabilities) -> Result<Vec<u8>, BuildError> {
         let read = |path: &Path| {
             read_file(path).map_err(|source| BuildError::Read {
                 component: self.id.clone(),
@@ -133,7 +136,8 @@ impl PreparedComponent {
             .zip(&binaries)
             .map(|(dependency, bytes)| dependency.part(bytes))
             .collect();
-        let whole = compose(&parent, &parts).map_err(|source| self.refused(source))?;
+        let whole =
+            compose(&parent, &parts, capabilities).map_err(|source| self.refused(source))?;
         Ok(whole.into_owned())
     }
 

@@ -8,7 +8,7 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use crate::componentize::callable;
 use crate::interfaces::Name;
-use crate::isolate::{IsolateError, isolate};
+use crate::isolate::{Capabilities, IsolateError, isolate};
 use crate::{Cause, ComponentizeError, componentize};
 
 /// A component that satisfies imports of another one.
@@ -29,9 +29,7 @@ pub struct Dependency<'a> {
 pub enum Inherit<'a> {
     /// Every one.
     All,
-    /// Only those of these keys (`ai_models`, `allowed_outbound_hosts`, `environment`,
-    /// `files`, `key_value_stores`, `sqlite_databases`, `variables`); unknown keys
-    /// grant nothing.
+    /// Only those of these keys of `inherit_configuration`; unknown keys grant nothing.
     Keys(&'a [String]),
 }
 
@@ -139,7 +137,8 @@ pub enum ComposeError {
 /// command of preview 1 that is joined with nothing stays what it is. What a
 /// dependency does not inherit is cut off: its imports of those capabilities trap when
 /// they are called (the environment and the list of directories are empty instead, so
-/// that language runtimes start).
+/// that language runtimes start). Which imports are of which capability is for the host to
+/// say: `capabilities`.
 ///
 /// # Errors
 ///
@@ -147,6 +146,7 @@ pub enum ComposeError {
 pub fn compose<'a>(
     parent: &'a [u8],
     dependencies: &[Dependency<'_>],
+    capabilities: Capabilities,
 ) -> Result<Cow<'a, [u8]>, ComposeError> {
     let unusable = |source| ComposeError::Parent { source };
     if dependencies.is_empty() {
@@ -156,7 +156,7 @@ pub fn compose<'a>(
     let mut composer = Composer::new(parent.into_owned())?;
     let plan = composer.plan(dependencies)?;
     for (dependency, imports) in dependencies.iter().zip(plan) {
-        composer.satisfy(dependency, &imports)?;
+        composer.satisfy(dependency, &imports, capabilities)?;
     }
     composer.finish().map(Cow::Owned)
 }
@@ -217,17 +217,19 @@ impl Composer {
         &mut self,
         dependency: &Dependency<'_>,
         imports: &[String],
+        capabilities: Capabilities,
     ) -> Result<(), ComposeError> {
         let name = || dependency.name.to_owned();
         let bytes = componentize(dependency.bytes).map_err(|source| ComposeError::Dependency {
             dependency: name(),
             source,
         })?;
-        let bytes =
-            isolate(&bytes, dependency.inherit).map_err(|source| ComposeError::Isolate {
+        let bytes = isolate(&bytes, dependency.inherit, capabilities).map_err(|source| {
+            ComposeError::Isolate {
                 dependency: name(),
                 source,
-            })?;
+            }
+        })?;
         let (world, instance) = instantiate(&mut self.graph, dependency.name, bytes.into_owned())?;
         for import in imports {
             let export = dependency.export.unwrap_or(import);

@@ -22,67 +22,19 @@ use wit_parser::{
 use crate::Cause;
 use crate::compose::{Inherit, export_all};
 
-/// The interfaces behind each key of `inherit_configuration`, of any version.
-///
-/// `wasi:sockets/types` holds the sockets themselves since WASI 0.3, and interfaces
-/// that take another's handles (`wasi:keyvalue/batch`) go with the one that gives them.
-const CAPABILITIES: [(&str, &[&str]); 7] = [
-    ("ai_models", &["fermyon:spin/llm"]),
-    (
-        "allowed_outbound_hosts",
-        &[
-            "fermyon:spin/http",
-            "fermyon:spin/mqtt",
-            "fermyon:spin/redis",
-            "spin:mqtt/mqtt",
-            "spin:redis/redis",
-            "wasi:http/client",
-            "wasi:http/outgoing-handler",
-            "wasi:sockets/ip-name-lookup",
-            "wasi:sockets/tcp",
-            "wasi:sockets/tcp-create-socket",
-            "wasi:sockets/types",
-            "wasi:sockets/udp",
-            "wasi:sockets/udp-create-socket",
-        ],
-    ),
-    (ENVIRONMENT, &["wasi:cli/environment"]),
-    (FILES, &["wasi:filesystem/preopens"]),
-    (
-        "key_value_stores",
-        &[
-            "fermyon:spin/key-value",
-            "spin:key-value/key-value",
-            "wasi:keyvalue/atomics",
-            "wasi:keyvalue/batch",
-            "wasi:keyvalue/store",
-        ],
-    ),
-    (
-        "sqlite_databases",
-        &[
-            "fermyon:spin/mysql",
-            "fermyon:spin/postgres",
-            "fermyon:spin/sqlite",
-            "spin:mysql/mysql",
-            "spin:postgres/postgres",
-            "spin:sqlite/sqlite",
-        ],
-    ),
-    (
-        "variables",
-        &[
-            "fermyon:spin/config",
-            "fermyon:spin/variables",
-            "spin:variables/variables",
-            "wasi:config/runtime",
-            "wasi:config/store",
-        ],
-    ),
-];
+/// What an interface gives to a component, so far as a dependency may be cut off from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capability {
+    /// The key of `inherit_configuration` that hands it on.
+    pub key: &'static str,
+    /// Whether language runtimes call it when they start. Where it is not inherited, its
+    /// functions that give lists give empty ones then; all others trap.
+    pub is_called_at_start: bool,
+}
 
-const ENVIRONMENT: &str = "environment";
-const FILES: &str = "files";
+/// Tells what an interface gives, by its name without a version; none where that may stay
+/// the host's, as it only describes or gives nothing that is granted.
+pub type Capabilities = fn(&str) -> Option<Capability>;
 
 /// The names `wit-component` knows exports by.
 const MANGLING: ManglingAndAbi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
@@ -114,6 +66,7 @@ pub enum IsolateError {
 pub(crate) fn isolate<'a>(
     component: &'a [u8],
     inherit: Inherit<'_>,
+    capabilities: Capabilities,
 ) -> Result<Cow<'a, [u8]>, IsolateError> {
     let Inherit::Keys(keys) = inherit else {
         return Ok(Cow::Borrowed(component));
@@ -127,14 +80,14 @@ pub(crate) fn isolate<'a>(
     let denied: Vec<String> = graph.types()[package.ty()]
         .imports
         .keys()
-        .filter(|import| is_denied(import, keys))
+        .filter(|import| is_denied(import, keys, capabilities))
         .cloned()
         .collect();
     if denied.is_empty() {
         return Ok(Cow::Borrowed(component));
     }
     let plug = || -> Result<Vec<u8>, Cause> {
-        let stand_in = stand_in(component, &denied)?;
+        let stand_in = stand_in(component, &denied, capabilities)?;
         let world = package.ty();
         let package = graph.register_package(package)?;
         let instance = graph.instantiate(package);
@@ -157,21 +110,22 @@ pub(crate) fn isolate<'a>(
     })
 }
 
-/// The key whose capabilities `import` is one of.
-fn capability(import: &str) -> Option<&'static str> {
-    let interface = import.split('@').next().unwrap_or(import);
-    CAPABILITIES
-        .iter()
-        .find(|(_, interfaces)| interfaces.contains(&interface))
-        .map(|(key, _)| *key)
+/// What `import` gives, whatever its version.
+fn capability(import: &str, capabilities: Capabilities) -> Option<Capability> {
+    capabilities(import.split('@').next().unwrap_or(import))
 }
 
-fn is_denied(import: &str, inherited: &[String]) -> bool {
-    capability(import).is_some_and(|key| !inherited.iter().any(|inherited| inherited == key))
+fn is_denied(import: &str, inherited: &[String], capabilities: Capabilities) -> bool {
+    capability(import, capabilities)
+        .is_some_and(|capability| !inherited.iter().any(|key| key == capability.key))
 }
 
 /// A component that exports `interfaces`, with the types `component` imports them by.
-fn stand_in(component: &[u8], interfaces: &[String]) -> Result<Vec<u8>, Cause> {
+fn stand_in(
+    component: &[u8],
+    interfaces: &[String],
+    capabilities: Capabilities,
+) -> Result<Vec<u8>, Cause> {
     let DecodedWasm::Component(mut resolve, _) = wit_component::decode(component)? else {
         return Err("a WIT package instead of a component".into());
     };
@@ -184,7 +138,7 @@ fn stand_in(component: &[u8], interfaces: &[String]) -> Result<Vec<u8>, Cause> {
         &format!("package skiff-stand-in:denied;\nworld denied {{\n{exports}}}\n"),
     )?;
     let world = resolve.select_world(&[package], Some("denied"))?;
-    let mut module = trapping_module(&resolve, world);
+    let mut module = trapping_module(&resolve, world, capabilities);
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     Ok(ComponentEncoder::default()
         .validate(true)
@@ -193,7 +147,7 @@ fn stand_in(component: &[u8], interfaces: &[String]) -> Result<Vec<u8>, Cause> {
 }
 
 /// A core module that has every function `world` exports.
-fn trapping_module(resolve: &Resolve, world: WorldId) -> Vec<u8> {
+fn trapping_module(resolve: &Resolve, world: WorldId, capabilities: Capabilities) -> Vec<u8> {
     let mut parts = Parts::default();
     for (key, item) in &resolve.worlds[world].exports {
         let WorldItem::Interface { id, .. } = item else {
@@ -201,8 +155,8 @@ fn trapping_module(resolve: &Resolve, world: WorldId) -> Vec<u8> {
         };
         let starts = resolve
             .id_of(*id)
-            .and_then(|interface| capability(&interface))
-            .is_some_and(|key| key == ENVIRONMENT || key == FILES);
+            .and_then(|interface| capability(&interface, capabilities))
+            .is_some_and(|capability| capability.is_called_at_start);
         for function in resolve.interfaces[*id].functions.values() {
             let signature = resolve.wasm_signature(AbiVariant::GuestExport, function);
             let name = resolve.wasm_export_name(

@@ -28,7 +28,7 @@ pub use boundary::{Boundary, BoundaryError, boundary};
 pub use candidates::settle;
 pub use componentize::{ComponentizeError, componentize};
 pub use compose::{ComposeError, Dependency, Inherit, compose};
-pub use isolate::IsolateError;
+pub use isolate::{Capabilities, Capability, IsolateError};
 pub use kind::{WasmKind, is_precompiled, kind};
 
 /// Changes with every change by which the same bytes in give other bytes out, so

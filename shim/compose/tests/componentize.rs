@@ -199,7 +199,7 @@ fn a_command_that_is_joined_with_nothing_stays_a_module() {
     let unstable = COMMAND.replace("wasi_snapshot_preview1", "wasi_unstable");
     for text in [COMMAND, &realloc, &unstable] {
         let bytes = module(text);
-        let composed = compose(&bytes, &[]).unwrap();
+        let composed = compose(&bytes, &[], |_| None).unwrap();
         assert!(matches!(composed, Cow::Borrowed(same) if same == bytes));
     }
     // Imports of a world alone make it a command all the same, one with an adapter.
@@ -209,7 +209,7 @@ fn a_command_that_is_joined_with_nothing_stays_a_module() {
         r#"(import "$root" "price" (func (result i32))) (memory"#,
     );
     let bytes = bound_module(world, &body, Some(("wit-bindgen-rust", "0.57.1")));
-    let (imports, exports) = surface(&compose(&bytes, &[]).unwrap());
+    let (imports, exports) = surface(&compose(&bytes, &[], |_| None).unwrap());
     assert!(imports.iter().any(|name| name == "price"), "{imports:?}");
     assert!(exports[0].starts_with("wasi:cli/run@0.2."), "{exports:?}");
 }

@@ -2,9 +2,31 @@
 
 use std::borrow::Cow;
 
-use skiff_compose::{ComposeError, Dependency, Inherit, compose};
+use skiff_compose::{Capability, ComposeError, Dependency, Inherit};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store};
+
+/// What a host could say of the interfaces here.
+fn capability(interface: &str) -> Option<Capability> {
+    let (key, is_called_at_start) = match interface {
+        "wasi:cli/environment" => ("environment", true),
+        "fermyon:spin/http" | "wasi:http/outgoing-handler" => ("allowed_outbound_hosts", false),
+        "fermyon:spin/key-value" => ("key_value_stores", false),
+        "spin:variables/variables" | "wasi:config/store" => ("variables", false),
+        _ => return None,
+    };
+    Some(Capability {
+        key,
+        is_called_at_start,
+    })
+}
+
+fn compose<'a>(
+    parent: &'a [u8],
+    dependencies: &[Dependency<'_>],
+) -> Result<Cow<'a, [u8]>, ComposeError> {
+    skiff_compose::compose(parent, dependencies, capability)
+}
 
 fn component(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the component is written well")

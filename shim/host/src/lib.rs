@@ -4,26 +4,25 @@
 //! What is absent: this crate knows no routes, no containerd, no artifacts, and
 //! does not read the environment: settings are values.
 
-mod command;
-mod files;
+mod call;
 mod grants;
 mod held;
-mod http;
-mod imports;
 mod interfaces;
-mod kind;
+mod load;
 mod meter;
 mod output;
-mod preview1;
 mod settings;
 mod state;
 
-pub use command::{Command, CommandError};
-pub use files::FileLimits;
-pub use grants::{Grants, Mount};
-pub use http::{BodyFault, Cut, Guest, GuestBody, GuestError, HttpGuest, Payload, Reuse};
-pub use imports::{LoadError, Loader};
-pub use interfaces::{Missing, Need, Sockets, Variables, VariablesError, need, needs_concurrency};
-pub use kind::{ComponentKind, ImportError, Wanted, kind};
+pub use call::{
+    BodyFault, Command, CommandError, ComponentKind, Cut, Guest, GuestBody, GuestError, HttpGuest,
+    ImportError, Payload, Reuse, Wanted, kind,
+};
+pub use grants::Grants;
+pub use interfaces::{
+    Cli, FileLimits, Filesystem, Missing, Mount, Need, Sockets, Variables, VariablesError,
+    capability, need, needs_concurrency,
+};
+pub use load::{LoadError, Loader};
 pub use output::Output;
 pub use settings::Settings;

@@ -1,73 +1,37 @@
 //! What a guest may do with a volume, through the interfaces that it calls.
 
+mod support;
+
 use std::path::Path;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
 use rustix::fs::Mode;
-use skiff_engine::{Cache, Code, Compiler, Limits, Pool, Portable, Runner, Tier};
-use skiff_host::{BodyFault, Grants, Guest, HttpGuest, LoadError, Loader, Mount, Output, Reuse};
-
-/// Longer than anything here takes, so that a hang is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+use skiff_host::{Filesystem, Grants, HttpGuest, Mount};
+use support::{PATIENCE, built, get, load, quiet};
 
 /// A volume at the root of a guest.
 fn grants(name: &str, volume: &Path, waits: bool) -> Grants {
     Grants {
-        mounts: vec![Mount {
-            host: volume.to_owned(),
-            guest: "/".to_owned(),
-            writable: true,
-        }],
-        waits,
-        stdout: Output::memory(),
-        stderr: Output::memory(),
-        ..Grants::none(name)
+        filesystem: Filesystem {
+            mounts: vec![Mount {
+                host: volume.to_owned(),
+                guest: "/".to_owned(),
+                writable: true,
+            }],
+            waits,
+            ..Filesystem::default()
+        },
+        ..quiet(name)
     }
 }
 
 /// A guest of `make images` with a volume at its root.
 fn guest(name: &str, volume: &Path, waits: bool) -> HttpGuest {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let file = root.join("target/guests").join(format!("{name}.wasm"));
-    let bytes = std::fs::read(&file).expect("`make images` has been run");
-    let grants = grants(name, volume, waits);
-    load(bytes, |loader, code| loader.http(code, grants)).unwrap()
-}
-
-/// What becomes of code.
-fn load<T>(
-    bytes: Vec<u8>,
-    guest: impl FnOnce(&Loader, &Code) -> Result<T, LoadError>,
-) -> Result<T, LoadError> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let cache = Cache::open(&root.join("target/test-cache-host")).unwrap();
-    let (tier, limits) = (Tier::Baseline, Limits::default());
-    let compiler = Compiler::new(tier, false, limits.stack).unwrap();
-    let code = cache.compile(&compiler, &Portable::new(bytes).unwrap());
-    let code = code.unwrap();
-    let pool = Pool {
-        instances: limits.instances,
-        resources: code.resources(),
-    };
-    let runner = Runner::new(tier, false, limits.stack, &pool).unwrap();
-    let component = runner.load(&code).unwrap();
-    let loader = Loader::new(&runner, limits, 1, Reuse::default(), Guest::default()).unwrap();
-    guest(&loader, &component)
+    built(name, grants(name, volume, waits))
 }
 
 /// What it answers to a request for a file.
 async fn ask(guest: &HttpGuest, path: &str) -> (u16, String) {
-    let body = Empty::<Bytes>::new().map_err(|never| -> BodyFault { match never {} });
-    let request = http::Request::get(format!("http://a/?path={path}"))
-        .body(body)
-        .unwrap();
-    let answer = tokio::time::timeout(PATIENCE, guest.handle(request));
-    let answer = answer.await.expect("nobody waits for ever").unwrap();
-    let status = answer.status().as_u16();
-    let (bytes, _) = answer.into_body().collect().await.unwrap();
-    (status, String::from_utf8_lossy(&bytes).into_owned())
+    get(guest, &format!("/?path={path}")).await
 }
 
 #[test]

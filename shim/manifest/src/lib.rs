@@ -11,6 +11,7 @@
 //! ```
 
 mod application;
+mod capability;
 mod check;
 mod dependency_name;
 mod fault;
@@ -26,6 +27,7 @@ mod template;
 pub mod toml;
 
 pub use application::RetainError;
+pub use capability::Capability;
 pub use fault::{Fault, Faults, Rest, escaped};
 pub use model::*;
 pub use names::{VariableName, VariableNameError};

@@ -224,7 +224,6 @@ pub enum DependencySource {
 pub enum Inherit {
     /// All of them.
     All,
-    /// Only these keys (`ai_models`, `allowed_outbound_hosts`, `environment`,
-    /// `files`, `key_value_stores`, `sqlite_databases`, `variables`).
+    /// Only these keys, those of [`Capability`](crate::Capability); others grant nothing.
     Some(Vec<String>),
 }

@@ -16,6 +16,7 @@ use skiff_host::{ComponentKind, ImportError, Wanted, kind, needs_concurrency};
 use skiff_manifest::{Application, Inherit};
 
 use super::check;
+use super::granted::capability;
 use super::optimizer::{self, Deadline};
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
@@ -236,7 +237,7 @@ impl Parts {
 
     /// The composed component.
     fn compose(&self) -> anyhow::Result<Portable> {
-        let built = skiff_compose::settle(self.prepared()?.build()?.into());
+        let built = skiff_compose::settle(self.prepared()?.build(capability)?.into());
         Ok(Portable::new(built.into_owned())?)
     }
 

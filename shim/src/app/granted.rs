@@ -6,9 +6,19 @@ use std::collections::BTreeMap;
 
 use skiff_host::{Need, need};
 use skiff_manifest::hosts::{AllowedHost, AllowedScheme, is_blank};
-use skiff_manifest::{Application, Component};
+use skiff_manifest::{Application, Capability, Component};
 
 use super::check::Values;
+
+/// What an interface gives that a dependency may be cut off from, for those who join
+/// components.
+pub(crate) fn capability(interface: &str) -> Option<skiff_compose::Capability> {
+    let capability = skiff_host::capability(interface)?;
+    Some(skiff_compose::Capability {
+        key: capability.key(),
+        is_called_at_start: matches!(capability, Capability::Environment | Capability::Files),
+    })
+}
 
 /// Values of the application's variables: what was set, else the defaults.
 pub(super) fn values(application: &Application, set: Values) -> Values {
@@ -92,7 +102,6 @@ fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<Strin
         (!names.is_empty()).then_some(grant).into_iter().collect()
     };
     match need {
-        Need::Nothing => Vec::new(),
         Need::KeyValueStores => list("key_value_stores", &component.key_value_stores),
         Need::Databases => list("sqlite_databases", &component.databases),
         Need::Models => list("ai_models", &component.ai_models),
@@ -104,5 +113,21 @@ fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<Strin
             })
             .map(|host| format!("allowed_outbound_hosts grants `{host}`"))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_language_runtimes_call_at_their_start_is_empty_and_all_else_traps() {
+        let is_called_at_start =
+            |interface: &str| capability(interface).unwrap().is_called_at_start;
+        assert!(is_called_at_start("wasi:cli/environment"));
+        assert!(is_called_at_start("wasi:filesystem/preopens"));
+        assert!(!is_called_at_start("wasi:http/outgoing-handler"));
+        assert!(!is_called_at_start("spin:variables/variables"));
+        assert_eq!(capability("wasi:io/streams"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skiff_artifact::Prepared;
 use skiff_engine::MemoryLimit;
-use skiff_host::{FileLimits, Grants, Mount, Sockets, Variables};
+use skiff_host::{Cli, FileLimits, Filesystem, Grants, Mount, Sockets, Variables};
 use skiff_manifest::Application;
 
 use super::check::{self, AppError, Life};
@@ -47,35 +47,39 @@ pub(super) fn all(
         };
         let grants = Grants {
             component: component.id.as_str().into(),
-            arguments: if runs {
-                given.arguments.clone()
-            } else {
-                Vec::new()
+            memory: MemoryLimit {
+                each: settings.guests.memory,
+                budget: given.budget.clone(),
+                alone: runs,
             },
-            // What a person sets wins over what an image or a manifest sets.
-            environment: Vec::from_iter(BTreeMap::from_iter(
-                environment.chain(given.environment.clone()),
-            )),
-            mounts: own.chain(given.volumes.clone()).collect(),
+            cli: Cli {
+                arguments: if runs {
+                    given.arguments.clone()
+                } else {
+                    Vec::new()
+                },
+                // What a person sets wins over what an image or a manifest sets.
+                environment: Vec::from_iter(BTreeMap::from_iter(
+                    environment.chain(given.environment.clone()),
+                )),
+                stdin: runs,
+                stdout,
+                stderr,
+            },
+            filesystem: Filesystem {
+                mounts: own.chain(given.volumes.clone()).collect(),
+                waits,
+                limits: FileLimits {
+                    each: settings.guests.files,
+                    below: given.files_below,
+                },
+            },
             sockets: Sockets::new(granted::hosts(application, component, &values)?),
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),
                 Arc::clone(&values),
             )?,
-            stdout,
-            stderr,
-            stdin: runs,
-            waits,
-            files: FileLimits {
-                each: settings.guests.files,
-                below: given.files_below,
-            },
-            memory: MemoryLimit {
-                each: settings.guests.memory,
-                budget: given.budget.clone(),
-                alone: runs,
-            },
         };
         all.insert(component.id.clone(), grants);
     }

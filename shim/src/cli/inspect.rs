@@ -8,6 +8,7 @@ use clap::Args;
 use skiff_artifact::Prepared;
 use skiff_manifest::{HttpRoute, HttpTarget, TriggerKind};
 
+use crate::app::capability;
 use crate::exit::in_lines;
 
 #[derive(Args)]
@@ -65,7 +66,7 @@ fn describe(prepared: &Prepared) -> anyhow::Result<String> {
     }
     for component in &prepared.components {
         writeln!(out, "component {}: {}", component.id, component.digest)?;
-        let bytes = component.build()?;
+        let bytes = component.build(capability)?;
         let boundary = skiff_compose::boundary(&bytes)
             .with_context(|| format!("component `{}`", component.id))?;
         for import in boundary.imports {

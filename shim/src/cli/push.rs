@@ -6,6 +6,8 @@ use chrono::DateTime;
 use clap::Args;
 use skiff_artifact::pack::{Options, to_layout};
 
+use crate::app::capability;
+
 #[derive(Args)]
 pub(super) struct Push {
     /// A folder with a spin.toml, or a manifest
@@ -60,7 +62,7 @@ impl Push {
             annotations: self.annotation.into_iter().collect(),
             created: self.created,
         };
-        let packed = to_layout(&self.application, &self.to_layout, &options)?;
+        let packed = to_layout(&self.application, &self.to_layout, &options, capability)?;
         super::warn(&packed.warnings);
         if unnamed {
             eprintln!(

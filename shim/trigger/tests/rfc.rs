@@ -531,8 +531,8 @@ fn the_page_names_tests_that_exist() {
         "src",
         "src/route",
         "../tests",
-        "../host/src/http",
-        "../host/src/http/p3",
+        "../host/src/call",
+        "../host/src/call/p3",
     ] {
         for entry in std::fs::read_dir(folder.join(place)).unwrap() {
             let path = entry.unwrap().path();

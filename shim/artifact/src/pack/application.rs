@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
+use skiff_compose::Capabilities;
 use skiff_manifest::{
     Application, Component, ContentRef, Dependency, DependencySource, FileMount, lock,
 };
@@ -31,9 +32,11 @@ pub(super) struct Artifact {
 pub(super) fn assemble(
     source: &Path,
     options: &Options,
+    capabilities: Capabilities,
     writer: &Writer,
 ) -> Result<Artifact, PackError> {
-    let (prepared, files) = Prepared::with_files_listed(source).map_err(also_not_built)?;
+    let (prepared, files) =
+        Prepared::with_files_listed(source).map_err(|error| also_not_built(error, capabilities))?;
     let mut components = Vec::with_capacity(prepared.components.len());
     let listed = prepared.components.iter().zip(files);
     for (component, (binaries, files)) in prepared.application.components.iter().zip(listed) {
@@ -50,7 +53,7 @@ pub(super) fn assemble(
     let mut not_built = Vec::new();
     for parts in &components {
         let mut component = parts.component.clone();
-        match parts.push_wasm(&mut component, options, writer, &mut layers) {
+        match parts.push_wasm(&mut component, options, capabilities, writer, &mut layers) {
             Err(PackError::Build(errors)) => not_built.extend(errors),
             other => other?,
         }
@@ -88,12 +91,12 @@ pub(super) fn assemble(
 
 /// Where components cannot even be prepared, the others may have mistakes that only
 /// show when they are built; all are told together.
-fn also_not_built(error: PrepareError) -> PackError {
+fn also_not_built(error: PrepareError, capabilities: Capabilities) -> PackError {
     let PrepareError::Components(mut mistakes) = error else {
         return error.into();
     };
     for component in &mistakes.rest.components {
-        let built = component.build().map_err(PrepareError::from);
+        let built = component.build(capabilities).map_err(PrepareError::from);
         mistakes.faults.extend(built.err());
     }
     PrepareError::Components(mistakes).into()
@@ -184,11 +187,12 @@ impl Parts<'_> {
         &self,
         component: &mut Component,
         options: &Options,
+        capabilities: Capabilities,
         writer: &Writer,
         layers: &mut Layers,
     ) -> Result<(), PackError> {
         if !options.as_built {
-            let built = self.binaries.build();
+            let built = self.binaries.build(capabilities);
             let built = built.map_err(|error| PackError::Build(vec![error]))?;
             component.source = push_wasm(&built, writer, layers)?;
             component.dependencies.clear();

@@ -570,7 +570,7 @@ fn a_single_file_is_an_application() {
         prepared.command.as_deref(),
         Some(&["cart.wasm".to_owned()][..])
     );
-    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
     let named = folder.path().join("cart.wasm");
     assert_eq!(prepared.components[0].id, named.to_str().unwrap());
     let error = only(Prepared::from_wasm_file(&folder.path().join("readme.txt")).unwrap_err());

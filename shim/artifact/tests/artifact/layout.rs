@@ -73,7 +73,7 @@ fn check(layout: &Layout) {
     let target = Target::new();
     unpack(&image, layout, &target.path(), &Limits::default()).unwrap();
     let prepared = Prepared::from_unpacked(&target.path()).unwrap();
-    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
 }
 
 #[test]

@@ -25,7 +25,7 @@ struct Artifact {
 impl Artifact {
     fn of(source: &Path, options: &Options) -> Result<Self, PackError> {
         let folder = tempfile::tempdir().unwrap();
-        let packed = to_layout(source, &folder.path().join("layout"), options)?;
+        let packed = to_layout(source, &folder.path().join("layout"), options, |_| None)?;
         Ok(Self { folder, packed })
     }
 
@@ -122,7 +122,7 @@ fn what_is_packed_is_what_is_unpacked() {
         assert_eq!(tree["static/large"].len(), 5000);
         assert_eq!(tree["doc/a b.txt"], "read me");
         let prepared = Prepared::from_unpacked(&target.path()).unwrap();
-        assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+        assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
         assert_eq!(prepared.application.version, "1.2.0");
     }
 }
@@ -350,7 +350,7 @@ fn nothing_is_left_of_a_failure() {
     let folder = shop(r#"files = ["absent"]"#);
     let parent = tempfile::tempdir().unwrap();
     let layout = parent.path().join("layout");
-    let error = to_layout(folder.path(), &layout, &Options::default()).unwrap_err();
+    let error = to_layout(folder.path(), &layout, &Options::default(), |_| None).unwrap_err();
     assert!(matches!(error, PackError::Prepare(_)), "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
@@ -360,11 +360,11 @@ fn an_existing_folder_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     write(parent.path(), "layout/mine", b"mine");
     let layout = parent.path().join("layout");
-    let error = to_layout(shop("").path(), &layout, &Options::default()).unwrap_err();
+    let error = to_layout(shop("").path(), &layout, &Options::default(), |_| None).unwrap_err();
     assert!(matches!(error, PackError::Exists { .. }), "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     fs::remove_file(layout.join("mine")).unwrap();
-    to_layout(shop("").path(), &layout, &Options::default()).unwrap();
+    to_layout(shop("").path(), &layout, &Options::default(), |_| None).unwrap();
 }
 
 #[test]

@@ -77,7 +77,7 @@ proptest! {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("layout");
         let options = Options { archive, ..Options::default() };
-        let packed = to_layout(folder.path(), &path, &options).unwrap();
+        let packed = to_layout(folder.path(), &path, &options, |_| None).unwrap();
 
         let layout = Layout::open(&path).unwrap();
         let image = Image::read(&layout, &packed.manifest).unwrap();

@@ -54,7 +54,7 @@ fn the_entrypoint_is_the_command_line() {
         prepared.command.as_deref(),
         Some(&["/app.wasm".to_owned(), "--fast".to_owned()][..])
     );
-    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
 }
 
 #[test]

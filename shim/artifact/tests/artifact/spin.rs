@@ -40,7 +40,7 @@ fn an_application_is_unpacked_with_its_files() {
     };
     assert_eq!(cart.digest, Digest::of(COMPONENT));
     assert_eq!(cart.key(), cart.digest);
-    assert_eq!(cart.build().unwrap(), COMPONENT);
+    assert_eq!(cart.build(|_| None).unwrap(), COMPONENT);
     assert_eq!(cart.mounts.len(), 1);
     assert_eq!(cart.mounts[0].guest, "/");
     assert_eq!(cart.mounts[0].host, target.path().join("assets/cart"));
@@ -75,7 +75,7 @@ fn a_single_component_becomes_an_application() {
     let prepared = Prepared::from_unpacked(&target.path()).unwrap();
     assert_eq!(prepared.application.name, Digest::of(COMPONENT).hex());
     assert_eq!(prepared.components[0].id, Digest::of(COMPONENT).to_string());
-    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_dependency_that_was_not_composed_is_kept() {
     assert_eq!(cart.dependencies[0].digest, Digest::of(&child));
     assert_ne!(cart.key(), cart.digest);
     // The empty parent imports nothing that the dependency could satisfy.
-    let error = cart.build().unwrap_err();
+    let error = cart.build(|_| None).unwrap_err();
     assert!(error.to_string().contains("`cart`"), "{error}");
 
     let error = build(&[&parent]).refused();
@@ -163,7 +163,7 @@ fn a_small_binary_may_be_inline_only() {
         .unpack()
         .unwrap();
     let prepared = Prepared::from_unpacked(&target.path()).unwrap();
-    assert_eq!(prepared.components[0].build().unwrap(), COMPONENT);
+    assert_eq!(prepared.components[0].build(|_| None).unwrap(), COMPONENT);
 }
 
 #[test]

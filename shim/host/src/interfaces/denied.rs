@@ -12,16 +12,35 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType, Val};
 use wasmtime::{AsContextMut, Engine, StoreContextMut};
 
+use super::catalogue::{Status, status};
 use crate::state::State;
-use families::{Answer, family};
 
-mod families;
-
-pub use families::{Need, need};
+/// How an interface says that a call was not granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    /// The first of these cases that its error has.
+    Case(&'static [&'static str]),
+    /// The case `connection-failed`, with the address.
+    Address,
+    /// The case `invalid-input`, with the model.
+    Model,
+    /// Nothing: a call does nothing and is well.
+    Quiet,
+    /// The first of these cases where there is an error; what has none ends the guest,
+    /// which may not take it for the truth.
+    Trap(&'static [&'static str]),
+}
 
 /// Whether an import is of an interface that denies.
 pub(crate) fn is_denied(import: &str) -> bool {
-    family(import).is_some()
+    answer(import).is_some()
+}
+
+fn answer(import: &str) -> Option<Answer> {
+    match status(import) {
+        Some(Status::Denied(answer)) => Some(answer),
+        _ => None,
+    }
 }
 
 /// Something of a denied interface that a guest holds, such as the builder of a
@@ -37,7 +56,7 @@ pub(crate) fn deny(
     import: &str,
     item: &ComponentItem,
 ) -> wasmtime::Result<()> {
-    let (Some(family), ComponentItem::ComponentInstance(interface)) = (family(import), item) else {
+    let (Some(answer), ComponentItem::ComponentInstance(interface)) = (answer(import), item) else {
         wasmtime::bail!("`{import}` is no interface");
     };
     let mut instance = linker.instance(import)?;
@@ -45,7 +64,7 @@ pub(crate) fn deny(
         match export.ty {
             ComponentItem::ComponentFunc(ty) => {
                 let denial = Denial {
-                    answer: family.answer,
+                    answer,
                     interface: import.into(),
                     function: name.into(),
                 };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{is_candidate, is_denied, is_offered};
+use super::catalogue::{Status, status};
 
 /// More than anybody reads: the names beyond it are only counted.
 const MAX_NAMED: usize = 100;
@@ -25,10 +25,11 @@ impl Missing {
     pub fn among<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let (mut not_yet, mut unknown) = (Vec::new(), Vec::new());
         for name in imports {
-            if is_candidate(name) {
-                not_yet.push(name.to_owned());
-            } else if !is_offered(name) && !is_denied(name) {
-                unknown.push(name.to_owned());
+            match status(name) {
+                Some(Status::Offered(_) | Status::Denied(_)) => {}
+                Some(Status::NotYet) => not_yet.push(name.to_owned()),
+                // What guests export is not there to be imported.
+                Some(Status::Called(_)) | None => unknown.push(name.to_owned()),
             }
         }
         let missing = Missing { not_yet, unknown };

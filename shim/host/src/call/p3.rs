@@ -22,7 +22,8 @@ use super::body::{GuestBody, Payload, Source};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms};
 use crate::Grants;
-use crate::state::{Hooks, State};
+use crate::interfaces::http::Hooks;
+use crate::state::State;
 
 pub(crate) use self::kept::Kept;
 pub(crate) use self::waiting::Waiting;

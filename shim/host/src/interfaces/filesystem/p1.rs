@@ -1,18 +1,11 @@
-//! Preview 1, for commands that are core modules: as `wasmtime-wasi` offers it, but that
-//! only regular files and folders are opened.
+//! `path_open` of preview 1, in both its names: only regular files and folders are opened.
 
-use std::sync::Arc;
-
-use skiff_engine::Guest;
-use wasmtime::{AsContextMut as _, Caller, Extern, Linker, ResourceLimiter};
+use wasmtime::{AsContextMut as _, Caller, Extern, Linker};
 use wasmtime_wasi::p1::types::{Errno, Fd, Filetype, Lookupflags};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{WasiSnapshotPreview1, path_open};
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wiggle::{GuestMemory, GuestPtr};
 
-use crate::Grants;
-use crate::meter::Meter;
-use crate::state::wasi;
+use crate::call::Preview1;
 
 /// Both names that preview 1 has had.
 const NAMES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
@@ -21,41 +14,14 @@ const OPEN: &str = "path_open";
 /// What a guest gives to open a file, in either version.
 type Asked = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-/// What a store holds for a module of preview 1.
-pub(crate) struct Preview1 {
-    wasi: WasiP1Ctx,
-    meter: Meter,
-}
-
-impl Preview1 {
-    pub(crate) fn new(grants: &Arc<Grants>) -> Self {
-        Preview1 {
-            wasi: wasi(grants).build_p1(),
-            meter: Meter::new(grants),
-        }
+/// Puts our way to open files in the place of `wasmtime-wasi`'s.
+pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    for name in NAMES {
+        linker.func_wrap_async(name, OPEN, |caller, asked| Box::new(open(caller, asked)))?;
     }
-
-    pub(crate) fn meter(&mut self) -> &mut dyn ResourceLimiter {
-        &mut self.meter
-    }
-
-    pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
-        p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
-        wasmtime_wasi::p0::add_to_linker_async(linker, |state| &mut state.wasi)?;
-        linker.allow_shadowing(true);
-        for name in NAMES {
-            linker.func_wrap_async(name, OPEN, |caller, asked| Box::new(open(caller, asked)))?;
-        }
-        linker.allow_shadowing(false);
-        Ok(())
-    }
-}
-
-impl Guest for Preview1 {
-    fn ticked(&mut self) -> wasmtime::Result<()> {
-        // What the host holds for it are the files that it has open.
-        Ok(self.meter.check(0)?)
-    }
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// `path_open` that looks first: `wasmtime-wasi` would wait for the other end of a FIFO.
@@ -75,7 +41,7 @@ async fn open(mut caller: Caller<'_, Preview1>, asked: Asked) -> wasmtime::Resul
         }
         _ => wasmtime::bail!("missing required memory export"),
     };
-    let wasi = &mut state.wasi;
+    let wasi = state.wasi();
     wasi.set_hostcall_fuel(fuel);
     if let Ok(follow) = Lookupflags::try_from(follow) {
         let path = GuestPtr::<str>::new((path as u32, length as u32));

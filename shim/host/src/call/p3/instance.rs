@@ -21,9 +21,9 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use super::Shared;
 use super::alarm::Alarm;
 use super::kept::{Bodies, Kept};
-use crate::http::p2::tell_abandoned;
-use crate::http::running::Entered;
-use crate::http::{Cut, GuestError, one_line};
+use crate::call::p2::tell_abandoned;
+use crate::call::running::Entered;
+use crate::call::{Cut, GuestError, one_line};
 use crate::state::{State, http_view};
 
 /// How often a guest that wakes itself is polled before others get their turn.

@@ -1,172 +1,30 @@
-//! How guests open files: only regular files and folders, without waiting for anybody,
-//! and no more of them than a guest may have.
-//!
-//! `wasmtime-wasi` opens whatever a path names. A FIFO of a volume would keep the whole
-//! worker until somebody writes to it, and a guest could take all descriptors of the
-//! process, so that no connection is accepted.
+//! Opening what a guest names: regular files and folders below a folder that it has, without
+//! waiting for anybody.
 
 use std::fs::File as StdFile;
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Accessor, Linker, Resource};
+use wasmtime::component::Resource;
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::filesystem::types as p2;
-use wasmtime_wasi::p3::bindings::filesystem::types as p3;
-use wasmtime_wasi::p3::bindings::filesystem::types::HostDescriptorWithStore as _;
 use wasmtime_wasi_io::IoView;
 
 use crate::state::State;
 
-/// How many files guests may have open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileLimits {
-    /// Each of them.
-    pub each: usize,
-    /// All of a process: no descriptor of theirs has this number or a larger one. The
-    /// kernel gives the smallest that is free, so that the rest stays for connections.
-    pub below: RawFd,
-}
-
-impl FileLimits {
-    /// As many as a program has by custom, and more than most ever have open.
-    pub const DEFAULT_EACH: usize = 1024;
-}
-
-impl Default for FileLimits {
-    fn default() -> Self {
-        FileLimits {
-            each: Self::DEFAULT_EACH,
-            below: RawFd::MAX,
-        }
-    }
-}
-
-/// The interface as the linker knows it, in both versions.
-const P2: &str = "wasi:filesystem/types@0.2.12";
-const P3: &str = "wasi:filesystem/types@0.3.0";
-const OPEN_AT: &str = "[method]descriptor.open-at";
-
-/// Puts our way to open files in the place of `wasmtime-wasi`'s.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    linker.instance(P2)?.func_wrap_async(
-        OPEN_AT,
-        |mut store: StoreContextMut<'_, State>, asked: AskedP2| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let opening = Opening::new(state, &asked.0, asked.2.clone(), asked.how())?;
-                let result = match opening.open().await {
-                    Ok(opened) => keep(state, opened)?.map_err(Into::into),
-                    Err(Refused::Error(error)) => Err(error.into()),
-                    Err(Refused::NoSuchCall) => {
-                        let mut view = state.filesystem();
-                        let (dir, follow, path, open, flags) = asked;
-                        p2::HostDescriptor::open_at(&mut view, dir, follow, path, open, flags)
-                            .await
-                            .map(Ok)
-                            .or_else(|error| error.downcast().map(Err))?
-                    }
-                };
-                Ok((result,))
-            })
-        },
-    )?;
-    if concurrency {
-        linker.instance(P3)?.func_wrap_concurrent(
-            OPEN_AT,
-            |store: &Accessor<State>, asked: AskedP3| {
-                Box::pin(async move {
-                    let opening = store.with(|mut store| {
-                        Opening::new(store.get(), &asked.0, asked.2.clone(), asked.how())
-                    })?;
-                    let result = match opening.open().await {
-                        Ok(opened) => store
-                            .with(|mut store| keep(store.get(), opened))?
-                            .map_err(Into::into),
-                        Err(Refused::Error(error)) => Err(error.into()),
-                        Err(Refused::NoSuchCall) => {
-                            let store = store.with_getter::<WasiFilesystem>(State::filesystem);
-                            let (dir, follow, path, open, flags) = asked;
-                            WasiFilesystem::open_at(&store, dir, follow, path, open, flags)
-                                .await
-                                .map(Ok)
-                                .or_else(|error| error.downcast().map(Err))?
-                        }
-                    };
-                    Ok((result,))
-                })
-            },
-        )?;
-    }
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
-type AskedP2 = (
-    Resource<Descriptor>,
-    p2::PathFlags,
-    String,
-    p2::OpenFlags,
-    p2::DescriptorFlags,
-);
-
-type AskedP3 = (
-    Resource<Descriptor>,
-    p3::PathFlags,
-    String,
-    p3::OpenFlags,
-    p3::DescriptorFlags,
-);
-
-/// What a guest asks for.
-trait Asked {
-    fn how(&self) -> How;
-}
-
-/// The flags have the same names in both versions, and types of their own.
-macro_rules! asked {
-    ($asked:ty, $version:ident) => {
-        impl Asked for $asked {
-            fn how(&self) -> How {
-                let (_, follow, _, open, flags) = self;
-                let synchronous = $version::DescriptorFlags::FILE_INTEGRITY_SYNC
-                    | $version::DescriptorFlags::DATA_INTEGRITY_SYNC
-                    | $version::DescriptorFlags::REQUESTED_WRITE_SYNC;
-                How {
-                    follows: follow.contains($version::PathFlags::SYMLINK_FOLLOW),
-                    creates: open.contains($version::OpenFlags::CREATE),
-                    exclusive: open.contains($version::OpenFlags::EXCLUSIVE),
-                    truncates: open.contains($version::OpenFlags::TRUNCATE),
-                    folder: open.contains($version::OpenFlags::DIRECTORY),
-                    reads: flags.contains($version::DescriptorFlags::READ),
-                    writes: flags.contains($version::DescriptorFlags::WRITE),
-                    synchronous: (*flags & synchronous) != $version::DescriptorFlags::empty(),
-                }
-            }
-        }
-    };
-}
-
-asked!(AskedP2, p2);
-asked!(AskedP3, p3);
-
+/// How a guest asks for it.
 #[derive(Debug, Clone, Copy, Default)]
-struct How {
-    follows: bool,
-    creates: bool,
-    exclusive: bool,
-    truncates: bool,
-    folder: bool,
-    reads: bool,
-    writes: bool,
-    synchronous: bool,
+pub(super) struct How {
+    pub(super) follows: bool,
+    pub(super) creates: bool,
+    pub(super) exclusive: bool,
+    pub(super) truncates: bool,
+    pub(super) folder: bool,
+    pub(super) reads: bool,
+    pub(super) writes: bool,
+    pub(super) synchronous: bool,
 }
 
 impl How {
@@ -216,9 +74,34 @@ impl How {
     }
 }
 
+/// What a guest asks for by the flags of a version: they have the same names in both, and
+/// types of their own.
+macro_rules! how {
+    ($version:ident, $follow:expr, $open:expr, $flags:expr) => {{
+        use $version::{DescriptorFlags, OpenFlags, PathFlags};
+        let (follow, open, flags): (PathFlags, OpenFlags, DescriptorFlags) =
+            ($follow, $open, $flags);
+        let synchronous = DescriptorFlags::FILE_INTEGRITY_SYNC
+            | DescriptorFlags::DATA_INTEGRITY_SYNC
+            | DescriptorFlags::REQUESTED_WRITE_SYNC;
+        How {
+            follows: follow.contains(PathFlags::SYMLINK_FOLLOW),
+            creates: open.contains(OpenFlags::CREATE),
+            exclusive: open.contains(OpenFlags::EXCLUSIVE),
+            truncates: open.contains(OpenFlags::TRUNCATE),
+            folder: open.contains(OpenFlags::DIRECTORY),
+            reads: flags.contains(DescriptorFlags::READ),
+            writes: flags.contains(DescriptorFlags::WRITE),
+            synchronous: (flags & synchronous) != DescriptorFlags::empty(),
+        }
+    }};
+}
+
+pub(super) use how;
+
 /// Why nothing was opened.
 #[derive(Debug)]
-enum Refused {
+pub(super) enum Refused {
     /// The kernel, or who sandboxes us, has no `openat2`.
     NoSuchCall,
     Error(io::Error),
@@ -231,7 +114,7 @@ impl From<Errno> for Refused {
 }
 
 /// A file that a guest asks for.
-struct Opening {
+pub(super) struct Opening {
     /// None where the guest named a file instead.
     dir: Option<Dir>,
     path: String,
@@ -241,13 +124,13 @@ struct Opening {
 }
 
 impl Opening {
-    fn new(
+    pub(super) fn new(
         state: &mut State,
         dir: &Resource<Descriptor>,
         path: String,
         how: How,
     ) -> wasmtime::Result<Self> {
-        let waits = state.grants().waits;
+        let waits = state.grants().filesystem.waits;
         let dir = match IoView::table(state).get(dir)? {
             Descriptor::Dir(dir) => Some(dir.clone()),
             Descriptor::File(_) => None,
@@ -260,7 +143,7 @@ impl Opening {
         })
     }
 
-    async fn open(self) -> Result<Descriptor, Refused> {
+    pub(super) async fn open(self) -> Result<Descriptor, Refused> {
         let Opening {
             dir,
             path,
@@ -314,28 +197,6 @@ fn beneath(folder: &StdFile, path: &str, how: How) -> Result<(StdFile, bool), Re
         FileType::RegularFile => Ok((opened.into(), false)),
         _ => Err(Errno::PERM.into()),
     }
-}
-
-/// Gives the guest what was opened for it, unless it has too many already.
-fn keep(
-    state: &mut State,
-    opened: Descriptor,
-) -> wasmtime::Result<Result<Resource<Descriptor>, io::Error>> {
-    let limits = state.grants().files;
-    let number = match &opened {
-        Descriptor::File(file) => file.file.as_raw_fd(),
-        Descriptor::Dir(dir) => dir.dir.as_raw_fd(),
-    };
-    // Where the number is small, nobody has many.
-    let mut many = || {
-        let open = IoView::table(state).iter_mut();
-        open.filter(|entry| entry.is::<Descriptor>()).count() >= limits.each
-    };
-    if number >= limits.below || number.unsigned_abs() as usize >= limits.each && many() {
-        state.has_too_many_files();
-        return Ok(Err(Errno::NOMEM.into()));
-    }
-    Ok(Ok(IoView::table(state).push(opened)?))
 }
 
 #[cfg(test)]

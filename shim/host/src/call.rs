@@ -1,8 +1,12 @@
-//! Calling a guest with an HTTP request.
+//! How guests are called: with an HTTP request, by either version of WASI, or to be run to
+//! their end.
 
 mod body;
+mod command;
+mod kind;
 mod p2;
 mod p3;
+mod preview1;
 mod running;
 
 use std::future::Future as _;
@@ -16,8 +20,11 @@ use skiff_engine::{Busy, Limits, Ticks};
 use wasmtime_wasi_http::Error;
 
 pub use body::{Cut, GuestBody, Payload};
+pub use command::{Command, CommandError};
+pub use kind::{ComponentKind, ImportError, Wanted, kind};
 pub(crate) use p2::P2;
 pub(crate) use p3::P3;
+pub(crate) use preview1::Preview1;
 pub use running::Guests as Guest;
 
 /// Why a guest did not answer.

@@ -8,12 +8,10 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::http::{P2, P3, Terms};
+use crate::call::{P2, P3, Preview1, Terms};
 use crate::interfaces::{Missing, add_to_linker, deny, is_denied};
-use crate::kind::{ComponentKind, ImportError, Wanted, kind};
-use crate::preview1::Preview1;
 use crate::state::State;
-use crate::{Command, Grants, Guest, HttpGuest, Reuse};
+use crate::{Command, ComponentKind, Grants, Guest, HttpGuest, ImportError, Reuse, Wanted, kind};
 
 /// Why a component cannot be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -7,10 +7,11 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::I32Exit;
 
-use crate::kind::ComponentKind;
-use crate::preview1::Preview1;
+use super::kind::ComponentKind;
+use super::one_line;
+use super::preview1::Preview1;
+use crate::Grants;
 use crate::state::State;
-use crate::{Grants, http::one_line};
 
 /// A component of `wasi:cli/command`, or a module of preview 1, ready to run.
 pub struct Command {

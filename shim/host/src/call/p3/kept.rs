@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::http::{Cut, without_budget};
+use crate::call::{Cut, without_budget};
 
 /// A response's body. When its instance ends, streams end with it, and one that the guest
 /// had closed looks like one that it had not: so each is looked at before.

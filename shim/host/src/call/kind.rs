@@ -1,5 +1,7 @@
 //! What a component is, by what its trigger calls.
 
+use crate::interfaces::{Status, handlers, status};
+
 /// How a component is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComponentKind {
@@ -88,32 +90,20 @@ enum Export {
 }
 
 fn export(name: &str, wanted: Wanted) -> Option<Export> {
-    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-    let kind = match (wanted, interface) {
-        // Release candidates match only themselves, and are not offered.
-        (Wanted::Http, "wasi:http/incoming-handler" | "wasi:http/handler")
-        | (Wanted::Command, "wasi:cli/run")
-            if version.contains("-rc") || version.contains("-draft") =>
-        {
-            return Some(Export::NotYet);
-        }
-        (Wanted::Http, "fermyon:spin/inbound-http") => return Some(Export::NotYet),
-        (Wanted::Http, "fermyon:spin/inbound-redis" | "spin:redis/inbound-redis") => {
-            return Some(Export::NotYet);
-        }
-        (Wanted::Http, "wasi:http/incoming-handler") if version.starts_with("0.2.") => {
-            ComponentKind::HttpP2
-        }
-        (Wanted::Http, "wasi:http/handler") if version.starts_with("0.3.") => ComponentKind::HttpP3,
-        (Wanted::Command, "wasi:cli/run") if version.starts_with("0.2.") => {
-            ComponentKind::CommandP2
-        }
-        (Wanted::Command, "wasi:cli/run") if version.starts_with("0.3.") => {
-            ComponentKind::CommandP3
-        }
-        _ => return None,
+    let is_wanted = |kind: Option<ComponentKind>| match kind {
+        Some(kind) => kind.is_command() == (wanted == Wanted::Command),
+        None => wanted == Wanted::Http,
     };
-    Some(Export::Kind(kind))
+    if let Some(Status::Called(Some(kind))) = status(name) {
+        return is_wanted(Some(kind)).then_some(Export::Kind(kind));
+    }
+    // Release candidates match only themselves, and are not called.
+    let is_candidate = name
+        .split_once('@')
+        .is_some_and(|(_, version)| version.contains('-'));
+    handlers(name)
+        .any(|kind| is_wanted(kind) && (kind.is_none() || is_candidate))
+        .then_some(Export::NotYet)
 }
 
 /// Tells how a trigger calls a component with these exports. Of two versions of one

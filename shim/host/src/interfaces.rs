@@ -1,0 +1,23 @@
+//! The interfaces that guests import and export: which there are, how each is answered, and
+//! what of them is granted.
+
+mod catalogue;
+mod cli;
+mod denied;
+pub(crate) mod filesystem;
+pub(crate) mod http;
+mod missing;
+pub(crate) mod random;
+mod sockets;
+mod variables;
+pub(crate) mod wasi;
+
+pub use catalogue::{Need, capability, need, needs_concurrency};
+pub use cli::Cli;
+pub use filesystem::{FileLimits, Filesystem, Mount};
+pub use missing::Missing;
+pub use sockets::Sockets;
+pub use variables::{Variables, VariablesError};
+
+pub(crate) use catalogue::{Status, add_to_linker, handlers, status};
+pub(crate) use denied::{deny, is_denied};

@@ -1,0 +1,147 @@
+//! `wasi:filesystem`: as `wasmtime-wasi` has it, but for how guests open files. Only regular
+//! files and folders are opened, without waiting for anybody, and no more of them than a
+//! guest may have.
+//!
+//! `wasmtime-wasi` opens whatever a path names. A FIFO of a volume would keep the whole
+//! worker until somebody writes to it, and a guest could take all descriptors of the
+//! process, so that no connection is accepted.
+
+mod open;
+pub(crate) mod p1;
+mod p2;
+mod p3;
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi_io::IoView;
+
+use crate::state::State;
+
+/// The function that is replaced in both versions.
+const OPEN_AT: &str = "[method]descriptor.open-at";
+
+/// A folder that a guest sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is for us.
+    pub host: PathBuf,
+    /// Where the guest sees it.
+    pub guest: String,
+    /// Whether the guest may write to it.
+    pub writable: bool,
+}
+
+/// What a component may do with files.
+#[derive(Debug, Clone, Default)]
+pub struct Filesystem {
+    /// Folders that it sees.
+    pub mounts: Vec<Mount>,
+    /// Whether the kernel may keep those waiting who use these folders, as it may with
+    /// volumes: then a thread does it that nobody else needs.
+    pub waits: bool,
+    /// How many files it may have open.
+    pub limits: FileLimits,
+}
+
+impl Filesystem {
+    /// Opens what is granted. A folder that has vanished since the application was checked
+    /// is left out and logged.
+    pub(super) fn open(&self, component: &str, builder: &mut WasiCtxBuilder) {
+        // The application's own files are in the page cache.
+        builder.allow_blocking_current_thread(!self.waits);
+        for mount in &self.mounts {
+            let permissions = if mount.writable {
+                FsPerms::ReadWrite
+            } else {
+                FsPerms::ReadOnly
+            };
+            if let Err(error) = builder.preopened_dir(&mount.host, &mount.guest, permissions) {
+                tracing::error!(component_id = %component, path = %mount.host.display(), %error, "A folder of the guest cannot be opened");
+            }
+        }
+    }
+}
+
+/// How many files guests may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLimits {
+    /// Each of them.
+    pub each: usize,
+    /// All of a process: no descriptor of theirs has this number or a larger one. The
+    /// kernel gives the smallest that is free, so that the rest stays for connections.
+    pub below: RawFd,
+}
+
+impl FileLimits {
+    /// As many as a program has by custom, and more than most ever have open.
+    pub const DEFAULT_EACH: usize = 1024;
+}
+
+impl Default for FileLimits {
+    fn default() -> Self {
+        FileLimits {
+            each: Self::DEFAULT_EACH,
+            below: RawFd::MAX,
+        }
+    }
+}
+
+/// What an instance has of it beside its handles.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// Whether it was said that it opens too many files.
+    is_told: bool,
+}
+
+impl Opened {
+    pub(crate) fn renew(&mut self) {
+        let Opened { is_told } = self;
+        *is_told = false;
+    }
+}
+
+/// Puts our way to open files in the place of `wasmtime-wasi`'s.
+pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    p2::add_to_linker(linker)?;
+    if concurrency {
+        p3::add_to_linker(linker)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Gives the guest what was opened for it, unless it has too many already.
+fn keep(
+    state: &mut State,
+    opened: Descriptor,
+) -> wasmtime::Result<Result<Resource<Descriptor>, io::Error>> {
+    let limits = state.grants().filesystem.limits;
+    let number = match &opened {
+        Descriptor::File(file) => file.file.as_raw_fd(),
+        Descriptor::Dir(dir) => dir.dir.as_raw_fd(),
+    };
+    // Where the number is small, nobody has many.
+    let mut many = || {
+        let open = IoView::table(state).iter_mut();
+        open.filter(|entry| entry.is::<Descriptor>()).count() >= limits.each
+    };
+    if number >= limits.below || number.unsigned_abs() as usize >= limits.each && many() {
+        too_many(state);
+        return Ok(Err(Errno::NOMEM.into()));
+    }
+    Ok(Ok(IoView::table(state).push(opened)?))
+}
+
+/// Says so once, however often the guest tries again.
+fn too_many(state: &mut State) {
+    if !std::mem::replace(&mut state.filesystem.is_told, true) {
+        tracing::warn!(component_id = %state.grants().component, "The guest has as many files open as it may; it is told that there is no room");
+    }
+}

@@ -1,0 +1,41 @@
+//! `fermyon:spin/config`.
+
+use wasmtime::component::{ComponentType, Linker, Lower};
+
+use super::Failure;
+use crate::state::State;
+
+/// Its `error`.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+#[allow(
+    dead_code,
+    reason = "the interface has the cases, we have no use for all"
+)]
+enum Fault {
+    #[component(name = "provider")]
+    Provider(String),
+    #[component(name = "invalid-key")]
+    InvalidKey(String),
+    #[component(name = "invalid-schema")]
+    InvalidSchema(String),
+    #[component(name = "other")]
+    Other(String),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::InvalidName(text) => Fault::InvalidKey(text),
+            Failure::Undefined(text) | Failure::Provider(text) => Fault::Provider(text),
+        }
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut config = linker.instance("fermyon:spin/config")?;
+    config.func_wrap("get-config", |cx, (key,): (String,)| {
+        let value = cx.data().grants().variables.get(&key);
+        Ok((value.map_err(Fault::from),))
+    })
+}
