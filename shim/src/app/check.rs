@@ -81,7 +81,7 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
                     ));
                 }
                 if let HttpRoute::Path(route) = &http.route
-                    && let Err(error) = skiff_trigger::check_route(&trigger.id, route)
+                    && let Err(error) = skiff_trigger_http::check_route(&trigger.id, route)
                 {
                     wrong.push(error.to_string());
                 }

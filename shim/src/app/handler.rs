@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use skiff_host::{Guest, GuestError, HttpGuest, Payload};
-use skiff_trigger::{BoxError, Failure, Handler, RequestBody, ResponseBody};
+use skiff_trigger_http::{BoxError, Failure, Handler, RequestBody, ResponseBody};
 
 use super::arriving::Arriving;
 

@@ -14,7 +14,7 @@ use skiff_host::{
     Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Sockets, Variables,
 };
 use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
-use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
+use skiff_trigger_http::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
 
 use super::check::{self, AppError, Life, Values};
 use super::code::{Facts, concurrency};

@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal};
 use skiff_engine::{Clock, Tier};
 use skiff_host::Output;
-use skiff_trigger::{BindError, DrainOutcome, RouterHandle, Server};
+use skiff_trigger_http::{BindError, DrainOutcome, RouterHandle, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -150,9 +150,9 @@ impl Signals {
     }
 }
 
-fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger::Settings {
+fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger_http::Settings {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    skiff_trigger::Settings {
+    skiff_trigger_http::Settings {
         max_header_bytes: bytes(settings.max_header_size),
         max_header_count: settings.max_headers.get() as usize,
         header_timeout: settings.header_read_timeout,
@@ -163,14 +163,14 @@ fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger::S
         shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
         drain_limit: settings.drain_timeout,
         access_log: settings.access_log,
-        ..skiff_trigger::Settings::default()
+        ..skiff_trigger_http::Settings::default()
     }
 }
 
 /// Binds one listener for each worker, all on the same port.
 fn bind(
     listen: SocketAddr,
-    settings: &skiff_trigger::Settings,
+    settings: &skiff_trigger_http::Settings,
     workers: usize,
 ) -> Result<Vec<Server>, BindError> {
     let first = Server::bind(listen, settings)?;
@@ -242,7 +242,7 @@ struct Work {
     app: App,
     drain: Duration,
     tier: Tier,
-    router: skiff_trigger::Router<GuestHandler>,
+    router: skiff_trigger_http::Router<GuestHandler>,
     server: Server,
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use skiff_trigger::{
+use skiff_trigger_http::{
     AppInfo, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath, Router, Server,
     Settings, Target,
 };

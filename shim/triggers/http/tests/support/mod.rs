@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{
+use skiff_trigger_http::{
     AppInfo, Counters, DrainOutcome, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath,
     Router, RouterHandle, Server, Settings, Target,
 };

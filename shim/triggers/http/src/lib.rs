@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! use skiff_trigger::*;
+//! use skiff_trigger_http::*;
 //!
 //! struct Hello;
 //!

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{
+use skiff_trigger_http::{
     AppInfo, ChainError, Failure, RequestBody, ResponseBody, Route, RoutePath, Router, Settings,
     StaticAnswer, Target,
 };
@@ -387,7 +387,7 @@ fn an_answer_that_is_none_is_refused() {
 /// A handler that adds the `spin-*` headers when it pleases.
 struct Lazy;
 
-impl skiff_trigger::Handler for Lazy {
+impl skiff_trigger_http::Handler for Lazy {
     const ADDS_SPIN_HEADERS: bool = true;
 
     async fn handle(&self, mut request: http::Request<RequestBody>) -> Answer {

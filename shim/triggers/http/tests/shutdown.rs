@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use skiff_trigger::{DrainOutcome, Settings};
+use skiff_trigger_http::{DrainOutcome, Settings};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

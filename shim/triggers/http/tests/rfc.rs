@@ -10,7 +10,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use skiff_trigger::{BoxError, ResponseBody, Route, RoutePath, Settings, StaticAnswer, Target};
+use skiff_trigger_http::{
+    BoxError, ResponseBody, Route, RoutePath, Settings, StaticAnswer, Target,
+};
 use support::*;
 use tokio::io::AsyncWriteExt;
 
