@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skiff_artifact::Prepared;
 use skiff_host::{LoadError, Missing, Wanted};
-use skiff_manifest::{Application, HttpExecutor, HttpRoute, HttpTarget, TriggerKind};
+use skiff_manifest::{Application, HttpExecutor, HttpTarget, TriggerKind};
+use skiff_trigger::Trigger;
+use skiff_trigger_http::Http;
 
 use super::code::Facts;
 use super::granted;
+use super::handler::{self, GuestHandler};
 use crate::settings::Settings;
 
 /// Values of application variables: what was set, and defaults.
@@ -80,11 +83,9 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
                         trigger.id
                     ));
                 }
-                if let HttpRoute::Path(route) = &http.route
-                    && let Err(error) = skiff_trigger_http::check_route(&trigger.id, route)
-                {
-                    wrong.push(error.to_string());
-                }
+                let route = handler::route(&http.route);
+                let checked = Http::<GuestHandler>::prepare(&trigger.id, &route);
+                wrong.extend(checked.err().map(|error| error.to_string()));
             }
             TriggerKind::Other { trigger_type, .. } if trigger_type == "command" => {}
             TriggerKind::Other { trigger_type, .. } => {

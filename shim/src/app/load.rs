@@ -13,13 +13,13 @@ use skiff_engine::{
 use skiff_host::{
     Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Sockets, Variables,
 };
-use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
-use skiff_trigger_http::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
+use skiff_manifest::{Application, HttpTarget, TriggerKind};
+use skiff_trigger_http::{AppInfo, Route, Router, StaticAnswer, Target};
 
 use super::check::{self, AppError, Life, Values};
 use super::code::{Facts, concurrency};
 use super::granted;
-use super::handler::GuestHandler;
+use super::handler::{self, GuestHandler};
 use super::{pod, workers};
 use crate::settings::Settings;
 
@@ -231,10 +231,7 @@ impl App {
             };
             routes.push(Route {
                 trigger: trigger.id.clone(),
-                path: match &http.route {
-                    HttpRoute::Path(path) => RoutePath::Public(path.clone()),
-                    HttpRoute::Private => RoutePath::Private,
-                },
+                path: handler::route(&http.route),
                 target,
             });
         }

@@ -8,7 +8,8 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal};
 use skiff_engine::{Clock, Tier};
 use skiff_host::Output;
-use skiff_trigger_http::{BindError, DrainOutcome, RouterHandle, Server};
+use skiff_trigger::{DrainOutcome, Triggers};
+use skiff_trigger_http::{BindError, Http, RouterHandle, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -161,7 +162,6 @@ fn trigger_settings(settings: &Settings, connections: usize) -> skiff_trigger_ht
         max_connections: connections,
         max_body_bytes: settings.max_request_body,
         shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
-        drain_limit: settings.drain_timeout,
         access_log: settings.access_log,
         ..skiff_trigger_http::Settings::default()
     }
@@ -219,6 +219,7 @@ fn listen_and_serve(
     drop(servers);
     let work = Work {
         app,
+        number: own,
         drain: settings.drain_timeout,
         tier,
         router,
@@ -240,6 +241,8 @@ fn listen_and_serve(
 /// What a worker works with.
 struct Work {
     app: App,
+    /// Its number, from 0.
+    number: usize,
     drain: Duration,
     tier: Tier,
     router: skiff_trigger_http::Router<GuestHandler>,
@@ -323,6 +326,7 @@ async fn serve_until(
 ) {
     let Work {
         app,
+        number,
         drain,
         tier,
         router,
@@ -338,22 +342,26 @@ async fn serve_until(
     let mut told = stopped.clone();
     let shutdown = async move {
         // The sender lives as long as the worker; gone is as good as told.
-        told.wait_for(Option::is_some).await.ok();
+        let told = told.wait_for(Option::is_some).await;
+        told.ok()
+            .and_then(|told| *told)
+            .unwrap_or_else(Instant::now)
     };
     let server = server.with_beats(move |busy| watchdog.beat(busy));
+    let triggers = Triggers::of_worker(number).with(Http::new(server, routes.clone()));
     let outcome = tokio::select! {
-        outcome = server.serve(routes.clone(), shutdown) => outcome,
+        outcome = triggers.serve(drain, shutdown) => outcome,
         () = swapping => return,
     };
     watchdog.beat(false);
     match outcome {
         Ok(DrainOutcome::Finished) => {}
-        Ok(DrainOutcome::Cut { connections }) => {
-            tracing::warn!(connections, limit = ?drain, "The drain limit has passed; connections were closed with requests on them");
+        Ok(DrainOutcome::Cut { left }) => {
+            tracing::warn!(connections = left, limit = ?drain, "The drain limit has passed; connections were closed with requests on them");
             return;
         }
         Err(error) => {
-            tracing::error!(%error, "The listener failed");
+            tracing::error!(error = %format!("{:#}", anyhow::Error::from(error)), "A trigger failed");
             return;
         }
     }
