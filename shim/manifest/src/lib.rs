@@ -24,6 +24,7 @@ mod names;
 mod node;
 mod template;
 pub mod toml;
+mod trigger;
 
 pub use application::RetainError;
 pub use fault::{Fault, Faults, Rest, escaped};
