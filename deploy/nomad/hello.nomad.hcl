@@ -1,9 +1,9 @@
-# An application under Nomad's exec driver, two of it, without a container image.
+# Two instances of an application under Nomad's exec driver, without a container image.
 #     nomad job run -var application=https://example.com/hello.tar.gz deploy/nomad/hello.nomad.hcl
 
 variable "application" {
   type        = string
-  description = "An archive with a spin.toml and what it names, or an OCI layout"
+  description = "An archive with a spin.toml and its files, or an OCI layout"
 }
 
 variable "skiff" {
@@ -15,7 +15,7 @@ variable "skiff" {
 job "hello" {
   type = "service"
 
-  # A new one has to be healthy before the next old one goes.
+  # A new one has to be healthy before the next old one ends.
   update {
     max_parallel     = 1
     canary           = 1
@@ -67,7 +67,7 @@ job "hello" {
         SKIFF_CACHE_DIR = "${NOMAD_TASK_DIR}/cache"
       }
 
-      # Others stop asking in this time, in which it still answers.
+      # Clients stop sending requests in this time, in which it still answers.
       shutdown_delay = "5s"
       # Requests that run at SIGTERM may go on for 25 s.
       kill_signal  = "SIGTERM"

@@ -1,4 +1,4 @@
-{{/* Names that the installer, the shim and the documentation use too. They live here only;
+{{/* Names that the installer, the shim and the documentation also use. They are only here;
      tests/charts compares them with the installer's. */}}
 
 {{- define "skiff.handler" -}}skiff{{- end }}
@@ -9,7 +9,7 @@
 {{- define "skiff.hostRoot" -}}/host{{- end }}
 {{- define "skiff.port" -}}8089{{- end }}
 
-{{/* The release's name, with the chart's where the release's does not say it. */}}
+{{/* The release's name, followed by the chart's unless it contains that. */}}
 {{- define "skiff.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
@@ -20,7 +20,7 @@
 
 {{- define "skiff.retireName" -}}{{ include "skiff.fullname" . }}-retire{{- end }}
 
-{{/* What finds the objects of this release; DaemonSets may never change theirs. */}}
+{{/* The selector labels of this release; those of a DaemonSet cannot be changed. */}}
 {{- define "skiff.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -33,7 +33,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- end }}
 
-{{/* An image by digest, else by tag. Takes repository, tag, digest, and the tag to fall back on. */}}
+{{/* An image by digest, else by tag. Takes repository, tag, digest, and the default tag. */}}
 {{- define "skiff.image" -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
@@ -42,12 +42,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- end -}}
 {{- end }}
 
-{{/* The installer's image as the values name it. */}}
+{{/* The installer's image from the values. */}}
 {{- define "skiff.installer" -}}
 {{- include "skiff.image" (merge (dict "release" .Chart.AppVersion) .Values.image) -}}
 {{- end }}
 
-{{/* Tolerations, as a JSON object, of a list of taints. */}}
+{{/* The tolerations for a list of taints, as a JSON object. */}}
 {{- define "skiff.tolerating" -}}
 {{- $tolerations := list -}}
 {{- range . -}}
@@ -62,8 +62,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- toJson (dict "tolerations" $tolerations) -}}
 {{- end }}
 
-{{/* The pools as a JSON object, each with all that it takes from the values beside it.
-     Without pools there is one, without a name. */}}
+{{/* The pools as a JSON object, each with its values and the defaults.
+     Without pools there is one without a name. */}}
 {{- define "skiff.pools" -}}
 {{- $names := list -}}
 {{- $pools := list -}}
@@ -86,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- range $key := list "maxUnavailable" "minReadySeconds" -}}
 {{- $pool = set $pool $key (index (ternary $rollout $.Values.rollout (hasKey $rollout $key)) $key) -}}
 {{- end -}}
-{{- /* Another tag is another image, whatever digest the others have. */ -}}
+{{- /* A pool's own tag wins over the digest in the values. */ -}}
 {{- $image := $own.image | default (pick $.Values.image "tag" "digest") -}}
 {{- $image = merge (dict "repository" $.Values.image.repository "release" $.Chart.AppVersion) $image -}}
 {{- $pool = set $pool "image" (include "skiff.image" $image) -}}
@@ -95,7 +95,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- toJson (dict "pools" $pools) -}}
 {{- end }}
 
-{{/* What a container may do that touches nothing of the node: nothing. */}}
+{{/* The security context of a container that does not touch the node. */}}
 {{- define "skiff.restricted" -}}
 runAsNonRoot: true
 runAsUser: 65532

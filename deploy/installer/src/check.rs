@@ -1,9 +1,9 @@
-//! Runs a hello through the new runtime on this node, as containerd runs any
-//! container, before anybody else has to.
+//! Runs a hello through the new runtime on this node, as containerd runs any container,
+//! before any pod does.
 //!
-//! It uses a namespace of containerd's own, so that the kubelet never sees it, and
-//! no network. All that it makes goes away again, also after a failure and what a
-//! run that was killed has left behind.
+//! It uses a separate containerd namespace, so that the kubelet never sees it, and no
+//! network. Everything it creates is removed, also after a failure, and so are the
+//! leftovers of a killed run.
 
 mod content;
 mod error;
@@ -38,29 +38,29 @@ use error::{gone, refused};
 pub use content::HelloError;
 pub use error::CheckError;
 
-/// containerd's namespace of the check.
+/// The containerd namespace of the check.
 const NAMESPACE: &str = "skiff-check";
 
 /// The one container in it, and the name of its cgroup.
 const ID: &str = "skiff-check";
 
-/// What containerd calls the hello.
+/// The name of the hello's image in containerd.
 const IMAGE: &str = "skiff.dev/check:hello";
 
-/// What the hello has on the node: its output, and a root folder.
+/// The hello's folder on the node: its output and its root folder.
 const FOLDER: &str = "/run/skiff-check";
 
-/// The hello's root folder in there. It stays empty but for mount points.
+/// The hello's root folder in it. It holds only mount points.
 const ROOT: &str = "root";
 
 /// How long the hello may take. It takes half a second, and compiling it again as
 /// much; a node that is just starting its pods may be much slower.
 pub const CHECKED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long what it left may take to go.
+/// How long removing its leftovers may take.
 const CLEARED_WITHIN: Duration = Duration::from_secs(20);
 
-/// What is to be checked.
+/// The parameters of a check.
 #[derive(Debug, Clone)]
 pub struct Check {
     /// Where containerd listens, as the node knows it.
@@ -74,11 +74,11 @@ pub struct Check {
 }
 
 impl Check {
-    /// Runs it, and clears up.
+    /// Runs it, and cleans up.
     ///
     /// # Errors
     ///
-    /// Where it does not run to its end as it should, or something stays.
+    /// If it fails, or something cannot be removed.
     pub async fn run(&self, host: &Host) -> Result<(), CheckError> {
         let hello = Hello::open(&self.hello)?;
         let connect = |source: Box<dyn std::error::Error + Send + Sync>| CheckError::Connect {
@@ -111,7 +111,7 @@ impl Check {
     }
 }
 
-/// Everything that is made for the hello.
+/// Everything that is created for the hello.
 struct Scene<'a> {
     host: &'a Host,
     channel: Channel,
@@ -237,8 +237,7 @@ impl Scene<'_> {
             .exit_status)
     }
 
-    /// Removes everything, in the order in which one thing holds the next. What is
-    /// not there is no failure.
+    /// Removes everything, dependants first. A missing object is not a failure.
     async fn clear(&self) -> Result<(), CheckError> {
         let listed = ListContainersRequest::default();
         let containers = self.containers().list(inside(listed)).await;
@@ -279,8 +278,8 @@ impl Scene<'_> {
             all: true,
             ..KillRequest::default()
         };
-        // One that has ended, or was never started, cannot be killed: what counts
-        // is that it can be removed.
+        // A task that has ended, or was never started, cannot be killed: it only has to
+        // be removable.
         let killed = self.tasks().kill(inside(request)).await.is_ok();
         if killed {
             let request = WaitRequest {
@@ -304,8 +303,7 @@ impl Scene<'_> {
     }
 }
 
-/// The least that a container needs: namespaces of its own, no network in them,
-/// and no right to anything.
+/// The least that a container needs: its own namespaces, no network, no capabilities.
 fn spec() -> serde_json::Value {
     let kinds = ["pid", "ipc", "uts", "mount", "network"];
     let namespaces = kinds.map(|kind| json!({ "type": kind }));

@@ -1,4 +1,4 @@
-//! What the cluster is told of nodes, and what it is asked.
+//! What is written to the cluster's API about nodes, and what is read from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -20,63 +20,63 @@ use crate::HANDLER;
 /// The label of nodes on which a check has passed.
 pub const READY: &str = "skiff.dev/ready";
 
-/// The label that tells which version new pods of a node run on. It is there before
-/// anything of Skiff is on the node, and until nothing is.
+/// The label with the version that new pods of a node run on. It is set before anything
+/// of Skiff is on the node, and removed after everything is gone.
 pub const VERSION: &str = "skiff.dev/version";
 
-/// The annotation by which a node is told to give everything back.
+/// The annotation that asks a node to remove Skiff.
 pub const UNINSTALL: &str = "skiff.dev/uninstall";
 
-/// The annotation of a node that was to give everything back and keeps a version
-/// on which pods still run.
+/// The annotation of a node that was asked to remove Skiff and keeps a version on which
+/// pods still run.
 pub const KEPT: &str = "skiff.dev/kept";
 
-/// Who writes events.
+/// The reporting component of events.
 const COMPONENT: &str = "skiff-installer";
 
-/// Where events of nodes are kept, as nodes are in no namespace.
+/// The namespace of nodes' events, as nodes have none.
 const EVENTS_OF_NODES: &str = "default";
 
-/// How much text an event takes.
+/// The longest text of an event.
 pub const LONGEST_MESSAGE: usize = 1024;
 
-/// How long one watch lasts. The server ends it then, and it begins anew.
+/// How long one watch lasts. The server then ends it, and it is started again.
 const WATCH_SECONDS: u32 = 290;
 
-/// How many pods are asked for at once.
+/// How many pods are listed at once.
 const PAGE: u32 = 500;
 
 /// What can go wrong with the cluster's API.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// It is not known where it is.
-    #[error("cannot tell where the cluster's API is")]
+    /// Its address is unknown.
+    #[error("cannot find the cluster's API")]
     Config(#[source] Box<kube::config::InferConfigError>),
     /// It does not answer, or refuses.
     #[error("cannot {what}")]
     Call {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// What was said.
+        /// The error.
         source: Box<kube::Error>,
     },
-    /// The node is not there.
+    /// The node does not exist.
     #[error("the cluster has no node `{0}`")]
     NoNode(String),
 }
 
-/// What is known of a node that is labelled.
+/// The state of a labelled node, from its labels and annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labelled {
     /// The node's name.
     pub name: String,
     /// Whether new pods may come.
     pub is_ready: bool,
-    /// Whether its version is still told.
+    /// Whether it still has its version's label.
     pub has_version: bool,
-    /// Whether it has given back all that its pods do not need.
+    /// Whether it has removed everything that its pods do not need.
     pub keeps: bool,
-    /// Whether it was told to give everything back.
+    /// Whether it was asked to remove Skiff.
     pub to_uninstall: bool,
 }
 
@@ -109,11 +109,11 @@ impl Debug for Cluster {
 }
 
 impl Cluster {
-    /// The cluster that this pod is in, or that the kubeconfig names.
+    /// The cluster of this pod, or of the kubeconfig.
     ///
     /// # Errors
     ///
-    /// Where neither is known.
+    /// If there is neither.
     pub async fn find() -> Result<Self, ClusterError> {
         let config = Config::infer()
             .await
@@ -131,7 +131,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Where there is no such node, or the API does not answer.
+    /// If there is no such node, or the API does not answer.
     pub async fn node(&self, name: &str) -> Result<Labelled, ClusterError> {
         let found = self.nodes().get_metadata_opt(name).await;
         let found = found.map_err(failed("read the node"))?;
@@ -139,18 +139,18 @@ impl Cluster {
         Ok(Labelled::of(&node))
     }
 
-    /// Comes back when a node is told to give everything back.
+    /// Returns when a node is asked to remove Skiff.
     ///
     /// # Errors
     ///
-    /// Where the API does not answer, or the watch breaks off. It may be begun again.
+    /// If the API does not answer, or the watch breaks off. It may be started again.
     pub async fn told_to_uninstall(&self, name: &str) -> Result<(), ClusterError> {
         const WHAT: &str = "watch the node";
         let params = WatchParams::default()
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS);
         loop {
-            // With version 0 a watch begins with what is there now.
+            // With version 0 a watch begins with the current state.
             let events = self.nodes().watch_metadata(&params, "0").await;
             let mut events = std::pin::pin!(events.map_err(failed(WHAT))?);
             while let Some(event) = events.try_next().await.map_err(failed(WHAT))? {
@@ -175,7 +175,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn label(&self, name: &str, version: &str, ready: bool) -> Result<(), ClusterError> {
         let ready = ready.then_some("true");
         self.patch(
@@ -188,32 +188,32 @@ impl Cluster {
         .await
     }
 
-    /// Says whether new pods may come to a node, and nothing else.
+    /// Sets only whether new pods may come to a node.
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn set_ready(&self, name: &str, ready: bool) -> Result<(), ClusterError> {
         let ready = ready.then_some("true");
         self.patch(name, json!({ "labels": { READY: ready } }))
             .await
     }
 
-    /// Says that a node keeps a version on which pods still run.
+    /// Marks a node that keeps a version on which pods still run.
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn tell_kept(&self, name: &str) -> Result<(), ClusterError> {
         self.patch(name, json!({ "annotations": { KEPT: "true" } }))
             .await
     }
 
-    /// Takes the labels off a node.
+    /// Removes the labels of a node.
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn unlabel(&self, name: &str) -> Result<(), ClusterError> {
         self.patch(
             name,
@@ -225,12 +225,11 @@ impl Cluster {
         .await
     }
 
-    /// Tells a node to give everything back, or that it was told by mistake or is
-    /// done.
+    /// Asks a node to remove Skiff, or withdraws that request.
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn tell_uninstall(&self, name: &str, wanted: bool) -> Result<(), ClusterError> {
         let value = if wanted { json!("true") } else { Value::Null };
         self.patch(name, json!({ "annotations": { UNINSTALL: value } }))
@@ -246,11 +245,11 @@ impl Cluster {
         patched.map(drop).map_err(failed("change the node"))
     }
 
-    /// All nodes that tell a version, or are told to give everything back.
+    /// All nodes with a version's label, or that are asked to remove Skiff.
     ///
     /// # Errors
     ///
-    /// Where the API does not answer.
+    /// If the API does not answer.
     pub async fn labelled(&self) -> Result<Vec<Labelled>, ClusterError> {
         let nodes = self.nodes().list_metadata(&ListParams::default()).await;
         let nodes = nodes.map_err(failed("list nodes"))?;
@@ -265,7 +264,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Where the API does not answer.
+    /// If the API does not answer.
     pub async fn pods_in_use(&self) -> Result<Vec<String>, ClusterError> {
         let classes: Api<RuntimeClass> = Api::all(self.client.clone());
         let classes = classes.list(&ListParams::default()).await;
@@ -292,11 +291,11 @@ impl Cluster {
         }
     }
 
-    /// Tells about a node what `kubectl describe node` shows.
+    /// Writes an event of a node, which `kubectl describe node` shows.
     ///
     /// # Errors
     ///
-    /// Where the API does not take it.
+    /// If the API does not take it.
     pub async fn tell(&self, node: &str, reason: &str, message: &str) -> Result<(), ClusterError> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), EVENTS_OF_NODES);
         let now = Some(Time(Timestamp::now()));
@@ -305,7 +304,7 @@ impl Cluster {
                 generate_name: Some(format!("{node}.skiff-")),
                 ..ObjectMeta::default()
             },
-            // Nodes are named by their names where others are by their uids.
+            // Events refer to a node by its name, where other objects have a uid.
             involved_object: ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),

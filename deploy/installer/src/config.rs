@@ -1,10 +1,9 @@
-//! containerd's configuration as text that other people wrote: what it says, and
-//! how a handler gets in and out of it without a change to any other byte.
+//! containerd's configuration as text that others wrote: reading it, and adding and
+//! removing a handler without changing any other byte.
 //!
-//! What is added is a block between two marks at the end of the file. A table can
-//! be continued there in nearly every file, and what was added in one piece goes
-//! in one piece. Where tables are written inline or as dotted keys they cannot be
-//! continued, and the handler is put between them (`inside`).
+//! A block between two marks is added at the end of the file: nearly every file can
+//! continue a table there, and one block is easy to remove. Tables written inline or as
+//! dotted keys cannot be continued, so there the handler is put between them (`inside`).
 
 mod block;
 mod inside;
@@ -17,7 +16,7 @@ use crate::{HANDLER, RUNTIME};
 
 pub use block::{block, block_in, drop_in, fresh, was_fresh, with_block, without_block};
 
-/// Names by which plugins that answer the kubelet are turned off.
+/// Names by which CRI plugins are disabled.
 const CRI: &[&str] = &[
     "cri",
     "io.containerd.grpc.v1.cri",
@@ -25,11 +24,11 @@ const CRI: &[&str] = &[
     "io.containerd.cri.v1.images",
 ];
 
-/// Why a configuration stays as it is.
+/// Why a configuration is not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It is no TOML.
-    #[error("`{}` is no TOML, at line {line}", path.display())]
+    /// It is not valid TOML.
+    #[error("`{}` is not valid TOML, at line {line}", path.display())]
     Malformed {
         /// The file on the node.
         path: PathBuf,
@@ -38,7 +37,7 @@ pub enum ConfigError {
         /// What is wrong there.
         source: Box<toml_edit::TomlError>,
     },
-    /// It is of a version that is not served.
+    /// Its version is not supported.
     #[error(
         "`{}` is a configuration of version {version}, and handlers are added to versions 2 to 4; \
          `containerd config migrate` makes a newer one of it", path.display()
@@ -46,10 +45,10 @@ pub enum ConfigError {
     Version {
         /// The file on the node.
         path: PathBuf,
-        /// What it says, or 1 where it says nothing.
+        /// Its version, or 1 if it has none.
         version: i64,
     },
-    /// containerd does not talk to the kubelet at all.
+    /// Its CRI plugin is disabled.
     #[error(
         "`{}` turns `{plugin}` off at line {line}, so no pod can run on this containerd; \
          take it out of `disabled_plugins`", path.display()
@@ -62,7 +61,7 @@ pub enum ConfigError {
         /// The plugin.
         plugin: String,
     },
-    /// Somebody else has a handler of that name.
+    /// There is a foreign handler of that name.
     #[error(
         "`{}` has a handler `{HANDLER}` at line {line} that is not ours: its type is `{kind}` \
          and not `{RUNTIME}`; rename it or take it out", path.display()
@@ -75,7 +74,7 @@ pub enum ConfigError {
         /// Its type.
         kind: String,
     },
-    /// A file that this one imports has such a handler.
+    /// A file that this one imports has a foreign handler.
     #[error(
         "a file that `{}` imports has a handler `{HANDLER}` that is not ours: its type is `{kind}` \
          and not `{RUNTIME}`; rename it or take it out", path.display()
@@ -86,7 +85,7 @@ pub enum ConfigError {
         /// Its type.
         kind: String,
     },
-    /// It has runtimes in two spellings, of which containerd 2 reads one.
+    /// It has runtimes in two spellings; containerd 2 reads only one.
     #[error(
         "`{}` names runtimes in two spellings: `{}` at line {old} and `{}` at line {new}. \
          containerd 2 drops the former in silence; put all of them under the latter",
@@ -100,7 +99,7 @@ pub enum ConfigError {
         /// Where that of containerd 2.x is.
         new: usize,
     },
-    /// It has runtimes that containerd does not see.
+    /// It has runtimes that containerd ignores.
     #[error(
         "`{}` names the runtime `{runtime}` under `{}` (line {line}), where this containerd reads \
          none in a file of version {version}: put it under `{}`",
@@ -111,33 +110,33 @@ pub enum ConfigError {
         path: PathBuf,
         /// Counted from one.
         line: usize,
-        /// The first that is not seen.
+        /// The first that is ignored.
         runtime: String,
         /// The file's.
         version: i64,
     },
-    /// It imports what is not there, with which containerd does not start.
+    /// It imports a missing file, with which containerd does not start.
     #[error(
-        "`{}` imports `{import}`, which is not there: containerd does not start with it; \
+        "`{}` imports `{import}`, which does not exist: containerd does not start with it; \
          take it out of `imports`", path.display()
     )]
     MissingImport {
         /// The file on the node.
         path: PathBuf,
-        /// As it is written.
+        /// The import as written.
         import: String,
     },
-    /// There is no place for the handler.
-    #[error("`{}` cannot take a handler: `{key}` is no table", path.display())]
+    /// The handler cannot be added.
+    #[error("`{}` cannot take a handler: `{key}` is not a table", path.display())]
     NoTable {
         /// The file on the node.
         path: PathBuf,
-        /// What should be one.
+        /// The key that should be a table.
         key: String,
     },
 }
 
-/// Where handlers are in a configuration: which plugin serves the kubelet.
+/// Where handlers are in a configuration: the plugin that implements the CRI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Version 2, of containerd 1.x.
@@ -147,7 +146,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// What a version's handlers are found by; none for one that is not known.
+    /// The schema of a version; none for an unknown one.
     pub fn of_version(version: i64) -> Option<Self> {
         match version {
             2 => Some(Self::Two),
@@ -173,41 +172,40 @@ impl Family {
     }
 }
 
-/// The handler as containerd is told of it.
+/// The handler as written to containerd's configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Handler {
-    /// The shim, where containerd does not find it by its name.
+    /// The shim's path, if containerd does not find it by its name.
     pub path: Option<PathBuf>,
-    /// What containers begin from, as those of the default runtime do.
+    /// The base specification of containers, as of the default runtime.
     pub base_spec: Option<String>,
     /// Whether systemd makes the cgroups, as for the default runtime.
     pub systemd_cgroup: bool,
-    /// Runtimes that have to be named with it. containerd 1.x has one without being
-    /// told, and forgets it when it is told of another.
+    /// Runtimes that have to be named with it. containerd 1.x has a default one, and
+    /// forgets it as soon as another is configured.
     pub others: toml::Table,
 }
 
-/// What a configuration says of itself.
+/// The relevant facts of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// What its handlers are found by.
+    /// Where its handlers are.
     pub family: Family,
-    /// Files that belong to it.
+    /// The files that it imports.
     pub imports: Vec<String>,
-    /// Whether somebody has put our handler into it by hand.
+    /// Whether our handler was added by hand.
     pub by_hand: bool,
     /// Whether it names any runtime.
     pub has_runtimes: bool,
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub empty: bool,
 }
 
-/// Reads a configuration from which our block was taken. `fallback` is what a
-/// file without anything in it would be.
+/// Reads a configuration without our block. `fallback` is the schema of an empty file.
 ///
 /// # Errors
 ///
-/// Where it must not be changed.
+/// If it must not be changed.
 pub fn read(text: &str, path: &Path, fallback: Family) -> Result<Said, ConfigError> {
     let document = parse(text, path)?;
     let table = document.as_table();
@@ -229,7 +227,7 @@ pub fn read(text: &str, path: &Path, fallback: Family) -> Result<Said, ConfigErr
         path: path.to_owned(),
         version,
     })?;
-    // Where runtimes are named in one spelling, one in the other would take their place.
+    // If runtimes are named in one spelling, one in the other would replace them.
     let spelled = |family| containerd(&document, family).is_some();
     let family = match (spelled(Family::Two), spelled(Family::Three)) {
         (true, false) if version < 4 => Family::Two,
@@ -249,7 +247,7 @@ pub fn read(text: &str, path: &Path, fallback: Family) -> Result<Said, ConfigErr
     })
 }
 
-/// Checks that it is TOML at all.
+/// Checks that it is valid TOML.
 fn parse<'a>(text: &'a str, path: &Path) -> Result<Document<&'a str>, ConfigError> {
     Document::parse(text).map_err(|source| ConfigError::Malformed {
         path: path.to_owned(),
@@ -272,8 +270,7 @@ fn disabled(document: &Document<&str>, text: &str) -> Option<(String, usize)> {
     Some((hit.as_str()?.to_owned(), line))
 }
 
-/// Whether a handler of our name is there, at either plugin: containerd 2 reads
-/// both.
+/// Whether either plugin has a handler of our name: containerd 2 reads both.
 fn by_hand(document: &Document<&str>, text: &str, path: &Path) -> Result<bool, ConfigError> {
     let mut found = false;
     for family in [Family::Two, Family::Three] {
@@ -298,12 +295,12 @@ fn by_hand(document: &Document<&str>, text: &str, path: &Path) -> Result<bool, C
     Ok(found)
 }
 
-/// What decides whether containerd reads a file, or a part of it.
+/// The facts that decide whether containerd reads a file, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The file's version, or 1 where it says nothing.
+    /// The file's version, or 1 if it has none.
     pub version: i64,
-    /// Files that belong to it.
+    /// The files that it imports.
     pub imports: Vec<String>,
     /// The line of the runtimes as containerd 1.x spells them.
     pub old_spelling: Option<usize>,
@@ -315,11 +312,11 @@ pub struct Facts {
     pub grpc: Option<usize>,
 }
 
-/// Reads what decides about a file.
+/// Reads these facts of a file.
 ///
 /// # Errors
 ///
-/// Where it is no TOML.
+/// If it is not valid TOML.
 pub fn facts(text: &str, path: &Path) -> Result<Facts, ConfigError> {
     let document = parse(text, path)?;
     let table = document.as_table();
@@ -353,7 +350,7 @@ pub fn facts(text: &str, path: &Path) -> Result<Facts, ConfigError> {
     })
 }
 
-/// The table that a plugin has its runtimes in.
+/// The table of a plugin's runtimes.
 fn containerd<'a>(document: &'a Document<&str>, family: Family) -> Option<&'a dyn TableLike> {
     ["plugins", family.plugin(), "containerd"]
         .iter()
@@ -374,7 +371,7 @@ fn runtimes<'a>(document: &'a Document<&str>, family: Family) -> Option<&'a dyn 
 ///
 /// # Errors
 ///
-/// Where it is no TOML, or has no place for it.
+/// If it is not valid TOML, or has no place for it.
 pub fn with_handler(
     text: &str,
     path: &Path,
@@ -389,12 +386,12 @@ pub fn with_handler(
     }
 }
 
-/// The text without a handler that is not in a block, where tables are written
-/// inline; everything else stays as it is.
+/// The text without a handler outside a block, in inline tables; everything else stays
+/// unchanged.
 ///
 /// # Errors
 ///
-/// Where it is no TOML.
+/// If it is not valid TOML.
 pub fn without_handler(text: &str, path: &Path) -> Result<String, ConfigError> {
     inside::remove(text, path)
 }
@@ -445,7 +442,10 @@ mod tests {
     fn faults_name_their_lines() {
         let text = "version = 2\n[plugins]\nx = = 1\n";
         let error = said(text).expect_err("no TOML");
-        assert_eq!(error.to_string(), format!("`{FILE}` is no TOML, at line 3"));
+        assert_eq!(
+            error.to_string(),
+            format!("`{FILE}` is not valid TOML, at line 3")
+        );
         let text = "version = 2\ndisabled_plugins = [\n  \"a\",\n  \"cri\"]\n";
         let error = said(text).expect_err("off").to_string();
         assert!(error.contains("turns `cri` off at line 4"), "{error}");

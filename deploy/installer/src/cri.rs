@@ -1,4 +1,4 @@
-//! What containerd tells the kubelet, as far as an installation waits for it.
+//! containerd's CRI status, as far as an installation waits for it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,38 +8,38 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 
 use crate::host::HostError;
 
-/// How long one answer may take. A containerd that has just started may be slow,
-/// and one that hangs must not hang the installer.
+/// How long one answer may take. A containerd that has just started may be slow; one that
+/// hangs must not block the installer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why it is not known what containerd offers.
+/// Why containerd's handlers are unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
-    /// The socket's path leads nowhere.
+    /// The socket's path does not resolve.
     #[error(transparent)]
     Socket(HostError),
-    /// Nobody listens.
+    /// Nothing listens on it.
     #[error("containerd does not listen")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It refuses to tell, for example as its plugin for the kubelet failed.
-    #[error("containerd does not answer as a kubelet's runtime: {message}")]
+    /// It answers with an error, for example because its CRI plugin failed.
+    #[error("containerd's CRI answers with an error: {message}")]
     Refused {
-        /// What it says.
+        /// Its message.
         message: String,
     },
     /// It takes too long.
     #[error("containerd does not answer within {} s", ANSWER_WITHIN.as_secs())]
     TooLate,
-    /// The answer is not what containerd's is.
-    #[error("containerd does not tell its handlers")]
+    /// The answer is not as containerd gives it.
+    #[error("containerd does not report its handlers")]
     Odd,
 }
 
-/// The handlers that a containerd on this socket offers.
+/// The handlers of the containerd on this socket.
 ///
 /// # Errors
 ///
-/// Where it does not answer.
+/// If it does not answer.
 pub async fn handlers(socket: &Path) -> Result<Vec<String>, CriError> {
     let asked = tokio::time::timeout(ANSWER_WITHIN, ask(socket)).await;
     asked.map_err(|_| CriError::TooLate)?
@@ -57,7 +57,7 @@ async fn ask(socket: &Path) -> Result<Vec<String>, CriError> {
             message: status.message().to_owned(),
         })?;
     let info = answer.into_inner().info;
-    // Every release tells its configuration; only newer ones list handlers.
+    // Every release reports its configuration; only newer ones list handlers.
     let config = info.get("config").ok_or(CriError::Odd)?;
     named_in(config).ok_or(CriError::Odd)
 }

@@ -1,5 +1,5 @@
-//! What the DaemonSet runs on each node: it installs, checks, tells the cluster,
-//! and stays until it is told to give everything back.
+//! What the DaemonSet runs on each node: it installs, checks, reports to the cluster, and
+//! stays until it is asked to remove Skiff.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,36 +22,36 @@ use crate::node::RealNode;
 use crate::payload::Payload;
 use crate::upgrade::{self, Outcome, Reason};
 
-/// Before the second attempt at what may go away by itself; before each further one
-/// it is twice as long, up to that of a look at a node on which all is well. Long
-/// enough that a log is not filled, short enough that nobody waits for a node.
+/// The pause before the second attempt after a transient failure. It doubles with each
+/// attempt, up to the pause between looks at a healthy node: long enough not to fill a
+/// log, short enough not to delay a node.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// Between attempts of one check, or of an uninstall that pods hold up.
+/// The pause between attempts of one check, or of an uninstall that pods hold up.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Between looks at a node on which all is well. It takes a fraction of a second.
+/// The pause between looks at a healthy node. A look takes a fraction of a second.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// The name of the event on a node whose new version is not in use.
 const EVENT: &str = "SkiffNotReady";
 
-/// Why the daemon does not run at all.
+/// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The address for probes cannot be had.
+    /// The address for probes cannot be used.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The cluster does not know this node, or does not answer.
-    #[error("the cluster cannot be told about this node")]
+    #[error("cannot report this node to the cluster")]
     Cluster(#[from] ClusterError),
-    /// Everything was to be given back, and was not.
-    #[error("not everything was given back")]
+    /// Skiff could not be removed from the node.
+    #[error("Skiff is not removed from the node")]
     Install(#[from] InstallError),
 }
 
@@ -78,7 +78,7 @@ pub struct Pod {
 pub struct Daemon {
     /// The node's files.
     pub host: Host,
-    /// What the image brings.
+    /// The content of the image.
     pub payload: Payload,
     /// The node's name in the cluster.
     pub node_name: String,
@@ -86,21 +86,21 @@ pub struct Daemon {
     pub pod: Pod,
     /// Where probes are answered.
     pub listen: SocketAddr,
-    /// Where the kubelet looks for a container's last words.
+    /// The container's termination message file.
     pub termination_message: PathBuf,
-    /// How long is waited for containerd.
+    /// How long to wait for containerd.
     pub limits: Limits,
-    /// Set when everything is to be given back. Nothing is installed from then on.
+    /// Set when Skiff is to be removed. Nothing is installed from then on.
     pub over: AtomicBool,
 }
 
 impl Daemon {
-    /// Runs until it is dropped. Everything that goes wrong on the node is told to
-    /// the cluster and does not end it.
+    /// Runs until it is dropped. A failure on the node is reported to the cluster and
+    /// does not end it.
     ///
     /// # Errors
     ///
-    /// Where it cannot be asked whether it is ready, or the cluster does not know it.
+    /// If its probes cannot be served, or the cluster does not know the node.
     pub async fn run(self) -> Result<Infallible, DaemonError> {
         let address = self.listen;
         let listen = |source| DaemonError::Listen { address, source };
@@ -127,15 +127,15 @@ impl Daemon {
                 () = self.until_told(cluster) => {}
             }
         }
-        tracing::info!("Giving everything back");
+        tracing::info!("Removing Skiff from the node");
         self.over.store(true, Ordering::SeqCst);
-        readiness.set(Err("everything is given back".to_owned()));
+        readiness.set(Err("Skiff is removed from the node".to_owned()));
         self.give_back(cluster).await?;
-        // The pod is deleted soon. A new one would install everything again.
+        // The pod will be deleted soon. A new one would install everything again.
         Ok(std::future::pending().await)
     }
 
-    /// Keeps the node as it should be.
+    /// Maintains the installation.
     async fn serve(
         self: &Arc<Self>,
         cluster: &Cluster,
@@ -145,7 +145,7 @@ impl Daemon {
         let mut told = String::new();
         let mut pause = TRY_AGAIN;
         if !node.has_version || node.keeps {
-            // An uninstall of the whole cluster finds this node by it from now on.
+            // From now on an uninstall of the whole cluster finds this node by its label.
             let version = self.payload.version();
             self.label(cluster, Some((version, false))).await;
         }
@@ -166,7 +166,7 @@ impl Daemon {
             tracing::error!(in_use = version, "{text}");
             let way = way_back(&outcome, &self.pod, self.host.root());
             if let Some(way) = &way {
-                tracing::info!("To have it tried again: {way}");
+                tracing::info!("To try it again: {way}");
             }
             let text = told_of(&text, way.as_deref());
             readiness.set(Err(text.clone()));
@@ -182,7 +182,7 @@ impl Daemon {
         }
     }
 
-    /// What became of the node, and whether nothing of Skiff is on it.
+    /// The node's outcome, and whether it is free of Skiff.
     fn bring_up(&self, handle: &Handle) -> (Outcome, bool) {
         let node = RealNode::new(handle.clone());
         let installer = self.installer(&node);
@@ -190,7 +190,7 @@ impl Daemon {
             if self.over.load(Ordering::SeqCst) {
                 return Err(CheckError::Refused {
                     what: "run a hello",
-                    message: "everything is given back".to_owned(),
+                    message: "Skiff is removed from the node".to_owned(),
                 });
             }
             let (socket, _) = installer.running().map_err(|error| CheckError::Refused {
@@ -213,9 +213,9 @@ impl Daemon {
         Installer::new(&self.host, node, self.limits).until(&self.over)
     }
 
-    /// Takes versions away when the last pod on them has ended, and, where this
-    /// version is the one in use, puts back what somebody has taken away: some
-    /// distributions write containerd's configuration anew whenever they like.
+    /// Removes versions when the last pod on them has ended, and, if this version is in
+    /// use, restores what was removed by others: some distributions rewrite containerd's
+    /// configuration at any time.
     async fn keep(self: &Arc<Self>, readiness: &Readiness, in_use: bool) -> Infallible {
         if in_use {
             readiness.set(Ok(()));
@@ -274,7 +274,7 @@ impl Daemon {
         Ok(given?)
     }
 
-    /// Labels do not hold anything up: they are set when the API answers again.
+    /// Nothing waits for labels: they are set when the API answers again.
     async fn label(&self, cluster: &Cluster, labels: Option<(&str, bool)>) {
         loop {
             let labelled = match labels {
@@ -289,7 +289,7 @@ impl Daemon {
         }
     }
 
-    /// Tells why the node is not ready wherever somebody may look.
+    /// Reports why the node is not ready, in every place where an operator may look.
     async fn tell(&self, cluster: &Cluster, reason: &str) {
         if let Err(error) = std::fs::write(&self.termination_message, reason) {
             tracing::warn!(%error, "Cannot write the termination message");
@@ -300,12 +300,12 @@ impl Daemon {
     }
 }
 
-/// What a person does to have a version tried that is not tried again by itself.
+/// The command that retries a version which is not retried automatically.
 fn way_back(outcome: &Outcome, pod: &Pod, root: &Path) -> Option<String> {
     let Pod { name, namespace } = pod;
     let delete = format!("kubectl -n {namespace} delete pod {name}");
     match outcome {
-        // It is written down that it failed. The next daemon checks it all the same.
+        // The failure is recorded; the next daemon would check it all the same.
         Outcome::Kept {
             reason: Reason::Check { .. } | Reason::FailedBefore { .. },
             ..
@@ -320,13 +320,13 @@ fn way_back(outcome: &Outcome, pod: &Pod, root: &Path) -> Option<String> {
     }
 }
 
-/// A reason with the way back behind it, which is whole in an event whatever the
-/// reason says.
+/// A reason followed by the command, which is never cut off in an event, however long the
+/// reason is.
 fn told_of(reason: &str, way: Option<&str>) -> String {
     let Some(way) = way else {
         return reason.to_owned();
     };
-    let way = format!("; to have it tried again: `{way}`");
+    let way = format!("; to try it again: `{way}`");
     let room = LONGEST_MESSAGE.saturating_sub(way.len());
     let reason: String = reason.chars().take(room).collect();
     format!("{reason}{way}")
@@ -338,14 +338,14 @@ fn log(report: &Report) {
     }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs blocking work on its own thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce(&Handle) -> T + Send + 'static) -> T {
     let handle = Handle::current();
     match tokio::task::spawn_blocking(move || work(&handle)).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shut down cancels it, and then nobody waits.
+            // Only a runtime that shuts down cancels it, and then nothing waits.
             Err(_) => std::future::pending().await,
         },
     }
@@ -409,7 +409,7 @@ mod tests {
             (kept(install()), Some(DELETE)),
             (Outcome::Failed(install()), Some(DELETE)),
             (Outcome::Failed(taken_back), Some(DELETE)),
-            // It is tried again by itself.
+            // It is tried again automatically.
             (Outcome::Failed(check()), None),
         ] {
             let found = way_back(&outcome, &pod, Path::new("/host"));
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(told_of("it trapped", None), "it trapped");
         assert_eq!(
             told_of("it trapped", Some(DELETE)),
-            format!("it trapped; to have it tried again: `{DELETE}`")
+            format!("it trapped; to try it again: `{DELETE}`")
         );
         let long = told_of(&"é".repeat(2 * LONGEST_MESSAGE), Some(&both));
         assert_eq!(long.chars().count(), LONGEST_MESSAGE);
@@ -434,7 +434,7 @@ mod tests {
         };
         assert_eq!(
             chain(&InstallError::from(inner)),
-            "the node's files were left as they are: cannot write `/opt` on the node: \
+            "the node's files were not changed: cannot write `/opt` on the node: \
              read-only filesystem or storage medium"
         );
     }

@@ -1,6 +1,6 @@
-//! What containerd makes of its configuration: every file read, every default
-//! filled in. It is the judge of each change before it is put in place: a
-//! configuration may differ from the one before in our handler and in nothing else.
+//! containerd's effective configuration: every file read, every default filled in. Each
+//! change is checked with it before it is put in place: only our handler may differ from
+//! the configuration before.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use toml::{Table, Value};
 use crate::config::{Family, Handler};
 use crate::{HANDLER, RUNTIME};
 
-/// Where containerd listens unless it is told otherwise.
+/// Where containerd listens by default.
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// Why a configuration is not taken.
+/// Why a configuration is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// containerd cannot be run.
@@ -20,28 +20,28 @@ pub enum DumpError {
     Run {
         /// The program on the node.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// containerd refuses it.
-    #[error("containerd does not take the configuration: {message}")]
+    /// containerd rejects it.
+    #[error("containerd rejects the configuration: {message}")]
     Refused {
-        /// What it says.
+        /// Its message.
         message: String,
     },
-    /// What it prints is no TOML.
-    #[error("`{} config dump` prints no TOML", program.display())]
+    /// It does not print valid TOML.
+    #[error("`{} config dump` does not print valid TOML", program.display())]
     Unreadable {
         /// The program on the node.
         program: PathBuf,
-        /// Where it is wrong.
+        /// The parser's error.
         source: Box<toml::de::Error>,
     },
-    /// Our handler would not be known.
+    /// Our handler would not be seen.
     #[error("containerd does not see the handler in the new configuration")]
     NotSeen,
-    /// Something else would change, too.
-    #[error("the new configuration would change `{key}`, too")]
+    /// Something else would also change.
+    #[error("the new configuration would also change `{key}`")]
     SideEffect {
         /// The first key that differs.
         key: String,
@@ -57,7 +57,7 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// Where it is no TOML.
+    /// If it is not valid TOML.
     pub fn parse(text: &str, program: &Path) -> Result<Self, DumpError> {
         toml::from_str(text)
             .map(Self)
@@ -67,7 +67,7 @@ impl Dump {
             })
     }
 
-    /// What a new file would be: the newest kind that this containerd reads.
+    /// The schema of a new file: the newest that this containerd reads.
     pub fn family(&self) -> Family {
         let version = self.0.get("version").and_then(Value::as_integer);
         version
@@ -77,7 +77,7 @@ impl Dump {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        // Where the plugin is there the table is not read, and printed all the same.
+        // If the plugin is configured, the table is not read, but still printed.
         let paths: [&[&str]; 2] = [
             &["plugins", "io.containerd.server.v1.grpc", "address"],
             &["grpc", "address"],
@@ -100,14 +100,14 @@ impl Dump {
         self.runtime(runtime).is_some()
     }
 
-    /// The type of the handler of our name; `None` where there is none.
+    /// The type of the handler of our name; `None` if there is none.
     pub fn handler(&self) -> Option<&str> {
         let handler = self.runtime(HANDLER)?;
         handler.get("runtime_type").and_then(Value::as_str)
     }
 
-    /// What pods of our handler are to have as those of the default runtime do:
-    /// who makes their cgroups, and the limits that the distribution gives them.
+    /// What our handler takes over from the default runtime: the cgroup driver, and the
+    /// limits that the distribution sets.
     pub fn as_default_runtime(&self) -> Handler {
         let name = self
             .cri(&["containerd", "default_runtime_name"])
@@ -129,8 +129,8 @@ impl Dump {
         }
     }
 
-    /// The other runtimes that this containerd would forget if it were told of ours
-    /// alone, where it is told of none so far.
+    /// The default runtimes that this containerd would forget if only ours were
+    /// configured, if none is configured so far.
     pub fn forgotten_runtimes(&self) -> Table {
         let runtimes = self.cri(&["containerd", "runtimes"]);
         let mut runtimes = match (self.family(), runtimes.and_then(Value::as_table)) {
@@ -141,11 +141,11 @@ impl Dump {
         runtimes
     }
 
-    /// Checks that our handler is there.
+    /// Checks that our handler is in it.
     ///
     /// # Errors
     ///
-    /// Where it is not.
+    /// If it is not in it.
     pub fn check_handler(&self) -> Result<(), DumpError> {
         match self.handler() {
             Some(RUNTIME) => Ok(()),
@@ -153,12 +153,11 @@ impl Dump {
         }
     }
 
-    /// Checks what would become of it: our handler is there, and nothing else is
-    /// different.
+    /// Checks a changed configuration: it has our handler, and nothing else is different.
     ///
     /// # Errors
     ///
-    /// Where that is not so.
+    /// If that is not so.
     pub fn check_change(&self, after: &Self) -> Result<(), DumpError> {
         after.check_handler()?;
         let (before, after) = (self.without_ours(), after.without_ours());
@@ -209,7 +208,7 @@ fn first_difference(one: &Table, other: &Table) -> Option<String> {
     keys.dedup();
     let empty = Value::Table(Table::new());
     for key in keys {
-        // A table that is not there is one with nothing in it.
+        // A missing table equals an empty one.
         let (one, other) = match (one.get(key), other.get(key)) {
             (None, Some(Value::Table(_))) => (Some(&empty), other.get(key)),
             (Some(Value::Table(_)), None) => (one.get(key), Some(&empty)),
@@ -285,7 +284,7 @@ runtime_type = "io.containerd.skiff.v1"
         let error = before.check_change(&other).expect_err("another socket");
         assert_eq!(
             error.to_string(),
-            "the new configuration would change `grpc.address`, too"
+            "the new configuration would also change `grpc.address`"
         );
         let error = before.check_change(&before).expect_err("no handler");
         assert!(matches!(error, DumpError::NotSeen));

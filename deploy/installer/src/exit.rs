@@ -8,19 +8,18 @@ use crate::install::InstallError;
 use crate::payload::PayloadError;
 use crate::retire::RetireError;
 
-/// How the installer ended. Numbers follow `sysexits.h` where it has one.
+/// How the installer ended. Numbers follow `sysexits.h` where possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done, or nothing was to be done.
+    /// Done, or there was nothing to do.
     Success = 0,
     /// The command line was not understood.
     Usage = 64,
-    /// containerd's configuration cannot be read, or must not be changed as it is.
-    /// Nothing was changed.
-    Configuration = 65,
-    /// The node is of a kind that is not served, or not ready to be. Nothing was
+    /// containerd's configuration cannot be read, or must not be changed. Nothing was
     /// changed.
+    Configuration = 65,
+    /// The node is not supported, or not ready yet. Nothing was changed.
     Unsupported = 66,
     /// containerd did not come back with the new configuration. The old one is
     /// in place again.
@@ -29,7 +28,7 @@ pub enum ExitCode {
     Internal = 70,
     /// The self-check failed: an application does not run on this node.
     Check = 73,
-    /// A file of the node cannot be read or written, or is in the way.
+    /// A file of the node cannot be read or written, or a foreign one is in the way.
     File = 74,
     /// Another installer is at work on this node.
     Busy = 75,
@@ -47,7 +46,7 @@ impl From<ExitCode> for ProcessCode {
     }
 }
 
-/// The code that tells a failure's kind, by what is in its chain of causes.
+/// The code of a failure, by its chain of causes.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     error
         .chain()

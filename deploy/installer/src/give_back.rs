@@ -1,4 +1,4 @@
-//! Giving a node back: what the cluster is told of it, and when.
+//! Removing Skiff from a node, and reporting it to the cluster.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::daemon::chain;
 use crate::install::{InstallError, Installer, Report};
 use crate::node::Node;
 
-/// What came of an uninstall.
+/// The outcome of an uninstall.
 #[derive(Debug)]
 pub enum Uninstalled {
     /// Nothing of Skiff is on the node.
     Clear(Report),
-    /// What pods still need is. A later uninstall takes it.
+    /// What pods still need is left. A later uninstall removes it.
     Kept(Report),
-    /// It did not come to its end.
+    /// It failed.
     Failed {
         /// Why.
         error: InstallError,
@@ -25,10 +25,10 @@ pub enum Uninstalled {
     },
 }
 
-/// Why a node is not given back.
+/// Why Skiff is not removed from a node.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveBackError {
-    /// It stays as it was.
+    /// Nothing was changed.
     #[error(transparent)]
     Install(#[from] InstallError),
     /// The cluster does not answer.
@@ -36,7 +36,7 @@ pub enum GiveBackError {
     Cluster(#[from] ClusterError),
 }
 
-/// Takes everything off the node that can be taken.
+/// Removes everything from the node that can be removed.
 pub fn uninstall<N: Node>(installer: &Installer<'_, N>) -> Uninstalled {
     let done = installer.uninstall(false);
     match done.and_then(|report| Ok((report, installer.is_clear()?))) {
@@ -49,13 +49,13 @@ pub fn uninstall<N: Node>(installer: &Installer<'_, N>) -> Uninstalled {
     }
 }
 
-/// Has no new pods come to a node, uninstalls, and only then says that nothing is
-/// left on it. Tries again after `pause` as long as pods need something, or another
-/// installer is at work.
+/// Keeps new pods off a node, uninstalls, and only then reports that nothing is left.
+/// Tries again after `pause` as long as pods need something, or another installer is at
+/// work.
 ///
 /// # Errors
 ///
-/// Where the uninstall fails; new pods may then come as before, if containerd still
+/// If the uninstall fails; new pods may then come as before, if containerd still
 /// offers the handler.
 pub async fn give_back(
     cluster: &Cluster,
@@ -74,7 +74,7 @@ pub async fn give_back(
                 cluster.tell_kept(node).await?;
                 told = true;
             }
-            // An installation that was under way when the word came.
+            // An installation was under way when the request came.
             Uninstalled::Failed {
                 error: InstallError::Busy,
                 ..

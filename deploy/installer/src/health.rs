@@ -1,5 +1,4 @@
-//! What the kubelet asks the daemon: whether it lives, and whether the node is
-//! ready.
+//! The kubelet's probes of the daemon: whether it lives, and whether the node is ready.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,13 +14,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long a probe may take to say what it wants. The kubelet gives up earlier.
+/// How long a probe may take to send its request. The kubelet gives up earlier.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a failed accept is followed by nothing, so that it does not fill logs.
+/// The pause after a failed accept, so that it does not fill logs.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether the node is ready, and else why not. Cheap to clone.
+/// Whether the node is ready, or why not. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Readiness(Arc<Mutex<Result<(), String>>>);
 
@@ -31,9 +30,9 @@ impl Readiness {
         Self(Arc::new(Mutex::new(Err(reason.to_owned()))))
     }
 
-    /// From now on it is ready, or is not for a reason.
+    /// Sets that it is ready, or why not.
     pub fn set(&self, state: Result<(), String>) {
-        // A panic while the lock was held cannot have left half a state.
+        // A panic while the lock was held cannot have left an inconsistent state.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -50,12 +49,12 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Takes the address. `[::]` is every address of the host, those of IPv4 too; where
-    /// the kernel has no IPv6, those of IPv4 alone.
+    /// Binds the address. `[::]` is every address of the host, including IPv4; if the
+    /// kernel has no IPv6, IPv4 alone.
     ///
     /// # Errors
     ///
-    /// Where it is taken already.
+    /// If it is already in use.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
         let no_family = Some(Errno::AFNOSUPPORT.raw_os_error());
         let listener = match TcpListener::bind(address).await {
@@ -73,7 +72,7 @@ impl Probes {
     ///
     /// # Errors
     ///
-    /// Where the system does not tell.
+    /// If the system does not report it.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }

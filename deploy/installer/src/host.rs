@@ -11,47 +11,46 @@ use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-/// As many links as the kernel follows.
+/// The number of links that the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Where programs are; the last is NixOS's.
+/// Folders of programs; the last is NixOS's.
 const SYSTEM_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
-/// What the file is called until it is whole.
+/// The file's name until it is complete.
 const PARTIAL: &str = ".skiff-new";
 
 /// What can go wrong with a file of the node.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} `{}` on the node", path.display())]
 pub struct HostError {
-    /// What was tried, as a verb.
+    /// The attempted action, as a verb.
     pub what: &'static str,
     /// The path as the node knows it.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
 
-/// The root folder of a node. All paths that are given to it are absolute ones of
-/// the node; links are followed as the node would, so an absolute link never leads
-/// out of its root.
+/// The root folder of a node. All paths given to it are absolute paths of the node; links
+/// are followed as on the node, so an absolute link never leads out of its root.
 #[derive(Debug, Clone)]
 pub struct Host {
     root: PathBuf,
 }
 
-/// What is at a path, itself and not where it leads to.
+/// What is at a path, without following a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Nothing.
     Absent,
-    /// A link to there.
+    /// A link to this path.
     Link(PathBuf),
     /// A folder.
     Folder,
-    /// A file, or something odd.
+    /// A file, or anything else.
     Other,
 }
 
@@ -66,8 +65,8 @@ impl Host {
         &self.root
     }
 
-    /// A program of the node, to be run in the node's root with the libraries it
-    /// expects. It is looked for where a node's own services find programs.
+    /// A program of the node, run in the node's root with the libraries it expects. It is
+    /// searched where the node's own services find programs.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env("PATH", SYSTEM_PATH);
@@ -80,17 +79,17 @@ impl Host {
             rustix::process::chdir("/")?;
             Ok(())
         };
-        // SAFETY: between fork and exec it makes two system calls with a path that
-        // is already there, and neither allocates nor takes a lock.
+        // SAFETY: between fork and exec it only makes two system calls with an existing
+        // path, and neither allocates nor takes a lock.
         unsafe { command.pre_exec(change) };
         command
     }
 
-    /// Where a path of the node is, every link on the way and at its end followed.
+    /// Where a path of the node is, following every link, also at its end.
     ///
     /// # Errors
     ///
-    /// Where links lead in a circle.
+    /// If links lead in a circle.
     pub fn locate(&self, path: &Path) -> Result<PathBuf, HostError> {
         self.walk(path, true)
     }
@@ -146,12 +145,12 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// Where links lead in a circle.
+    /// If links lead in a circle.
     pub fn real(&self, path: &Path) -> Result<PathBuf, HostError> {
         Ok(self.seen_from_node(&self.locate(path)?))
     }
 
-    /// Whether something is there, at the end of all links.
+    /// Whether something exists there, at the end of all links.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.locate(path.as_ref())
             .is_ok_and(|located| located.exists())
@@ -161,7 +160,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// Where it cannot be looked at.
+    /// If it cannot be examined.
     pub fn entry(&self, path: &Path) -> Result<Entry, HostError> {
         let located = self.locate_itself(path)?;
         match fs::symlink_metadata(&located) {
@@ -175,11 +174,11 @@ impl Host {
         }
     }
 
-    /// A file's content; `None` where it is not there.
+    /// A file's content; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Where it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         match fs::read(self.locate(path)?) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -188,11 +187,11 @@ impl Host {
         }
     }
 
-    /// A file's text; `None` where it is not there.
+    /// A file's text; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Where it is there and cannot be read, or is not UTF-8.
+    /// If it exists and cannot be read, or is not UTF-8.
     pub fn read_text(&self, path: &Path) -> Result<Option<String>, HostError> {
         let decode = |bytes| {
             String::from_utf8(bytes).map_err(|error| {
@@ -202,11 +201,11 @@ impl Host {
         self.read(path)?.map(decode).transpose()
     }
 
-    /// The names in a folder, sorted; none where it is not there.
+    /// The names in a folder, sorted; none if it does not exist.
     ///
     /// # Errors
     ///
-    /// Where it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn names_in(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let entries = match fs::read_dir(self.locate(path)?) {
             Ok(entries) => entries,
@@ -221,12 +220,12 @@ impl Host {
         Ok(names)
     }
 
-    /// Whether files can be put into a folder, or, where it is not there yet, into
-    /// the nearest one above it.
+    /// Checks that files can be put into a folder, or, if it does not exist yet, into the
+    /// nearest one above it.
     ///
     /// # Errors
     ///
-    /// Where they cannot.
+    /// If they cannot.
     pub fn check_writable(&self, folder: &Path) -> Result<(), HostError> {
         let mut located = self.locate(folder)?;
         while !located.exists() && located != self.root {
@@ -242,22 +241,22 @@ impl Host {
         outcome.map_err(failed("write to", &self.seen_from_node(&located)))
     }
 
-    /// Writes a file beside its place and renames it, so that nobody ever sees half
-    /// of it. A file that is replaced leaves its owner and mode, and links to it
-    /// stay links.
+    /// Writes a file beside its place and renames it, so that it is never seen
+    /// half-written. The owner and mode of a replaced file are kept, and links to it stay
+    /// links.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         self.write_like(path, bytes, path)
     }
 
-    /// The same, where a file that is not there gets owner and mode of another one.
+    /// The same, but a new file gets owner and mode of another one.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn write_like(&self, path: &Path, bytes: &[u8], like: &Path) -> Result<(), HostError> {
         const FOR_ALL_TO_READ: u32 = 0o644;
         let place = self.locate(path)?;
@@ -268,7 +267,7 @@ impl Host {
             match fs::metadata(&place).or_else(|_| fs::metadata(&like)) {
                 Ok(old) => {
                     file.set_permissions(old.permissions())?;
-                    // Without root there is only one owner anyway.
+                    // Without root there is only one possible owner.
                     std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid())).ok();
                 }
                 Err(_) => file.set_permissions(Permissions::from_mode(FOR_ALL_TO_READ))?,
@@ -278,11 +277,11 @@ impl Host {
         put_in_place(&place, write).map_err(failed("write", path))
     }
 
-    /// Copies an executable of this machine to the node, beside its place first.
+    /// Copies an executable of this machine to the node, atomically.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or the folder cannot be written.
+    /// If it cannot be read, or the folder cannot be written.
     pub fn copy_program(&self, source: &Path, path: &Path) -> Result<(), HostError> {
         const PROGRAM_FOR_ALL: u32 = 0o755;
         let place = self.locate(path)?;
@@ -295,11 +294,11 @@ impl Host {
         put_in_place(&place, copy).map_err(failed("write", path))
     }
 
-    /// Makes a link, or leads the one that is there elsewhere, in one step.
+    /// Makes a link, or changes the existing one, atomically.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn link(&self, path: &Path, target: &Path) -> Result<(), HostError> {
         let place = self.locate_itself(path)?;
         put_in_place(&place, |partial| symlink(target, partial)).map_err(failed("link", path))
@@ -309,10 +308,10 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn make_folder(&self, path: &Path) -> Result<(), HostError> {
-        // Below /run is what only this program reads for a moment: copies of
-        // configurations, which may hold passwords of registries.
+        // Folders below /run are temporary and only for this program: they hold copies of
+        // configurations, which may contain passwords of registries.
         let mode = match path.starts_with("/run") {
             true => 0o700,
             false => 0o777,
@@ -324,11 +323,11 @@ impl Host {
         }
     }
 
-    /// Removes a file or a link. That it is gone already is no error.
+    /// Removes a file or a link. A missing one is not an error.
     ///
     /// # Errors
     ///
-    /// Where it cannot be removed.
+    /// If it cannot be removed.
     pub fn remove(&self, path: &Path) -> Result<(), HostError> {
         match fs::remove_file(self.locate_itself(path)?) {
             Err(error) if is_absent(&error) => Ok(()),
@@ -336,11 +335,11 @@ impl Host {
         }
     }
 
-    /// Removes a folder and all that is in it. That it is gone already is no error.
+    /// Removes a folder and its content. A missing one is not an error.
     ///
     /// # Errors
     ///
-    /// Where it cannot be removed.
+    /// If it cannot be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
         match fs::remove_dir_all(self.locate_itself(path)?) {
             Err(error) if is_absent(&error) => Ok(()),
@@ -348,11 +347,11 @@ impl Host {
         }
     }
 
-    /// Removes a folder if it is empty; one that is not stays.
+    /// Removes a folder if it is empty.
     ///
     /// # Errors
     ///
-    /// Where it is empty and cannot be removed.
+    /// If it is empty and cannot be removed.
     pub fn remove_empty(&self, path: &Path) -> Result<(), HostError> {
         match fs::remove_dir(self.locate_itself(path)?) {
             Err(error) if is_absent(&error) => Ok(()),
@@ -362,20 +361,19 @@ impl Host {
     }
 }
 
-/// Makes a file that nobody else can read until its mode is set: who has opened it
-/// before reads on.
+/// Makes a file that only its owner can read until its mode is set: a reader who has
+/// opened it before could read on.
 fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes something beside a place and renames it to there. What was made goes
-/// away where that fails.
+/// Makes something beside a place and renames it to there. If that fails, it is removed.
 fn put_in_place(place: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let folder = place.parent().unwrap_or(Path::new("/"));
     let partial = folder.join(format!(".{name}{PARTIAL}"));
-    // What a run that was killed left behind is in the way of a link.
+    // The leftovers of a killed run would be in the way of a link.
     fs::remove_file(&partial).ok();
     let placed = make(&partial).and_then(|()| fs::rename(&partial, place));
     if placed.is_err() {

@@ -1,4 +1,4 @@
-//! Which versions processes of the node still run.
+//! Which versions the node's processes still run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::host::Host;
 use crate::{PROGRAM, SHIM};
 
-/// As much of a process's name as the kernel keeps.
+/// The length to which the kernel cuts a process's name.
 const COMM_LENGTH: usize = 15;
 
-/// What the kernel writes behind the path of a program that was replaced.
+/// What the kernel appends to the path of a replaced program.
 const DELETED: &str = " (deleted)";
 
-/// Versions that must stay.
+/// Versions that must not be removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InUse {
     versions: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// Looks at every process of the node.
+    /// Examines every process of the node.
     pub fn look(host: &Host, home: &str) -> Self {
         let files = files_of_versions(host, home);
         let mut found = Self::default();
@@ -34,7 +34,7 @@ impl InUse {
         found
     }
 
-    /// Whether a version may be taken away.
+    /// Whether a version may be removed.
     pub fn is_free(&self, version: &str) -> bool {
         !self.unknown && !self.versions.contains(version)
     }
@@ -53,7 +53,7 @@ impl InUse {
         let program = match fs::read_link(&link) {
             Ok(program) => program,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                // Its name may be read without the right to look into it.
+                // Its name can be read without permission to inspect it.
                 let comm = fs::read_to_string(located.join("comm")).unwrap_or_default();
                 self.unknown |= may_be_ours(comm.trim_end());
                 return;
@@ -64,8 +64,8 @@ impl InUse {
         let text = program.to_string_lossy();
         let deleted = text.strip_suffix(DELETED);
         let version = match identity(&link) {
-            // A container may have a program of its own at any path: it is the file that
-            // counts, which in another mount namespace may go by another path, too.
+            // A container may have its own program at any path, and in another mount
+            // namespace the same file may have another path: so files are compared.
             Some(file) if deleted.is_none() => {
                 let same = files.iter().find(|(_, known)| *known == file);
                 same.map(|(version, _)| version.clone())
@@ -79,13 +79,13 @@ impl InUse {
     }
 }
 
-/// Whether a process has the node's root folder, as far as can be told.
+/// Whether a process has the node's root folder, as far as is known.
 fn has_root_of(host: &Host, process: &Path) -> bool {
     let root = identity(&process.join("root"));
     root.is_none() || root == identity(host.root())
 }
 
-/// What a file or folder is, whatever its path; `None` where it cannot be told.
+/// The identity of a file or folder, whatever its path; `None` if unknown.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let data = fs::metadata(path).ok()?;
     Some((data.dev(), data.ino()))
@@ -112,8 +112,8 @@ fn files_of_versions(host: &Host, home: &str) -> Vec<(String, (u64, u64))> {
         .collect()
 }
 
-/// The versions that are on a node: folders with the program in them. `current`
-/// is a link and none of them.
+/// The versions that are on a node: folders with the program in them. `current` is a link
+/// and not one of them.
 pub fn versions(host: &Host, home: &str) -> Vec<String> {
     let home = Path::new(home);
     let names = host.names_in(home).unwrap_or_default();
@@ -147,7 +147,7 @@ mod tests {
             ("7", program("1.0.0"), root),
             ("8", "/opt/skiff/1.1.0/skiff (deleted)".into(), root),
             ("9", "/usr/bin/containerd".into(), root),
-            // A container, which has had a program of its own there.
+            // A container, which had its own program there.
             (
                 "10",
                 "/opt/skiff/1.2.0/skiff (deleted)".into(),

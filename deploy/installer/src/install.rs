@@ -1,4 +1,4 @@
-//! Installing, uninstalling and going back, on one node.
+//! Installing, uninstalling and rolling back, on one node.
 
 mod error;
 mod lock;
@@ -22,7 +22,7 @@ use crate::{PROGRAM, SHIM};
 
 pub use error::{InstallError, NotBack};
 
-/// How long is waited for containerd.
+/// How long to wait for containerd.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Until systemd has stopped and started it. It takes a second; a k3s server that
@@ -31,9 +31,9 @@ pub struct Limits {
     /// Until it answers and offers the handler. It takes a second or two; a node
     /// that starts a control plane with it may take a minute.
     pub back_within: Duration,
-    /// Until a distribution has seen a changed file by itself.
+    /// Until a distribution has noticed a changed file.
     pub seen_within: Duration,
-    /// Between two questions.
+    /// Between two queries.
     pub again: Duration,
 }
 
@@ -48,19 +48,19 @@ impl Default for Limits {
     }
 }
 
-/// What was done, or would be.
+/// What was done, or would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The steps, one after the other.
     pub steps: Vec<Step>,
     /// Whether containerd was restarted.
     pub restarted: bool,
-    /// Versions that stay as pods run on them.
+    /// Versions that stay because pods run on them.
     pub kept: Vec<String>,
 }
 
 impl Report {
-    /// Whether nothing was to be done.
+    /// Whether there was nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && !self.restarted
     }
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What works on one node.
+/// The installer of one node.
 #[derive(Debug)]
 pub struct Installer<'a, N> {
     host: &'a Host,
@@ -93,7 +93,7 @@ pub struct Installer<'a, N> {
 }
 
 impl<'a, N: Node> Installer<'a, N> {
-    /// For the node whose root this is.
+    /// For the node with this root.
     pub fn new(host: &'a Host, node: &'a N, limits: Limits) -> Self {
         Self {
             host,
@@ -103,19 +103,19 @@ impl<'a, N: Node> Installer<'a, N> {
         }
     }
 
-    /// The same, which puts nothing on the node from when this is set. Whoever sets
-    /// it and then uninstalls finds nothing there afterwards.
+    /// The same, but nothing is put on the node once this flag is set. An uninstall after
+    /// setting it leaves nothing behind.
     pub fn until(self, over: &'a AtomicBool) -> Self {
         let over = Some(over);
         Self { over, ..self }
     }
 
-    /// Puts a version on the node and makes it the one that new pods run on. Says
-    /// only what it would do in a dry run.
+    /// Installs a version and makes new pods run on it. A dry run only reports what it
+    /// would do.
     ///
     /// # Errors
     ///
-    /// Where it is not possible; the node is then as it was before.
+    /// If it is not possible; the node is then as it was before.
     pub fn install(&self, payload: &Payload, dry_run: bool) -> Result<Report, InstallError> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
@@ -156,19 +156,19 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(report)
     }
 
-    /// Puts a version on the node that nothing uses yet, so that it can be tried.
-    /// Gives the path of its shim on the node.
+    /// Puts a version on the node without using it, so that it can be tried. Returns the
+    /// path of its shim on the node.
     ///
     /// # Errors
     ///
-    /// Where it is not possible; the node is then as it was before.
+    /// If it is not possible; the node is then as it was before.
     pub fn place(&self, payload: &Payload) -> Result<PathBuf, InstallError> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
         let in_use = InUse::look(self.host, layout.home);
         let mut plan = self.place_version(layout, payload, &in_use)?;
         if State::read(self.host, layout.home)?.is_none() {
-            // The first one: what is made for it is known to an uninstall.
+            // For the first version: an uninstall must know what was created.
             self.lead_state(&mut plan, layout)?;
             let state = State {
                 created: outside(plan.made_folders(), layout),
@@ -182,12 +182,12 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(folder.join(SHIM))
     }
 
-    /// Takes everything off the node again. Versions on which pods still run stay,
-    /// with what those pods need to be ended; a second run takes them, too.
+    /// Removes everything from the node. Versions on which pods still run stay, with what
+    /// is needed to end those pods; a second run removes them, too.
     ///
     /// # Errors
     ///
-    /// Where it is not possible; the configuration is then as it was before.
+    /// If it is not possible; the configuration is then as it was before.
     pub fn uninstall(&self, dry_run: bool) -> Result<Report, InstallError> {
         let _lock = lock::take(self.host)?;
         let layout = Layout::detect(self.host)?;
@@ -200,7 +200,7 @@ impl<'a, N: Node> Installer<'a, N> {
             ..Report::default()
         };
         if in_use.is_empty() {
-            // Where nothing was installed, nothing is ours, whatever it is called.
+            // If nothing was installed, nothing belongs to us, whatever its name.
             if state.is_some() || self.host.exists(layout.home) {
                 self.clear(&mut files, layout, &state.unwrap_or_default())?;
             }
@@ -224,11 +224,11 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(report)
     }
 
-    /// Makes the version that was in use before the one that new pods run on.
+    /// Makes new pods run on the previous version.
     ///
     /// # Errors
     ///
-    /// Where there is none.
+    /// If there is none.
     pub fn rollback(&self, dry_run: bool) -> Result<Report, InstallError> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
@@ -265,12 +265,11 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(report)
     }
 
-    /// Writes down that a version failed here, so that it is not tried again, and
-    /// takes it away.
+    /// Records that a version failed here, so that it is not tried again, and removes it.
     ///
     /// # Errors
     ///
-    /// Where that cannot be written.
+    /// If that cannot be written.
     pub fn discard(&self, version: &str) -> Result<(), InstallError> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
@@ -283,11 +282,11 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(self.old_versions(layout, &state, &in_use).run(self.host)?)
     }
 
-    /// Writes down that an application has run on the version in use.
+    /// Records that an application has run on the version in use.
     ///
     /// # Errors
     ///
-    /// Where that cannot be written.
+    /// If that cannot be written.
     pub fn confirm(&self) -> Result<(), InstallError> {
         let _lock = self.begin()?;
         let layout = Layout::detect(self.host)?;
@@ -300,11 +299,11 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(plan.run(self.host)?)
     }
 
-    /// Whether nothing of Skiff is on the node, also where it is not served.
+    /// Whether nothing of Skiff is on the node, also if the node is not supported.
     ///
     /// # Errors
     ///
-    /// Where it cannot be told.
+    /// If it cannot be determined.
     pub fn is_clear(&self) -> Result<bool, InstallError> {
         let Ok(layout) = Layout::detect(self.host) else {
             return Ok(true);
@@ -321,11 +320,11 @@ impl<'a, N: Node> Installer<'a, N> {
         })
     }
 
-    /// Takes away versions that nothing needs any longer.
+    /// Removes versions that are no longer needed.
     ///
     /// # Errors
     ///
-    /// Where one cannot be removed.
+    /// If one cannot be removed.
     pub fn tidy(&self) -> Result<Report, InstallError> {
         let _lock = lock::take(self.host)?;
         let layout = Layout::detect(self.host)?;
@@ -339,27 +338,27 @@ impl<'a, N: Node> Installer<'a, N> {
         Ok(report)
     }
 
-    /// What is installed; `None` where nothing is.
+    /// What is installed, if anything.
     ///
     /// # Errors
     ///
-    /// Where it cannot be told.
+    /// If it cannot be determined.
     pub fn state(&self) -> Result<Option<State>, InstallError> {
         let layout = Layout::detect(self.host)?;
         Ok(State::read(self.host, layout.home)?)
     }
 
-    /// Where containerd listens, and what pods of the handler are told.
+    /// Where containerd listens, and the options of the handler.
     ///
     /// # Errors
     ///
-    /// Where containerd cannot be asked.
+    /// If containerd cannot be asked.
     pub fn running(&self) -> Result<(PathBuf, crate::config::Handler), InstallError> {
         let layout = Layout::detect(self.host)?;
         Ok(self.configuration(layout).running()?)
     }
 
-    /// The lock, for what puts something on the node.
+    /// The lock, for everything that changes the node.
     fn begin(&self) -> Result<lock::Lock, InstallError> {
         let lock = lock::take(self.host)?;
         if self.over.is_some_and(|over| over.load(Ordering::SeqCst)) {
@@ -377,8 +376,8 @@ impl<'a, N: Node> Installer<'a, N> {
         handlers.is_ok_and(|handlers| !wait::is_among(&handlers))
     }
 
-    /// Has containerd read the changed configuration, and waits until it is back.
-    /// Puts the old one back where it is not.
+    /// Makes containerd read the changed configuration, and waits until it is back. If it
+    /// does not come back, restores the old one.
     fn bring_back(
         &self,
         layout: &Layout,
@@ -411,7 +410,7 @@ impl<'a, N: Node> Installer<'a, N> {
         }
         tracing::error!(%error, "Putting the old configuration back");
         change.plan.undo(self.host);
-        // What is back may or may not offer the handler: it only has to be back.
+        // It may or may not offer the handler: it only has to be back.
         let service = match layout.service {
             Service::Watched(units) => Service::Units(units),
             service => service,
@@ -425,7 +424,7 @@ impl<'a, N: Node> Installer<'a, N> {
         }
     }
 
-    /// Everything that is on a node of ours, but the configuration.
+    /// Everything of ours on a node, except the configuration.
     fn clear(&self, plan: &mut Plan, layout: &Layout, state: &State) -> Result<(), HostError> {
         self.remove_links(plan, layout)?;
         for folder in [Some(layout.home), layout.state, Some(STATE)]
@@ -452,8 +451,7 @@ impl<'a, N: Node> Installer<'a, N> {
     }
 }
 
-/// Folders that were not there before, outside of the one that is removed as a
-/// whole.
+/// Folders that we created, outside the one that is removed as a whole.
 fn new_folders(files: &Plan, change: &Change, layout: &Layout) -> Vec<PathBuf> {
     let made = files.made_folders().chain(change.plan.made_folders());
     outside(made, layout)

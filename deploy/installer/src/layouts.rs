@@ -1,16 +1,16 @@
-//! Where which distribution keeps what: a row each, tried in order.
+//! Where each distribution keeps things: one row each, tried in order.
 
 use std::path::Path;
 
 use crate::host::{Host, HostError};
 
-/// Where shims are looked for by a containerd whose search path is the system's.
+/// A folder for shims that is on the system's search path.
 const SYSTEM_LINKS: &str = "/usr/local/bin";
 
-/// The folder of versions where nothing speaks against it.
+/// The default folder of versions.
 const HOME: &str = "/opt/skiff";
 
-/// What the shim keeps on the node: unpacked applications and compiled code.
+/// The shim's state on the node: unpacked applications and compiled code.
 pub const STATE: &str = "/var/lib/skiff";
 
 /// Where containerd's own package and most distributions put it.
@@ -21,10 +21,10 @@ const SYSTEM_CONTAINERD: &[&str] = &[
     "/opt/bin/containerd",
 ];
 
-/// Why a node is not served.
+/// Why a node is not supported.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// It is known, and known not to work.
+    /// It is known not to work.
     #[error("{name} is not served: {reason}")]
     Refused {
         /// The distribution.
@@ -32,22 +32,22 @@ pub enum LayoutError {
         /// Why, and what to do instead.
         reason: &'static str,
     },
-    /// Nothing on it is where any distribution has it.
+    /// No known distribution matches.
     #[error(
-        "no containerd is found where a known distribution has it; \
-         the node's root has to be mounted whole, at the folder that --host-root names"
+        "no containerd where a known distribution has it; \
+         the node's root must be mounted completely, at the folder that --host-root names"
     )]
     Unknown,
-    /// Its configuration is there, but the program is not.
-    #[error("{name} is recognised, but none of its programs is there: {}", programs.join(", "))]
+    /// Its configuration exists, but containerd's program does not.
+    #[error("{name} is recognised, but none of its programs exists: {}", programs.join(", "))]
     NoContainerd {
         /// The distribution.
         name: &'static str,
         /// Where containerd was looked for.
         programs: &'static [&'static str],
     },
-    /// A file that tells distributions apart cannot be read.
-    #[error("cannot tell which distribution the node is of")]
+    /// A file that identifies distributions cannot be read.
+    #[error("cannot determine the node's distribution")]
     Unreadable(#[from] HostError),
 }
 
@@ -62,13 +62,13 @@ enum Mark {
     AnyFile(&'static [&'static str]),
 }
 
-/// How containerd's configuration comes to be.
+/// Where containerd's configuration comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A file that containerd reads as it is.
+    /// A file that containerd reads unchanged.
     File(&'static str),
-    /// A file that the distribution writes at each start, from a template that a
-    /// person may put beside it.
+    /// A file that the distribution writes at each start, from a template that an
+    /// administrator may put beside it.
     Rendered {
         /// What containerd reads.
         result: &'static str,
@@ -77,8 +77,8 @@ pub enum Source {
         /// The template for those of version 2.
         template_v2: &'static str,
     },
-    /// A file that the distribution writes at each start and into which it takes
-    /// the files of a folder, as long as the first line of it says so.
+    /// A file that the distribution writes at each start, including the files of a
+    /// folder, as long as its first line is as the distribution writes it.
     Collected {
         /// What containerd reads.
         result: &'static str,
@@ -94,27 +94,27 @@ pub enum Source {
 pub enum Service {
     /// The first of these units of systemd that is active is restarted.
     Units(&'static [&'static str]),
-    /// The distribution watches the folder and restarts containerd by itself. If
-    /// it does not, the first active unit is restarted.
+    /// The distribution watches the folder and restarts containerd. If it does not, the
+    /// first active unit is restarted.
     Watched(&'static [&'static str]),
-    /// The node is a container that its first process is the life of: it is told
-    /// to end, and the container engine starts the node again.
+    /// The node is a container: its first process is terminated, and the container engine
+    /// starts the node again.
     FirstProcess,
 }
 
 /// How containerd finds the shim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// By its own search path, which has the folder of the links.
+    /// By its search path, which contains the folder of the links.
     ByName,
-    /// By a path in the handler, as its search path is not known to have the folder.
+    /// By a path in the handler, as its search path may lack the folder.
     ByPath,
 }
 
-/// What is to be known of a distribution.
+/// The facts of a distribution.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     marks: &'static [Mark],
     refused: Option<&'static str>,
@@ -124,18 +124,18 @@ pub struct Layout {
     pub home: &'static str,
     /// Where the stable links are.
     pub links: &'static str,
-    /// Whether containerd looks there by itself.
+    /// Whether containerd searches there.
     pub search: Search,
-    /// Where the shim's state really is, if not at its own place.
+    /// Where the shim's state really is, if not in the default folder.
     pub state: Option<&'static str>,
-    /// The socket, if the configuration does not tell it.
+    /// The socket, if the configuration does not name it.
     pub socket: Option<&'static str>,
     programs: &'static [&'static str],
     /// How containerd is restarted.
     pub service: Service,
 }
 
-/// Most nodes: containerd from a package, run by systemd. Rows name what differs.
+/// Most nodes: containerd from a package, run by systemd. Other rows state what differs.
 const SYSTEMD: Layout = Layout {
     name: "containerd under systemd",
     marks: &[Mark::AnyFile(SYSTEM_CONTAINERD)],
@@ -164,8 +164,8 @@ const K3S: Layout = Layout {
     ..SYSTEMD
 };
 
-/// The table. Rows that are more special come first: a k3s node may well have a
-/// containerd of Docker's beside its own.
+/// The table. More specific rows come first: a k3s node may well have Docker's containerd
+/// beside its own.
 const LAYOUTS: &[Layout] = &[
     Layout {
         name: "Talos",
@@ -173,7 +173,7 @@ const LAYOUTS: &[Layout] = &[
         refused: Some(
             "its root is read-only and its containerd is configured by the machine's \
              configuration. Add Skiff as a system extension, which puts the shim and the \
-             handler into the system image; deploy/clusters/talos.md tells how",
+             handler into the system image; see deploy/clusters/talos.md",
         ),
         ..SYSTEMD
     },
@@ -182,7 +182,7 @@ const LAYOUTS: &[Layout] = &[
         marks: &[Mark::Os("bottlerocket")],
         refused: Some(
             "its root is read-only and verified, its containerd's configuration is \
-             made from settings that know no further runtimes, and SELinux keeps containers \
+             made from settings that allow no further runtimes, and SELinux keeps containers \
              from changing either. Use a node group of Amazon Linux 2023 or Ubuntu for pods \
              of this RuntimeClass, and leave Bottlerocket out by nodeSelector",
         ),
@@ -195,7 +195,7 @@ const LAYOUTS: &[Layout] = &[
         )],
         // A script replaces variables in it at each start; it is TOML before and after.
         source: Source::File("/var/snap/microk8s/current/args/containerd-template.toml"),
-        // The search path of a snap is made by snapd.
+        // snapd sets the search path of a snap.
         search: Search::ByPath,
         socket: Some("/var/snap/microk8s/common/run/containerd.sock"),
         programs: &["/snap/microk8s/current/bin/containerd"],
@@ -236,7 +236,7 @@ const LAYOUTS: &[Layout] = &[
             Mark::File("/var/lib/rancher/k3s/agent/etc/containerd"),
             Mark::File("/bin/k3d-entrypoint.sh"),
         ],
-        // The image has no /usr/local, and what is in /bin is found.
+        // The image has no /usr/local, but /bin is searched.
         links: "/bin",
         programs: &[
             "/var/lib/rancher/k3s/data/current/bin/containerd",
@@ -249,8 +249,8 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "GKE with Container-Optimized OS",
         marks: &[Mark::Os("cos")],
-        // Nearly all that can be written there cannot be executed. GKE mounts this
-        // one folder for its own programs, and what is compiled must be there too.
+        // Nearly every writable folder is mounted noexec. GKE mounts this one for its own
+        // programs, and compiled code must be there too.
         home: "/home/kubernetes/bin/skiff-versions",
         links: "/home/kubernetes/bin",
         search: Search::ByPath,
@@ -291,11 +291,11 @@ const LAYOUTS: &[Layout] = &[
 ];
 
 impl Layout {
-    /// The row that a node is of.
+    /// The row that matches a node.
     ///
     /// # Errors
     ///
-    /// Where no row matches, or one that is refused.
+    /// If no row matches, or the matching one is refused.
     pub fn detect(host: &Host) -> Result<&'static Self, LayoutError> {
         let os = os_id(host)?;
         let row = LAYOUTS
@@ -315,7 +315,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// Where it is at none of its places.
+    /// If it is in none of its places.
     pub fn containerd(&self, host: &Host) -> Result<&'static Path, LayoutError> {
         let there = self.programs.iter().find(|path| host.exists(path));
         there
@@ -337,8 +337,8 @@ impl Mark {
     }
 }
 
-/// The `ID` of `/etc/os-release`, or of the file that it links to on systems where
-/// `/etc` is made anew at each start.
+/// The `ID` of `/etc/os-release`, or of the file that it links to on systems that
+/// recreate `/etc` at each start.
 fn os_id(host: &Host) -> Result<String, HostError> {
     for path in ["/etc/os-release", "/usr/lib/os-release"] {
         if let Some(text) = host.read_text(Path::new(path))? {

@@ -1,11 +1,10 @@
-//! Puts the shim on a node, and takes it off.
+//! Installs the shim on a node, and removes it.
 //!
-//! What is done to a node is first a [`plan::Plan`]: a list of small steps, each
-//! of which can be shown, done and undone. [`install`] makes the plans and carries
-//! them out; [`layouts`] knows where which distribution keeps things; [`config`]
-//! edits containerd's configuration. The node's files are seen through
-//! [`host::Host`], and everything that is not a file through [`node::Node`], so
-//! that tests need neither root nor a node.
+//! Every change of a node is first a [`plan::Plan`]: a list of small steps, each of which
+//! can be shown, done and undone. [`install`] makes the plans and carries them out;
+//! [`layouts`] knows where each distribution keeps things; [`config`] edits containerd's
+//! configuration. The node's files are accessed through [`host::Host`], and everything
+//! else through [`node::Node`], so that tests need neither root nor a node.
 //!
 //! [`daemon`] and [`retire`] do the same from within a cluster.
 
@@ -34,10 +33,10 @@ pub mod upgrade;
 /// The handler that pods name through their RuntimeClass.
 pub const HANDLER: &str = "skiff";
 
-/// The type by which containerd knows the shim.
+/// The runtime type of the shim in containerd.
 pub const RUNTIME: &str = "io.containerd.skiff.v1";
 
-/// The file name that containerd makes of the type.
+/// The file name that containerd derives from the type.
 pub const SHIM: &str = "containerd-shim-skiff-v1";
 
 /// The file under its own name.

@@ -1,4 +1,4 @@
-//! The command line of the installer. Errors are printed here and nowhere else.
+//! The command line of the installer. Errors are printed only here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(
     name = "skiff-installer",
     version,
-    about = "Puts the shim on a node, and takes it off"
+    about = "Installs the shim on a node, and removes it"
 )]
 struct Arguments {
     /// Where the node's root is mounted
@@ -42,13 +42,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Put this version on the node; nothing happens where it is there already
+    /// Install this version on the node; does nothing if it is already installed
     Install {
         /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take everything off the node
+    /// Remove everything from the node
     Uninstall {
         /// Only print what would be done
         #[arg(long)]
@@ -56,21 +56,21 @@ enum Verb {
     },
     /// Run a hello through the runtime on this node
     Check,
-    /// Have new pods run on the version that was in use before
+    /// Roll new pods back to the previous version
     Rollback {
         /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
     },
-    /// Install, check, tell the cluster, and stay; what the DaemonSet runs
+    /// Install, check, report to the cluster, and keep running; used by the DaemonSet
     Daemon {
         /// The name of this node in the cluster
         #[arg(long, env = "NODE_NAME", value_name = "NAME")]
         node_name: String,
-        /// This pod, for commands that are told
+        /// The name of this pod, for the commands that messages suggest
         #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "POD")]
         pod_name: String,
-        /// The namespace of this pod, likewise
+        /// The namespace of this pod, for the same commands
         #[arg(
             long,
             env = "POD_NAMESPACE",
@@ -78,16 +78,16 @@ enum Verb {
             default_value = "NAMESPACE"
         )]
         pod_namespace: String,
-        /// Where the kubelet's probes are answered
+        /// The address for the kubelet's probes
         #[arg(long, default_value = "[::]:8089", value_name = "ADDRESS")]
         listen: SocketAddr,
-        /// Where the kubelet looks for the reason of a failure
+        /// The file of the container's termination message
         #[arg(long, default_value = "/dev/termination-log", value_name = "FILE")]
         termination_message: PathBuf,
     },
-    /// Take Skiff off all nodes of the cluster; what is run before the chart is deleted
+    /// Remove Skiff from all nodes of the cluster; run before the chart is deleted
     Retire {
-        /// Do so although pods still use the runtime
+        /// Even if pods still use the runtime
         #[arg(long)]
         force: bool,
         /// How many seconds all nodes may take
@@ -105,7 +105,7 @@ fn main() -> ProcessCode {
             } else {
                 ExitCode::Success
             };
-            // Nobody can be told that the terminal is gone.
+            // If the terminal is gone, nothing can be reported.
             error.print().ok();
             return code.into();
         }
@@ -184,8 +184,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             for node in retire(&cluster, force, within).await? {
                 let name = node.name;
                 match node.keeps {
-                    true => println!("{name} keeps what pods on it still need"),
-                    false => println!("{name} has given everything back"),
+                    true => println!("{name} keeps what its pods still need"),
+                    false => println!("Skiff is removed from {name}"),
                 }
             }
             Ok(())
@@ -193,7 +193,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Prints what was done, or would be.
+/// Prints what was done, or would be done.
 fn tell(report: Result<Report, InstallError>, dry_run: bool) -> anyhow::Result<()> {
     let report = report?;
     print!("{report}");
@@ -206,8 +206,8 @@ fn tell(report: Result<Report, InstallError>, dry_run: bool) -> anyhow::Result<(
     Ok(())
 }
 
-/// Runs until it ends, or until the kubelet or a person says so. What is installed
-/// stays: an upgrade of the installer is no reason to take a runtime off a node.
+/// Runs until it ends, or until a signal of the kubelet or a user. What is installed
+/// stays: an upgrade of the installer must not remove the runtime from a node.
 fn until_stopped(
     runtime: &Runtime,
     work: impl Future<Output = anyhow::Result<()>>,

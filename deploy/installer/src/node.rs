@@ -1,5 +1,5 @@
-//! What of a node is not a file: containerd, which reads its configuration, is
-//! restarted, and answers the kubelet.
+//! Everything of a node that is not a file: containerd's effective configuration, its
+//! restart, and its CRI.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,36 +18,36 @@ use crate::systemd::{self, SystemdError};
 /// Why containerd was not restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum RestartError {
-    /// systemd did not do it.
+    /// systemd failed to restart it.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    /// There is nothing to send a signal to.
+    /// There is no process to signal.
     #[error(
-        "systemd does not answer, and no process of containerd is seen; \
-         one is seen with the node's process ids (hostPID)"
+        "systemd does not answer, and no process of containerd is visible; \
+         the installer's pod needs the node's process ids (hostPID)"
     )]
     NoProcess,
-    /// The processes cannot be looked through.
-    #[error("systemd does not answer, and containerd's process cannot be looked for")]
+    /// The processes cannot be listed.
+    #[error("systemd does not answer, and containerd's process cannot be searched")]
     Processes(#[source] HostError),
     /// The signal was not taken.
-    #[error("cannot tell process {pid} to end")]
+    #[error("cannot terminate process {pid}")]
     Signal {
         /// Its id.
         pid: i32,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A node's containerd. There is [`RealNode`], and what tests put in its place.
+/// A node's containerd: [`RealNode`], or the replacements of tests.
 pub trait Node {
-    /// What containerd makes of a configuration, or has without any; all paths are
-    /// the node's.
+    /// containerd's effective configuration for a file, or for none; all paths are the
+    /// node's.
     ///
     /// # Errors
     ///
-    /// Where containerd cannot be run or does not take it.
+    /// If containerd cannot be run or rejects it.
     fn dump(&self, host: &Host, program: &Path, config: Option<&Path>)
     -> Result<String, DumpError>;
 
@@ -55,25 +55,25 @@ pub trait Node {
     ///
     /// # Errors
     ///
-    /// Where nobody could be told, or it failed.
+    /// If containerd could not be asked to, or it failed.
     fn restart(&self, host: &Host, service: Service, within: Duration) -> Result<(), RestartError>;
 
-    /// The handlers that containerd offers to the kubelet.
+    /// The handlers that containerd's CRI offers.
     ///
     /// # Errors
     ///
-    /// Where it does not answer.
+    /// If it does not answer.
     fn handlers(&self, host: &Host, socket: &Path) -> Result<Vec<String>, CriError>;
 }
 
-/// The node that the root folder is really of.
+/// The real node of the root folder.
 #[derive(Debug, Clone)]
 pub struct RealNode {
     runtime: Handle,
 }
 
 impl RealNode {
-    /// A node that is talked to on a runtime, from threads that are not its workers.
+    /// A node that uses this runtime, from threads that are not its workers.
     pub fn new(runtime: Handle) -> Self {
         Self { runtime }
     }
@@ -98,7 +98,7 @@ impl Node for RealNode {
         match self.runtime.block_on(restart) {
             Err(error @ SystemdError::Unreachable { .. }) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "Telling containerd to end");
+                tracing::warn!(error, "Terminating containerd");
                 end_containerd(host)
             }
             restarted => Ok(restarted?),
@@ -111,11 +111,11 @@ impl Node for RealNode {
     }
 }
 
-/// Has containerd print what it makes of a configuration.
+/// Makes containerd print its effective configuration.
 ///
 /// # Errors
 ///
-/// Where it cannot be run or does not take it.
+/// If it cannot be run or rejects it.
 pub fn dump(
     mut command: Command,
     program: &Path,
@@ -138,16 +138,16 @@ pub fn dump(
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rfind(|line| !line.trim().is_empty());
     Err(DumpError::Refused {
-        message: last.unwrap_or("it does not say why").to_owned(),
+        message: last.unwrap_or("no reason given").to_owned(),
     })
 }
 
-/// Where systemd cannot be talked to, by bus or by `systemctl`, whoever runs
-/// containerd starts it again when it ends. Its pods go on meanwhile.
+/// Where systemd is not reachable, by bus or by `systemctl`, containerd's supervisor
+/// starts it again when it ends. Its pods keep running meanwhile.
 fn end_containerd(host: &Host) -> Result<(), RestartError> {
     let processes = Path::new("/proc");
     let names = host.names_in(processes).map_err(RestartError::Processes)?;
-    // A process may end while others are looked at.
+    // A process may end while others are examined.
     let is_containerd = |name: &&std::ffi::OsString| {
         let comm = processes.join(name).join("comm");
         let text = host.read_text(&comm).ok().flatten();
@@ -158,8 +158,8 @@ fn end_containerd(host: &Host) -> Result<(), RestartError> {
     end(host, pid.ok_or(RestartError::NoProcess)?)
 }
 
-/// Tells a process of the node to end, if its number means the same process here:
-/// without the node's process ids it would be somebody else, or this program.
+/// Terminates a process of the node, if its id means the same process here: without the
+/// node's process ids it would be another one, or this program.
 fn end(host: &Host, pid: i32) -> Result<(), RestartError> {
     let name = PathBuf::from(format!("/proc/{pid}/stat"));
     let there = host.read_text(&name).ok().flatten().map(identity);
@@ -175,8 +175,7 @@ fn end(host: &Host, pid: i32) -> Result<(), RestartError> {
     })
 }
 
-/// What of a process's status stays as long as it lives: its number, and when it
-/// was started.
+/// What identifies a process for its lifetime: its id, and its start time.
 fn identity(stat: String) -> (String, String) {
     const STARTED: usize = 19;
     let (first, rest) = stat.rsplit_once(") ").unwrap_or((&stat, ""));
@@ -208,7 +207,7 @@ mod tests {
         fs::create_dir_all(&place).expect("made");
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("alive");
         fs::write(place.join("comm"), "containerd\n").expect("written");
-        // On the node that number is a process that was started at another time.
+        // On the node, a process with that id was started at another time.
         fs::write(
             place.join("stat"),
             format!("{pid} (containerd) S{}", " 7".repeat(40)),

@@ -1,4 +1,4 @@
-//! What an installer image brings with it.
+//! The content of an installer image.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,8 +12,8 @@ const PIECE: usize = 64 << 10;
 /// What can be wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// The program is not there.
-    #[error("`{}` is not there; --payload names the folder of the program", path.display())]
+    /// The program is missing.
+    #[error("`{}` does not exist; --payload must name the folder of the program", path.display())]
     NoProgram {
         /// Where it should be.
         path: PathBuf,
@@ -23,17 +23,17 @@ pub enum PayloadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The version would be a path, or nothing.
+    /// The version is empty, or not a file name.
     #[error(
-        "`{0}` is no version: letters, digits, `.`, `-` and `_` are, and it begins with one of the first two"
+        "`{0}` is not a version: it has letters, digits, `.`, `-` and `_`, and begins with a letter or digit"
     )]
     Version(String),
 }
 
-/// One version of what nodes are given.
+/// One version, to be installed on nodes.
 #[derive(Debug, Clone)]
 pub struct Payload {
     folder: PathBuf,
@@ -41,12 +41,12 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Takes the folder of an installer image: `skiff`, the layout `hello`, and,
-    /// where the version is not the installer's own, a file `version`.
+    /// Reads the folder of an installer image: `skiff`, the layout `hello`, and, if the
+    /// version is not the installer's own, a file `version`.
     ///
     /// # Errors
     ///
-    /// Where the program is missing, or the version is none.
+    /// If the program is missing, or the version is invalid.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, PayloadError> {
         let folder = folder.into();
         let file = folder.join("version");
@@ -84,8 +84,8 @@ impl Payload {
     }
 }
 
-/// What may be the value of a label of Kubernetes, and the name of a folder that
-/// is not hidden.
+/// Whether it is valid as the value of a Kubernetes label and as the name of a folder
+/// that is not hidden.
 fn is_version(text: &str) -> bool {
     const LONGEST_LABEL: usize = 63;
     let plain = |char: char| char.is_ascii_alphanumeric() || ".-_".contains(char);
@@ -101,7 +101,7 @@ fn is_version(text: &str) -> bool {
 ///
 /// # Errors
 ///
-/// Where one of them is there and cannot be read.
+/// If one of them exists and cannot be read.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let sizes = (fs::metadata(one)?.len(), fs::metadata(other));
     match sizes.1 {

@@ -1,4 +1,4 @@
-//! What is going to happen to a node: steps that can be shown, done and undone.
+//! Planned changes of a node: steps that can be shown, done and undone.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,18 @@ use similar::TextDiff;
 use crate::host::{Entry, Host, HostError};
 use crate::target::BACKUP;
 
-/// Whose owner and mode a new file gets: what keeps another one is no more readable.
+/// The file whose owner and mode a new file gets: a backup must not be more readable than
+/// its original.
 fn like(path: &Path) -> PathBuf {
     let text = path.to_string_lossy();
     let kept = text.strip_suffix(BACKUP).unwrap_or(&text);
     PathBuf::from(kept)
 }
 
-/// One step. What was there before is part of it.
+/// One step. It includes the previous state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A folder that is not there is made.
+    /// A missing folder is created.
     MakeFolder(PathBuf),
     /// A program is copied from the installer's image.
     CopyProgram {
@@ -26,30 +27,30 @@ pub enum Step {
         source: PathBuf,
         /// Its place on the node.
         path: PathBuf,
-        /// Whether another program is there, which nobody runs.
+        /// Whether it replaces another program, which no process runs.
         replaces: bool,
     },
-    /// A link is made, led elsewhere, or removed.
+    /// A link is made, changed, or removed.
     Link {
         /// Its place.
         path: PathBuf,
-        /// Where it led; `None` where there was none.
+        /// Its old target; `None` if there was no link.
         before: Option<PathBuf>,
-        /// Where it is to lead; `None` where there is to be none.
+        /// Its new target; `None` to remove it.
         after: Option<PathBuf>,
     },
     /// A file is made, changed or removed.
     File {
         /// Its place.
         path: PathBuf,
-        /// What it held; `None` where there was none.
+        /// Its old content; `None` if there was no file.
         before: Option<Vec<u8>>,
-        /// What it is to hold; `None` where there is to be none.
+        /// Its new content; `None` to remove it.
         after: Option<Vec<u8>>,
     },
-    /// A folder is removed with all that is in it.
+    /// A folder is removed with its content.
     RemoveTree(PathBuf),
-    /// A folder is removed if nothing is in it.
+    /// A folder is removed if it is empty.
     RemoveFolder(PathBuf),
 }
 
@@ -58,7 +59,7 @@ impl Step {
     ///
     /// # Errors
     ///
-    /// Where a file or folder cannot be written.
+    /// If a file or folder cannot be written.
     pub fn run(&self, host: &Host) -> Result<(), HostError> {
         match self {
             Self::MakeFolder(path) => host.make_folder(path),
@@ -76,8 +77,8 @@ impl Step {
         }
     }
 
-    /// What takes it back. What was removed as a whole cannot be had back: such
-    /// steps come last, when nothing is left that could fail.
+    /// The step that undoes it. Removing a whole folder cannot be undone: such steps come
+    /// last, when nothing can fail any more.
     fn reverse(&self) -> Option<Self> {
         Some(match self {
             Self::MakeFolder(path) => Self::RemoveFolder(path.clone()),
@@ -132,11 +133,11 @@ impl Plan {
         self.steps.push(step);
     }
 
-    /// Adds the folders of a path that are not there, the outer first.
+    /// Adds the missing folders of a path, the outer first.
     ///
     /// # Errors
     ///
-    /// Where something that is no folder is in the way, or none can be made.
+    /// If something that is not a folder is in the way, or none can be made.
     pub fn folder(&mut self, host: &Host, path: &Path) -> Result<(), HostError> {
         let mut missing: Vec<_> = path
             .ancestors()
@@ -162,11 +163,11 @@ impl Plan {
         })
     }
 
-    /// Adds a link, if it is not there and leads there already.
+    /// Adds a link, unless it already leads there.
     ///
     /// # Errors
     ///
-    /// Where the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn link(&mut self, host: &Host, path: &Path, target: &Path) -> Result<(), HostError> {
         let before = match host.entry(path)? {
             Entry::Link(before) if before == target => return Ok(()),
@@ -181,11 +182,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds what makes a file hold these bytes, if it does not yet.
+    /// Adds the step that makes a file hold these bytes, unless it already does.
     ///
     /// # Errors
     ///
-    /// Where it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn file(
         &mut self,
         host: &Host,
@@ -203,7 +204,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Does all of it. What was done is undone where a step fails.
+    /// Does all of it. If a step fails, the steps before it are undone.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Takes all of it back, the last first.
+    /// Undoes all of it, the last first.
     pub fn undo(&self, host: &Host) {
         undo(&self.steps, host);
     }
@@ -227,7 +228,7 @@ impl Plan {
 fn undo(steps: &[Step], host: &Host) {
     for step in steps.iter().rev().filter_map(Step::reverse) {
         if let Err(error) = step.run(host) {
-            // There is a first error that matters more than this one.
+            // The first error matters more than this one.
             tracing::warn!(%error, "Cannot take a step back");
         }
     }

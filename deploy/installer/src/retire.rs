@@ -1,4 +1,4 @@
-//! Taking Skiff off a whole cluster, which the chart does before it is deleted.
+//! Removing Skiff from a whole cluster, which the chart does before it is deleted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, ClusterError, Labelled};
 use crate::exit::ExitCode;
 
-/// How many pods are named where they are in the way.
+/// How many pods a message names.
 const NAMED: usize = 10;
 
 /// How long all nodes together may take. Each takes a few seconds, all at once; a
@@ -18,13 +18,13 @@ pub const RETIRED_WITHIN: Duration = Duration::from_secs(300);
 /// How long between two looks at the nodes.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Why Skiff is still there.
+/// Why Skiff was not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RetireError {
     /// Pods would lose their runtime.
     #[error(
-        "{} still use the runtime: {}; delete them first, or force it (--force, in the chart \
-         uninstall.force) and they keep running until they are deleted", count(*number), named.join(", ")
+        "{} still use the runtime: {}; delete them first, or use --force (in the chart \
+         uninstall.force), and they keep running until they are deleted", count(*number), named.join(", ")
     )]
     InUse {
         /// How many.
@@ -32,10 +32,10 @@ pub enum RetireError {
         /// The first of them.
         named: Vec<String>,
     },
-    /// Some nodes do not answer.
+    /// Some nodes did not remove it in time.
     #[error(
-        "these nodes have not given everything back within {} s: {}; \
-         the log of the installer's pod on each tells why", within.as_secs(), nodes.join(", ")
+        "Skiff was not removed from these nodes within {} s: {}; \
+         see the log of the installer's pod on each", within.as_secs(), nodes.join(", ")
     )]
     TooLate {
         /// Their names.
@@ -44,7 +44,7 @@ pub enum RetireError {
         within: Duration,
     },
     /// The API does not answer.
-    #[error("the cluster cannot be asked")]
+    #[error("cannot query the cluster")]
     Cluster(#[from] ClusterError),
 }
 
@@ -67,22 +67,21 @@ fn count(number: usize) -> String {
     }
 }
 
-/// A node that is done.
+/// A node from which Skiff is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {
     /// Its name.
     pub name: String,
-    /// Whether it keeps what pods on it still need. Only where it was forced.
+    /// Whether it keeps what its pods still need. Only if forced.
     pub keeps: bool,
 }
 
-/// Tells all nodes to give everything back, and waits until they have. Where it is
-/// forced, pods that still run do not hold it up.
+/// Asks all nodes to remove Skiff, and waits until they have. If forced, running pods do
+/// not hold it up.
 ///
 /// # Errors
 ///
-/// Where pods still use the runtime and it is not forced, or nodes do not do it in
-/// time.
+/// If pods still use the runtime and it is not forced, or nodes are too slow.
 pub async fn retire(
     cluster: &Cluster,
     force: bool,
@@ -98,7 +97,7 @@ pub async fn retire(
     }
     let mut told = BTreeSet::new();
     let waited = tell_and_wait(cluster, force, within, &mut told).await;
-    // Also where some did not answer: they would do it at an odd time later on.
+    // Also if some did not answer: they would otherwise do it unexpectedly later.
     for name in &told {
         cluster.tell_uninstall(name, false).await?;
     }
@@ -110,8 +109,8 @@ pub async fn retire(
     Ok(retired.collect())
 }
 
-/// Tells every node, also one that is labelled only meanwhile. Gives the names of
-/// those that keep something.
+/// Asks every node, also one that is labelled only meanwhile. Returns the names of those
+/// that keep something.
 async fn tell_and_wait(
     cluster: &Cluster,
     force: bool,

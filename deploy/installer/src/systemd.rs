@@ -1,6 +1,6 @@
-//! Restarting a unit of systemd and waiting until it is done: over D-Bus, or, on
-//! nodes without a message bus, by the node's own `systemctl`. What that talks to
-//! systemd by is systemd's own affair, and no D-Bus to the letter.
+//! Restarting a systemd unit and waiting until it is done: over D-Bus, or, on nodes
+//! without a message bus, with the node's own `systemctl`, whose private protocol is not
+//! quite D-Bus.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -23,10 +23,10 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
-/// How long connecting may take: the socket is there or it is not.
+/// How long connecting may take: it works at once or not at all.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long between two looks at a unit.
+/// The pause between two looks at a unit.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why no unit was restarted.
@@ -35,7 +35,7 @@ pub enum SystemdError {
     /// There is no bus, and `systemctl` does not work either.
     #[error("systemd answers neither on `{BUS}` nor to `systemctl`: {said}")]
     Unreachable {
-        /// What `systemctl` says.
+        /// `systemctl`'s message.
         said: String,
     },
     /// A call failed.
@@ -43,10 +43,10 @@ pub enum SystemdError {
     Refused {
         /// The call.
         call: &'static str,
-        /// What it says.
+        /// Its error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// None of the units is there and active.
+    /// None of the units is active.
     #[error("none of these units is active: {}", units.join(", "))]
     NoUnit {
         /// Their names.
@@ -54,12 +54,12 @@ pub enum SystemdError {
     },
     /// The unit did not start.
     #[error(
-        "{unit} did not start: it is {state}; `journalctl --unit {unit}` on the node tells why"
+        "{unit} did not start: it is {state}; `journalctl --unit {unit}` on the node shows why"
     )]
     NotStarted {
         /// Its name.
         unit: String,
-        /// What systemd calls its state.
+        /// Its state as systemd names it.
         state: String,
     },
     /// It takes too long.
@@ -72,11 +72,11 @@ pub enum SystemdError {
     },
 }
 
-/// Restarts the first of the units that is active, and waits for it that long.
+/// Restarts the first active unit, and waits for it at most this long.
 ///
 /// # Errors
 ///
-/// Where systemd cannot be reached or refuses, none is active, or the unit does
+/// If systemd cannot be reached or refuses, none is active, or the unit does
 /// not start in time.
 pub async fn restart_first(
     host: &Host,
@@ -123,7 +123,7 @@ async fn restart_without_bus(
         if !is_up(&property(unit, "ActiveState")?) {
             continue;
         }
-        // It has just told the unit's state, so this is an answer too.
+        // It has just reported the unit's state, so it does answer.
         systemctl(host, &["restart", "--no-block", unit]).map_err(|said| {
             SystemdError::Refused {
                 call: "systemctl restart",
@@ -140,7 +140,7 @@ async fn restart_without_bus(
     Err(none_of(units))
 }
 
-/// How long is waited for a unit.
+/// How long to wait for a unit.
 struct Limit {
     within: Duration,
     end: Instant,
@@ -165,13 +165,13 @@ impl Limit {
     }
 }
 
-/// Runs the node's `systemctl` and gives what it prints, or says of its failure.
+/// Runs the node's `systemctl` and returns its output, or its error message.
 fn systemctl(host: &Host, args: &[&str]) -> Result<String, String> {
     let output = host
         .command("systemctl")
         .args(args)
-        // It would think that it prepares an image if it saw that its root is not
-        // the first process's.
+        // Otherwise it sees that its root is not the first process's, and takes it for an
+        // image under construction.
         .env("SYSTEMD_IGNORE_CHROOT", "1")
         .stdin(Stdio::null())
         .output()
@@ -261,7 +261,7 @@ impl<'a> Unit<'a> {
             .destination(SYSTEMD)
             .path(path.clone())
             .interface(interface)
-            // What is cached is told by signals, and systemd sends none unasked.
+            // The cache relies on signals, and systemd sends none without a subscription.
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await
@@ -295,7 +295,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let host = Host::new(folder.path());
         let restarted = restart_first(&host, &["containerd.service"], Duration::ZERO).await;
-        let error = restarted.expect_err("nobody listens");
+        let error = restarted.expect_err("nothing listens");
         assert!(matches!(error, SystemdError::Unreachable { .. }), "{error}");
     }
 }

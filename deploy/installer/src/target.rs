@@ -1,10 +1,9 @@
-//! Which file gets the handler, and what that file is to be.
+//! Which file gets the handler, and its new content.
 //!
-//! Where the configuration imports a folder, a file of our own in it is the least
-//! intrusive place. Whether that works is not guessed from version numbers:
-//! containerd 1.x lets an imported table replace the one of the main file, so each
-//! candidate is shown to containerd first, and the next one is tried where
-//! anything but our handler would change.
+//! If the configuration imports a folder, a separate file in it is the least intrusive
+//! place. Whether that works is not guessed from version numbers: containerd 1.x lets an
+//! imported table replace the one of the main file. So each candidate is checked with
+//! containerd first, and the next one is tried if anything but our handler would change.
 
 mod candidates;
 mod effective;
@@ -23,13 +22,13 @@ use crate::{RUNTIME, SHIM};
 use candidates::{Candidate, Way};
 use imports::with_imports;
 
-/// The name of a file of our own in a folder that is imported.
+/// The name of our file in an imported folder.
 const DROP_IN: &str = "skiff.toml";
 
-/// What is added to a file's name for what it was before.
+/// The suffix of a file's backup.
 pub(crate) const BACKUP: &str = ".before-skiff";
 
-/// A template that is nothing but the distribution's own.
+/// A template that only includes the distribution's own.
 const BASE_TEMPLATE: &str = "{{ template \"base\" . }}\n";
 
 /// Why the configuration is not changed.
@@ -41,7 +40,7 @@ pub enum TargetError {
     /// A file must not be changed.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// containerd does not take it.
+    /// containerd rejects it.
     #[error(transparent)]
     Dump(#[from] DumpError),
     /// A file cannot be used.
@@ -49,7 +48,7 @@ pub enum TargetError {
     Host(#[from] HostError),
     /// The distribution has not written it yet.
     #[error(
-        "`{}` is not there yet: {name} writes it at its start", path.display()
+        "`{}` does not exist yet: {name} writes it when it starts", path.display()
     )]
     NotRendered {
         /// The distribution.
@@ -62,11 +61,11 @@ pub enum TargetError {
 /// A change of the configuration, and where containerd listens with it.
 #[derive(Debug)]
 pub struct Change {
-    /// What is done to files; empty where all is as it should be.
+    /// The changes of files; empty if there are none to make.
     pub plan: Plan,
     /// Where containerd listens.
     pub socket: PathBuf,
-    /// Files and tables that containerd does not read, although it may look so.
+    /// Files and tables that containerd ignores, although it seems to read them.
     pub notes: Vec<String>,
 }
 
@@ -79,16 +78,16 @@ pub struct Configuration<'a, N> {
 }
 
 impl<'a, N: Node> Configuration<'a, N> {
-    /// That of a node of this layout.
+    /// The configuration of a node of this layout.
     pub fn new(host: &'a Host, node: &'a N, layout: &'static Layout) -> Self {
         Self { host, node, layout }
     }
 
-    /// What gets the handler in, checked by containerd.
+    /// The change that adds the handler, checked by containerd.
     ///
     /// # Errors
     ///
-    /// Where the configuration is not understood, or must not be changed.
+    /// If the configuration is not understood, or must not be changed.
     pub fn install(&self) -> Result<Change, TargetError> {
         let main = self.main();
         let written = self.host.read_text(main)?;
@@ -100,12 +99,12 @@ impl<'a, N: Node> Configuration<'a, N> {
         }
         let written = written.as_deref();
         let text = written.map(without_ours).unwrap_or_default();
-        // A fault that has a line is told with it, and not in containerd's words.
+        // A fault with a known line is reported with it, instead of containerd's message.
         config::read(&text, main, Family::Three)?;
         let now = self.dump(written.map(|_| main))?;
         let said = config::read(&text, main, now.family())?;
         let socket = self.socket(&now);
-        // A distribution that puts it together takes care of what is in it.
+        // A distribution that assembles it is responsible for its content.
         let notes = match self.layout.source {
             Source::Collected { .. } => Vec::new(),
             _ => effective::look(self.host, main, &text, &now)?,
@@ -124,7 +123,7 @@ impl<'a, N: Node> Configuration<'a, N> {
                 }
                 .into());
             }
-            // Somebody wrote it by hand, and it stays theirs.
+            // It was written by hand, and stays unchanged.
             let plan = Plan::default();
             return Ok(Change {
                 plan,
@@ -160,11 +159,11 @@ impl<'a, N: Node> Configuration<'a, N> {
         Err(refused.unwrap_or(DumpError::NotSeen).into())
     }
 
-    /// Where containerd listens, and what its handler is told beside its name.
+    /// Where containerd listens, and the options of its handler.
     ///
     /// # Errors
     ///
-    /// Where containerd cannot be asked.
+    /// If containerd cannot be asked.
     pub fn running(&self) -> Result<(PathBuf, Handler), TargetError> {
         let main = self.main();
         let there = self.host.exists(main).then_some(main);
@@ -180,7 +179,7 @@ impl<'a, N: Node> Configuration<'a, N> {
         })
     }
 
-    /// Every file that a handler may have been put into beside others.
+    /// Every file into which a handler may have been put beside others.
     fn edited(&self) -> Vec<PathBuf> {
         match self.layout.source {
             Source::File(path) => vec![path.into()],
@@ -216,7 +215,7 @@ impl<'a, N: Node> Configuration<'a, N> {
         Ok(Dump::parse(&text, program)?)
     }
 
-    /// Whether a file holds a handler that an earlier run has put there.
+    /// Whether a file holds a handler of an earlier run.
     fn is_ours(&self, text: Option<&str>, path: &Path) -> bool {
         let Some(text) = text else {
             return false;
@@ -228,7 +227,7 @@ impl<'a, N: Node> Configuration<'a, N> {
         config::without_block(text).is_some() || beside()
     }
 
-    /// Shows containerd what would be, from a folder of our own.
+    /// Lets containerd read the new configuration, from a temporary folder.
     fn check(&self, candidate: &Candidate, text: &str, now: &Dump) -> Result<(), TargetError> {
         let folder = PathBuf::from(format!("/run/skiff-installer-{}", std::process::id()));
         let file = folder.join("config.toml");
@@ -256,7 +255,7 @@ impl<'a, N: Node> Configuration<'a, N> {
         plan.undo(self.host);
         let dumped = dumped?;
         match candidate.way {
-            // The distribution puts it together, so it is looked at by itself.
+            // The distribution assembles it, so it is checked alone.
             Way::Collected => dumped.check_handler()?,
             _ => now.check_change(&dumped)?,
         }

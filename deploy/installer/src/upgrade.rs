@@ -1,9 +1,9 @@
 //! From one version to the next, with a check before and after.
 //!
-//! A new version is tried from its own folder while new pods still run on the old
-//! one. Only when a hello has run on it do the links lead there, and they lead
-//! back if it does not run that way either. The first version is tried likewise
-//! before containerd is told of it, and is off the node again where it fails.
+//! A new version is tried from its own folder while new pods still run on the old one.
+//! The links point to it only after a hello has run on it, and point back if a hello then
+//! fails through them. The first version is tried likewise before containerd is
+//! configured, and is removed if it fails.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -19,19 +19,19 @@ use crate::state::State;
 /// its pods may fail one.
 const ATTEMPTS: u32 = 3;
 
-/// What became of a node.
+/// The outcome on a node.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The version that the image brought is in use, and works.
+    /// The image's version is in use, and works.
     Ready,
-    /// The version before is in use, as the new one does not work here.
+    /// The previous version is in use, as the new one does not work here.
     Kept {
         /// The version in use.
         version: String,
         /// Why not the new one.
         reason: Reason,
     },
-    /// Nothing that works is in use.
+    /// No working version is in use.
     Failed(Reason),
 }
 
@@ -60,9 +60,11 @@ pub enum Reason {
         /// The version.
         version: String,
     },
-    /// It ran where it was tried and not in its place, and no version was in use
+    /// It ran in its own folder but not through the links, and no version was in use
     /// before.
-    #[error("no application runs on version {version} in its place, and it is uninstalled again")]
+    #[error(
+        "no application runs on version {version} after its installation, so it is uninstalled again"
+    )]
     TakenBack {
         /// The version.
         version: String,
@@ -72,7 +74,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether it may go away without anybody's doing.
+    /// Whether it may be transient.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Install { source, .. } => source.may_pass(),
@@ -83,8 +85,8 @@ impl Reason {
 }
 
 impl Outcome {
-    /// The version that the node's label tells, and whether new pods may come; `None`
-    /// where nothing of Skiff is on the node and nothing is going to be.
+    /// The version for the node's label, and whether new pods may come; `None` if nothing
+    /// of Skiff is or will be on the node.
     pub fn labels<'a>(&'a self, tried: &'a str, is_clear: bool) -> Option<(&'a str, bool)> {
         match self {
             Self::Ready => Some((tried, true)),
@@ -98,7 +100,7 @@ impl Outcome {
 /// Runs a hello: with the shim at this path, or as containerd finds it.
 pub type RunHello<'a> = dyn Fn(Option<&Path>) -> Result<(), CheckError> + 'a;
 
-/// Installs a version and checks it; `pause` is waited between attempts.
+/// Installs a version and checks it, with a `pause` between attempts.
 pub fn bring_up<N: Node>(
     installer: &Installer<'_, N>,
     payload: &Payload,
@@ -119,8 +121,8 @@ pub fn bring_up<N: Node>(
     }
 }
 
-/// Puts the first version on a node. containerd is told of it only when a hello has
-/// run on it. Where it does not work, the node's files are as before.
+/// Installs the first version on a node. containerd is configured only after a hello has
+/// run on it. If it does not work, the node's files are as before.
 fn first<N: Node>(
     installer: &Installer<'_, N>,
     payload: &Payload,
@@ -128,7 +130,7 @@ fn first<N: Node>(
     pause: Duration,
 ) -> Outcome {
     let version = payload.version();
-    // What is refused is refused before anything is on the node.
+    // A refusal comes before anything is put on the node.
     let planned = installer.install(payload, true);
     let shim = match planned.and_then(|_| installer.place(payload)) {
         Ok(shim) => shim,
@@ -143,15 +145,15 @@ fn first<N: Node>(
     }
 }
 
-/// Takes a first version away that containerd was not told of.
+/// Removes a first version for which containerd was not configured.
 fn take_away<N: Node>(installer: &Installer<'_, N>) {
     if let Err(error) = installer.uninstall(false) {
         warn(&error, "Cannot take the version away");
     }
 }
 
-/// Checks a version in its place, be it new there or not. One that has worked there
-/// stays, as pods run on it; else the one before is in use again, or none.
+/// Checks a version through the links, whether it is new or not. One that has worked
+/// before stays, as pods run on it; otherwise the previous one is used again, or none.
 fn in_its_place<N: Node>(
     installer: &Installer<'_, N>,
     payload: &Payload,
@@ -184,8 +186,7 @@ fn in_its_place<N: Node>(
     }
 }
 
-/// Puts a version in the place of another one, which stays in use where the new one
-/// does not work.
+/// Replaces the version in use with another, unless that does not work.
 fn upgrade<N: Node>(
     installer: &Installer<'_, N>,
     payload: &Payload,
@@ -217,7 +218,7 @@ fn upgrade<N: Node>(
     }
 }
 
-/// Tries a version that no pod runs on yet, and takes it away where it fails.
+/// Tries a version that no pod runs on yet, and removes it if it fails.
 fn try_aside<N: Node>(
     installer: &Installer<'_, N>,
     payload: &Payload,

@@ -1,4 +1,4 @@
-//! What happens to a node between versions, and when things go wrong.
+//! A node between versions, and after failures.
 
 mod support;
 
@@ -78,7 +78,7 @@ fn a_restart_that_was_cut_off_is_made_up_for() {
     let payload = node.payload("1.0.0");
     installer.install(&payload, false).expect("installed");
     node.containerd.take_restarts();
-    // As if the machine had been killed between the change and the restart.
+    // As if the machine had crashed between the change and the restart.
     let with = fs::read(node.path(CONFIG)).expect("readable");
     let without = fs::read(node.path("/etc/containerd/config.toml.before-skiff"));
     fs::write(node.path(CONFIG), without.expect("kept")).expect("written");
@@ -134,7 +134,7 @@ fn an_upgrade_restarts_nothing_and_keeps_the_version_before() {
     installer
         .install(&node.payload("1.2.0"), false)
         .expect("installed");
-    assert!(!node.host.exists("/opt/skiff/1.0.0"), "nobody needs it");
+    assert!(!node.host.exists("/opt/skiff/1.0.0"), "it is not needed");
     assert!(node.host.exists("/opt/skiff/1.1.0/skiff"));
 }
 
@@ -192,11 +192,11 @@ fn rollback_goes_to_the_version_before_and_no_further() {
     let done = installer.rollback(false).expect("gone back");
     assert_eq!(shown, done);
     assert_eq!(current(&node), "1.0.0");
-    assert!(!node.host.exists("/opt/skiff/1.1.0"), "nobody needs it");
+    assert!(!node.host.exists("/opt/skiff/1.1.0"), "it is not needed");
     let error = installer.rollback(false).expect_err("no further");
     assert_eq!(error.exit_code(), ExitCode::NoPrevious);
     assert_eq!(text(error), "no version was in use before 1.0.0");
-    // And forward again.
+    // And to the newer one again.
     installer
         .install(&node.payload("1.1.0"), false)
         .expect("installed");
@@ -294,7 +294,7 @@ fn a_folder_that_cannot_be_written_stops_it_before_anything_is_done() {
         assert!(text.contains("cannot write to `/usr/local`"), "{text}");
     };
     if rustix::process::geteuid().is_root() {
-        // Root may write everywhere but where the mount itself is read-only.
+        // Root may write everywhere, except on a read-only mount.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 mount_read_only(&folder);
@@ -311,7 +311,7 @@ fn a_folder_that_cannot_be_written_stops_it_before_anything_is_done() {
     assert_eq!(before.difference(&node.tree()), "");
 }
 
-/// Mounts an empty read-only folder there, for this thread alone.
+/// Mounts an empty read-only folder there, for this thread only.
 fn mount_read_only(folder: &std::path::Path) {
     use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
     use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -349,7 +349,7 @@ fn two_at_once_are_one_too_many() {
     rustix::fs::flock(&root, rustix::fs::FlockOperation::LockExclusive).expect("free");
     let payload = node.payload("1.0.0");
     let error = node.installer().install(&payload, false);
-    let error = error.expect_err("somebody else is at work");
+    let error = error.expect_err("another installer is at work");
     assert_eq!(error.exit_code(), ExitCode::Busy);
     drop(root);
     node.installer()

@@ -1,5 +1,5 @@
-//! Every node of `tests/fixtures/nodes`: installed, installed again, uninstalled,
-//! each compared byte for byte. Adding a case adds a folder.
+//! Every node of `tests/fixtures/nodes`: install, install again, uninstall, each compared
+//! byte for byte. A new case is a new folder.
 
 mod support;
 

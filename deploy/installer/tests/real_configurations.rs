@@ -1,5 +1,5 @@
-//! Configurations that mislead, shown to the real containerds: what the installer
-//! makes of them, and that the page on setting up a node by hand breaks none.
+//! Misleading configurations, read by the real containerds: how the installer handles
+//! them, and that the page on setting up a node by hand breaks none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const MAIN: &str = "/etc/containerd/config.toml";
 const DROP_IN: &str = "/etc/containerd/conf.d/skiff.toml";
 const PAGE: &str = include_str!("../../../docs/node-by-hand.md");
 
-/// runtimes.nvidia as each line of containerd spells it.
+/// runtimes.nvidia as each containerd series spells it.
 const OLD: &str = r#"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia]
 runtime_type = "io.containerd.runc.v2"
@@ -78,7 +78,7 @@ impl Real {
         error.to_string()
     }
 
-    /// The runtimes that are there.
+    /// The configured runtimes.
     fn runtimes(&self) -> Vec<String> {
         let dump = self.shown();
         let names = ["nvidia", "runc", "skiff"].into_iter();
@@ -101,7 +101,7 @@ impl Node for Real {
         let Some(config) = config else {
             return node::dump(Command::new(&self.program), &self.program, None);
         };
-        // containerd runs outside of the root, so what it imports is named from there.
+        // containerd runs outside the root, so its imports are named from there.
         let located = host.locate(config).expect("no circle");
         let text = fs::read_to_string(&located).expect("there");
         let mut table: Table = toml::from_str(&text).expect("TOML");
@@ -174,13 +174,13 @@ fn two_spellings_in_one_file_are_told_before_a_restart() {
         .replace("nvidia", "skiff")
         .replace("runc.v2", "skiff.v1");
     let node = Real::new(Version::V2, Some(&format!("version = 2\n{OLD}{ours}")));
-    // What the real one does with it: the reason for all of this.
+    // What the real containerd does with it: the reason for this check.
     assert_eq!(node.runtimes(), ["runc", "skiff"]);
     let error = node.refused();
     for part in [MAIN, "two spellings", "at line 3", "at line 8"] {
         assert!(error.contains(part), "{error}");
     }
-    // The same in a file that is imported.
+    // The same in an imported file.
     let main = "version = 3\nimports = ['/etc/containerd/conf.d/*.toml']\n";
     let node = Real::new(Version::V2, Some(main));
     node.write(
@@ -210,7 +210,7 @@ fn what_a_file_of_version_4_has_in_vain_is_told() {
     ] {
         assert!(note.contains(part), "{note}");
     }
-    // In one of version 3 it counts.
+    // In a file of version 3 it counts.
     let node = Real::new(Version::V2, Some(&main.replace('4', "3")));
     let change = node.install().expect("installed");
     assert_eq!(change.socket, Path::new("/run/other.sock"));
@@ -274,7 +274,7 @@ fn the_page_breaks_no_node() {
 
     let node = Real::new(Version::V1_7, Some(&format!("version = 2\n{old}")));
     assert_eq!(node.runtimes(), ["runc", "skiff"]);
-    // What the page warns of.
+    // What the page warns about.
     let second = &old[old.rfind("[plugins").expect("two tables")..];
     let node = Real::new(Version::V1_7, Some(&format!("version = 2\n{second}")));
     assert_eq!(node.runtimes(), ["skiff"]);

@@ -1,5 +1,5 @@
-//! All of it for real, at each line of containerd: a containerd of its own on this
-//! machine, which is the node, with layers over the folders that are written.
+//! The whole installer with each containerd series: this machine is the node, with a
+//! separate containerd and overlays on the folders that are written.
 
 mod support;
 
@@ -27,7 +27,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use support::real::{self, hello, payload};
 
-/// Folders of this machine that a run writes to. What it writes stays in its own.
+/// Folders of this machine that a run writes to, through overlays of its own.
 const WRITTEN: [&str; 3] = ["/etc", "/opt", "/usr/local/bin"];
 
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -56,7 +56,7 @@ fn within() -> anyhow::Result<()> {
         scenario(&machine, &run, runtime.handle()).with_context(|| {
             let log = fs::read_to_string(machine.log()).unwrap_or_default();
             let log = skiff_test_support::containerd::last_lines(&log);
-            format!("containerd {number}, which said:\n{log}\n")
+            format!("containerd {number}, whose log is:\n{log}\n")
         })?;
     }
     Ok(())
@@ -68,7 +68,7 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
     let before = written(run)?;
     let config = fs::read(CONFIG)?;
 
-    // A version that is not there cannot be checked.
+    // A missing version cannot be checked.
     let check = |guest: &str, shim: Option<&Path>, within: Duration| -> Result<(), CheckError> {
         let check = Check {
             socket: machine.socket(),
@@ -134,8 +134,8 @@ fn scenario(machine: &Machine<'_>, run: &Run, handle: &Handle) -> anyhow::Result
     Ok(())
 }
 
-/// What a container is to the installer: a process with folders of its own, in which
-/// there is another program where the node's Skiff has its own. It ends when it is dropped.
+/// A container as the installer sees it: a process with its own folders, and another
+/// program at the path of the node's Skiff. It ends when dropped.
 fn container(run: &Run) -> anyhow::Result<Child> {
     const PROGRAM: &str = "/opt/skiff/0.9.0/skiff";
     let script = format!(
@@ -156,7 +156,7 @@ fn container(run: &Run) -> anyhow::Result<Child> {
     Ok(process)
 }
 
-/// Puts a layer over a folder: reads go through, writes stay in the run's folder.
+/// Puts an overlay on a folder: reads go through, writes stay in the run's folder.
 fn layer_over(folder: &str, run: &Run) -> anyhow::Result<()> {
     let name = folder.trim_start_matches('/').replace('/', "-");
     let upper = run.folder().join("written").join(&name);
@@ -176,10 +176,10 @@ fn layer_over(folder: &str, run: &Run) -> anyhow::Result<()> {
         MountFlags::NOSUID,
         Some(options.as_c_str()),
     )
-    .with_context(|| format!("cannot put a layer over {folder}"))
+    .with_context(|| format!("cannot put an overlay on {folder}"))
 }
 
-/// Everything that the run has written to the machine's folders.
+/// Everything that the run wrote to the machine's folders.
 fn written(run: &Run) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![run.folder().join("written")];
@@ -196,7 +196,7 @@ fn written(run: &Run) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// This machine with a containerd of the run.
+/// This machine with the run's own containerd.
 struct Machine<'a> {
     run: &'a Run,
     number: &'static str,
@@ -297,7 +297,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Whether a check has left nothing at containerd or on the machine.
+    /// Checks that nothing is left in containerd or on the machine.
     fn is_clear(&self, handle: &Handle) -> anyhow::Result<()> {
         use containerd_client::services::v1::ListNamespacesRequest;
         let names = handle.block_on(async {

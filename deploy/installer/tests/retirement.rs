@@ -1,4 +1,4 @@
-//! Taking Skiff off a cluster, against an API of a few objects.
+//! Removing Skiff from a cluster, against a fake API with a few objects.
 
 mod support;
 
@@ -22,14 +22,14 @@ use support::TestNode;
 
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Less than nodes that do answer would need, for one that never does.
+/// Short, for a node that never answers; too short for nodes that do.
 const SOON_OVER: Duration = Duration::from_millis(200);
 
-/// Between two attempts to give a node back.
+/// The pause between two attempts to clear a node.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A cluster whose nodes do as they are told, but for those that are stuck, and
-/// those on which pods hold it up.
+/// A cluster whose nodes do what they are asked, except stuck ones, and those on which
+/// pods hold it up.
 #[derive(Clone, Default)]
 struct Api(Arc<Mutex<Objects>>);
 
@@ -39,7 +39,7 @@ struct Objects {
     pods: Vec<Value>,
     stuck: Vec<String>,
     keeping: Vec<String>,
-    /// A node that is labelled only when another one is told.
+    /// A node that is labelled only when another one is asked.
     late: Option<Value>,
     told: Vec<String>,
 }
@@ -70,7 +70,7 @@ impl Api {
         }));
     }
 
-    /// The labels and annotations of a node that are ours.
+    /// Our labels and annotations of a node.
     fn says(&self, node: &str) -> [bool; 3] {
         let node = self.lock().nodes[node]["metadata"].clone();
         let labels = &node["labels"];
@@ -128,7 +128,7 @@ impl Api {
                 let patch: Value = serde_json::from_slice(body).expect("JSON");
                 objects.patch(&name, &patch)
             }
-            other => panic!("nobody should ask {other:?}"),
+            other => panic!("unexpected request {other:?}"),
         }
     }
 }
@@ -325,7 +325,7 @@ async fn new_pods_may_come_again_where_an_uninstall_fails_and_is_taken_back() {
         Err(GiveBackError::Install(InstallError::Restored(_)))
     ));
     assert_eq!(api.says("a"), [true, true, false]);
-    // Where containerd stays away, they may not; nor where they could not before.
+    // They may not if containerd stays away, or if they could not before.
     node.containerd.lost_restarts.store(2, Ordering::Relaxed);
     let done = give_back(&api.cluster(), "a", PAUSE, uninstall).await;
     assert!(done.is_err());

@@ -1,4 +1,4 @@
-//! From one version to the next with checks, as the daemon does it.
+//! Upgrades with checks, as the daemon does them.
 
 mod support;
 
@@ -24,8 +24,8 @@ fn broken() -> Result<(), CheckError> {
     })
 }
 
-/// Brings a version up; `hello` is asked whether it runs, given the version's
-/// folder where it is tried aside.
+/// Brings a version up; `hello` decides whether it runs, and gets the version's folder
+/// while it is only tried.
 fn up(node: &TestNode, version: &str, hello: impl Fn(Option<&Path>) -> bool) -> Outcome {
     let run = |shim: Option<&Path>| if hello(shim) { Ok(()) } else { broken() };
     bring_up(
@@ -76,7 +76,7 @@ fn a_broken_version_never_takes_a_pod() {
     assert_eq!(
         text,
         "no application runs on version 1.1.0 on this node: \
-         the hello ended with 134 and not with 0; it said: it trapped"
+         the hello ended with 134 instead of 0; it printed: it trapped"
     );
     assert!(!node.host.exists("/opt/skiff/1.1.0"), "it is taken away");
     assert_eq!((restarts, node.containerd.take_restarts().len()), (1, 0));
@@ -105,7 +105,7 @@ fn what_failed_once_is_not_tried_again_by_itself() {
     };
     assert!(matches!(reason, Reason::FailedBefore { .. }), "{reason:?}");
     assert!(!reason.may_pass());
-    // The next one is another matter, and so is a person who insists.
+    // The next version is tried, and so is this one on request.
     let outcome = up(&node, "1.2.0", |_| true);
     assert!(matches!(outcome, Outcome::Ready), "{outcome:?}");
     up(&node, "1.3.0", |_| false);
@@ -125,7 +125,7 @@ fn one_failed_attempt_does_not_count() {
         *attempts.borrow() > 1
     });
     assert!(matches!(outcome, Outcome::Ready), "{outcome:?}");
-    // Twice aside, and once in its place.
+    // Twice in its own folder, and once through the links.
     assert_eq!(attempts.into_inner(), 3);
 }
 
@@ -199,7 +199,7 @@ fn a_first_version_that_breaks_in_its_place_is_uninstalled_and_not_tried_again()
     assert!(matches!(reason, Reason::TakenBack { .. }), "{reason}");
     assert!(!reason.may_pass(), "containerd is restarted each time");
     assert_eq!(outcome.labels("1.0.0", true), None);
-    // Where pods keep something on the node, its label stays.
+    // If pods keep something on the node, its label stays.
     assert_eq!(outcome.labels("1.0.0", false), Some(("1.0.0", false)));
     assert_eq!(before.difference(&node.tree()), "");
     assert_eq!(node.containerd.take_restarts().len(), 2);
@@ -214,7 +214,7 @@ fn a_version_that_was_never_checked_in_its_place_goes_back_too() {
         let installed = node.installer().install(&payload, false);
         installed.expect("installed");
     };
-    // By hand, or by a daemon that was killed before the check.
+    // As if uninstalled by hand, or by a daemon that was killed before the check.
     install("1.0.0");
     let outcome = up(&node, "1.0.0", |_| false);
     assert!(
@@ -254,7 +254,7 @@ fn nothing_is_installed_once_it_is_over() {
     let before = node.tree();
     let over = AtomicBool::new(false);
     let installer = node.installer().until(&over);
-    // The word comes while a hello runs.
+    // The request comes while a hello runs.
     let hello = |_: Option<&Path>| {
         over.store(true, Ordering::SeqCst);
         installer.uninstall(false).expect("uninstalled");

@@ -1,5 +1,5 @@
-//! Archives that are the same whenever, wherever and by whomever they are made: entries in the
-//! order of their paths, all of them root's and of one date.
+//! Reproducible archives: entries in the order of their paths, all owned by root and with
+//! one date.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 
-/// "Unknown", so that the header does not tell on what system it was made.
+/// "Unknown", so that the header does not depend on the building system.
 const GZIP_NO_SYSTEM: u8 = 255;
 
 /// An archive that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A file or folder that goes in cannot be read.
+    /// A file or folder to archive cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Archives name files in UTF-8.
@@ -34,7 +34,7 @@ pub enum ArchiveError {
     Write {
         /// The entry's path in the archive.
         entry: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -55,7 +55,7 @@ enum Entry {
 }
 
 impl Archive {
-    /// Nothing yet; `date` is what all entries will have, in seconds since 1970.
+    /// An empty archive; `date` is that of all entries, in seconds since 1970.
     pub fn of(date: u64) -> Self {
         Archive {
             entries: BTreeMap::new(),
@@ -86,11 +86,12 @@ impl Archive {
         self
     }
 
-    /// Adds every file below the folder `from`, below `path` or, where that is empty, at the top.
+    /// Adds every file below the folder `from`, below `path` or, if that is empty, at the
+    /// top.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read, or holds a name that is not UTF-8.
+    /// When the folder cannot be read, or contains a name that is not UTF-8.
     pub fn folder(mut self, path: &str, from: &Path) -> Result<Self, ArchiveError> {
         let failed = |source| ArchiveError::Read {
             path: from.to_owned(),
@@ -123,7 +124,7 @@ impl Archive {
         self.entries.insert(path.to_owned(), entry);
     }
 
-    /// Writes it as a tar archive, and gives back where it was written to.
+    /// Writes it as a tar archive, and returns the writer.
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ impl Archive {
                 let file = File::open(from).map_err(unread)?;
                 let size = file.metadata().map_err(unread)?.len();
                 let mut header = header(tar::EntryType::Regular, *mode, size);
-                // What grows meanwhile must not spill into the next entry.
+                // A file that grows meanwhile must not spill into the next entry.
                 tar.append_data(&mut header, path, io::Read::take(file, size))
             }
         }
@@ -188,7 +189,7 @@ impl Archive {
     }
 }
 
-/// Compresses what is written to `out`, without a trace of where and when.
+/// Compresses into `out`, without system and date.
 pub fn gzip<W: Write>(out: W) -> GzEncoder<W> {
     GzBuilder::new()
         .mtime(0)

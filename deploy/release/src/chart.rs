@@ -1,4 +1,4 @@
-//! The chart, packed by Helm and then once more: Helm writes the date into what it packs.
+//! The chart, packed by Helm and then repacked: Helm's archives contain the date.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use skiff_test_support::tools;
 
 use crate::checkout::{Checkout, output};
 
-/// The first line of the chart's values that is like this is the installer's image.
+/// The first such line in the chart's values belongs to the installer's image.
 const NO_DIGEST: &str = "\n  digest: \"\"\n";
 
 /// Packs the chart of `version`, which installs exactly the image of this digest.
@@ -40,10 +40,10 @@ pub(crate) fn package(
     Ok(to)
 }
 
-/// Reads what Helm packed, with the image's digest in its values.
+/// Reads Helm's archive, with the image's digest in its values.
 fn read(path: &Path, date: u64, image: &Digest) -> anyhow::Result<Archive> {
     let shown = path.display();
-    let file = File::open(path).with_context(|| format!("Helm left no `{shown}`"))?;
+    let file = File::open(path).with_context(|| format!("Helm did not write `{shown}`"))?;
     let mut archive = Archive::of(date);
     let mut named = false;
     for entry in tar::Archive::new(GzDecoder::new(file)).entries()? {

@@ -1,11 +1,11 @@
-//! The commit that a release is made of.
+//! The commit of a release.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// This checkout, and what git knows of it.
+/// This checkout and its commit.
 pub(crate) struct Checkout {
     /// Its folder.
     pub(crate) root: PathBuf,
@@ -16,7 +16,8 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// The one that this program was compiled in. Says so where its files are not the commit's.
+    /// The checkout in which this program was compiled. Warns if its files differ from
+    /// the commit.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().context("the checkout is gone")?;
@@ -29,10 +30,10 @@ impl Checkout {
         let date = git(&["log", "-1", "--format=%ct"])?;
         let date = date
             .parse()
-            .with_context(|| format!("`{date}` is no date"))?;
+            .with_context(|| format!("`{date}` is not a date"))?;
         if !git(&["status", "--porcelain"])?.is_empty() {
             eprintln!(
-                "There are changes that commit {revision} does not have; nobody else can make the same files."
+                "There are changes that are not in commit {revision}: the release cannot be reproduced."
             );
         }
         Ok(Checkout {
@@ -43,7 +44,7 @@ impl Checkout {
     }
 }
 
-/// Runs a command to its end and gives what it printed, without the space around it.
+/// Runs a command to its end and returns its trimmed output.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let done = command
@@ -56,7 +57,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }
 
-/// Runs a command that talks to whoever waits.
+/// Runs a command whose output goes to the terminal.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command

@@ -1,4 +1,4 @@
-//! Compiling for all platforms, on whatever machine this is.
+//! Compiling for all platforms, on any machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use skiff_release::Platform;
 
 use crate::checkout::{Checkout, run};
 
-/// The version that `setup` builds.
+/// The tool's version, as `setup` installs it.
 const LIBSECCOMP: &str = "libseccomp-2.5.4";
 
-/// What the environment must not add to: another caller would not have it.
+/// Variables to remove from the environment, as they would change the result.
 const FOREIGN: [&str; 6] = [
-    // Set by the compiler of this program; the checkout's own toolchain file decides.
+    // Set by this program's toolchain; the checkout's own toolchain file decides.
     "RUSTUP_TOOLCHAIN",
     "CARGO",
-    // Cargo takes these in place of what is configured.
+    // Cargo prefers these to the configuration.
     "RUSTFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_BUILD_RUSTFLAGS",
@@ -27,22 +27,22 @@ const FOREIGN: [&str; 6] = [
 /// Compiles the programs of a checkout.
 pub(crate) struct Compiler<'a> {
     checkout: &'a Checkout,
-    /// Where cargo works.
+    /// Cargo's target folder.
     target_dir: PathBuf,
-    /// Where `setup` puts libraries.
+    /// The folder of `setup`'s libraries.
     tools: PathBuf,
-    /// Folders whose names must not get into binaries, and what stands for them there.
+    /// Folders whose paths must not get into binaries, and their replacements.
     renamed: Vec<(PathBuf, &'static str)>,
 }
 
 impl<'a> Compiler<'a> {
-    /// One that works in `target`, with what it needs installed.
+    /// A compiler in the folder `target`, with its tools installed.
     pub(crate) fn set_up(checkout: &'a Checkout, target: &Path) -> anyhow::Result<Self> {
         let tools = target.join("tools");
         let folder = checkout.root.join("deploy/release");
         run(own(&mut Command::new(folder.join("setup")), &folder).arg(&tools))?;
         let target_dir = target.join("dist-build");
-        let cargo = home::cargo_home().context("nobody knows where cargo keeps its sources")?;
+        let cargo = home::cargo_home().context("cargo's source folder is unknown")?;
         let renamed = vec![
             (cargo, "/cargo"),
             (checkout.root.clone(), "/skiff"),
@@ -56,11 +56,12 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// Compiles a package for all of these platforms at once: while a program is linked, which
-    /// takes minutes of one core, the others go on.
+    /// Compiles a package for all of these platforms at once: linking a program takes
+    /// minutes of one core, during which the others go on.
     pub(crate) fn compile(&self, package: &str, platforms: &[Platform]) -> anyhow::Result<()> {
         let mut cargo = Command::new("cargo");
-        // By itself: packages that are compiled together share what they ask of others.
+        // One package alone: packages that are compiled together share the features of
+        // their dependencies.
         own(&mut cargo, &self.checkout.root.join("deploy/release"))
             .args(["build", "--release", "--locked", "--package", package])
             .arg("--manifest-path")
@@ -68,8 +69,8 @@ impl<'a> Compiler<'a> {
             .arg("--target-dir")
             .arg(&self.target_dir)
             .env("LIBSECCOMP_LINK_TYPE", "static")
-            // The flags of each platform say where it is. This machine's own is neither found
-            // nor asked for its version.
+            // The flags of each platform set its path, so that this machine's own is not
+            // used.
             .env("LIBSECCOMP_LIB_PATH", &self.tools)
             .env("PKG_CONFIG_LIBDIR", &self.tools)
             .env("SOURCE_DATE_EPOCH", self.checkout.date.to_string());
@@ -87,14 +88,15 @@ impl<'a> Compiler<'a> {
         run(&mut cargo).with_context(|| format!("cannot compile {package}"))
     }
 
-    /// Where a compiled program is.
+    /// The path of a compiled program.
     pub(crate) fn program(&self, platform: Platform, program: &str) -> PathBuf {
         let folder = self.target_dir.join(platform.target());
         folder.join("release").join(program)
     }
 
-    /// Besides what `.cargo/config.toml` asks for. The profile was counted on one processor;
-    /// what it tells, which branches and calls are frequent, holds on the others.
+    /// Added to the flags of `.cargo/config.toml`. The profile was taken on one
+    /// processor; its information, which branches and calls are frequent, holds for the
+    /// others.
     fn rustflags(&self, platform: Platform) -> String {
         let profile = self.checkout.root.join("shim/skiff.profdata");
         let libseccomp = self.tools.join(LIBSECCOMP).join(platform.gnu());
@@ -120,7 +122,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Makes the command one of `folder`, whose toolchain file rustup then reads.
+/// Runs the command in `folder`, whose toolchain file rustup then reads.
 fn own<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
     for name in FOREIGN {
         command.env_remove(name);

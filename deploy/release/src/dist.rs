@@ -14,19 +14,19 @@ use crate::compile::Compiler;
 use crate::sbom::Bills;
 use crate::trial;
 
-/// The packages of the programs that are shipped, and the programs.
+/// The packages of the shipped programs, and the programs.
 const PROGRAMS: [(&str, &str); 2] = [
     ("containerd-shim-skiff", "skiff"),
     ("skiff-installer", "skiff-installer"),
 ];
 
-/// What is to be made.
+/// The options of a release.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A platform, as linux/amd64, once for each; all of them if none is named
+    /// A platform, such as linux/amd64; may be repeated; all platforms by default
     #[arg(long = "platform", value_name = "PLATFORM")]
     platforms: Vec<Platform>,
-    /// Where it goes, in place of all that is there; `dist` in the target folder if not given
+    /// The output folder, which is replaced; by default `dist` in the target folder
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -62,7 +62,7 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
     for platform in platforms {
         let binaries = files.join(platform.architecture());
         binaries_of(&compiler, platform, &binaries)?;
-        // Where the image's Dockerfile looks for all of them.
+        // The folder where the image's Dockerfile expects them.
         image.write_hello(&binaries.join("hello"))?;
         write(&binaries.join("version"), format!("{version}\n").as_bytes())?;
         trial::run(&checkout, platform, &binaries)?;
@@ -87,7 +87,7 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
     sums(&out)
 }
 
-/// Gathers the compiled programs of a platform in one folder.
+/// Collects the compiled programs of a platform in one folder.
 fn binaries_of(compiler: &Compiler<'_>, platform: Platform, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
     for (_, program) in PROGRAMS {
@@ -98,7 +98,7 @@ fn binaries_of(compiler: &Compiler<'_>, platform: Platform, to: &Path) -> anyhow
     Ok(())
 }
 
-/// What is unpacked where programs are: both names of the shim, and the installer.
+/// The archive for a folder of programs: the shim under both names, and the installer.
 pub(crate) fn archive(checkout: &Checkout, binaries: &Path, out: &Path) -> anyhow::Result<()> {
     let packed = Archive::of(checkout.date)
         .copy("skiff", 0o755, &binaries.join("skiff"))
@@ -109,7 +109,7 @@ pub(crate) fn archive(checkout: &Checkout, binaries: &Path, out: &Path) -> anyho
     Ok(())
 }
 
-/// Writes what `sha256sum --check` reads, of every file in the folder.
+/// Writes the checksums of every file in the folder, for `sha256sum --check`.
 fn sums(out: &Path) -> anyhow::Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(out).with_context(|| format!("cannot read `{}`", out.display()))? {

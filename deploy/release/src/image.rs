@@ -1,4 +1,4 @@
-//! The image that puts Skiff on a node: the installer, and what it installs.
+//! The image that installs Skiff on a node: the installer and its payload.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::{Archive, ArchiveError, Platform, gzip};
 
-/// Where the image is published.
+/// The image's repository.
 const REPOSITORY: &str = "ghcr.io/skiff-dev/installer";
 
-/// What the image of the self-check is called in its layout.
+/// The name of the self-check's image in its layout.
 const HELLO_REPOSITORY: &str = "ghcr.io/skiff-dev/hello";
 
 /// The self-check's program, as text.
@@ -28,27 +28,27 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// An image that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// What goes into a layer.
+    /// A layer.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// What is written of the layout.
+    /// A file of the layout.
     #[error(transparent)]
     Layout(#[from] PackError),
     /// A layer's compressed data cannot be written.
     #[error("cannot compress a layer")]
     Compress(#[source] io::Error),
-    /// The present image cannot be replaced, or no folder can be made for the payload.
+    /// The existing image cannot be replaced, or no folder can be made for the payload.
     #[error("cannot make room for `{}`", path.display())]
     Place {
         /// The image.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A date that no calendar has.
-    #[error("{seconds} seconds after 1970 are no date")]
+    /// An invalid date.
+    #[error("{seconds} seconds after 1970 are not a date")]
     Date {
-        /// What was given.
+        /// The given value.
         seconds: u64,
     },
 }
@@ -58,11 +58,11 @@ pub enum ImageError {
 pub struct InstallerImage {
     /// The release, for example `0.1.0`.
     pub version: String,
-    /// The commit it was made of, where that is known.
+    /// Its commit, if known.
     pub revision: Option<String>,
     /// The commit's date in seconds since 1970; every file in the image has it.
     pub date: u64,
-    /// For each platform the folder that holds its `skiff` and `skiff-installer`.
+    /// For each platform the folder with its `skiff` and `skiff-installer`.
     pub platforms: Vec<(Platform, PathBuf)>,
 }
 
@@ -72,14 +72,14 @@ impl InstallerImage {
         format!("{REPOSITORY}:{}", self.version)
     }
 
-    /// Writes it as an OCI layout, in place of the one that may be there. The index that is
-    /// returned has a manifest for each platform; its digest names the image. The same binaries,
+    /// Writes it as an OCI layout, replacing an existing one. The returned index has a
+    /// manifest for each platform; its digest names the image. The same binaries,
     /// version, revision and date make the same digest.
     ///
     /// # Errors
     ///
-    /// When a binary cannot be read or the layout cannot be written, or `layout` is something
-    /// else.
+    /// When a binary cannot be read or the layout cannot be written, or `layout` exists
+    /// and is not a layout.
     pub fn write(&self, layout: &Path) -> Result<Descriptor, ImageError> {
         make_room(layout)?;
         let writer = Writer::beside(layout)?;
@@ -97,16 +97,16 @@ impl InstallerImage {
         Ok(index)
     }
 
-    /// Writes what the self-check runs, as the OCI layout that is in the image: a package of
+    /// Writes the self-check's application as the OCI layout in the image: a package of
     /// one component, which containerd need not unpack.
     ///
     /// # Errors
     ///
-    /// When the layout cannot be written, or `layout` is something else.
+    /// When the layout cannot be written, or `layout` exists and is not a layout.
     ///
     /// # Panics
     ///
-    /// If the program of this crate's own text is none.
+    /// If this crate's own program text is invalid.
     pub fn write_hello(&self, layout: &Path) -> Result<(), ImageError> {
         make_room(layout)?;
         let module = wat::parse_str(HELLO).expect("its own test has read the text");
@@ -227,8 +227,8 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
     }
 }
 
-/// Adds an archive as a compressed layer; gives its descriptor and the digest of what is
-/// compressed.
+/// Adds an archive as a compressed layer; returns its descriptor and the digest of the
+/// uncompressed data.
 fn layer(writer: &Writer, archive: &Archive) -> Result<(Descriptor, Digest), ImageError> {
     let hashed = archive.write(Hashed {
         out: gzip(writer.blob()?),
@@ -238,8 +238,8 @@ fn layer(writer: &Writer, archive: &Archive) -> Result<(Descriptor, Digest), Ima
     Ok((writer.add(LAYER, blob)?, hashed.hasher.finish()))
 }
 
-/// Removes a layout that is there, or makes the folder around it. What is something else
-/// stays, and is in the way.
+/// Removes an existing layout, or creates its parent folder. Anything else stays, and is
+/// an error.
 fn make_room(layout: &Path) -> Result<(), ImageError> {
     let made = if layout.join("oci-layout").exists() {
         fs::remove_dir_all(layout)
@@ -254,7 +254,7 @@ fn make_room(layout: &Path) -> Result<(), ImageError> {
     })
 }
 
-/// What passes through on its way to the compressor.
+/// A writer that digests the data on its way to the compressor.
 struct Hashed {
     out: GzEncoder<Blob>,
     hasher: Hasher,

@@ -1,10 +1,9 @@
-//! What a release ships, made so that the same commit gives the same digests.
+//! The files of a release, made so that the same commit gives the same digests.
 //!
-//! [`InstallerImage`] is the image that the chart's DaemonSet runs, for the processors of one
-//! release; tests make theirs from the binaries they have. [`Archive`] is what all files are
-//! packed with.
+//! [`InstallerImage`] is the image that the chart's DaemonSet runs, for the processors of
+//! one release; tests make theirs from their own binaries. [`Archive`] packs all files.
 //!
-//! The program `release` compiles for every [`Platform`] and gathers the rest.
+//! The program `release` compiles for every [`Platform`] and collects the rest.
 
 mod archive;
 mod image;

@@ -1,6 +1,6 @@
-//! `release image` and `release archive` write the installer's image and what is unpacked on a
-//! node from binaries that are there, `release dist` compiles for every platform and gathers
-//! what a release ships.
+//! `release image` and `release archive` write the installer's image and a node's archive
+//! from existing binaries, `release dist` compiles for every platform and collects all
+//! files of a release.
 
 mod chart;
 mod checkout;
@@ -16,7 +16,7 @@ use skiff_release::{InstallerImage, Platform};
 
 use crate::checkout::Checkout;
 
-/// Makes what a release ships.
+/// Makes the files of a release.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
@@ -27,26 +27,26 @@ struct Options {
 enum Command {
     /// Writes the installer's image as an OCI layout
     Image(ImageOptions),
-    /// Packs the archive that is unpacked where programs are
+    /// Packs the archive to unpack into a folder of programs
     Archive(ArchiveOptions),
-    /// Compiles for every platform and gathers binaries, image, chart, bills of materials and
-    /// checksums
+    /// Compiles for every platform and collects binaries, image, chart, bills of
+    /// materials and checksums
     Dist(dist::Options),
 }
 
 #[derive(clap::Args)]
 struct ImageOptions {
-    /// The folder with `skiff` and `skiff-installer` for a platform, as linux/amd64=DIR, once
-    /// for each; DIR alone is for this machine's
+    /// The folder with `skiff` and `skiff-installer` for a platform, as linux/amd64=DIR;
+    /// may be repeated; DIR alone is for this machine's platform
     #[arg(long = "platform", value_name = "[PLATFORM=]DIR", required = true, value_parser = binaries)]
     platforms: Vec<(Platform, PathBuf)>,
-    /// The release that the image is of
+    /// The version of the image
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     version: String,
     /// The date of all files in the image, in seconds since 1970
     #[arg(long, default_value_t = 0)]
     date: u64,
-    /// Where the layout goes, in place of an older one
+    /// The folder of the layout, which replaces an older one
     #[arg(long)]
     out: PathBuf,
 }
@@ -55,7 +55,7 @@ struct ImageOptions {
 struct ArchiveOptions {
     /// The folder with `skiff` and `skiff-installer`
     binaries: PathBuf,
-    /// Where the archive goes, in place of an older one
+    /// The file of the archive, which replaces an older one
     #[arg(long)]
     out: PathBuf,
 }

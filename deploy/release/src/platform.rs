@@ -1,4 +1,4 @@
-//! The machines that a release is for.
+//! The platforms of a release.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,22 +10,24 @@ pub enum Platform {
     Amd64,
     /// ARM, 64 bits.
     Arm64,
-    /// RISC-V with the extensions that distributions ask for.
+    /// RISC-V with the extensions that distributions require.
     Riscv64,
 }
 
-/// A text that names none of the platforms.
+/// A text that is not a platform.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is no platform of a release; these are: linux/amd64, linux/arm64, linux/riscv64")]
+#[error(
+    "`{text}` is not a platform of a release, which are: linux/amd64, linux/arm64, linux/riscv64"
+)]
 pub struct UnknownPlatform {
     text: String,
 }
 
 impl Platform {
-    /// Every platform there are releases for.
+    /// All platforms of releases.
     pub const ALL: [Platform; 3] = [Platform::Amd64, Platform::Arm64, Platform::Riscv64];
 
-    /// The one that this program runs on, if it is among them.
+    /// The platform of this machine, if it is one of them.
     pub fn here() -> Option<Platform> {
         let mut known = Platform::ALL.into_iter();
         known.find(|platform| platform.processor() == std::env::consts::ARCH)
@@ -58,7 +60,7 @@ impl Platform {
         }
     }
 
-    /// What the names of GNU's compilers for it begin with.
+    /// The prefix of GNU's compilers for it.
     pub fn gnu(self) -> &'static str {
         match self {
             Platform::Amd64 => "x86_64-linux-gnu",

@@ -1,4 +1,4 @@
-//! Bills of materials: what a program was linked of, by cargo-cyclonedx.
+//! Bills of materials: the packages linked into a program, by cargo-cyclonedx.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::checkout::{Checkout, output, run};
 /// The version of cargo-cyclonedx.
 const VERSION: &str = "0.5.9";
 
-/// What the files are called that it leaves beside every manifest of the workspace.
+/// The name of the files that it writes beside every manifest of the workspace.
 const LEFT: &str = "skiff-release-bom";
 
 /// Writes bills of materials.
@@ -37,7 +37,7 @@ impl<'a> Bills<'a> {
         Ok(Bills { checkout, tool })
     }
 
-    /// Gives the bills of these packages, in their order.
+    /// Returns the bills of these packages, in their order.
     pub(crate) fn of(&self, platform: Platform, packages: &[&str]) -> anyhow::Result<Vec<String>> {
         let manifests = self.manifests()?;
         let made = output(
@@ -54,7 +54,8 @@ impl<'a> Bills<'a> {
             let bill = left(path);
             let text = fs::read_to_string(&bill)
                 .with_context(|| format!("cannot read `{}`", bill.display()))?;
-            // Our own packages are named by their folders, wherever those are.
+            // Our own packages are identified by their folders, whose paths differ by
+            // machine.
             let root = self.checkout.root.display().to_string();
             Ok(text.replace(&root, "/skiff"))
         });

@@ -1,4 +1,4 @@
-//! Whether programs that were just compiled do anything, before they are shipped.
+//! Runs freshly compiled programs before they are shipped.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,8 @@ use skiff_release::Platform;
 
 use crate::checkout::{Checkout, output};
 
-/// Runs the programs of a folder, emulated where they are for another kind of processor: the
-/// shim compiles and runs the application of the self-check, the installer tells its version.
+/// Runs the programs of a folder, emulated if they are for another processor: the shim
+/// compiles and runs the application of the self-check, the installer prints its version.
 pub(crate) fn run(checkout: &Checkout, platform: Platform, binaries: &Path) -> anyhow::Result<()> {
     let command = |program: &str| {
         let program = binaries.join(program);

@@ -25,7 +25,7 @@ fn image(folder: &TempDir) -> InstallerImage {
     }
 }
 
-/// The one image of a layout, unpacked, and what kind of image it is.
+/// The one image of a layout, unpacked, and its platform.
 fn unpacked(layout: &Path, folder: &TempDir) -> (PathBuf, Kind) {
     let layout = Layout::open(layout).unwrap();
     let descriptor = layout.manifest(None).unwrap();
@@ -40,7 +40,7 @@ fn the_same_binaries_make_the_same_digest() {
     let folder = tempfile::tempdir().unwrap();
     let layout = folder.path().join("not/yet/there");
     let first = image(&folder).write(&layout).unwrap();
-    // Written anew, so with other dates and perhaps in another order on the disk.
+    // Written again, so with other dates and perhaps in another order on the disk.
     let elsewhere = tempfile::tempdir().unwrap();
     let second = image(&elsewhere).write(&layout).unwrap();
     assert_eq!(first.digest, second.digest);

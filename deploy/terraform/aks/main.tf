@@ -1,4 +1,4 @@
-# A node pool for Wasm in an AKS cluster that is there already, and Skiff on it.
+# A node pool for Wasm in an existing AKS cluster, with Skiff on it.
 #     terraform apply -var resource_group_name=GROUP -var cluster_name=CLUSTER
 
 terraform {

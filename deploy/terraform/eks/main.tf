@@ -1,4 +1,4 @@
-# A node group for Wasm in an EKS cluster that is there already, and Skiff on it.
+# A node group for Wasm in an existing EKS cluster, with Skiff on it.
 #     terraform apply -var cluster_name=CLUSTER -var node_role_arn=ARN
 
 terraform {

@@ -1,4 +1,4 @@
-//! Compiles Rust to WebAssembly, and learns from cargo itself which files came out.
+//! Compiles Rust to WebAssembly, and gets the list of built files from cargo itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +41,7 @@ pub(crate) fn build(
     artifacts(&ran.stdout)
 }
 
-/// The version of the compiler, an input of everything it makes.
+/// The version of the compiler, an input of everything it builds.
 pub(crate) fn version() -> Result<String, BuildError> {
     Ok(process::run(Command::new("rustc").arg("--version"))?.stdout)
 }
@@ -63,7 +63,7 @@ fn artifacts(output: &str) -> Result<Vec<Artifact>, BuildError> {
             .filter(|file| file.ends_with(".wasm"))
         {
             found.push(Artifact {
-                // Cargo gives libraries their name in Rust's spelling.
+                // Cargo names libraries in Rust's spelling.
                 name: message["target"]["name"]
                     .as_str()
                     .unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Guests of somebody else: the modules with which runwasi tests its own shims.
+//! Third-party guests: the modules with which runwasi tests its own shims.
 //!
-//! They come as sources in a crate that `tests/guests/foreign` names. Its build script asks for a
-//! target that compilers no longer know, so only its sources are used.
+//! Their sources come from a crate that `tests/guests/foreign` names. Its build script
+//! needs a target that compilers no longer have, so only its sources are used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::{process, publish};
 
 const CRATE: &str = "containerd-shim-wasm-test-modules";
 
-/// What their file names begin with here.
+/// The prefix of their file names here.
 const PREFIX: &str = "foreign-";
 
-/// Compiles each module by what its source is.
+/// Compiles each module depending on the kind of its source.
 pub(crate) fn build(paths: &Paths) -> Result<Vec<Artifact>, BuildError> {
     let folder = source(paths)?.join("src/modules");
     let made_in = paths.work("foreign");
@@ -60,7 +60,7 @@ fn rust(source: &Path, wasm: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Where cargo keeps the crate, fetched when it is not there.
+/// The folder of the crate in cargo's cache, fetched if it is missing.
 fn source(paths: &Paths) -> Result<PathBuf, BuildError> {
     let mut command = Command::new("cargo");
     command

@@ -1,4 +1,4 @@
-//! The guest in Go, a core module of preview 1 as the toolchain makes it.
+//! The guest in Go, a core module of preview 1.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::paths::{FileError, Paths};
 use crate::process;
 use crate::publish::Stamp;
 
-/// Builds it anew where its source or the toolchain is another.
+/// Builds it again if its source or the toolchain has changed.
 pub(crate) fn guest(paths: &Paths) -> Result<Artifact, BuildError> {
     let source = paths.guest_sources().join("go");
     let work = paths.work("go");

@@ -13,7 +13,7 @@ use crate::paths::{FileError, Paths};
 use crate::publish::{self, Outcome};
 use crate::python;
 
-/// Which packages are compiled for which target; `preview1` holds those that stay core modules.
+/// The packages and their targets; `preview1` contains those that stay core modules.
 const PACKAGES: [(&str, &[&str]); 2] = [
     (
         "wasm32-wasip2",
@@ -22,7 +22,7 @@ const PACKAGES: [(&str, &[&str]); 2] = [
     ("wasm32-wasip1", &["--package", "preview1", "--examples"]),
 ];
 
-/// Builds all guests into `target/guests`, and removes those that are no more.
+/// Builds all guests into `target/guests`, and removes those that no longer exist.
 pub(crate) fn build(paths: &Paths) -> Result<Outcome, BuildError> {
     let sources = paths.guest_sources();
     let mut guests: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -38,7 +38,7 @@ pub(crate) fn build(paths: &Paths) -> Result<Outcome, BuildError> {
             return Err(BuildError::TwoGuests(made.name));
         }
     }
-    // Cargo knows best what is fresh; here only what differs is replaced.
+    // Cargo decides what is fresh; only files that differ are replaced here.
     let mut changed = remove_others(paths, &guests)?;
     for (file_name, made) in &guests {
         let there = paths.guests().join(file_name);
@@ -57,7 +57,7 @@ pub(crate) fn build(paths: &Paths) -> Result<Outcome, BuildError> {
     })
 }
 
-/// A guest whose source is gone must not go on passing tests.
+/// A guest whose source is gone must not keep passing tests.
 fn remove_others(paths: &Paths, guests: &BTreeMap<String, PathBuf>) -> Result<usize, FileError> {
     let mut removed = 0;
     let folder = paths.guests();

@@ -1,4 +1,4 @@
-//! One digest over everything a result is made from, so that nothing is made twice.
+//! One digest over all inputs of a result, so that nothing is built twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::paths::FileError;
 
-/// What a person's own build leaves beside a manifest, and the text about it: they change no result.
+/// Leftovers of a user's own build beside a manifest, and its README: they change no
+/// result.
 const LEFTOVERS: [&str; 5] = [
     "target",
     "node_modules",
@@ -20,7 +21,7 @@ const LEFTOVERS: [&str; 5] = [
 pub(crate) struct Inputs(Sha256);
 
 impl Inputs {
-    /// Nothing yet.
+    /// No inputs yet.
     pub(crate) fn new() -> Inputs {
         Inputs(Sha256::new())
     }
@@ -31,7 +32,7 @@ impl Inputs {
         self
     }
 
-    /// Every file below `folder` with its path, less what a build leaves behind.
+    /// Every file below `folder` with its path, except leftovers of builds.
     pub(crate) fn folder(mut self, folder: &Path) -> Result<Inputs, FileError> {
         for file in files(folder, &LEFTOVERS)? {
             let bytes = fs::read(folder.join(&file)).map_err(FileError::at(&file))?;
@@ -50,14 +51,15 @@ impl Inputs {
             .collect()
     }
 
-    /// With its length in front, no piece can borrow bytes from the next.
+    /// Each piece is preceded by its length, so that pieces cannot be confused.
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
     }
 }
 
-/// The files below `folder`, relative to it, in order, without what is named `but` directly in it.
+/// The files below `folder`, relative to it, in order, without the entries `but` directly
+/// in it.
 pub(crate) fn files(folder: &Path, but: &[&str]) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::new()];

@@ -1,4 +1,4 @@
-//! JavaScript becomes a component by `j2w`, which npm installs from the sample's lock file.
+//! `j2w`, which npm installs from the sample's lock file, makes components of JavaScript.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use crate::paths::{FileError, Paths};
 use crate::process;
 use crate::publish::{self, Stamp};
 
-/// What npm reads. `j2w` looks for the worlds to build against in `package.json`, too.
+/// npm's files. `j2w` also looks in `package.json` for the worlds to build against.
 const PACKAGE: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
-/// The version of the interpreter that the tools run on.
+/// The version of the tools' interpreter.
 pub(crate) fn version() -> Result<String, BuildError> {
     Ok(process::run(Command::new("node").arg("--version"))?.stdout)
 }
 
-/// Builds the component of the sample `name` and says where it is.
+/// Builds the component of the sample `name` and returns its path.
 pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
     let source = paths.sample(name);
     let work = paths.work(name);
@@ -41,8 +41,8 @@ pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
         installed.set()?;
     }
 
-    // `j2w` leaves its notes beside the script, reuses what they describe, and ends well even when
-    // it failed: so it gets a folder of its own, and only a new file counts.
+    // `j2w` leaves notes beside the script, reuses what they describe, and exits with 0
+    // even when it failed: so it gets a new folder, and only a new file counts.
     let component = work.join("app.wasm");
     publish::remove(&component)?;
     publish::remove(&work.join("app.js.buildData.json"))?;
@@ -52,7 +52,7 @@ pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
     let mut command = Command::new("npx");
     command
         .args(["--no-install", "j2w", "-i", "app.js", "-o", "app.wasm"])
-        // It leaves its scratch behind.
+        // It leaves temporary files behind.
         .env("TMPDIR", &scratch)
         .current_dir(&work);
     let ran = process::run(&mut command)?;

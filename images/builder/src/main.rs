@@ -1,8 +1,9 @@
-//! `builder [NAME…]` builds what `make images` promises: every sample application into
-//! `target/images/<name>/` (component, manifest and files, ready to run or push) and every test
-//! guest into `target/guests/<guest>.wasm`. A name picks one sample, or all guests by `guests`.
+//! `builder [NAME…]` is the program of `make images`. It builds every sample application
+//! into `target/images/<name>/` (component, manifest and files, ready to run or push) and
+//! every test guest into `target/guests/<guest>.wasm`. A name selects one sample, or with
+//! `guests` all guests.
 //!
-//! What was built from the same inputs is kept. Nothing is written beside the sources, and two
+//! A result of the same inputs is kept. Nothing is written beside the sources, and two
 //! builders on one checkout take turns.
 
 mod cargo;
@@ -27,13 +28,14 @@ use std::time::Instant;
 use crate::paths::Paths;
 use crate::publish::Outcome;
 
-/// What can be asked for: its name on the command line and what builds it.
+/// A job: its name on the command line and its builder.
 type Job = (
     &'static str,
     Box<dyn Fn(&Paths) -> Result<Outcome, BuildError> + Send + Sync>,
 );
 
-/// Why something could not be built. Each names the file or the command; causes are in `source`.
+/// Why something could not be built. Each error names the file or the command; causes are
+/// in `source`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
     #[error(transparent)]
@@ -46,7 +48,7 @@ pub(crate) enum BuildError {
         missing: String,
         output: String,
     },
-    #[error("cargo says something that is not its JSON: `{line}`")]
+    #[error("cargo prints something that is not its JSON: `{line}`")]
     CargoMessage {
         line: String,
         source: serde_json::Error,
@@ -96,7 +98,7 @@ fn lanes() -> Vec<Vec<Job>> {
     vec![rust, others]
 }
 
-/// Runs every wanted job, tells of each, and says whether all went well.
+/// Runs every selected job, reports each, and returns whether all succeeded.
 fn build(lanes: &[Vec<Job>], wanted: impl Fn(&str) -> bool + Sync) -> Result<bool, BuildError> {
     let paths = Paths::of_this_checkout()?;
     let _turn = take_turn(&paths)?;
@@ -107,7 +109,7 @@ fn build(lanes: &[Vec<Job>], wanted: impl Fn(&str) -> bool + Sync) -> Result<boo
             .map(|lane| {
                 scope.spawn(move || {
                     let asked = lane.iter().filter(|(name, _)| wanted(name));
-                    // Each is tried, so that one run shows everything that is broken.
+                    // Each is tried, so that one run shows all failures.
                     asked.filter(|job| !run(job, paths)).count()
                 })
             })
@@ -134,7 +136,7 @@ fn run((name, job): &Job, paths: &Paths) -> bool {
     true
 }
 
-/// Waits until no other builder works on this checkout; the file's lock ends with the process.
+/// Waits until no other builder works on this checkout; the lock ends with the process.
 fn take_turn(paths: &Paths) -> Result<File, paths::FileError> {
     let path = paths.work("lock");
     let file = File::create(&path).map_err(paths::FileError::at(&path))?;

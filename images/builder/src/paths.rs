@@ -1,4 +1,4 @@
-//! Where things are: sources in the checkout, everything that is made below its `target/`.
+//! Paths: sources in the checkout, everything built below its `target/`.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ pub(crate) struct FileError {
 }
 
 impl FileError {
-    /// For `map_err`: what went wrong, went wrong at `path`.
+    /// For `map_err`: an error at `path`.
     pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
         let path = path.to_owned();
         move |source| FileError { path, source }
@@ -26,7 +26,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// The checkout that this program was compiled in, with the folders it works in made.
+    /// The checkout in which this program was compiled; creates its working folders.
     pub(crate) fn of_this_checkout() -> Result<Paths, FileError> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = here.join("../..");
@@ -63,23 +63,23 @@ impl Paths {
         self.root.join("tests/guests")
     }
 
-    /// Where the sample `name` stands when it is built.
+    /// The folder of the built sample `name`.
     pub(crate) fn image(&self, name: &str) -> PathBuf {
         self.root.join("target/images").join(name)
     }
 
-    /// Where the guests stand when they are built.
+    /// The folder of the built guests.
     pub(crate) fn guests(&self) -> PathBuf {
         self.root.join("target/guests")
     }
 
-    /// What cargo compiles for guests and samples, apart from the shim's own target folder so that
+    /// Cargo's target folder for guests and samples, separate from the shim's so that
     /// neither waits for the other's lock.
     pub(crate) fn cargo_target(&self) -> PathBuf {
         self.root.join("target/guests-build")
     }
 
-    /// A place for what is only needed while building.
+    /// A folder for what is only needed while building.
     pub(crate) fn work(&self, name: &str) -> PathBuf {
         self.root.join("target/images-build").join(name)
     }

@@ -1,9 +1,9 @@
-//! Runs other programs: quietly while all goes well, with everything they said when not.
+//! Runs other programs: silently on success, with all of their output on failure.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
 
-/// A program that could not be run, or ended badly.
+/// A program that could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
     #[error("cannot start `{command}`; is it installed?")]
@@ -16,11 +16,11 @@ pub(crate) enum ProcessError {
     },
 }
 
-/// What a program that ended well wrote.
+/// The output of a successful program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) stdout: String,
-    /// Both streams, for a person who wants to know why there is no result all the same.
+    /// Both streams, to show why there is no result all the same.
     pub(crate) said: String,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Ran, ProcessError> {
     })
 }
 
-/// The command as a person would type it.
+/// The command as a user would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -58,7 +58,8 @@ pub(crate) fn shown(command: &Command) -> String {
 
 fn said(output: &Output) -> String {
     let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
-    // Cargo's messages for programs are on stdout; for a reader stderr has them already.
+    // Cargo's machine-readable messages are on stdout; stderr already has them for
+    // readers.
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         if !line.starts_with('{') {
             text.push_str(line);

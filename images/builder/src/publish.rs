@@ -1,21 +1,20 @@
-//! Puts results where others look for them, whole or not at all, and remembers what they were
-//! made from.
+//! Puts results atomically in their place, and records their inputs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::paths::{FileError, Paths};
 
-/// How a job went.
+/// The outcome of a job.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The inputs are the ones that the present result was made from.
+    /// The present result was made from the same inputs.
     Unchanged,
-    /// It was made; the text says what, for a person.
+    /// It was made; the text describes it for the user.
     Built(String),
 }
 
-/// The note of what the present result was made from.
+/// The record of the present result's inputs.
 pub(crate) struct Stamp {
     path: PathBuf,
     digest: String,
@@ -35,24 +34,24 @@ impl Stamp {
         result.exists() && fs::read_to_string(&self.path).is_ok_and(|text| text == self.digest)
     }
 
-    /// Forgets the present result, for when it is about to be replaced.
+    /// Forgets the present result before it is replaced.
     pub(crate) fn lift(&self) -> Result<(), FileError> {
         remove(&self.path)
     }
 
-    /// Notes that the result is there.
+    /// Records that the result exists.
     pub(crate) fn set(&self) -> Result<(), FileError> {
         fs::write(&self.path, &self.digest).map_err(FileError::at(&self.path))
     }
 }
 
-/// Puts the finished folder `from` at `to`, in place of what is there.
+/// Moves the finished folder `from` to `to`, replacing what is there.
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<(), FileError> {
     remove(to)?;
     fs::rename(from, to).map_err(FileError::at(to))
 }
 
-/// Copies a file by way of a neighbour, so that no reader ever sees half of it.
+/// Copies a file through a temporary neighbour, so that it is never seen half-written.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<u64, FileError> {
     let half = to.with_extension("half");
     let size = fs::copy(from, &half).map_err(FileError::at(from))?;
@@ -60,7 +59,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<u64, FileError> {
     Ok(size)
 }
 
-/// Removes a file or a folder with all it holds, if there is one.
+/// Removes a file, or a folder with its content, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)

@@ -1,5 +1,5 @@
-//! Python becomes a component by `componentize-py`, which pip installs into an environment that is
-//! the application's own.
+//! `componentize-py`, which pip installs into an environment per application, makes
+//! components of Python.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,29 +14,29 @@ use crate::publish::{self, Stamp};
 
 /// An application in Python: `app.py` and `requirements.txt` in a folder.
 struct Application<'a> {
-    /// What its results are kept by.
+    /// The name of its results.
     name: &'a str,
     source: PathBuf,
-    /// What its SDK calls an application that answers HTTP.
+    /// The SDK's world of an HTTP application.
     world: &'a str,
-    /// What it keeps of that world. Without it the component imports every interface of the
-    /// platform, databases and all, although it uses none of them.
+    /// The part of that world that it keeps. Otherwise the component imports every
+    /// interface of the platform, including databases, although it uses none of them.
     kept: Option<&'a str>,
 }
 
-/// A guest for each of Spin's SDKs, made as the SDK's own documents make one.
+/// A guest for each of Spin's SDKs, made as the SDK's documentation says.
 const GUESTS: [(&str, &str, &str); 3] = [
     ("python-3-4", "3.4", "spin-http"),
     ("python-4-0", "4.0", "spin:up/http-trigger@4.0.0"),
     ("python-5-0", "5.0", "spin:up/http-trigger@4.1.0"),
 ];
 
-/// The version of the interpreter that the tools run on.
+/// The version of the tools' interpreter.
 pub(crate) fn version() -> Result<String, BuildError> {
     Ok(process::run(Command::new("python3").arg("--version"))?.stdout)
 }
 
-/// Builds the component of the sample `name` and says where it is.
+/// Builds the component of the sample `name` and returns its path.
 pub(crate) fn build(name: &str, paths: &Paths) -> Result<PathBuf, BuildError> {
     let sample = Application {
         name,
@@ -64,7 +64,7 @@ pub(crate) fn guests(paths: &Paths) -> Result<Vec<Artifact>, BuildError> {
 }
 
 impl Application<'_> {
-    /// The component, made again where one of its inputs is another.
+    /// The component, built again if one of its inputs has changed.
     fn build(&self, paths: &Paths) -> Result<PathBuf, BuildError> {
         let work = paths.work(self.name);
         fs::create_dir_all(&work).map_err(FileError::at(&work))?;
@@ -114,7 +114,7 @@ impl Application<'_> {
                 .args(["--world", self.world, "componentize", "app"])
                 .args(kept.into_iter().flatten())
                 .args(["--output", "app.wasm"])
-                // By this name the tool finds the packages of the environment.
+                // The tool finds the packages of the environment by this variable.
                 .env("VIRTUAL_ENV", &environment)
                 .current_dir(&work),
         )?;

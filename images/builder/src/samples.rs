@@ -1,4 +1,5 @@
-//! The sample applications: what they are, and what all of them need once their component exists.
+//! The sample applications, and the steps that all of them need after their component is
+//! built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use crate::paths::{FileError, Paths};
 use crate::publish::{self, Outcome, Stamp};
 use crate::{BuildError, cargo, javascript, python};
 
-/// What a sample is written in, and so how its component comes about.
+/// The language of a sample, which determines how its component is built.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Language {
     Rust,
@@ -24,7 +25,7 @@ pub(crate) struct Sample {
     files: &'static [&'static str],
 }
 
-/// Every sample there is.
+/// All samples.
 pub(crate) const ALL: &[Sample] = &[
     Sample {
         name: "hello-rust",
@@ -73,7 +74,7 @@ pub(crate) fn build(sample: &Sample, paths: &Paths) -> Result<Outcome, BuildErro
     };
     let inputs = Inputs::new()
         .text(&tools)
-        // Also how it is built: whoever changes that wants to see its effect.
+        // Also the builder itself, so that a change of it takes effect.
         .folder(&paths.builder())?
         .folder(&source)?;
     let stamp = Stamp::new(paths, sample.name, inputs.digest());
@@ -126,7 +127,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
 mod tests {
     use super::*;
 
-    /// A sample that this table forgets would be shipped by nobody.
+    /// A sample that is missing in this table would not be shipped.
     #[test]
     fn every_folder_with_a_manifest_is_a_sample() {
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -3,13 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-/// Where the pod mounts the volume.
+/// The pod's mount path of the volume.
 const ENTRIES: &str = "/data/entries.txt";
 
-/// What the sample `report` leaves beside the entries.
+/// The file that the sample `report` writes beside the entries.
 const REPORT: &str = "/data/report.txt";
 
-/// All entries, a line each.
+/// All entries, one per line.
 pub(crate) fn entries() -> Result<String, String> {
     fs::read_to_string(ENTRIES).map_err(|failed| told(ENTRIES, &failed))
 }
@@ -18,7 +18,7 @@ pub(crate) fn entries() -> Result<String, String> {
 pub(crate) fn add(entry: &str) -> Result<(), String> {
     let line = entry.split_whitespace().collect::<Vec<_>>().join(" ") + "\n";
     let book = OpenOptions::new().create(true).append(true).open(ENTRIES);
-    // One write a line, so that replicas that share a volume do not mix theirs.
+    // One write per line, so that lines of replicas that share a volume do not mix.
     book.and_then(|mut book| book.write_all(line.as_bytes()))
         .map_err(|failed| told(ENTRIES, &failed))
 }
@@ -28,7 +28,7 @@ pub(crate) fn clear() -> Result<(), String> {
     fs::write(ENTRIES, "").map_err(|failed| told(ENTRIES, &failed))
 }
 
-/// What was reported last.
+/// The last report.
 pub(crate) fn report() -> Result<String, String> {
     fs::read_to_string(REPORT).map_err(|failed| told(REPORT, &failed))
 }

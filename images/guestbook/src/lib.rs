@@ -1,4 +1,4 @@
-//! A guestbook: its words come from variables, its entries live in a volume of the pod.
+//! A guestbook: its words come from variables, its entries are in a volume of the pod.
 
 mod book;
 
@@ -6,7 +6,7 @@ use spin_sdk::http::body::IncomingBodyExt;
 use spin_sdk::http::{Method, Request, StatusCode};
 use spin_sdk::{http_service, variables};
 
-/// Larger than any greeting; what comes above it is no entry.
+/// The largest entry, in bytes.
 const LARGEST_ENTRY: usize = 4096;
 
 type Answer = (StatusCode, String);
@@ -27,7 +27,7 @@ async fn guestbook(request: Request) -> Answer {
     }
 }
 
-/// The greeting and the entries. A book that nobody has signed is an empty one.
+/// The greeting and the entries. Without entries the book is empty.
 async fn page() -> Answer {
     match variables::get("greeting").await {
         Ok(greeting) => (
@@ -51,7 +51,7 @@ async fn sign(request: Request) -> Answer {
     }
 }
 
-/// Empties the book, for whoever knows the secret.
+/// Empties the book, if the secret is right.
 async fn clear(request: &Request) -> Answer {
     let token = match variables::get("admin_token").await {
         Ok(token) => token,

@@ -1,4 +1,5 @@
-//! Greets whoever the path names. WASI 0.3: one instance answers many requests, also at once.
+//! Greets the name in the path. WASI 0.3: one instance answers many requests, also at
+//! once.
 
 use spin_sdk::http::{IntoResponse, Request};
 use spin_sdk::http_service;

@@ -1,6 +1,6 @@
-//! `report FOLDER [--to FILE]` tells the files in a folder with their lines and bytes.
+//! `report FOLDER [--to FILE]` lists the files in a folder with their lines and bytes.
 //!
-//! It is a program like any other, so it fits a Job, a CronJob or an init container.
+//! It is an ordinary command, for a Job, a CronJob or an init container.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::{env, fs, io};
 
 fn main() -> ExitCode {
-    // Its own name comes first, whatever the pod calls it.
+    // The first argument is the program's name.
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (folder, to) = match words.as_slice() {
@@ -32,14 +32,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line for each file, and one for all of them.
+/// A line for each file, and one for the total.
 fn report(folder: &Path) -> io::Result<String> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     let mut text = String::new();
     let (mut files, mut lines, mut bytes) = (0, 0, 0);
     for entry in entries {
-        // Followed, because the files of a ConfigMap are links.
+        // Links are followed, because the files of a ConfigMap are links.
         if !fs::metadata(entry.path())?.is_file() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Serves the files below `/public`, which the manifest mounts, under whatever route it is given.
+//! Serves the files below `/public`, which the manifest mounts, under any route.
 
 mod path;
 
@@ -15,10 +15,11 @@ use wasip2::io::streams::{OutputStream, StreamError};
 /// Where the manifest mounts the site.
 const ROOT: &str = "/public";
 
-/// One read of a file: large enough to make calls rare, small enough to keep many requests in memory.
+/// The size of one read: large enough to make calls rare, small enough for many requests
+/// at once.
 const PIECE: usize = 64 * 1024;
 
-/// What the head of an answer says, and the file that follows it.
+/// The head of an answer, and the file that follows it.
 struct Page {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -47,7 +48,7 @@ impl Page {
         }
     }
 
-    /// `None` where there is no file of that name; a folder is not a file.
+    /// `None` if there is no file of that name; a folder is not a file.
     fn open(path: &Path, status: u16) -> Option<Page> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -61,7 +62,7 @@ impl Page {
         let headers = vec![
             ("content-type", path::content_type(path).to_owned()),
             ("content-length", metadata.len().to_string()),
-            // Browsers may keep a page but have to ask whether it changed.
+            // Browsers may cache a page but have to revalidate it.
             ("cache-control", "no-cache".to_owned()),
         ];
         Some(Page {
@@ -72,17 +73,17 @@ impl Page {
     }
 }
 
-/// The part of the path that the route leaves open, so that a site can live below a prefix.
+/// The part of the path after the route, so that a site can be below a prefix.
 fn requested(request: &IncomingRequest) -> String {
     let matched = request.headers().get("spin-path-info").into_iter().next();
     match matched.map(String::from_utf8) {
         Some(Ok(path)) => path,
-        // Hosts that are not Spin's add no such header.
+        // Hosts other than Spin's may not add this header.
         _ => request.path_with_query().unwrap_or_default(),
     }
 }
 
-/// The page for a path as it was sent: the file, the folder's index, or the page for what is missing.
+/// The page for a path: the file, the folder's index, or the 404 page.
 fn find(sent: &str) -> Page {
     let Some(inside) = path::decode(sent) else {
         return Page::bare(400, Vec::new());
@@ -96,7 +97,7 @@ fn find(sent: &str) -> Page {
 
 fn send(page: Page, head_only: bool, out: ResponseOutparam) {
     let headers = Fields::new();
-    // A length that no body keeps would be an error of ours, so an answer to HEAD promises none.
+    // A length without a matching body would be an error, so an answer to HEAD has none.
     let said = |name: &str| !(head_only && name == "content-length");
     for (name, value) in page.headers.iter().filter(|(name, _)| said(name)) {
         headers
@@ -112,7 +113,8 @@ fn send(page: Page, head_only: bool, out: ResponseOutparam) {
     if let Some(file) = page.file.filter(|_| !head_only) {
         let stream = body.write().expect("a new body has its stream");
         if let Err(failed) = copy(file, &stream) {
-            // The length was promised already: leaving the body unfinished tells the client.
+            // The length was already sent: an unfinished body shows the client the
+            // failure.
             eprintln!("the answer was cut: {failed}");
             return;
         }
@@ -120,7 +122,8 @@ fn send(page: Page, head_only: bool, out: ResponseOutparam) {
     OutgoingBody::finish(body, None).expect("the promised length was written");
 }
 
-/// Writes as much at a time as the host takes, so that a slow client costs one piece of memory.
+/// Writes as much at a time as the host accepts, so that a slow client costs one piece of
+/// memory.
 fn copy(mut file: File, stream: &OutputStream) -> Result<(), String> {
     let mut piece = vec![0; PIECE];
     let ready = stream.subscribe();

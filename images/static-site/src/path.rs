@@ -1,10 +1,10 @@
-//! From the path in a request to a path inside the site, and to the type of what is there.
+//! Maps the path of a request to a path inside the site, and to a media type.
 
 use std::path::Path;
 
 /// Decodes a path as it was sent into one that is relative and stays inside the site.
 ///
-/// `None` where an escape is broken, the bytes are not UTF-8, or a segment leads elsewhere.
+/// `None` if an escape is invalid, the bytes are not UTF-8, or a segment leads outside.
 pub(crate) fn decode(sent: &str) -> Option<String> {
     let path = sent.split('?').next().unwrap_or_default();
     let mut bytes = Vec::with_capacity(path.len());
@@ -16,7 +16,7 @@ pub(crate) fn decode(sent: &str) -> Option<String> {
         }
     }
     let decoded = String::from_utf8(bytes).ok()?;
-    // Segments are judged after decoding, since `%2e%2e%2f` means the same as `../`.
+    // Segments are checked after decoding, since `%2e%2e%2f` means the same as `../`.
     let segments: Vec<&str> = decoded.split('/').filter(|part| !part.is_empty()).collect();
     let strays = |part: &&str| *part == ".." || *part == "." || part.contains(['\\', '\0']);
     (!segments.iter().any(strays)).then(|| segments.join("/"))

@@ -1,4 +1,4 @@
-//! One build of Skiff beside another, in pairs: what a change costs or brings.
+//! Compares two builds of Skiff in pairs, to show what a change costs or gains.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,11 +22,11 @@ const STARTS: usize = 60;
 /// How long a build may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What is compared: small guests, in which a change of Skiff's own shows, and large
+/// The compared samples: small guests, which show changes in Skiff itself, and large
 /// ones, whose instances cost most.
 const COMPARED: [&str; 4] = ["hello-wasi", "hello-rust", "hello-js", "hello-python"];
 
-/// One worker, so that cores do not count.
+/// One worker, so that the number of cores does not matter.
 const WORKERS: (&str, &str) = ("SKIFF_WORKERS", "1");
 
 /// Both builds, the base first.
@@ -41,11 +41,11 @@ struct Pair<'a> {
 #[derive(Default)]
 struct Figures(Vec<[f64; 2]>);
 
-/// Measures `options.skiff` beside `base` and gives a table. A ratio is the median of the
-/// ratios of all pairs, with the least and the greatest; the base is 1.
+/// Measures `options.skiff` against `base` and returns a table. A ratio is the median of
+/// the ratios of all pairs, with minimum and maximum; the base is 1.
 ///
 /// # Errors
-/// Where one of them does not serve a sample.
+/// If one of them does not serve a sample.
 pub fn run(
     options: &Options,
     base: &Path,
@@ -57,7 +57,8 @@ pub fn run(
     let samples = SAMPLES.iter();
     for sample in samples.filter(|sample| COMPARED.contains(&sample.name)) {
         let build = |name: &str, skiff: &Path| -> anyhow::Result<Options> {
-            // How a file came into the page cache shows in the memory of who executes it.
+            // How a file got into the page cache affects the memory of the process that
+            // executes it.
             let copy = scratch.join(format!("skiff-{name}"));
             fs::copy(skiff, &copy).with_context(|| format!("cannot copy `{}`", skiff.display()))?;
             Ok(Options {
@@ -68,7 +69,7 @@ pub fn run(
         let pair = Pair {
             options: [build("base", base)?, build("this", &options.skiff)?],
             sample,
-            // A build finds no code of the other.
+            // Neither build finds code of the other.
             caches: ["base", "this"].map(|name| scratch.join(name)),
             log: scratch.join("against.log"),
         };
@@ -105,7 +106,7 @@ impl Pair<'_> {
         Ok((server, begin.elapsed()))
     }
 
-    /// Either build is the first as often as the other.
+    /// Each build goes first equally often.
     fn turns(round: usize) -> [usize; 2] {
         match round % 2 {
             0 => [0, 1],
@@ -113,13 +114,13 @@ impl Pair<'_> {
         }
     }
 
-    /// Times of starts whose code is there, in milliseconds.
+    /// Times of starts with cached code, in milliseconds.
     fn starts(&self) -> anyhow::Result<Figures> {
         for which in [0, 1] {
             let (server, _) = self.start(which)?;
             server.settle(PATIENCE);
         }
-        // Code that is still to be written to the disk counts as memory.
+        // Code that is not yet written to the disk counts as memory.
         rustix::fs::sync();
         let mut figures = Figures::default();
         for round in 0..STARTS {
@@ -198,7 +199,7 @@ mod tests {
     fn a_ratio_is_the_median_of_pairs() {
         let mut table = String::new();
         let figures = Figures(vec![[1.0, 2.0], [10.0, 10.0], [4.0, 2.0]]);
-        add(&mut table, &SAMPLES[0], &["time".to_owned()], &[figures]).expect("it can be told");
+        add(&mut table, &SAMPLES[0], &["time".to_owned()], &[figures]).expect("it can be measured");
         assert_eq!(
             table,
             "| hello WASI 0.2: time | 4.00 | 2.00 | 1.00 (0.50–2.00) |\n"

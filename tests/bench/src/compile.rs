@@ -1,5 +1,5 @@
-//! First compilation: how long a component that nothing is known of takes until
-//! it answers, and until its best code is there.
+//! First compilation: how long an unknown component takes until it answers, and until its
+//! optimised code is ready.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{scratch, skiff, wasmtime};
 /// The largest sample takes some ten seconds on two cores.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Measures the large samples, ours and `wasmtime serve` in turns.
+/// Measures the large samples under Skiff and `wasmtime serve` in turns.
 pub fn run(options: &Options, folder: &Path, run: &mut Run) {
     let large = |sample: &&Sample| matches!(sample.name, "hello-js" | "hello-python");
     for sample in SAMPLES.iter().filter(large) {
@@ -43,7 +43,7 @@ pub fn run(options: &Options, folder: &Path, run: &mut Run) {
     }
 }
 
-/// Both figures with a state folder that is empty at the start.
+/// Both figures, starting with an empty state folder.
 fn ours(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
     let state = folder.join("first-state");
     let first = format!("compile/skiff/{}", sample.name);
@@ -69,7 +69,7 @@ fn ours(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
     }
 }
 
-/// Without a cache it compiles at every start, with its best compiler only.
+/// Without a cache it compiles at every start, only with its optimising compiler.
 fn peer(options: &Options, sample: &Sample, folder: &Path, run: &mut Run) {
     let key = format!("compile/wasmtime/{}", sample.name);
     let started = Server::start(&folder.join("first.log"), |address| {

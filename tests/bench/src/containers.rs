@@ -1,4 +1,4 @@
-//! Starts and memory of containers, under a containerd of the bench's own.
+//! Starts and memory of containers, under the bench's own containerd.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ pub mod tasks;
 /// takes some ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The current release line; older ones take as long.
+/// The current containerd series; older ones take as long.
 const VERSION: Version = Version::V2;
 
-/// Between two looks whether a container answers; far below what a start takes.
+/// The pause between two probes of a container; far shorter than a start.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
-/// What containers need, found or built before this process is moved.
+/// The tools for containers, found or built before this process changes namespaces.
 #[derive(Debug)]
 pub struct Ground {
     run: guard::Run,
@@ -38,12 +38,12 @@ pub struct Ground {
     client: PathBuf,
 }
 
-/// Finds or builds containerd and moves this process into namespaces of its own,
-/// where whatever the run does can neither be seen nor outlive it. To be called
-/// before any thread is started.
+/// Finds or builds containerd and moves this process into new namespaces, where
+/// everything the run does is hidden from the machine and ends with it. Call it before
+/// any thread is started.
 ///
 /// # Errors
-/// Why there can be no containers, in words for the table's reader.
+/// Why there are no containers, in words for the table's reader.
 pub fn prepare(options: &Options) -> Result<Ground, String> {
     let mut settings = Settings::new(VERSION).map_err(in_words)?;
     let client = tools::containerd(VERSION).map_err(in_words)?.join("ctr");
@@ -69,7 +69,7 @@ fn in_words(error: impl std::error::Error) -> String {
     words
 }
 
-/// A containerd that runs and has the images of all entrants.
+/// A running containerd with the images of all entrants.
 #[derive(Debug)]
 pub struct Site {
     containerd: Containerd,
@@ -77,8 +77,8 @@ pub struct Site {
     client: PathBuf,
 }
 
-/// Starts containerd and imports the images. Entrants whose image cannot be had
-/// are absent from the run with the reason; without containerd all are.
+/// Starts containerd and imports the images. Entrants without an image are recorded as
+/// absent with the reason; without containerd all are.
 pub async fn open(
     options: &Options,
     native: &Path,
@@ -124,8 +124,8 @@ impl Site {
         entrants.map(|entrant| self.contender(entrant)).collect()
     }
 
-    /// `ctr run` stays in front of the task and hands signals on to it, so it can
-    /// be started and ended like any other server.
+    /// `ctr run` stays in the foreground and passes signals on to the task, so it can be
+    /// started and ended like any other server.
     fn contender(&self, entrant: &Entrant) -> Contender {
         let mut front = vec!["--address".to_owned()];
         front.push(self.containerd.socket().display().to_string());
@@ -168,17 +168,16 @@ impl Site {
         }
     }
 
-    /// Ends containerd and everything it started. What is left although nothing
-    /// should be is worth a remark.
+    /// Ends containerd and everything it started. Leftovers are reported in a remark.
     pub async fn close(self, run: &mut Run) {
         for left in self.containerd.shut_down().await {
             run.remarks
-                .push(format!("after the containers something was left: {left:?}"));
+                .push(format!("the containers left something behind: {left:?}"));
         }
     }
 }
 
-/// Asks until there is a good answer.
+/// Sends requests until there is a good answer.
 fn answered(address: SocketAddr, id: &str) -> Result<(), TaskError> {
     let deadline = Instant::now() + PATIENCE;
     while !answers(address) {
@@ -193,8 +192,8 @@ fn answered(address: SocketAddr, id: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// What figures about containers are called.
-const DISCIPLINES: [&str; 5] = ["start", "pod", "first-start", "memory", "further"];
+/// The disciplines about containers.
+const DISCIPLINES: [&str; 6] = ["start", "pod", "first-start", "memory", "further", "burst"];
 
 fn absent(entrant: &Entrant, reason: &str, run: &mut Run) {
     for discipline in DISCIPLINES {
@@ -203,7 +202,7 @@ fn absent(entrant: &Entrant, reason: &str, run: &mut Run) {
     }
 }
 
-/// Imports every image and gives those entrants whose image is there.
+/// Imports every image and returns the entrants with an image.
 async fn import(
     containerd: &Containerd,
     everybody: Vec<Entrant>,

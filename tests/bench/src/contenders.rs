@@ -1,4 +1,4 @@
-//! Who is measured on this host, and how each of them is started.
+//! The contenders on this host, and how each of them is started.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::{skiff, wasmtime};
 pub struct Sample {
     /// Its folder's name, which is also its part of a key.
     pub name: &'static str,
-    /// What a row calls it.
+    /// Its name in a row.
     pub what: &'static str,
-    /// Which WASI its component is for.
+    /// The WASI version of its component.
     pub wasi: Wasi,
 }
 
 /// The two generations of WASI that matter to tuning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wasi {
-    /// WASI 0.2: a fresh instance for every request unless reuse is asked for.
+    /// WASI 0.2: a fresh instance for every request unless reuse is enabled.
     P2,
     /// WASI 0.3: instances are reused and called concurrently by default.
     P3,
@@ -52,33 +52,33 @@ pub const SAMPLES: [Sample; 4] = [
 ];
 
 impl Sample {
-    /// The sample's component, as `make images` leaves it.
+    /// The sample's component, as built by `make images`.
     pub fn component(&self, images: &Path) -> PathBuf {
         images.join(self.name).join("app.wasm")
     }
 }
 
-/// What starts a contender on an address.
+/// The command that starts a contender on an address.
 pub type Launch = Box<dyn Fn(SocketAddr) -> Vec<Line>>;
 
-/// Something that serves, in the ways it may be started; the best one counts.
+/// A server, with the ways to start it; the best one counts.
 pub struct Contender {
     /// The last parts of its keys: `who` or `who/sample`.
     pub key: String,
-    /// What its row is called.
+    /// The name of its row.
     pub what: String,
     /// Named ways to start it. With several, a trial picks the fastest.
     pub ways: Vec<(String, Launch)>,
-    /// What has to be executed once before any of the ways works.
+    /// A command to run once before any of the ways works.
     pub before: Option<Line>,
-    /// Whether it is started once before, so that what it keeps on disk is there.
+    /// Whether it is started once before, to fill its cache on disk.
     pub prepare: bool,
-    /// Whether its processes are not below the one that is started.
+    /// Whether its processes are outside the tree of the started one.
     pub apart: bool,
 }
 
 impl Contender {
-    /// Somebody who cannot be started in any way yet.
+    /// A contender without a way to start it yet.
     pub fn new(key: String, what: String) -> Self {
         Self {
             key,
@@ -97,8 +97,8 @@ impl Contender {
     }
 }
 
-/// Everybody, the native server first, with those who come from elsewhere in the
-/// end. `scratch` is for what they keep on disk.
+/// All contenders, the native server first, external ones last. `scratch` is for their
+/// files.
 pub fn all(
     options: &Options,
     native: &Path,
@@ -133,7 +133,7 @@ fn native_server(binary: &Path) -> Contender {
         })
 }
 
-/// The floor in its three ways; it compiles ahead, so that comes first.
+/// The floor in its three ways; it has to compile ahead first.
 fn floor(binary: &Path, options: &Options, sample: &Sample, scratch: &Path) -> Contender {
     let compile = Line::new(
         binary,

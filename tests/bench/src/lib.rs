@@ -1,9 +1,9 @@
-//! `make bench`: Skiff beside a native server and its peers, measured in one run.
+//! `make bench`: Skiff compared with a native server and its peers, in one run.
 //!
-//! [`promises`] holds every number the project has given its word on; [`series`]
-//! what was measured; [`report`] joins the two into a table. [`load`], [`compile`]
-//! and [`containers`] are the disciplines; [`against`] compares two builds of Skiff. A
-//! figure never fails the program.
+//! [`promises`] holds every number that the project promises; [`series`] the
+//! measurements; [`report`] joins the two into a table. [`load`], [`compile`] and
+//! [`containers`] are the disciplines; [`against`] compares two builds of Skiff. Figures
+//! never fail the program.
 
 pub mod against;
 pub mod compile;

@@ -1,7 +1,7 @@
-//! Throughput and latency: everybody is started, then loaded in turns.
+//! Throughput and latency: all contenders are started, then loaded in turns.
 //!
-//! Turns are interleaved (A B C, A B C, …), so that what else happens on the
-//! machine hits all alike, and a contender's figure is the median of its rounds.
+//! Turns are interleaved (A B C, A B C, …), so that other load on the machine affects all
+//! alike, and a contender's figure is the median of its rounds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,28 +24,28 @@ pub(crate) const CONNECTIONS: u32 = 32;
 /// largest sample takes some ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Rounds of latency for each of throughput's.
+/// Rounds of latency for each round of throughput.
 const LATENCY_ROUNDS: usize = 3;
 
 /// Length of a round of latency.
 const LATENCY_ROUND: Duration = Duration::from_secs(1);
 
-/// What fills pools and warms caches before anything counts.
+/// The warm-up that fills pools and caches before measuring.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// How long each way is tried where a contender has several.
+/// How long each way is tried if a contender has several.
 const TRIAL: Duration = Duration::from_secs(2);
 
-/// Share of the machine that others may use without a patient run repeating the round.
+/// Share of the machine that others may use before a patient run repeats the round.
 const TOLERABLE: f64 = 0.08;
 
-/// How often a patient run repeats a round before it takes the figure as it is.
+/// How often a patient run repeats a round before it accepts the figure.
 const REPEATS: u32 = 40;
 
-/// Between two tries of a round.
+/// The pause between two attempts of a round.
 const BREATH: Duration = Duration::from_secs(5);
 
-/// A contender that is up.
+/// A running contender.
 struct Standing {
     key: String,
     what: String,
@@ -53,7 +53,7 @@ struct Standing {
     server: Server,
 }
 
-/// Runs both disciplines, or the one that was asked for.
+/// Runs both disciplines, or the selected one.
 pub fn run(
     options: &Options,
     contenders: Vec<Contender>,
@@ -70,8 +70,8 @@ pub fn run(
             rounds: plan.rounds,
             time: plan.round,
         },
-        // Where a lone connection meets its worker, on wrk's core or on another, is
-        // chance and counts more than anything else: many short rounds even it out.
+        // Whether a lone connection meets its worker on wrk's core or on another is
+        // chance and matters most: many short rounds even it out.
         Turn {
             discipline: Discipline::Latency,
             name: "latency",
@@ -112,7 +112,7 @@ pub fn run(
                     what: format!("{name}, {}, times native", up.what),
                     unit: Unit::Ratio,
                 });
-                // What runs apart has processes that are not seen from here.
+                // The processes of such a contender cannot be found from here.
                 if turn.discipline == Discipline::Throughput && !up.apart {
                     run.others.push(Remark {
                         key: format!("time/{}", up.key),
@@ -144,14 +144,14 @@ struct Turn {
 /// One contender's round.
 struct Round {
     load: Load,
-    /// What each request cost.
+    /// The cost of each request.
     cost: Cost,
-    /// The share of the machine that others used meanwhile, where that can be told.
+    /// The share of the machine that others used meanwhile, if known.
     others: Option<f64>,
 }
 
 impl Turn {
-    /// All rounds of everybody. Who fails a request is out, with the reason.
+    /// All rounds of all contenders. One that fails a request is out, with the reason.
     fn all(&self, standing: &mut Vec<Standing>, wrk: &Wrk, options: &Options, run: &mut Run) {
         let rounds = self.rounds;
         for round in 1..=rounds {
@@ -196,7 +196,7 @@ impl Turn {
                 });
             }
             left -= 1;
-            // Whoever is busy, a compiler mostly, is given time to finish.
+            // Busy processes, mostly compilers, get time to finish.
             thread::sleep(BREATH);
         }
     }
@@ -209,7 +209,7 @@ impl Turn {
     }
 }
 
-/// Starts a contender in its best way, warm and with nothing left to prepare.
+/// Starts a contender in its best way, warm and fully prepared.
 fn stand(
     mut contender: Contender,
     wrk: &Wrk,
@@ -221,7 +221,7 @@ fn stand(
     }
     let log = scratch.join(format!("{}.log", contender.key.replace('/', "-")));
     if contender.prepare {
-        // What it compiled in the background now is on disk when it starts again.
+        // Code that it now compiles in the background is on disk at its next start.
         up(&contender.ways[0].1, &log).map_err(|error| error.to_string())?;
     }
     let (way, launch) = match contender.ways.len() {
@@ -243,8 +243,8 @@ fn stand(
     })
 }
 
-/// Tries each way for a moment and takes the fastest. The trials' figures are kept
-/// under `trial/…`. A way that does not work loses.
+/// Tries each way briefly and picks the fastest. The trials' figures are kept under
+/// `trial/…`. A way that fails loses.
 fn best(
     contender: &mut Contender,
     wrk: &Wrk,
@@ -281,7 +281,7 @@ fn best(
     }
 }
 
-/// A server that answers and has settled.
+/// A server that answers and is idle.
 fn up(launch: &Launch, log: &Path) -> Result<Server, ServerError> {
     let mut server = Server::start(log, launch)?;
     server.answered(PATIENCE)?;

@@ -1,4 +1,4 @@
-//! Where and with what a run was made: without that, a ratio means little.
+//! The machine and the versions of a run: without them, a ratio means little.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use crate::options::Options;
 /// The machine of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
-    /// The processor as it names itself.
+    /// The processor's name.
     pub processor: String,
     /// Cores this process may use.
     pub cores: usize,
@@ -22,12 +22,12 @@ pub struct Machine {
     pub memory_gb: u64,
     /// The kernel's release.
     pub kernel: String,
-    /// The distribution as it names itself.
+    /// The distribution's name.
     pub system: String,
 }
 
 impl Machine {
-    /// Reads what the system tells. What it does not tell is `unknown`.
+    /// Reads it from the system. Missing values are `unknown`.
     pub fn here() -> Self {
         let processors = read("/proc/cpuinfo");
         let memory = read("/proc/meminfo");
@@ -60,12 +60,12 @@ fn value(text: &str, name: &str, separator: char) -> Option<String> {
     Some(line.split_once(separator)?.1.trim().to_owned())
 }
 
-/// Gives this process the highest priority, and its session where the kernel weighs
-/// sessions against each other. Everything that is started inherits it, so it
-/// favours nobody; only what makes a session of its own, as shims do, escapes.
+/// Gives this process the highest priority, and its session if the kernel schedules by
+/// session. Every started process inherits it, so no contender is favoured; only
+/// processes that create a session, as shims do, escape.
 ///
 /// # Errors
-/// Without the right to.
+/// Without permission.
 pub fn go_ahead() -> io::Result<()> {
     const HIGHEST: i32 = -20;
     rustix::process::nice(HIGHEST)?;
@@ -75,7 +75,7 @@ pub fn go_ahead() -> io::Result<()> {
     }
 }
 
-/// Name and version of everything that takes part and is here.
+/// Name and version of every installed participant.
 pub fn versions(options: &Options) -> Vec<(String, String)> {
     let programs: [(&str, &Path, &str); 6] = [
         ("skiff", &options.skiff, "--version"),
@@ -99,11 +99,11 @@ pub fn versions(options: &Options) -> Vec<(String, String)> {
     known.collect()
 }
 
-/// What a program says when asked for its version, down to the number where there
-/// is one; none where it is not there or says nothing.
+/// A program's version, reduced to the number if there is one; none if the program is
+/// missing or prints nothing.
 fn version(program: &Path, flag: &str) -> Option<String> {
     let output = Command::new(program).arg(flag).output().ok()?;
-    // Some tell it on standard error.
+    // Some print it to standard error.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -126,7 +126,7 @@ pub fn today() -> String {
     date(since.map_or(0, |time| time.as_secs() / 86_400))
 }
 
-/// The date that many days after 1970-01-01, in the proleptic Gregorian calendar.
+/// The date this many days after 1970-01-01, in the proleptic Gregorian calendar.
 fn date(days: u64) -> String {
     let mut left = days;
     let mut year = 1970;

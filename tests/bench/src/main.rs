@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         return setup::wasmtime();
     }
     if let Some(base) = &options.against {
-        let folder = tempfile::tempdir().context("there is no place for temporary files")?;
+        let folder = tempfile::tempdir().context("cannot make a folder for temporary files")?;
         let wrk = Wrk::new(folder.path())?;
         let table = against::run(&options, base, &wrk, folder.path(), &Run::default())?;
         print!("{table}");
@@ -31,14 +31,14 @@ fn main() -> anyhow::Result<()> {
     if options.ahead {
         machine::go_ahead().context("--ahead needs root")?;
     }
-    // Before any thread is there, because it moves this process into other namespaces.
+    // Before any thread is started, because it moves this process into other namespaces.
     let ground = containers::prepare(&options);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("there is no runtime for containerd's API")?;
-    let folder = tempfile::tempdir().context("there is no place for temporary files")?;
+    let folder = tempfile::tempdir().context("cannot make a folder for temporary files")?;
     let scratch = folder.path();
     wasmtime::prepare(scratch).context("cannot configure wasmtime")?;
     let wrk = Wrk::new(scratch)?;
@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     output::write(&report, &options)
 }
 
-/// What the command line and the machine already tell about the figures to come.
+/// Remarks that already follow from the command line and the machine.
 fn remarks(options: &Options) -> Vec<String> {
     let mut remarks = Vec::new();
     if !options.wasmtime.exists() {

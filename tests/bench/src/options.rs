@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// Measures Skiff beside a native server and its peers, in one run, and prints
-/// ratios. It never fails because of a figure: judging is the reader's.
+/// Compares Skiff with a native server and its peers, in one run, and prints ratios. It
+/// never fails because of a figure: judging is up to the reader.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench")]
 pub struct Options {
@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Discipline>,
 
-    /// Only contenders whose key holds this text, and the native server
+    /// Only contenders whose key contains this text, and the native server
     #[arg(long, value_name = "TEXT")]
     pub matching: Option<String>,
 
@@ -58,23 +58,24 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub floor: Option<PathBuf>,
 
-    /// Where the samples were built: a folder with `NAME/app.wasm` for each
+    /// The folder of built samples, with `NAME/app.wasm` for each
     #[arg(long, value_name = "DIR", default_value = "target/images")]
     pub images: PathBuf,
 
-    /// Where the run is written as JSON
+    /// The file for the run as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench/last.json")]
     pub json: PathBuf,
 
-    /// Where the table is written as Markdown
+    /// The file for the table as Markdown
     #[arg(long, value_name = "FILE", default_value = "target/bench/last.md")]
     pub markdown: PathBuf,
 
-    /// A file whose part between `<!-- bench -->` and `<!-- /bench -->` becomes the table
+    /// A file in which the part between `<!-- bench -->` and `<!-- /bench -->` is
+    /// replaced by the table
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
 
-    /// Build what the bench compares with, wasmtime's command, and end
+    /// Build wasmtime's command, which the bench compares with, and exit
     #[arg(long)]
     pub setup: bool,
 }
@@ -105,14 +106,14 @@ pub struct Plan {
     pub starts: usize,
     /// First starts and first compilations of each image; they take seconds each.
     pub first_starts: usize,
-    /// Containers that are alike of the small samples.
+    /// Identical containers of the small samples.
     pub alike: usize,
-    /// Containers that are alike of the large samples.
+    /// Identical containers of the large samples.
     pub large_alike: usize,
 }
 
 impl Options {
-    /// Whether that part was asked for.
+    /// Whether that part is selected.
     pub fn wants(&self, discipline: Discipline) -> bool {
         self.only.is_empty() || self.only.contains(&discipline)
     }

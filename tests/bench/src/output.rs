@@ -1,4 +1,4 @@
-//! Where the report goes: standard output, JSON, Markdown, and a page's table.
+//! Outputs of the report: standard output, JSON, Markdown, and a page's table.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,13 @@ use anyhow::{Context, bail};
 use crate::options::Options;
 use crate::report::Report;
 
-/// What the table of a page stands between.
+/// The marks around the table of a page.
 const MARKS: [&str; 2] = ["<!-- bench -->", "<!-- /bench -->"];
 
 /// Writes all of them.
 ///
 /// # Errors
-/// Where a file cannot be written, or the page has no place for a table.
+/// If a file cannot be written, or the page has no marks for a table.
 pub fn write(report: &Report, options: &Options) -> anyhow::Result<()> {
     print!("{}", report.text());
     let json = serde_json::to_string_pretty(report).context("the report is not JSON")?;
@@ -39,7 +39,7 @@ fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(cannot)
 }
 
-/// `text` with what stands between the marks exchanged; none where a mark is missing.
+/// `text` with the part between the marks replaced; none if a mark is missing.
 fn replaced(text: &str, table: &str) -> Option<String> {
     let (before, rest) = text.split_once(MARKS[0])?;
     let (_, after) = rest.split_once(MARKS[1])?;

@@ -1,4 +1,4 @@
-//! What `/proc` tells about processes and the machine's processor time.
+//! Processes and the machine's processor time, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,15 +17,15 @@ const QUIET_TIME: Duration = Duration::from_millis(1500);
 /// Clock ticks a second, as the kernel reports to user space on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process and what has to be known of it here.
+/// The relevant facts of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Its id.
     pub id: i32,
     /// The id of its parent.
     pub parent: i32,
-    /// When it started, in clock ticks since boot: tells it from a later process
-    /// that got the same id.
+    /// When it started, in clock ticks since boot: distinguishes it from a later process
+    /// with the same id.
     pub started: u64,
     /// Processor time it has used, in clock ticks, without its children's.
     pub ticks: u64,
@@ -33,7 +33,7 @@ pub struct Process {
     pub faults: u64,
 }
 
-/// What some processes have used so far.
+/// The resources that some processes have used so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
     /// Processor time, in clock ticks.
@@ -42,7 +42,7 @@ pub struct Used {
     pub faults: u64,
 }
 
-/// What requests cost a server, each.
+/// The server's cost of each request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
     /// Processor time, in microseconds.
@@ -52,7 +52,7 @@ pub struct Cost {
 }
 
 impl Used {
-    /// What was used from here until `later`, for each of so many requests.
+    /// The resources used between this and `later`, divided by the number of requests.
     pub fn cost(self, later: Used, requests: f64) -> Cost {
         let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / requests;
         Cost {
@@ -62,12 +62,12 @@ impl Used {
     }
 }
 
-/// A snapshot of one process; none where it has ended, waited for or not.
+/// A snapshot of one process; none if it has ended, waited for or not.
 pub fn process(id: i32) -> Option<Process> {
     parse(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
-/// Reads a `stat` line. The name in it may hold spaces and brackets, so fields are
+/// Reads a `stat` line. The name in it may contain spaces and brackets, so fields are
 /// counted from the last bracket.
 fn parse(stat: &str) -> Option<Process> {
     let (head, tail) = stat.rsplit_once(')')?;
@@ -109,7 +109,7 @@ pub fn tree(roots: &[i32]) -> Vec<Process> {
     found
 }
 
-/// What these processes and all below them have used.
+/// The resources used by these processes and their descendants.
 pub fn used_below(roots: &[i32]) -> Used {
     tree(roots)
         .iter()
@@ -119,8 +119,7 @@ pub fn used_below(roots: &[i32]) -> Used {
         })
 }
 
-/// The processes that execute that file, whatever they are called and whoever their
-/// parent is.
+/// The processes that execute that file, whatever their name and parent.
 pub fn executing(program: &Path) -> Vec<i32> {
     let same = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let Some(file) = same(program) else {
@@ -130,10 +129,9 @@ pub fn executing(program: &Path) -> Vec<i32> {
     all.collect()
 }
 
-/// Waits until the processes that `roots` names, and all below them, have no work
-/// left, such as compiling for a second time while they serve, and gives the time
-/// until then. After `patience` it gives up waiting: what is never idle is
-/// measured as it is.
+/// Waits until the processes of `roots` and their descendants have no work left, such as
+/// recompiling while they serve, and returns the time this took. After `patience` it
+/// stops waiting, and a busy process is measured as it is.
 pub fn settle(roots: impl Fn() -> Vec<i32>, patience: Duration) -> Duration {
     let begin = Instant::now();
     let mut last_work = Duration::ZERO;
@@ -186,7 +184,7 @@ pub fn machine_time() -> MachineTime {
     }
 }
 
-/// Finds out how much of the machine others used during a piece of work.
+/// Measures how much of the machine others used during a piece of work.
 #[derive(Debug)]
 pub struct Meter {
     machine: MachineTime,
@@ -194,8 +192,8 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins a piece of work; `ours` is the time the measured processes used so
-    /// far. Children that are started and waited for in between count as ours.
+    /// Starts a piece of work; `ours` is the time the measured processes used so far.
+    /// Children that are started and waited for in between count as ours.
     pub fn begin(ours: u64) -> Self {
         Self {
             machine: machine_time(),
@@ -203,7 +201,7 @@ impl Meter {
         }
     }
 
-    /// Ends it and gives the share of the machine's time that was neither ours nor
+    /// Ends it and returns the share of the machine's time that was neither ours nor
     /// idle, from 0 to 1.
     pub fn end(self, ours: u64) -> f64 {
         let now = machine_time();

@@ -1,13 +1,13 @@
-//! What the project promises with a number, and how a figure is judged by it.
+//! The project's promises in numbers, and how figures are judged by them.
 //!
-//! Two numbers stand behind a promise: what a release must reach, and the target
-//! that the design sets, which is higher. Either may be missing.
+//! A promise has two numbers: the one that a release must reach, and the design's more
+//! ambitious target. Either may be missing.
 
 use serde::Serialize;
 
 use Bound::{AtLeast, AtMost};
 
-/// On which side of a number a figure has to lie.
+/// On which side of a number a figure has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bound {
@@ -36,7 +36,7 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// What a figure of a row means.
+/// The unit of a row's figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
@@ -55,15 +55,15 @@ pub enum Unit {
 pub struct Promise {
     /// The series that is judged.
     pub key: &'static str,
-    /// The series it is divided by; none where the figure stands for itself.
+    /// The series it is divided by, if any.
     pub base: Option<&'static str>,
-    /// What the row is called.
+    /// The name of the row.
     pub what: &'static str,
-    /// What the figure means.
+    /// The unit of the figure.
     pub unit: Unit,
-    /// What a release must reach.
+    /// The number that a release must reach.
     pub required: Option<Bound>,
-    /// What the design aims at.
+    /// The design's target.
     pub target: Option<Bound>,
 }
 
@@ -85,7 +85,7 @@ const fn ratio(
     }
 }
 
-/// A figure that is promised in its own unit.
+/// A promise in the figure's own unit.
 const fn plain(
     what: &'static str,
     key: &'static str,
@@ -237,6 +237,20 @@ pub const PROMISES: &[Promise] = &[
         "memory/runc",
         None,
         Some(AtMost(0.05)),
+    ),
+    plain(
+        "memory of a container 60 s after a burst of 64, times before",
+        "burst/skiff/hello-wasi",
+        Unit::Ratio,
+        Some(AtMost(1.1)),
+        None,
+    ),
+    plain(
+        "memory of a JavaScript container 60 s after a burst of 64, times before",
+        "burst/skiff/hello-js",
+        Unit::Ratio,
+        Some(AtMost(1.1)),
+        None,
     ),
     plain(
         "memory of a JavaScript container, 10 alike",

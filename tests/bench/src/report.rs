@@ -1,4 +1,4 @@
-//! One table of what was measured, for a terminal, for a page and as JSON.
+//! One table of the measurements, for a terminal, for a page and as JSON.
 
 use serde::Serialize;
 
@@ -6,33 +6,33 @@ use crate::machine::Machine;
 use crate::promises::{Bound, PROMISES, Promise, Unit};
 use crate::series::{Measurements, Spread};
 
-/// A figure that has no promise but is worth its row, such as a peer's.
+/// A figure without a promise that has its own row, such as a peer's.
 #[derive(Debug, Clone)]
 pub struct Remark {
     /// The series it is about.
     pub key: String,
-    /// The series it is divided by; none where the figure stands for itself.
+    /// The series it is divided by, if any.
     pub base: Option<String>,
-    /// What the row is called.
+    /// The name of the row.
     pub what: String,
-    /// What the figure means.
+    /// The unit of the figure.
     pub unit: Unit,
 }
 
 /// A row of the table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What was measured.
+    /// The measured quantity.
     pub what: String,
-    /// What the figure means.
+    /// The unit of the figure.
     pub unit: Unit,
-    /// The figure; none where there is only a note.
+    /// The figure; none if there is only a note.
     pub measured: Option<Spread>,
-    /// What a release must reach.
+    /// The number that a release must reach.
     pub required: Option<Bound>,
-    /// What the design aims at.
+    /// The design's target.
     pub target: Option<Bound>,
-    /// How the figure stands to the two.
+    /// The verdict on the figure.
     pub verdict: &'static str,
     /// Why there is no figure.
     pub note: Option<String>,
@@ -43,19 +43,19 @@ pub struct Row {
 pub struct Report {
     /// The day of the run, in UTC.
     pub date: String,
-    /// How long and how often things were measured.
+    /// The durations and numbers of rounds.
     pub plan: String,
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// With what: name and version.
+    /// Names and versions of the participants.
     pub versions: Vec<(String, String)>,
-    /// What a reader should know before believing a figure.
+    /// Remarks that a reader should know before trusting a figure.
     pub remarks: Vec<String>,
-    /// What is promised.
+    /// The rows of promises.
     pub promises: Vec<Row>,
-    /// What else was measured.
+    /// The other rows.
     pub others: Vec<Row>,
-    /// Every figure as it was taken.
+    /// Every single figure.
     pub series: Measurements,
 }
 
@@ -64,8 +64,8 @@ pub fn promise_rows(all: &Measurements) -> Vec<Row> {
     PROMISES.iter().map(|promise| judge(promise, all)).collect()
 }
 
-/// The rows of what is not promised; those without a figure tell why. What a
-/// promise's row says already is left out.
+/// The rows without a promise; those without a figure say why. Figures that a promise's
+/// row already has are left out.
 pub fn remark_rows(remarks: &[Remark], all: &Measurements) -> Vec<Row> {
     let said = |remark: &&Remark| {
         let base = remark.base.as_deref();
@@ -109,7 +109,7 @@ fn row(what: &str, unit: Unit, figure: Result<Spread, String>) -> Row {
     }
 }
 
-/// A word for each way a figure can stand to its two numbers.
+/// The verdict of a figure in words.
 fn verdict(figure: f64, required: Option<Bound>, target: Option<Bound>) -> &'static str {
     let keeps = |bound: Option<Bound>| bound.map(|bound| bound.holds(figure));
     match (keeps(required), keeps(target)) {
@@ -156,7 +156,7 @@ impl Row {
     }
 }
 
-/// What the columns are called.
+/// The names of the columns.
 const HEAD: [&str; 6] = [
     "what",
     "median",
@@ -166,7 +166,7 @@ const HEAD: [&str; 6] = [
     "verdict",
 ];
 
-/// Three significant digits, which is more than two shared cores can promise.
+/// Three significant digits, which is more than two shared cores can guarantee.
 fn digits(figure: f64) -> String {
     let places = match figure.abs() {
         size if size >= 100.0 => 0,
@@ -248,7 +248,7 @@ impl Report {
     }
 }
 
-/// Columns as wide as their widest cell; the last one is left ragged.
+/// Columns as wide as their widest cell; the last one is not padded.
 fn aligned(table: &[[String; 6]]) -> String {
     let width = |column: usize| {
         let cells = table.iter().map(|row| row[column].chars().count());

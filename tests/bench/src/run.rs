@@ -1,4 +1,4 @@
-//! A run in progress: what was measured so far and what to say about it.
+//! A run in progress: the measurements so far and remarks about them.
 
 use crate::report::Remark;
 use crate::series::{Measurements, Spread};
@@ -6,27 +6,26 @@ use crate::series::{Measurements, Spread};
 /// Share of the machine that others may use before the report mentions it.
 const NOTICEABLE: f64 = 0.03;
 
-/// What the disciplines fill in.
+/// The results of the disciplines.
 #[derive(Debug, Default)]
 pub struct Run {
     /// Every figure.
     pub all: Measurements,
-    /// Rows that have no promise.
+    /// Rows without a promise.
     pub others: Vec<Remark>,
     /// For each round of load, the share of the machine that others used.
     pub others_used: Vec<f64>,
-    /// What a reader should know before believing a figure.
+    /// Remarks that a reader should know before trusting a figure.
     pub remarks: Vec<String>,
 }
 
 impl Run {
-    /// Says on standard error how far the run is; the table has standard output
-    /// for itself.
+    /// Prints the progress to standard error; standard output is for the table.
     pub fn progress(&self, text: impl AsRef<str>) {
         eprintln!("bench: {}", text.as_ref());
     }
 
-    /// All remarks, with one about a machine that was not left alone.
+    /// All remarks, including one about a busy machine.
     pub fn final_remarks(&self) -> Vec<String> {
         let mut remarks = self.remarks.clone();
         if let Some(used) = Spread::of(&self.others_used)

@@ -1,12 +1,12 @@
-//! The folders that a run fills and throws away.
+//! The temporary folders of a run.
 
 use std::io;
 use std::path::Path;
 
-/// An empty folder at that path, whatever was there before.
+/// An empty folder at that path; earlier content is removed.
 ///
 /// # Errors
-/// Where what was there cannot be removed, or the folder not made.
+/// If the earlier content cannot be removed, or the folder not made.
 pub fn empty(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,10 +1,10 @@
-//! What was measured: named series of figures, or the reason why there are none.
+//! The measurements: named series of figures, or the reason why there are none.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Longer reasons are cut; whoever watches the run has seen all of it.
+/// Longer reasons are cut; the run's output has all of it.
 const LONGEST_REASON: usize = 160;
 
 /// The figures of one contender in one discipline, in the order they were taken.
@@ -13,7 +13,7 @@ const LONGEST_REASON: usize = 160;
 pub enum Series {
     /// At least one figure.
     Taken(Vec<f64>),
-    /// Nothing could be measured, and why, in words for the table's reader.
+    /// Nothing could be measured; the reason, in words for the table's reader.
     Absent(String),
 }
 
@@ -61,8 +61,8 @@ impl Spread {
 pub struct Measurements(BTreeMap<String, Series>);
 
 impl Measurements {
-    /// Adds a figure to the series of that key, which it starts where needed. A
-    /// series that was declared absent stays absent: half a series is none.
+    /// Adds a figure to the series of that key, which is created if missing. A series
+    /// that was declared absent stays absent: half a series is useless.
     pub fn push(&mut self, key: impl Into<String>, figure: f64) {
         let series = self
             .0
@@ -73,15 +73,15 @@ impl Measurements {
         }
     }
 
-    /// Says why there is nothing under that key, in one line that fits a table.
-    /// Figures taken before are dropped.
+    /// Records why there is nothing under that key, in one line for the table. Earlier
+    /// figures are dropped.
     pub fn absent(&mut self, key: impl Into<String>, reason: impl AsRef<str>) {
         let line = reason.as_ref().lines().next().unwrap_or_default();
         let short: String = line.chars().take(LONGEST_REASON).collect();
         self.0.insert(key.into(), Series::Absent(short));
     }
 
-    /// Whether anything, figures or a reason, is known under that key.
+    /// Whether there is anything, figures or a reason, under that key.
     pub fn knows(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }

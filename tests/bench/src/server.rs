@@ -13,17 +13,17 @@ use skiff_test_support::measure::{self, Memory};
 
 use crate::proc::{self, Used};
 
-/// Between two looks at a server that does not answer yet. Short, because the same
-/// loop takes start times.
+/// The pause between two probes of a server that does not answer yet. Short, because the
+/// same loop measures start times.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
-/// How long a server may take to end by itself before it is killed.
+/// How long a server may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A command line with its environment.
 #[derive(Debug, Clone, Default)]
 pub struct Line {
-    /// The program; looked up on PATH where it has no slash.
+    /// The program; looked up on PATH if it has no slash.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
@@ -51,29 +51,29 @@ impl Line {
     }
 }
 
-/// Why a server is not there.
+/// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// There is no such program.
     #[error("there is no `{}`", program.display())]
     Missing {
-        /// What was to be executed.
+        /// The program.
         program: PathBuf,
     },
     /// It exists but could not be started.
     #[error("cannot start `{}`", program.display())]
     Start {
-        /// What was to be executed.
+        /// The program.
         program: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// It ended, or answered something else than success, or nothing, in the time it had.
+    /// In the given time it ended, or answered without success, or not at all.
     #[error("`{program}` did not answer with success: {told}")]
     NoAnswer {
         /// The program's name.
         program: String,
-        /// The end of what it printed, or how it ended.
+        /// The end of its output, or its exit status.
         told: String,
     },
     /// Something around it failed, the log file or a free port.
@@ -92,11 +92,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts what `lines` makes of a free address. Standard output and error of
+    /// Starts the commands of `lines` for a free address. Standard output and error of
     /// all processes go to `log`.
     ///
     /// # Errors
-    /// Where a program is missing or does not start. It need not answer yet.
+    /// If a program is missing or does not start. It need not answer yet.
     pub fn start(
         log: &Path,
         lines: impl FnOnce(SocketAddr) -> Vec<Line>,
@@ -116,10 +116,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits until `GET /` is answered with success and gives the time that took.
+    /// Waits until `GET /` is answered with success and returns the time this took.
     ///
     /// # Errors
-    /// Where a process ends before, or `patience` passes.
+    /// If a process ends before, or `patience` passes.
     pub fn answered(&mut self, patience: Duration) -> Result<Duration, ServerError> {
         let begin = Instant::now();
         loop {
@@ -148,8 +148,8 @@ impl Server {
         }
     }
 
-    /// Waits until its processes, and all others of its programs, have no work left;
-    /// see [`proc::settle`]. What compiles in the background need not be a child.
+    /// Waits until its processes, and all others of its programs, have no work left; see
+    /// [`proc::settle`]. A background compiler need not be a child.
     pub fn settle(&self, patience: Duration) -> Duration {
         let kin = || {
             let mut ids = self.ids();
@@ -190,8 +190,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Asks first, because a server may have workers that only it can end, then
-    /// kills what is left of the processes it had.
+    /// Sends SIGTERM first, because only the server itself may be able to end its
+    /// workers, then kills the remaining processes.
     fn drop(&mut self) {
         let family = proc::tree(&self.ids());
         for id in self.ids() {
@@ -207,7 +207,7 @@ impl Drop for Server {
             thread::sleep(Duration::from_millis(10));
         }
         for was in family {
-            // The start time tells our process from a stranger with its old id.
+            // The start time distinguishes our process from another with its old id.
             if proc::process(was.id).is_some_and(|now| now.started == was.started) {
                 signal(was.id, Signal::KILL);
             }
@@ -218,14 +218,14 @@ impl Drop for Server {
     }
 }
 
-/// Sends a signal. That the process has ended in between is no failure.
+/// Sends a signal. It is not a failure if the process has ended meanwhile.
 fn signal(id: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(id) {
         kill_process(pid, signal).ok();
     }
 }
 
-/// Starts a process that is told to end when the bench dies, however it dies.
+/// Starts a process that gets SIGTERM when the bench dies in any way.
 fn spawn(line: &Line, log: &File) -> Result<Child, ServerError> {
     let program = line.program.clone();
     if program.components().count() > 1 && !program.exists() {
@@ -252,10 +252,10 @@ fn name_of(program: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// A port of loopback that nobody listens on.
+/// A free port of loopback.
 ///
 /// # Errors
-/// Where the system has none.
+/// If the system has none.
 pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
@@ -265,13 +265,13 @@ pub fn answers(address: SocketAddr) -> bool {
     status(address).is_ok_and(|status| status == 200)
 }
 
-/// The status of `GET /`, or an error where nothing that is HTTP came back.
+/// The status of `GET /`, or an error if the answer is not HTTP.
 fn status(address: SocketAddr) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.set_nodelay(true)?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    // "HTTP/1.1 200" is all there is to know, and the guest has answered by then.
+    // "HTTP/1.1 200" is enough, and the guest has answered by then.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     std::str::from_utf8(&head[9..])

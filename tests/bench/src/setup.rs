@@ -1,4 +1,4 @@
-//! What the bench compares with and does not build itself.
+//! The programs to compare with that the bench does not build itself.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,13 +10,13 @@ use serde_json::Value;
 /// compare two releases of wasmtime, not two ways to use it.
 const WASMTIME: &str = "^48";
 
-/// Where it goes; `bin/wasmtime` below it is the default of `--wasmtime`.
+/// Its install folder; `bin/wasmtime` below it is the default of `--wasmtime`.
 const ROOT: &str = "target/tools/wasmtime";
 
-/// Builds the native server, if it is not there yet, and tells where it is.
+/// Builds the native server, if it is missing, and returns its path.
 ///
 /// # Errors
-/// Where cargo is missing or fails.
+/// If cargo is missing or fails.
 pub fn native() -> anyhow::Result<PathBuf> {
     let output = Command::new("cargo")
         .args(["build", "--release", "--package", "skiff-bench-native"])
@@ -28,10 +28,10 @@ pub fn native() -> anyhow::Result<PathBuf> {
         bail!("cargo could not build the native server");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    executable(&messages).context("cargo does not tell where the native server is")
+    executable(&messages).context("cargo does not print the path of the native server")
 }
 
-/// The program that cargo's messages are about.
+/// The path of the program in cargo's messages.
 fn executable(messages: &str) -> Option<PathBuf> {
     messages.lines().rev().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
@@ -42,12 +42,12 @@ fn executable(messages: &str) -> Option<PathBuf> {
 /// Builds wasmtime's command from its registry; some twenty minutes on two cores.
 ///
 /// # Errors
-/// Where cargo is missing or fails.
+/// If cargo is missing or fails.
 pub fn wasmtime() -> anyhow::Result<()> {
     let root = std::path::absolute(ROOT).context("there is no current folder")?;
     let status = Command::new("cargo")
-        // Cargo's settings of this repository are for Skiff; this is to be what
-        // everyone gets.
+        // Outside the repository, whose cargo settings are for Skiff: this must be built
+        // as everyone gets it.
         .current_dir(std::env::temp_dir())
         .args(["install", "wasmtime-cli", "--version", WASMTIME, "--locked"])
         .arg("--root")

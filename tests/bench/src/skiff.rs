@@ -1,4 +1,5 @@
-//! How Skiff itself is started for the bench: the names of its options and settings live here.
+//! How Skiff itself is started for the bench: the names of its options and settings are
+//! here.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use crate::contenders::{Contender, Sample, Wasi};
 use crate::options::Options;
 use crate::server::Line;
 
-/// Where `skiff run` keeps compiled code.
+/// The setting for `skiff run`'s folder of compiled code.
 const CACHE: &str = "SKIFF_CACHE_DIR";
 
 /// Whether WASI 0.2 instances are reused.
@@ -18,20 +19,20 @@ const REUSE: &str = "SKIFF_INSTANCE_REUSE";
 /// containerd's type of the runtime.
 pub const RUNTIME: &str = "io.containerd.skiff.v1";
 
-/// Where the shim keeps what outlives a pod, compiled code among it.
+/// The folder in which the shim keeps what outlives a pod, such as compiled code.
 pub const STATE_ON_NODE: &str = "/var/lib/skiff";
 
-/// What containerd looks for when a container names that runtime.
+/// The file name by which containerd finds that runtime.
 const SHIM: &str = "containerd-shim-skiff-v1";
 
-/// The shim: the same file under its other name, beside the one that was given. A
-/// second name and not a symbolic link, because the shim finds out by its own
-/// path what it is. None where there is no such file or the name cannot be given.
+/// The shim: the same file under its other name, beside the given one. It is a hard link
+/// instead of a symbolic one, because the shim finds its role by its own path. None if
+/// there is no such file or it cannot be linked.
 pub fn shim(options: &Options) -> Option<PathBuf> {
     let skiff = options.skiff.canonicalize().ok()?;
     let shim = skiff.with_file_name(SHIM);
     if !same_file(&skiff, &shim) {
-        // It is mostly absent; what cannot be removed shows when the name is given.
+        // It is mostly absent; a failure to remove it shows when linking.
         fs::remove_file(&shim).ok();
         fs::hard_link(&skiff, &shim).ok()?;
     }
@@ -57,7 +58,7 @@ pub fn run(options: &Options, sample: &Sample, cache: &Path, address: SocketAddr
     .with(CACHE, cache.display().to_string())
 }
 
-/// The sample's folder where its manifest was built into it, otherwise its component.
+/// The sample's folder if it has a manifest, otherwise its component.
 fn source(options: &Options, sample: &Sample) -> PathBuf {
     let folder = options.images.join(sample.name);
     match folder.join("spin.toml").exists() {
@@ -66,7 +67,7 @@ fn source(options: &Options, sample: &Sample) -> PathBuf {
     }
 }
 
-/// Skiff as it comes and, for WASI 0.2, with reuse asked for.
+/// Skiff with defaults and, for WASI 0.2, with reuse enabled.
 pub fn contenders(options: &Options, sample: &Sample, scratch: &Path) -> Vec<Contender> {
     let line = {
         let (options, sample) = (options.clone(), sample.clone());

@@ -1,5 +1,5 @@
-//! `wasmtime serve`, as it comes and in the ways its documentation offers to make
-//! it faster.
+//! `wasmtime serve`, with defaults and with the options that its documentation offers to
+//! make it faster.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use crate::server::Line;
 /// The cache's configuration in the scratch folder.
 const CACHE_CONFIG: &str = "wasmtime-cache.toml";
 
-/// What makes instances cheap: everything comes from a pool, and only the pages
-/// that were written are reset.
+/// Options that make instances cheap: everything comes from a pool, and only written
+/// pages are reset.
 const POOL: [&str; 4] = [
     "-Opooling-allocator=y",
     "-Opooling-pagemap-scan=auto",
@@ -22,24 +22,24 @@ const POOL: [&str; 4] = [
     "-Opooling-async-stack-keep-resident=65536",
 ];
 
-/// Memory that stays resident between instances: what a small component has, and
-/// what a language runtime touches.
+/// Memory that stays resident between instances: that of a small component, and that of a
+/// language runtime.
 const RESIDENT: [(&str, &str); 2] = [
     ("1 MiB resident", "-Opooling-memory-keep-resident=1048576"),
     ("32 MiB resident", "-Opooling-memory-keep-resident=33554432"),
 ];
 
-/// As many requests as an instance may ever take before it is replaced.
+/// The maximum number of requests before an instance is replaced.
 const LONG_REUSE: [&str; 2] = [
     "--max-instance-reuse-count=1000000",
     "--max-instance-concurrent-reuse-count=64",
 ];
 
-/// Gives wasmtime a cache of the bench's own, so that starting it often is quick
-/// and nothing is written to anyone's home.
+/// Gives wasmtime a cache in the scratch folder, so that repeated starts are quick and
+/// nothing is written to a home folder.
 ///
 /// # Errors
-/// Where the scratch folder cannot be written to.
+/// If the scratch folder cannot be written to.
 pub fn prepare(scratch: &Path) -> io::Result<()> {
     let folder = scratch.join("wasmtime-cache");
     fs::create_dir_all(&folder)?;
@@ -47,9 +47,9 @@ pub fn prepare(scratch: &Path) -> io::Result<()> {
     fs::write(scratch.join(CACHE_CONFIG), text)
 }
 
-/// `wasmtime serve` on a sample; by itself it compiles whatever its cache lacks.
+/// `wasmtime serve` on a sample; it compiles whatever its cache lacks.
 pub fn serve(options: &Options, sample: &Sample, flags: &[&str], address: SocketAddr) -> Line {
-    // What the standard libraries of all languages import.
+    // The imports of all languages' standard libraries.
     let cli = "-Scli=y".to_owned();
     let mut arguments = vec!["serve".to_owned(), format!("--addr={address}"), cli];
     arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
@@ -61,7 +61,7 @@ fn component(options: &Options, sample: &Sample) -> PathBuf {
     sample.component(&options.images)
 }
 
-/// As it comes, and best-tuned, for one sample.
+/// With defaults, and best-tuned, for one sample.
 pub fn contenders(options: &Options, sample: &Sample, scratch: &Path) -> [Contender; 2] {
     let cache = format!("-Ccache-config={}", scratch.join(CACHE_CONFIG).display());
     let line = {
@@ -98,8 +98,8 @@ pub fn contenders(options: &Options, sample: &Sample, scratch: &Path) -> [Conten
 struct Tuning {
     name: String,
     flags: Vec<&'static str>,
-    /// Whether tokio gets a single worker thread, which is faster where threads
-    /// make each other flush their TLBs.
+    /// Whether tokio gets a single worker thread, which is faster if threads make each
+    /// other flush their TLBs.
     one_thread: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The load generator: wrk, and what it reports.
+//! The load generator wrk, and its report.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,24 @@ function done(summary, latency, requests)
 end
 "#;
 
-/// What stops a load from telling something.
+/// Why a load has no valid figures.
 #[derive(Debug, thiserror::Error)]
 pub enum WrkError {
-    /// The script could not be put where wrk reads it.
+    /// The script could not be written.
     #[error("cannot write wrk's script `{}`", path.display())]
     Script {
-        /// Where it should have been.
+        /// Its path.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// wrk is not there, or cannot be executed.
+    /// wrk is missing, or cannot be executed.
     #[error("cannot execute wrk (Debian package `wrk`)")]
     Execute(#[source] io::Error),
-    /// wrk ended without the line that the script prints.
-    #[error("wrk told nothing: {0}")]
+    /// wrk ended without the script's line.
+    #[error("wrk reported nothing: {0}")]
     Silent(String),
-    /// Some requests were not answered, or not with a success.
+    /// Some requests were not answered, or not with success.
     #[error("{failed} of {requests} requests failed")]
     Failed {
         /// Requests without a good answer.
@@ -62,7 +62,7 @@ impl Wrk {
     /// Writes the script into `folder`, which has to outlive the value.
     ///
     /// # Errors
-    /// Where the folder cannot be written to.
+    /// If the folder cannot be written to.
     pub fn new(folder: &Path) -> Result<Self, WrkError> {
         let script = folder.join("figures.lua");
         match fs::write(&script, SCRIPT) {
@@ -74,11 +74,11 @@ impl Wrk {
         }
     }
 
-    /// Loads `http://address/` over that many connections from one thread.
+    /// Loads `http://address/` over this many connections from one thread.
     ///
     /// # Errors
-    /// Where wrk cannot run, and where a request failed: figures of a server that
-    /// answers wrongly would be worth nothing.
+    /// If wrk cannot run, or if a request failed: figures of a server that answers
+    /// wrongly would be worthless.
     pub fn load(
         &self,
         address: SocketAddr,
@@ -103,7 +103,7 @@ impl Wrk {
     }
 }
 
-/// The figures in wrk's output; none where the script's line is missing or not of its form.
+/// The figures in wrk's output; none if the script's line is missing or malformed.
 fn read(text: &str) -> Option<Result<Load, WrkError>> {
     let line = text
         .lines()

@@ -1,21 +1,21 @@
-//! The folders of cases: adding one adds a folder with a `values.yaml`.
+//! The folders of cases: a new case is a new folder with a `values.yaml`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Values and what they must lead to.
+/// Values and their expected result.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The folder's name, which tells what the case shows.
+    /// The folder's name, which describes the case.
     pub name: String,
     /// The values, as a user would give them.
     pub values: PathBuf,
-    /// What is expected of them.
+    /// The expected result.
     pub expected: PathBuf,
 }
 
-/// Values that render, beside all that they render to.
+/// Values that render, with everything that they render to.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn rendered() -> io::Result<Vec<Case>> {
     read("cases", "expected.yaml")
 }
 
-/// Values that are refused, beside the words that must be part of the reason.
+/// Values that are refused, with the words that the reason must contain.
 ///
 /// # Errors
 ///

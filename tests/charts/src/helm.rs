@@ -1,4 +1,4 @@
-//! Runs Helm, away from the user's configuration and from any cluster.
+//! Runs Helm, isolated from the user's configuration and from any cluster.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,8 @@ use serde_json::Value;
 use skiff_test_support::tools::{self, ToolError};
 use tempfile::TempDir;
 
-/// The release of Kubernetes that charts are rendered for: what Helm assumes
-/// otherwise changes with each of its own releases.
+/// The release of Kubernetes that charts are rendered for: Helm's default changes with
+/// each of its releases.
 const KUBERNETES: &str = "1.34.4";
 
 /// The namespace of the documentation.
@@ -19,7 +19,7 @@ const NAMESPACE: &str = "skiff-system";
 /// What can go wrong with a call of Helm.
 #[derive(Debug, thiserror::Error)]
 pub enum HelmError {
-    /// Helm is not there and cannot be built.
+    /// Helm is missing and cannot be built.
     #[error("there is no Helm")]
     Tool(#[from] ToolError),
     /// Helm cannot be run, or has no home.
@@ -27,27 +27,27 @@ pub enum HelmError {
     Run {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Helm ran and said no.
+    /// Helm failed.
     #[error("{said}")]
     Refused {
-        /// What it printed.
+        /// Its output.
         said: String,
     },
     /// A copy of the chart cannot be made.
     #[error("cannot copy the chart")]
     Copy {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What Helm printed is not what it should be.
+    /// Helm's output is not as expected.
     #[error("Helm's output cannot be read: {0}")]
     Output(String),
 }
 
-/// Helm, with a home of its own.
+/// Helm, with its own home folder.
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -55,7 +55,7 @@ pub struct Helm {
 }
 
 impl Helm {
-    /// Helm as the tests of the cluster use it, built if it is not there yet.
+    /// Helm as the cluster's tests use it, built if it is missing.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Helm {
         Ok(Self { program, home })
     }
 
-    /// What `helm lint --strict` says of the chart.
+    /// Runs `helm lint --strict` on the chart.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Helm {
         self.run(command.arg(chart))
     }
 
-    /// The chart's objects under those values, hooks and tests among them.
+    /// The chart's objects with these values, including hooks and tests.
     ///
     /// # Errors
     ///
@@ -90,10 +90,10 @@ impl Helm {
         self.run(command.args(["--namespace", NAMESPACE, "--kube-version", KUBERNETES]))
     }
 
-    /// What `helm install` would tell its user under those values.
+    /// The notes that `helm install` would print with these values.
     ///
-    /// Only an installation shows notes, and wants a cluster for that; but a
-    /// template may include them, so a copy of the chart gets one that does.
+    /// Only an installation prints notes, and needs a cluster; but a template can include
+    /// them, so a copy of the chart gets one that does.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Helm {
     }
 }
 
-/// The objects of a rendered chart, or of any other file of Kubernetes.
+/// The objects of a rendered chart, or of any other Kubernetes file.
 ///
 /// # Errors
 ///

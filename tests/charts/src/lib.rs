@@ -1,7 +1,7 @@
-//! What the Helm chart's tests share: Helm as users have it, the folders of
-//! cases, and the part of the chart's README that is made from its values.
+//! Shared by the Helm chart's tests: Helm as users have it, the folders of cases, and the
+//! generated part of the chart's README.
 //!
-//! `cargo run --bin charts` writes anew what the tests compare with.
+//! `cargo run --bin charts` rewrites what the tests compare with.
 
 pub mod cases;
 pub mod helm;

@@ -1,4 +1,4 @@
-//! The chart's README, whose list of values is made from `values.yaml`.
+//! The chart's README, whose list of values is generated from `values.yaml`.
 
 use crate::values::{self, ValuesError};
 
@@ -16,7 +16,7 @@ pub enum ReadmeError {
     NoPlace,
 }
 
-/// The README with the list that belongs to these values.
+/// The README with the list of these values.
 ///
 /// # Errors
 ///

@@ -1,18 +1,17 @@
 //! Reads `values.yaml` for its comments, which say what each value means.
 //!
-//! A line `## Title` begins a section. A comment right above a key is that
-//! value's meaning, for a map all of it; one that an empty line follows is a
-//! paragraph of the section. Comments before the first section are for those
-//! who edit the file.
+//! A line `## Title` starts a section. A comment directly above a key is that value's
+//! meaning, for a map of the whole map; one followed by an empty line is a paragraph of
+//! the section. Comments before the first section are for editors of the file.
 
 use serde_json::Value;
 
-/// A part of the values with a title.
+/// A titled section of the values.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Section {
     /// The title.
     pub title: String,
-    /// What is said of all its values.
+    /// The paragraphs about all its values.
     pub paragraphs: Vec<String>,
     /// Its values, in the file's order.
     pub rows: Vec<Row>,
@@ -21,7 +20,7 @@ pub struct Section {
 /// One value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its place, for example `image.tag`.
+    /// Its path, for example `image.tag`.
     pub path: String,
     /// Its default, as JSON.
     pub default: String,
@@ -32,13 +31,13 @@ pub struct Row {
 /// Why the values cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ValuesError {
-    /// The file is no YAML.
+    /// The file is not YAML.
     #[error("the values are not YAML: {0}")]
     Yaml(String),
-    /// Someone added a value and did not say what it means.
-    #[error("`{0}` has no comment, and neither has what it is part of")]
+    /// A value has no comment.
+    #[error("`{0}` has no comment, and neither does its parent")]
     Silent(String),
-    /// A value stands before the first title.
+    /// A value is before the first title.
     #[error("`{0}` is in no section")]
     NoSection(String),
 }
@@ -54,8 +53,8 @@ pub fn sections(text: &str) -> Result<Vec<Section>, ValuesError> {
     let mut sections: Vec<Section> = Vec::new();
     let mut comment: Vec<&str> = Vec::new();
     let mut path: Vec<&str> = Vec::new();
-    // How deep the value lies that the last comment was about: what is
-    // deeper is part of it.
+    // The depth of the value that the last comment describes: deeper values are part of
+    // it.
     let mut explained = usize::MAX;
 
     for line in text.lines() {
@@ -83,7 +82,7 @@ pub fn sections(text: &str) -> Result<Vec<Section>, ValuesError> {
             path.push(key);
             let name = path.join(".");
             if comment.is_empty() {
-                // A map may leave it to what is in it.
+                // A map needs no comment if its values have one.
                 if after.trim().is_empty() {
                     continue;
                 }

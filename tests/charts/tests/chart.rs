@@ -1,12 +1,12 @@
-//! The chart under Helm: what it renders, what it refuses, what it tells.
+//! The chart under Helm: rendered objects, refused values, notes.
 
 use std::fs;
 
 use skiff_chart_tests::helm::{Helm, HelmError};
 use skiff_chart_tests::{cases, chart, readme};
 
-/// How to accept what differs.
-const ACCEPT: &str = "if this is meant, `cargo run --bin charts` writes it";
+/// How to accept the differences.
+const ACCEPT: &str = "if this is intended, `cargo run --bin charts` writes it";
 
 #[test]
 fn helm_finds_nothing_to_say_about_the_chart() {
@@ -71,7 +71,7 @@ fn the_readme_lists_the_values_as_they_are() {
     }
 }
 
-/// The number of the first line that differs, and that line in both.
+/// The number of the first differing line, and that line in both.
 fn first_difference<'a>(one: &'a str, other: &'a str) -> Option<(usize, &'a str, &'a str)> {
     let longest = one.lines().count().max(other.lines().count());
     let end = || std::iter::repeat("(nothing)");

@@ -1,4 +1,4 @@
-//! Where the chart, the installer and the other files of `deploy/` must agree.
+//! Names on which the chart, the installer and the other files of `deploy/` must agree.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// What the installer prints when it is run like this.
+/// The installer's output with these arguments.
 fn installer(args: &[&str]) -> String {
     let program = paths::profile_dir().join("skiff-installer");
     let output = Command::new(&program).args(args).output();
@@ -44,7 +44,7 @@ fn installer(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Whether a help text has this word where commands and flags stand.
+/// Whether a help text has this word as a command or flag.
 fn offers(help: &str, word: &str) -> bool {
     let mut words = help.lines().flat_map(|line| {
         let mut words = line.split_whitespace();
@@ -117,7 +117,7 @@ fn the_handler_and_the_labels_are_those_of_the_installer() {
         cluster::UNINSTALL,
         cluster::KEPT,
     ] {
-        assert!(readme.contains(name), "the README does not know {name}");
+        assert!(readme.contains(name), "the README does not mention {name}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What holds of the chart's objects whatever the values are.
+//! What must hold for the chart's objects with any values.
 
 use serde_json::{Value, json};
 use skiff_chart_tests::cases::{self, Case};
@@ -17,7 +17,7 @@ fn all() -> Vec<(Case, Vec<Value>)> {
     cases.map(render).collect()
 }
 
-/// The pod that an object is or makes.
+/// The pod of an object, itself or its template.
 fn pod(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "Pod" => Some(&object["spec"]),

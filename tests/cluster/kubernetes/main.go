@@ -1,6 +1,5 @@
-// One program that is all of Kubernetes: each part is a subcommand and takes
-// the options that it has upstream. Built once, it is a quarter of the size
-// and of the build time of the same parts as programs of their own.
+// All of Kubernetes in one program: each part is a subcommand with its upstream options.
+// Size and build time are a quarter of those of separate programs.
 package main
 
 import (
@@ -44,7 +43,7 @@ var parts = map[string]func() int{
 func main() {
 	if len(os.Args) > 1 {
 		if part, known := parts[os.Args[1]]; known {
-			// Each part reads its options as if it were a program of its own.
+			// Each part reads its options as if it were a separate program.
 			os.Args = os.Args[1:]
 			os.Exit(part())
 		}
@@ -67,8 +66,8 @@ func kubectl() int {
 	return 0
 }
 
-// etcd serves one member without TLS at a given address. What it holds is
-// gone with the cluster, so it never waits for the disk.
+// etcd serves one member without TLS at a given address. Its data is not needed after the
+// cluster, so it never waits for the disk.
 func etcd() int {
 	config := embed.NewConfig()
 	config.UnsafeNoFsync = true

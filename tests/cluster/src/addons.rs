@@ -1,6 +1,6 @@
-//! What clusters have beside Kubernetes, as processes of the node: names and metrics,
-//! behind Services as if they were pods; and, while a case needs it, what keeps a
-//! NetworkPolicy. [`Operators`] are the ones that are pods.
+//! The usual add-ons of a cluster, as processes of the node: DNS and metrics, behind
+//! Services as if they were pods; and, while a case needs it, an enforcer of
+//! NetworkPolicies. [`Operators`] are add-ons that run as pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,7 +46,7 @@ impl Addons {
         })
     }
 
-    /// What runs as long as the cluster does.
+    /// The add-ons that run as long as the cluster does.
     ///
     /// # Errors
     ///
@@ -63,13 +63,13 @@ impl Addons {
         ])
     }
 
-    /// What runs as pods, for as long as a case needs it.
+    /// The add-ons that run as pods, for as long as a case needs them.
     pub(crate) fn operators(&self) -> &Operators {
         &self.operators
     }
 
-    /// kube-router as the keeper of every NetworkPolicy, and nothing else. It is for IPv4:
-    /// version 2.1 has no rule by which pods of IPv6 find their neighbours.
+    /// kube-router, only to enforce NetworkPolicies. It is for IPv4: version 2.1 has no
+    /// rule that lets IPv6 pods find their neighbours.
     pub(crate) fn policy_keeper(&self, identity: &Identity, addresses: &Addresses) -> Line {
         let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("admin").display());
         let name = format!("--hostname-override={NODE_NAME}");
@@ -87,8 +87,8 @@ impl Addons {
     }
 }
 
-/// Takes away the jumps to what the keeper of policies wrote. It leaves its rules when it
-/// ends, so that they hold while it restarts.
+/// Removes the jumps to kube-router's rules. It leaves them when it ends, so that they
+/// hold while it restarts.
 ///
 /// # Errors
 ///
@@ -126,7 +126,7 @@ fn coredns(
     Ok(Line::new("coredns", program, &["-conf", &path]))
 }
 
-/// metrics-server, which asks kubelet as often as it is allowed to.
+/// metrics-server, which queries kubelet as often as it is allowed to.
 fn metrics_server(
     program: &Path,
     identity: &Identity,
@@ -152,7 +152,7 @@ fn metrics_server(
     Line::new("metrics-server", program, &args)
 }
 
-/// The Services of what every cluster has, and the API that the metrics server adds.
+/// The Services of the usual add-ons, and the API that the metrics server adds.
 pub(crate) fn manifests(addresses: &Addresses) -> Value {
     let dns = [
         ("dns", 53, DNS_PORT, "UDP"),

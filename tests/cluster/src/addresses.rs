@@ -1,11 +1,11 @@
-//! Where things are in a cluster of the run's own: all by IPv4, or all by IPv6.
+//! The addresses in a cluster of the run's own: all IPv4, or all IPv6.
 
 /// The addresses of one family.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    /// What Kubernetes calls the family.
+    /// Kubernetes's name of the family.
     pub(crate) family: &'static str,
-    /// The node, which is at its bridge.
+    /// The node's address, which is that of its bridge.
     pub(crate) node: &'static str,
     /// The range of pods; the node is in it.
     pub(crate) pods: &'static str,
@@ -15,11 +15,11 @@ pub(crate) struct Addresses {
     pub(crate) server: &'static str,
     /// The Service that leads to the name server.
     pub(crate) names: &'static str,
-    /// The range of everything there is.
+    /// The range of all addresses.
     pub(crate) all: &'static str,
 }
 
-/// What most clusters have.
+/// The ranges of most clusters.
 pub(crate) const V4: Addresses = Addresses {
     family: "IPv4",
     node: "10.88.0.1",
@@ -30,12 +30,12 @@ pub(crate) const V4: Addresses = Addresses {
     all: "0.0.0.0/0",
 };
 
-/// What EKS has where it is told so.
+/// The ranges that EKS can be set to use.
 pub(crate) const V6: Addresses = Addresses {
     family: "IPv6",
     node: "fd00:10:88::1",
     pods: "fd00:10:88::/64",
-    // The API server takes no larger range.
+    // The API server accepts no larger range.
     services: "fd00:10:96::/112",
     server: "fd00:10:96::1",
     names: "fd00:10:96::a",

@@ -1,4 +1,4 @@
-//! What must hold, a module for each subject.
+//! The cases, a module for each subject.
 
 mod churn;
 mod deployed;
@@ -15,7 +15,7 @@ mod rolling;
 
 use crate::harness::Case;
 
-/// All cases, in the order in which a reader would want them to fail.
+/// All cases, the most basic first.
 pub(crate) fn all() -> Vec<Case> {
     [
         pods::cases(),

@@ -1,4 +1,4 @@
-//! The cluster that cases run on: one of the run's own, or one that was there.
+//! The cluster that cases run on: one of the run's own, or an existing one.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,12 +25,12 @@ pub(crate) struct Cluster {
     /// Where the layouts of images are written.
     scratch: PathBuf,
     by_hand: bool,
-    /// What Helm is told beside the chart's defaults.
+    /// The values given to Helm, beyond the chart's defaults.
     values: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts a cluster of one node and puts Skiff on it.
+    /// Starts a cluster of one node and installs Skiff on it.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Cluster {
             registry,
             scratch,
             by_hand: options.by_hand,
-            // The node has no systemd; its containerd is told to end, and comes again.
+            // The node has no systemd: containerd is terminated, and started again.
             values: vec!["hostPID=true".to_owned()],
         };
         cluster.values.extend_from_slice(&options.values);
@@ -93,12 +93,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Puts Skiff on a cluster that is there. Its nodes pull from this process, by
-    /// an address of loopback.
+    /// Installs Skiff on an existing cluster. Its nodes pull from this process, through a
+    /// loopback address.
     ///
     /// # Errors
     ///
-    /// When Helm refuses, which it does where Skiff is there already.
+    /// When Helm refuses, as it does if Skiff is already installed.
     pub(crate) async fn join(
         kubeconfig: &Path,
         scratch: &Path,
@@ -156,27 +156,27 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// When the cluster was there before.
+    /// When the cluster is not the run's own.
     pub(crate) fn own(&self) -> anyhow::Result<&Own> {
         self.own.as_ref().context("not a cluster of the run's own")
     }
 
-    /// Whether the handler was put in by hand and not by the installer.
+    /// Whether the handler was added by hand instead of by the installer.
     pub(crate) fn is_by_hand(&self) -> bool {
         self.by_hand
     }
 
-    /// What Helm is told beside the chart's defaults, as `name=value`.
+    /// The values given to Helm, as `name=value`.
     pub(crate) fn values(&self) -> &[String] {
         &self.values
     }
 
-    /// A folder for what a case writes.
+    /// A folder for the files of a case.
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
     }
 
-    /// Whether every part of it still runs, as far as the run started them.
+    /// Checks that every part that the run started is still running.
     ///
     /// # Errors
     ///
@@ -185,11 +185,11 @@ impl Cluster {
         self.own.as_ref().map_or(Ok(()), Own::check)
     }
 
-    /// Stays until somebody kills the run.
+    /// Waits until the run is killed.
     pub(crate) async fn pause(&self) {
         let typed = self.clients.as_typed();
         match &self.own {
-            // Its process id is another one out there.
+            // Outside, its process id is another one.
             Some(own) => println!(
                 "enter it with: nsenter -t $(pgrep -of 'inside {}') -a {typed}",
                 own.scope().name()
@@ -199,7 +199,7 @@ impl Cluster {
         std::future::pending().await
     }
 
-    /// Takes Skiff off, ends every part, and gives what was left of pods.
+    /// Removes Skiff, ends every part, and returns leftovers of pods.
     pub(crate) async fn shut_down(self) -> Vec<Leftover> {
         let mut left = Vec::new();
         if !self.by_hand

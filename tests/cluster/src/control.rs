@@ -1,4 +1,4 @@
-//! The control plane: etcd, the API server, and what acts on it.
+//! The control plane: etcd, the API server, controllers and scheduler.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity, addresses: &Addr
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--allow-privileged=true".to_owned(),
-        // The node's name leads nowhere.
+        // The node's name does not resolve.
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--requestheader-allowed-names=front-proxy".to_owned(),
         "--requestheader-username-headers=X-Remote-User".to_owned(),
@@ -54,8 +54,8 @@ pub(crate) fn apiserver(kubernetes: &Path, identity: &Identity, addresses: &Addr
     Line::new("kube-apiserver", kubernetes, &args)
 }
 
-/// The controllers. The autoscaler decides every few seconds instead of
-/// minutes, so that a test sees it both grow and shrink a workload.
+/// The controllers. The autoscaler decides every few seconds instead of minutes, so that
+/// a test sees a workload both grow and shrink.
 pub(crate) fn controller_manager(kubernetes: &Path, identity: &Identity) -> Line {
     let kubeconfig = format!(
         "--kubeconfig={}",

@@ -1,4 +1,4 @@
-//! Runs cases, each in a namespace of its own, and prints a line for each.
+//! Runs cases, each in its own namespace, and prints a line for each.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::space::Space;
 /// How many cases run at once. Most of them wait for kubelet most of the time.
 const AT_ONCE: usize = 4;
 
-/// How long a case may take that names no limit of its own.
+/// The default time limit of a case.
 const CASE_WITHIN: Duration = Duration::from_secs(600);
 
 type Body = Box<dyn Fn(Space) -> BoxFuture<'static, anyhow::Result<Vec<String>>> + Send + Sync>;
@@ -30,7 +30,7 @@ pub(crate) struct Case {
     body: Body,
 }
 
-/// What a body may give: nothing, or remarks that are printed below its line.
+/// What a body may return: nothing, or remarks that are printed below its line.
 pub(crate) trait Remarks {
     /// The lines.
     fn lines(self) -> Vec<String>;
@@ -49,7 +49,7 @@ impl Remarks for Vec<String> {
 }
 
 impl Case {
-    /// A case whose name tells the behaviour it checks.
+    /// A case, named after the behaviour it checks.
     pub(crate) fn new<F, R, T>(name: &str, body: F) -> Self
     where
         F: Fn(Space) -> R + Send + Sync + 'static,
@@ -81,8 +81,8 @@ impl Case {
         self
     }
 
-    /// Leaves it out where the cluster was there before: it looks at or breaks what
-    /// belongs to the run.
+    /// Leaves it out on an existing cluster: it looks at or breaks what belongs to the
+    /// run.
     pub(crate) fn own(mut self) -> Self {
         self.own = true;
         self
@@ -105,7 +105,7 @@ impl Case {
         }
     }
 
-    /// A name that a namespace can have.
+    /// A valid name of a namespace.
     fn space(&self) -> String {
         const LONGEST: usize = 50;
         let plain: String = self.name.replace("::", "-").replace('_', "-");
@@ -144,7 +144,7 @@ impl Outcome {
         self.failed.is_empty()
     }
 
-    /// Counts what was left as a case of its own.
+    /// Counts leftovers as a separate case.
     pub(crate) fn count_leftovers(&mut self, left: &[Leftover]) {
         let lines: Vec<_> = left.iter().map(ToString::to_string).collect();
         let verdict = match lines.is_empty() {
@@ -180,7 +180,7 @@ impl Outcome {
                 self.passed += 1;
             }
             Err(error) => {
-                // At once: a run of an hour may be cut off before its end.
+                // Printed at once: a run of an hour may be cut off before its end.
                 println!("{name} ... FAILED ({seconds:.1} s)\n{error:#}\n");
                 self.failed.push(name.to_owned());
             }
@@ -188,15 +188,15 @@ impl Outcome {
     }
 }
 
-/// Prints the names of the cases that the options take.
+/// Prints the names of the cases that the options select.
 pub(crate) fn list(cases: &[Case], options: &Options) {
     for case in cases.iter().filter(|case| case.is_wanted(options)) {
         println!("{}", case.name);
     }
 }
 
-/// Runs the cases and gives the cluster back. Cases that must be alone keep
-/// their order and come after the others.
+/// Runs the cases and returns the cluster. Cases that must run alone come after the
+/// others, in their order.
 ///
 /// # Errors
 ///
@@ -230,7 +230,7 @@ pub(crate) async fn run(
     Ok((cluster, outcome))
 }
 
-/// Runs one case in a task of its own, so that a panic is its failure only.
+/// Runs one case in a separate task, so that a panic only fails this case.
 async fn verdict(
     case: Case,
     cluster: Arc<Cluster>,
@@ -246,7 +246,7 @@ async fn verdict(
         Ok(Err(panic)) => Err(anyhow::anyhow!("{panic}")),
         Err(_) => {
             task.abort();
-            // Only after that has it let go of the cluster.
+            // Only then has it released the cluster.
             task.await.ok();
             Err(anyhow::anyhow!("it did not end within {:?}", case.within))
         }
@@ -262,7 +262,7 @@ async fn verdict(
         let before = verdict.err().map(|error| format!("{error:#}\n"));
         let before = before.unwrap_or_default();
         verdict = Err(anyhow::anyhow!(
-            "{before}its namespace does not go: {error:#}"
+            "{before}its namespace is not deleted: {error:#}"
         ));
     }
     (case.name, verdict, took)

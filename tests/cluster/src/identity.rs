@@ -1,5 +1,4 @@
-//! Who is who in the cluster: certificates, tokens, and the files that carry
-//! them.
+//! The identities of the cluster: certificates, tokens, and their files.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use crate::addresses::Addresses;
 use crate::control::{NODE_NAME, SERVER_PORT};
 use crate::places::write;
 
-/// Whom the server takes a token from: a name for files, a user, a group.
+/// A user of the server: a name for files, a user, a group.
 const USERS: [(&str, &str, &str); 5] = [
     ("admin", "admin", "system:masters"),
     (
@@ -33,9 +32,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Makes a certificate authority, a server certificate, one by which the
-    /// server is known to servers behind it, a key pair for service accounts,
-    /// and a token for each user.
+    /// Makes a certificate authority, a server certificate, a client certificate of the
+    /// server for aggregated servers, a key pair for service accounts, and a token for
+    /// each user.
     ///
     /// # Errors
     ///
@@ -89,7 +88,7 @@ impl Identity {
         self.folder.join(format!("{name}.key"))
     }
 
-    /// The key by which tokens of service accounts are checked.
+    /// The key that verifies tokens of service accounts.
     pub(crate) fn accounts_public(&self) -> PathBuf {
         self.folder.join("accounts.pub")
     }
@@ -99,7 +98,7 @@ impl Identity {
         self.folder.join("tokens.csv")
     }
 
-    /// How a user reaches the server.
+    /// A user's kubeconfig.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.folder.join(format!("{user}.kubeconfig"))
     }
@@ -114,11 +113,11 @@ pub(crate) struct Certified {
 }
 
 impl Certified {
-    /// For a server of that DNS name, of an authority of its own.
+    /// For a server of that DNS name, signed by a new authority.
     ///
     /// # Errors
     ///
-    /// When it is no DNS name.
+    /// When it is not a DNS name.
     pub(crate) fn server(name: &str) -> anyhow::Result<Self> {
         let authority = Authority::new()?;
         let names = vec![SanType::DnsName(name.try_into()?)];
@@ -131,7 +130,7 @@ impl Certified {
     }
 }
 
-/// The names and addresses that the server is called by.
+/// The names and addresses of the server.
 fn server_names(addresses: &Addresses) -> Vec<SanType> {
     let addresses = ["127.0.0.1", addresses.node, addresses.server]
         .into_iter()

@@ -1,5 +1,5 @@
-//! The images of the cluster: what its registry offers, under the names by
-//! which manifests call them.
+//! The images of the cluster: what its registry offers, under the names that manifests
+//! use.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use skiff_test_support::{paths, tools};
 
 use crate::registry::Registry;
 
-/// What holds the namespaces of a pod.
+/// The pause container, which holds the namespaces of a pod.
 pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
-/// A native server, the peer of the figures: it serves at the address that is
-/// its argument and ends at once when told to.
+/// A native server to compare figures with: it serves at the address in its argument and
+/// ends at once on SIGTERM.
 pub(crate) const NATIVE: &str = "registry.test/native:1";
-/// What Linux containers of the suite do: serve, print, grow, end.
+/// The program of the suite's Linux containers: serve, print, grow, end.
 pub(crate) const HANDYMAN: &str = "registry.test/handyman:1";
 /// A shell and its tools.
 pub(crate) const BUSYBOX: &str = "docker.io/library/busybox:1.36.1";
 /// The version under test: that of the chart.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// A version after it.
+/// A later version.
 pub(crate) const NEXT: &str = "99.0.0";
 /// A version whose shim does not work.
 pub(crate) const BROKEN: &str = "99.1.0";
@@ -36,8 +36,8 @@ fn sample(name: &str) -> String {
     format!("ghcr.io/skiff-dev/samples/{name}:{SAMPLES}")
 }
 
-/// Offers the images that no case makes for itself: pause, the programs of
-/// Linux containers, every sample, and the installer where it was built.
+/// Offers the shared images: pause, the programs of Linux containers, every sample, and
+/// the installer if it was built.
 ///
 /// # Errors
 ///
@@ -78,15 +78,15 @@ pub(crate) fn offer_all(registry: &Registry, scratch: &Path) -> anyhow::Result<(
             let layout = apps::push(&folder, &scratch.join(format!("sample-{name}")))?;
             registry.offer(&sample(name), layout.folder());
         } else if folder.join("index.json").exists() && name != "installer" {
-            // Whatever else was built is a layout already.
+            // Everything else was built as a layout.
             registry.offer(&sample(name), folder);
         }
     }
     Ok(())
 }
 
-/// Offers the installer's images, made as a release makes them: the version
-/// under test, one that comes after it, and one whose shim does not work.
+/// Offers the installer's images, made as for a release: the version under test, a later
+/// one, and one whose shim does not work.
 ///
 /// # Errors
 ///
@@ -129,12 +129,12 @@ pub(crate) fn program(scratch: &Path) -> PathBuf {
     binaries(scratch, VERSION).join("skiff")
 }
 
-/// Where the programs of a version lie.
+/// The folder of a version's programs.
 fn binaries(scratch: &Path, version: &str) -> PathBuf {
     scratch.join(format!("installer-{version}"))
 }
 
-/// Has the release's own program make something of programs.
+/// Makes an archive or image of programs with the release's own tool.
 fn release(args: &[&str], binaries: &Path, out: &Path) -> anyhow::Result<()> {
     let mut release = Command::new(paths::profile_dir().join("release"));
     release.args(args).arg(binaries).arg("--out").arg(out);
@@ -148,7 +148,8 @@ fn release(args: &[&str], binaries: &Path, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Offers a guest of `tests/guests`, as a Spin application, and gives what pods call it.
+/// Offers a guest of `tests/guests`, as a Spin application, and returns its image
+/// reference.
 ///
 /// # Errors
 ///
@@ -162,9 +163,9 @@ pub(crate) fn offer_guest(
     registry.offer_once(&image, || pack_app(scratch, &image, &App::of_guest(name)?))
 }
 
-/// Offers a guest that is run to its end, as an image whose entrypoint is a
-/// component. It is labelled for the node: an image of plain layers for
-/// `wasi/wasm` is pulled by containerd 2, but not unpacked.
+/// Offers a command guest, as an image whose entrypoint is a component. Its platform is
+/// the node's: containerd 2 pulls an image of plain layers for `wasi/wasm`, but does not
+/// unpack it.
 ///
 /// # Errors
 ///
@@ -185,7 +186,7 @@ pub(crate) fn offer_command(
     })
 }
 
-/// Offers a guest as a Wasm package: one component and nothing else.
+/// Offers a guest as a Wasm package: only one component.
 ///
 /// # Errors
 ///
@@ -241,7 +242,7 @@ pub(crate) fn busybox() -> anyhow::Result<Image> {
         "false",
         "test",
         "date",
-        // What installs a shim on a node.
+        // The image that installs a shim on a node.
         "cp",
         "httpd",
         "md5sum",
@@ -255,7 +256,7 @@ pub(crate) fn busybox() -> anyhow::Result<Image> {
         .copy(program, "bin/busybox", 0o755)
         .context("run `tests/setup --cluster` first")?;
     for tool in TOOLS {
-        // A layer of ours has no links; a line of shell does as well.
+        // Our layers have no links; a line of shell does the same.
         let line = format!("#!/bin/busybox sh\nexec /bin/busybox {tool} \"$@\"\n");
         image = match tool {
             "sh" => image.copy(program, "bin/sh", 0o755)?,
@@ -268,7 +269,7 @@ pub(crate) fn busybox() -> anyhow::Result<Image> {
         .env("PATH", "/bin"))
 }
 
-/// Adds programs of this machine with the libraries that they are linked with.
+/// Adds programs of this machine with their shared libraries.
 ///
 /// # Errors
 ///

@@ -1,9 +1,8 @@
 //! The node's own process ids.
 //!
-//! What is started as the node runs in a process namespace, below a first
-//! process that reaps orphans as the first process of a machine does. Whoever
-//! looks for processes of the node from a pod finds the node's and no others,
-//! and the end of the first process is the end of all.
+//! The node's programs run in a process namespace, below a first process that reaps
+//! orphans as an init process does. A pod that looks for processes of the node finds only
+//! the node's, and when the first process ends, all end.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -25,7 +24,7 @@ const FIRST: &str = "--as-first-process";
 /// The argument by which it knows that it is inside.
 const INSIDE: &str = "--inside";
 
-/// The names of a run, for those who are inside of it.
+/// The names of a run, for processes inside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     name: String,
@@ -44,7 +43,7 @@ impl Scope {
         &self.folder
     }
 
-    /// The bridge its pods hang on.
+    /// The bridge of its pods.
     pub(crate) fn bridge(&self) -> &str {
         &self.bridge
     }
@@ -71,19 +70,19 @@ impl Scope {
     }
 }
 
-/// What this process is to be.
+/// The role of this process.
 #[derive(Debug)]
 pub(crate) enum Role {
-    /// What a person started.
+    /// The process that the user started.
     Outside,
     /// The first process of the node.
     First(Scope),
-    /// What starts the node and runs the cases.
+    /// The process that starts the node and runs the cases.
     Inside(Scope),
 }
 
 impl Role {
-    /// Reads it from the command line, and gives the arguments of the person.
+    /// Reads it from the command line, and returns the user's arguments.
     pub(crate) fn read() -> (Self, Vec<OsString>) {
         let mut args = std::env::args_os();
         let program = args.next().unwrap_or_default();
@@ -118,29 +117,29 @@ pub(crate) fn run(run: &Run, args: &[OsString]) -> anyhow::Result<bool> {
         folder: run.folder().to_owned(),
         bridge: run.bridge().to_owned(),
     };
-    unshare(UnshareFlags::NEWPID).context("cannot have process ids of its own")?;
+    unshare(UnshareFlags::NEWPID).context("cannot make a process namespace")?;
     let status = again(FIRST, &scope, args)
         .status()
         .context("starting the first process")?;
     ended(status)
 }
 
-/// Lives as the first process of the node: reaps whoever ends, until what it
-/// started inside has ended.
+/// Lives as the first process of the node: reaps processes, until the one that it started
+/// inside has ended.
 ///
 /// # Errors
 ///
-/// When the node's folders cannot be had.
+/// When the node's folders cannot be set up.
 pub(crate) fn first_process(scope: &Scope, args: &[OsString]) -> anyhow::Result<ExitCode> {
-    // Whoever started it cannot take the node along otherwise when it is killed.
+    // Otherwise the node would outlive a starter that is killed.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    unshare(UnshareFlags::NEWNS).context("cannot have mounts of its own")?;
+    unshare(UnshareFlags::NEWNS).context("cannot make a mount namespace")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context("making mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None).context("mounting /proc")?;
     places::enter(scope)?;
-    // As systemd does it: pods that see the node's mounts come and go want it so.
+    // As under systemd: pods that follow the node's mounts need it.
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
     mount_change("/", shared).context("sharing mounts with pods")?;
     let inside = again(INSIDE, scope, args).spawn()?;
@@ -161,7 +160,7 @@ pub(crate) fn first_process(scope: &Scope, args: &[OsString]) -> anyhow::Result<
 }
 
 fn again(role: &str, scope: &Scope, args: &[OsString]) -> Command {
-    // The path is asked for once a process, because /proc changes on the way.
+    // The path is read once per process, because /proc changes meanwhile.
     let program = std::env::current_exe().unwrap_or_default();
     let mut command = Command::new(program);
     command

@@ -1,5 +1,5 @@
-//! Skiff on the node: by Helm as a user does it, or by hand where the
-//! installer is not what is tried.
+//! Skiff on the node: by Helm as a user does it, or by hand if the installer is not under
+//! test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,17 +16,17 @@ use crate::places;
 /// The namespace that the documentation recommends.
 pub(crate) const NAMESPACE: &str = "skiff-system";
 
-/// The RuntimeClass for nodes that were set up by hand, seen from this crate.
+/// The RuntimeClass for nodes set up by hand, relative to this crate.
 pub(crate) const RUNTIME_CLASS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../deploy/runtimeclass.yaml"
 );
 
-/// The chart, seen from this crate.
+/// The chart, relative to this crate.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/skiff");
 
 impl Cluster {
-    /// Makes pods with the runtime class possible.
+    /// Installs Skiff and its RuntimeClass.
     ///
     /// # Errors
     ///
@@ -45,8 +45,8 @@ impl Cluster {
         self.installer_is_ready().await
     }
 
-    /// Waits until the node's installer is ready. Helm's `--wait` does not where
-    /// as many nodes may be unready as there are.
+    /// Waits until the node's installer is ready. Helm's `--wait` does not wait if all
+    /// nodes may be unready.
     async fn installer_is_ready(&self) -> anyhow::Result<()> {
         let args = ["rollout", "status", "daemonset/skiff", "--timeout=180s"];
         let there = ["--namespace", NAMESPACE];
@@ -63,14 +63,14 @@ impl Cluster {
             let text = self.clients().kubectl(&[look, &there].concat()).await;
             told.push_str(&text.unwrap_or_else(|error| format!("{error:#}\n")));
         }
-        Err(error.context(format!("of the installer is told:\n{told}")))
+        Err(error.context(format!("of the installer is reported:\n{told}")))
     }
 
-    /// Upgrades with one value changed, as with the `image.tag=…` of another version.
+    /// Upgrades with one value changed, such as the `image.tag=…` of another version.
     ///
     /// # Errors
     ///
-    /// When Helm fails or, where it is to `wait`, the node does not become ready.
+    /// When Helm fails or, with `wait`, the node does not become ready.
     pub(crate) async fn helm_upgrade(&self, value: &str, wait: bool) -> anyhow::Result<()> {
         let value = format!("--set={value}");
         let mut args = vec!["upgrade", "skiff", CHART, "--namespace", NAMESPACE];
@@ -83,7 +83,7 @@ impl Cluster {
         self.installer_is_ready().await
     }
 
-    /// Takes it off.
+    /// Uninstalls it.
     ///
     /// # Errors
     ///
@@ -97,8 +97,8 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Makes a release whole again whose uninstall was refused: Helm upgrades none that
-    /// it takes for half uninstalled.
+    /// Repairs a release whose uninstall was refused: Helm does not upgrade one that it
+    /// considers half uninstalled.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Cluster {
         self.clients().helm(&args).await.map(drop)
     }
 
-    /// Takes it off if it is there, for the end of a run.
+    /// Uninstalls it if it is installed, for the end of a run.
     ///
     /// # Errors
     ///
@@ -129,13 +129,12 @@ impl Cluster {
     }
 }
 
-/// What of the node's files was written by somebody, and how.
+/// Which of the node's files were written, and how.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Files(BTreeMap<PathBuf, String>);
 
 impl Files {
-    /// Reads all that was written to the node's folders so far, other than
-    /// logs.
+    /// Reads everything written to the node's folders so far, except logs.
     ///
     /// # Errors
     ///
@@ -145,13 +144,13 @@ impl Files {
         for place in places::layers().filter(|place| *place != "/var/log") {
             read(&places::written(scope, place), &mut files)?;
         }
-        // What network plugins write down of pods comes and goes with them.
+        // Records of network plugins come and go with pods.
         let plugins = places::written(scope, "/var/lib").join("cni");
         files.retain(|path, _| !path.starts_with(&plugins));
         Ok(Self(files))
     }
 
-    /// What differs, a line each.
+    /// The differences, one per line.
     pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
         let gone = self.0.keys().filter(|path| !other.0.contains_key(*path));
         let gone = gone.map(|path| format!("gone: {}", path.display()));
@@ -180,8 +179,8 @@ fn read(folder: &Path, files: &mut BTreeMap<PathBuf, String>) -> anyhow::Result<
         } else if meta.is_file() {
             hex::encode(Sha256::digest(fs::read(&path)?))
         } else {
-            // A layer keeps so what was deleted below it.
-            "no plain file".to_owned()
+            // An overlay records deletions like this.
+            "not a regular file".to_owned()
         };
         files.insert(path, format!("{owner} {content}"));
     }

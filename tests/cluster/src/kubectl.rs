@@ -1,4 +1,4 @@
-//! `kubectl` and `helm`, run as a person runs them.
+//! `kubectl` and `helm`, run as a user runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::places::PROGRAMS;
 
-/// The programs, and the file that leads them to the cluster.
+/// The programs, and their kubeconfig.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
     kubernetes: PathBuf,
@@ -20,7 +20,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Those of a cluster. What they keep for themselves is below `home`.
+    /// Those of a cluster. They keep their own files below `home`.
     pub(crate) fn new(kubernetes: &Path, helm: &Path, kubeconfig: &Path, home: &Path) -> Self {
         Self {
             kubernetes: kubernetes.to_owned(),
@@ -30,11 +30,11 @@ impl Clients {
         }
     }
 
-    /// Runs `kubectl` and gives what it prints.
+    /// Runs `kubectl` and returns its output.
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(&self.kubernetes);
         command.arg("kubectl").args(args);
@@ -51,7 +51,7 @@ impl Clients {
         serde_json::from_str(&text).with_context(|| format!("kubectl {} prints", args.join(" ")))
     }
 
-    /// Hands `kubectl` a text, for example to apply it.
+    /// Passes `kubectl` a text, for example to apply it.
     ///
     /// # Errors
     ///
@@ -62,23 +62,23 @@ impl Clients {
         told("kubectl", args, command, text).await
     }
 
-    /// Runs `helm` and gives what it prints.
+    /// Runs `helm` and returns its output.
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(&self.helm);
         command.args(args);
         told("helm", args, command, "").await
     }
 
-    /// Runs a line as a shell on the node would, with `kubectl` known to it and the
-    /// folder as the working one, and gives what it prints.
+    /// Runs a line as a shell on the node would, with `kubectl` and with the folder as
+    /// its working folder, and returns its output.
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints then.
+    /// When it fails, with its output.
     pub(crate) async fn shell(&self, line: &str, folder: &Path) -> anyhow::Result<String> {
         let script = format!(
             "set -e\nPATH={PROGRAMS}:/usr/sbin:$PATH\nkubectl() {{ '{}' kubectl \"$@\"; }}\n{line}",
@@ -89,7 +89,7 @@ impl Clients {
         told("sh", &[line], command, "").await
     }
 
-    /// What a person types to use this `kubectl`.
+    /// The command with which a user runs this `kubectl`.
     pub(crate) fn as_typed(&self) -> String {
         format!(
             "env KUBECONFIG={} {} kubectl …",

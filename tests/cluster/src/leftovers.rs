@@ -1,5 +1,4 @@
-//! What should not be there once every pod is gone, and what should not be
-//! there once the cluster is.
+//! Leftovers of pods, and leftovers of the cluster.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +14,7 @@ use skiff_test_support::processes;
 use crate::inside::Scope;
 use crate::places::{ADDRESSES, CONTAINERD, KUBELET, POD_LOGS};
 
-/// Folders in which each entry belongs to a pod or container that runs.
+/// Folders in which each entry belongs to a running pod or container.
 const OF_PODS: [&str; 7] = [
     "/run/netns",
     "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
@@ -35,7 +34,7 @@ const MOUNTED: [&str; 5] = [
     CONTAINERD,
 ];
 
-/// What is on the node while it has no pods, or those of Skiff's installer only.
+/// The state of the node without pods, or with only those of Skiff's installer.
 #[derive(Debug, Default)]
 pub(crate) struct Baseline {
     processes: BTreeSet<u32>,
@@ -46,7 +45,7 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Looks at a node to which no case has brought pods yet.
+    /// Records a node on which no case has run pods yet.
     pub(crate) fn of(scope: &Scope) -> Self {
         Self {
             processes: scope.cgroups().processes().into_iter().collect(),
@@ -57,7 +56,7 @@ impl Baseline {
         }
     }
 
-    /// What is there now and was not then, beside the cluster's own parts.
+    /// What has been added since, except the cluster's own parts.
     pub(crate) async fn left(
         &self,
         scope: &Scope,
@@ -82,7 +81,7 @@ impl Baseline {
             .into_iter()
             .filter(|pid| !parts.contains(pid) && !self.processes.contains(pid))
             .filter_map(processes::look_up)
-            // For the pods of a later day: they outlive the ones that asked.
+            // Kept for later pods: they outlive the pods that created them.
             .filter(|process| !process.command.contains("internal optimize"))
             .map(Leftover::Process)
             .collect();
@@ -99,8 +98,8 @@ impl Baseline {
     }
 }
 
-/// Groups that kubelet keeps for pods to come. In some hierarchies the first
-/// container makes them.
+/// Groups that kubelet keeps for later pods. In some hierarchies the first container
+/// makes them.
 fn is_kubelets(group: &Path) -> bool {
     ["kubepods", "kubepods/besteffort", "kubepods/burstable"]
         .iter()
@@ -111,7 +110,7 @@ fn is_kubelets(group: &Path) -> bool {
 fn files() -> impl Iterator<Item = PathBuf> {
     let own = OF_PODS.into_iter().chain([POD_LOGS]).flat_map(entries);
     let addresses = entries(&format!("{ADDRESSES}/pods")).into_iter();
-    // Beside a file for each address there is a lock and the last one given.
+    // Besides a file per address there are a lock and the last address given.
     let addresses = addresses.filter(|file| {
         let name = file.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.parse::<IpAddr>().is_ok())
@@ -139,7 +138,7 @@ fn mounts() -> Vec<PathBuf> {
     places
 }
 
-/// Ends of pods' interfaces on the side of the node.
+/// The node's ends of pods' interfaces.
 fn interfaces() -> impl Iterator<Item = String> {
     let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     let names: Vec<_> = table
@@ -151,7 +150,7 @@ fn interfaces() -> impl Iterator<Item = String> {
     names.into_iter()
 }
 
-/// Where a run could leave something on the machine.
+/// The places where a run could leave something on the machine.
 #[derive(Debug)]
 pub(crate) struct Traces {
     tree: Tree,
@@ -167,7 +166,7 @@ impl Traces {
         }
     }
 
-    /// What is there although the run is over.
+    /// What is left although the run is over.
     pub(crate) fn left(&self) -> Vec<Leftover> {
         let processes = self.tree.processes();
         let processes = processes.into_iter().filter_map(processes::look_up);

@@ -1,10 +1,9 @@
-//! Steady load that counts every request that fails.
+//! Steady load that counts every failed request.
 //!
-//! Half of the connections are kept as long as the server keeps them, the
-//! other half are new for each request, as clients with a pool and clients
-//! without one come. A request is lost when it was sent, or its connection was
-//! asked for, and no whole answer with 200 came back. A server may close a
-//! connection between two requests; that loses none.
+//! Half of the connections are kept as long as the server keeps them, the other half are
+//! new for each request: clients with a pool and clients without one. A request is lost
+//! if it was sent, or its connection was attempted, and no complete answer with 200 came
+//! back. A server may close a connection between two requests; that loses none.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,27 +20,26 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// How many connections ask at once.
+/// How many connections send requests at once.
 const CONNECTIONS: usize = 8;
 
-/// Between two requests of a connection: steady load, not all there is.
+/// The pause between two requests of a connection: steady load, not the maximum.
 const BREATH: Duration = Duration::from_millis(4);
 
-/// After that long without an answer a client gives up.
+/// A client gives up after this long without an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many losses are told one by one.
+/// How many losses are listed one by one.
 const TOLD: usize = 20;
 
-/// What was asked and lost.
+/// What was answered and lost.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
     /// Requests that were answered.
     pub(crate) answered: u64,
-    /// When requests were lost, after the start of the load, by what the
-    /// client saw.
+    /// When requests were lost, after the start of the load, and what the client saw.
     pub(crate) lost: BTreeMap<String, Vec<Duration>>,
-    /// The longest that an answer took.
+    /// The longest time to an answer.
     pub(crate) slowest: Duration,
 }
 
@@ -89,12 +87,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts asking `path` of a server, at a steady pace.
+    /// Starts requesting `path` of a server, at a steady pace.
     pub(crate) fn steady(server: SocketAddr, path: &str) -> Self {
         Self::start(server, path, CONNECTIONS, BREATH)
     }
 
-    /// Starts asking as fast as that many connections can.
+    /// Starts sending requests as fast as this many connections can.
     pub(crate) fn full(server: SocketAddr, path: &str, connections: usize) -> Self {
         Self::start(server, path, connections, Duration::ZERO)
     }
@@ -117,7 +115,7 @@ impl Load {
         }
     }
 
-    /// Lets every client finish its request and adds up.
+    /// Lets every client finish its request and adds up the results.
     ///
     /// # Errors
     ///
@@ -158,8 +156,7 @@ impl Client {
         tally
     }
 
-    /// One request, on the kept connection where there is one that the server
-    /// has not closed.
+    /// One request, on the kept connection if the server has not closed it.
     async fn once(&self, kept: &mut Option<SendRequest<Empty<Bytes>>>) -> Result<(), String> {
         let mut connection = loop {
             match kept.take() {
@@ -178,7 +175,7 @@ impl Client {
         let answer = match connection.try_send_request(request).await {
             Ok(answer) => answer,
             Err(mut error) => match error.take_message() {
-                // It was never sent: the server closed between two requests.
+                // The request was never sent: the server closed between two requests.
                 Some(request) => {
                     connection = self.connect().await?;
                     connection.send_request(request).await.map_err(told)?
@@ -204,13 +201,13 @@ impl Client {
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
         let (sender, wire) = handshake(TokioIo::new(stream)).await.map_err(told)?;
-        // It ends with its connection, which ends with its sender.
+        // The task ends with its connection, which ends with its sender.
         tokio::spawn(wire);
         Ok(sender)
     }
 }
 
-/// An error with its cause, which tells a reset from an early end.
+/// An error with its cause, to distinguish a reset from an early end.
 fn told(error: hyper::Error) -> String {
     match std::error::Error::source(&error) {
         Some(cause) => format!("{error}: {cause}"),

@@ -1,9 +1,9 @@
-//! A real Kubernetes in one program: it starts every part of a single-node
-//! cluster by itself, proves on it what users are promised, and leaves nothing
-//! behind. `cluster --kubeconfig FILE` does so on a cluster that is there.
+//! A real Kubernetes in one program: it starts every part of a single-node cluster, tests
+//! on it what users are promised, and leaves nothing behind. `cluster --kubeconfig FILE`
+//! does so on an existing cluster.
 //!
 //! `cluster` runs all cases, `cluster --short` those of an everyday check, and
-//! `cluster NAME…` those whose names hold one of the words.
+//! `cluster NAME…` those whose names contain one of the words.
 
 mod addons;
 mod addresses;
@@ -68,14 +68,14 @@ fn code(good: bool) -> ExitCode {
     }
 }
 
-/// Prepares what needs the machine, has the node run, and looks what it left.
+/// Prepares the machine, runs the node, and looks for leftovers.
 fn outside(args: &[OsString]) -> anyhow::Result<ExitCode> {
     let options = Options::parse_from(args);
     if options.list {
         harness::list(&cases::all(), &options);
         return Ok(ExitCode::SUCCESS);
     }
-    // What is missing is built while there is still a network.
+    // Missing programs are built while there is still a network.
     Tools::find(&options)?;
     if let Some(kubeconfig) = &options.kubeconfig {
         let folder = tempfile::tempdir().context("no folder for the run")?;
@@ -93,7 +93,7 @@ fn outside(args: &[OsString]) -> anyhow::Result<ExitCode> {
     Ok(code(good? && left.is_empty()))
 }
 
-/// Runs what the options ask for on that cluster, and tells whether all of it held.
+/// Runs the selected cases on that cluster, and returns whether all passed.
 fn proven(
     options: &Options,
     cluster: impl AsyncFnOnce(Tools) -> anyhow::Result<Cluster>,

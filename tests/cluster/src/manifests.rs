@@ -1,5 +1,4 @@
-//! What cases apply: objects as a person would write them, without what a
-//! case does not care about.
+//! Objects that cases apply, as a user would write them, without irrelevant fields.
 
 use serde_json::{Value, json};
 
@@ -30,8 +29,7 @@ pub(crate) fn native(name: &str, image: &str) -> Value {
     })
 }
 
-/// A pod's specification under a runtime class; without one it is the
-/// default, which is runc.
+/// A pod's specification under a runtime class; without one it is the default, runc.
 pub(crate) fn spec(class: Option<&str>, containers: &[Value]) -> Value {
     json!({
         "runtimeClassName": class,
@@ -51,14 +49,14 @@ pub(crate) fn pod(name: &str, spec: Value) -> Value {
     })
 }
 
-/// A pod that nobody starts again.
+/// A pod that is not restarted.
 pub(crate) fn pod_once(name: &str, spec: Value) -> Value {
     let mut pod = pod(name, spec);
     pod["spec"]["restartPolicy"] = "Never".into();
     pod
 }
 
-/// A Deployment. While it rolls, no pod goes before another one is ready.
+/// A Deployment. While it rolls, no pod ends before another one is ready.
 pub(crate) fn deployment(name: &str, replicas: u32, spec: Value) -> Value {
     json!({
         "apiVersion": "apps/v1",

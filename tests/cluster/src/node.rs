@@ -23,7 +23,7 @@ use crate::program::Line;
 /// How many pods the node takes.
 const MOST_PODS: u32 = 250;
 
-/// The bridge of pods, with the node's address on it, and the way to Services.
+/// The bridge of pods, with the node's address, and the route to Services.
 ///
 /// # Errors
 ///
@@ -36,10 +36,10 @@ pub(crate) fn network(scope: &Scope, addresses: &Addresses) -> anyhow::Result<()
         .context("a range has a length")?;
     ip(&["link", "add", bridge, "type", "bridge"])?;
     let address = format!("{}/{bits}", addresses.node);
-    // Nobody else can have it, and it is wanted at once.
+    // No one else can have this address, and it is needed at once.
     ip(&["addr", "add", &address, "dev", bridge, "nodad"])?;
     ip(&["link", "set", bridge, "up"])?;
-    // kube-proxy rewrites what goes to a Service, but only what has a route.
+    // kube-proxy rewrites packets to a Service only if they have a route.
     ip(&["route", "add", addresses.services, "dev", bridge])?;
     write(
         Path::new(CNI_CONFIG).join("10-pods.conflist"),
@@ -85,7 +85,7 @@ fn ip(args: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts containerd and what belongs to it where nodes have them.
+/// Puts containerd and its tools where nodes have them.
 ///
 /// # Errors
 ///
@@ -98,8 +98,8 @@ pub(crate) fn programs(built: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// containerd with the configuration of a node that has never met Skiff. Every
-/// registry is the one at this address.
+/// containerd with the configuration of a node without Skiff. Every registry is the one
+/// at this address.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ sandbox = "{PAUSE}"
 config_path = "{REGISTRIES}"
 
 [plugins."io.containerd.cri.v1.runtime"]
-# Where root may not lower a score, runc fails without saying why.
+# If root may not lower a score, runc fails without a message.
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -154,8 +154,9 @@ runtime_type = "io.containerd.runc.v2"
     Ok(line.revived())
 }
 
-/// Does what the page on nodes by hand has a person do: the program under both of its names where
-/// containerd looks for it, and the handler. containerd has to be started after that.
+/// Follows the page on setting up a node by hand: installs the program under both names
+/// where containerd looks for it, and the handler. containerd has to be started
+/// afterwards.
 ///
 /// # Errors
 ///
@@ -171,13 +172,13 @@ pub(crate) fn handler_by_hand(skiff: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// The file of containerd that names the handler.
+/// containerd's file with the handler.
 pub(crate) fn by_hand_file() -> PathBuf {
     let [_, _, config] = by_hand();
     config
 }
 
-/// Undoes it, as far as it was done.
+/// Removes the handler again, as far as it was added.
 ///
 /// # Errors
 ///
@@ -205,7 +206,7 @@ fn by_hand() -> [PathBuf; 3] {
     ]
 }
 
-/// kubelet. All cgroups of pods are below the run's own.
+/// kubelet. All cgroups of pods are below the run's cgroup.
 ///
 /// # Errors
 ///
@@ -221,7 +222,7 @@ pub(crate) fn kubelet(
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        // Nobody but this run is on its network.
+        // Only this run is on its network.
         "authentication": { "anonymous": { "enabled": true }, "webhook": { "enabled": false } },
         "authorization": { "mode": "AlwaysAllow" },
         "containerRuntimeEndpoint": format!("unix://{CONTAINERD_SOCKET}"),
@@ -237,7 +238,7 @@ pub(crate) fn kubelet(
         "maxPods": MOST_PODS,
         "serializeImagePulls": false,
         "registryPullQPS": 0,
-        // The machine's disk and memory are not the suite's to judge.
+        // The suite must not depend on the machine's disk and memory.
         "evictionHard": { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -258,7 +259,7 @@ pub(crate) fn kubelet(
     Ok(Line::new("kubelet", kubernetes, &args).revived())
 }
 
-/// kubelet wants its root in every hierarchy before it starts.
+/// kubelet needs its root in every hierarchy before it starts.
 fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
     let mounts = Path::new("/sys/fs/cgroup");
     if mounts.join("cgroup.procs").exists() {
@@ -267,7 +268,7 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
     }
     for entry in fs::read_dir(mounts)? {
         let hierarchy = entry?.path();
-        // Links are second names of a hierarchy.
+        // Links are other names of a hierarchy.
         if hierarchy.join("cgroup.procs").exists() && !hierarchy.is_symlink() {
             fs::create_dir_all(hierarchy.join(scope.name()))
                 .with_context(|| format!("making a cgroup in {}", hierarchy.display()))?;
@@ -276,9 +277,9 @@ fn cgroup_root(scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// kube-proxy, which leads Services to pods by the rules of nftables. With those that
-/// iptables-nft writes, a new connection to a Service now and then passed none of them
-/// during rolling restarts (Linux 6.18, iptables 1.8.9).
+/// kube-proxy, which routes Services to pods with nftables. With the rules of
+/// iptables-nft, a new connection to a Service sometimes matched none of them during
+/// rolling restarts (Linux 6.18, iptables 1.8.9).
 pub(crate) fn proxy(kubernetes: &Path, identity: &Identity, addresses: &Addresses) -> Line {
     let kubeconfig = format!("--kubeconfig={}", identity.kubeconfig("proxy").display());
     let pods = format!("--cluster-cidr={}", addresses.pods);
@@ -289,12 +290,12 @@ pub(crate) fn proxy(kubernetes: &Path, identity: &Identity, addresses: &Addresse
         &pods,
         &name,
         "--proxy-mode=nftables",
-        // These are the machine's to set.
+        // These are the machine's settings.
         "--conntrack-max-per-core=0",
         "--conntrack-min=0",
     ];
     if !Path::new("/proc/sys/net/bridge").exists() {
-        // Answers between pods of one bridge would pass by the rules.
+        // Answers between pods of one bridge would bypass the rules.
         args.push("--masquerade-all");
     }
     Line::new("kube-proxy", kubernetes, &args)

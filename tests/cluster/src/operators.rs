@@ -1,6 +1,6 @@
-//! What users have in a cluster that acts on Skiff's pods: an Ingress controller, KEDA and
-//! SpinKube's operators. Programs and manifests are their makers' own; each is there, as
-//! pods, for as long as its case needs it.
+//! Operators that act on Skiff's pods: an Ingress controller, KEDA and SpinKube's
+//! operators, with their own programs and manifests. Each runs, as pods, for as long as
+//! its case needs it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use crate::space::{SOON, Space};
 /// The namespace and the release of runtime-class-manager.
 pub(crate) const MANAGER: &str = "rcm";
 
-/// Between two documents of a text.
+/// The separator of two YAML documents.
 const PARTED: &str = "\n---\n";
 
-/// Whose their processes are: their makers' images say so too.
+/// The user of their processes, as in their official images.
 const NOBODY: &str = "65532:65532";
 
 /// Their programs.
@@ -51,8 +51,8 @@ impl Operators {
         })
     }
 
-    /// Starts a controller for the Ingresses of the case's namespace, and gives where it
-    /// listens. It goes with the namespace.
+    /// Starts a controller for the Ingresses of the case's namespace, and returns its
+    /// address. It is deleted with the namespace.
     ///
     /// # Errors
     ///
@@ -127,7 +127,8 @@ impl Operators {
         Operator::install(clients, manifests, "keda", &parts).await
     }
 
-    /// Installs spin-operator. cert-manager's part, one certificate, is done here.
+    /// Installs spin-operator. Its one certificate is made here instead of by
+    /// cert-manager.
     ///
     /// # Errors
     ///
@@ -189,7 +190,7 @@ impl Operators {
     }
 }
 
-/// Takes runtime-class-manager off.
+/// Uninstalls runtime-class-manager.
 ///
 /// # Errors
 ///
@@ -242,7 +243,7 @@ impl<'a> Operator<'a> {
         Ok(operator)
     }
 
-    /// Takes it off with all that it brought. Objects of its own kinds have to be gone.
+    /// Uninstalls it with all its objects. Objects of its own kinds must be gone before.
     ///
     /// # Errors
     ///
@@ -254,8 +255,7 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// Offers a program as an image of nothing else, under a full name, and gives what pods
-/// call it.
+/// Offers a program as an image under a full name, and returns its image reference.
 fn offer(space: &Space, image: &str, program: &Path, inside: &str) -> anyhow::Result<String> {
     space.cluster().registry().offer_once(image, || {
         let layout = Image::linux()
@@ -267,14 +267,14 @@ fn offer(space: &Space, image: &str, program: &Path, inside: &str) -> anyhow::Re
     })
 }
 
-/// What `kubectl apply -k` would apply.
+/// The manifests that `kubectl apply -k` would apply.
 async fn kustomized(clients: &Clients, folder: &Path) -> anyhow::Result<String> {
     let folder = folder.to_str().context("a path in UTF-8")?;
     clients.kubectl(&["kustomize", folder]).await
 }
 
-/// Does what cert-manager would do to manifests: its own objects leave, and whoever calls a
-/// webhook trusts the authority.
+/// Replaces cert-manager: removes its objects from manifests, and makes callers of
+/// webhooks trust the authority.
 fn certifies(manifests: &str, authority: &str) -> String {
     const CLIENT: &str = "clientConfig:";
     let authority = BASE64.encode(authority);

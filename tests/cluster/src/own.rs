@@ -1,5 +1,4 @@
-//! A cluster that the run starts by itself: its parts in the order in which they
-//! need each other.
+//! A cluster that the run starts itself: its parts in the order of their dependencies.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -26,15 +25,15 @@ use crate::{addons, control, node};
 /// whole cluster on two busy cores.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long a part may take to end when told to.
+/// How long a part may take to end after SIGTERM.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 
-/// The parts that run, and what the node was like before others came.
+/// The running parts, and the earlier states of the node.
 #[derive(Debug)]
 pub(crate) struct Own {
     programs: Arc<Mutex<Vec<Program>>>,
     watch: JoinHandle<()>,
-    /// The node before Skiff came.
+    /// The node before the installation of Skiff.
     fresh: Baseline,
     /// Its files then.
     files: Files,
@@ -129,12 +128,12 @@ impl Own {
         Ok(own)
     }
 
-    /// Looks what is on the node now that Skiff is on it, and no pod yet.
+    /// Records the node with Skiff and without other pods.
     pub(crate) fn installed(&mut self) {
         self.baseline = Baseline::of(&self.scope);
     }
 
-    /// Waits for a part, and looks meanwhile whether every part still runs.
+    /// Waits for a part, and checks meanwhile that every part still runs.
     async fn ready<F>(&self, what: &str, look: F) -> anyhow::Result<()>
     where
         F: AsyncFn() -> anyhow::Result<Look<()>>,
@@ -162,11 +161,11 @@ impl Own {
         self.programs.lock().expect("no holder of this lock panics")
     }
 
-    /// Whether every part still runs.
+    /// Checks that every part still runs.
     ///
     /// # Errors
     ///
-    /// When one ended, with its last words.
+    /// When one ended, with the end of its log.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         self.lock().iter_mut().try_for_each(Program::check)
     }
@@ -183,7 +182,7 @@ impl Own {
     ///
     /// # Errors
     ///
-    /// What `act` fails with, or when there is no such part.
+    /// The error of `act`, or when there is no such part.
     pub(crate) fn with_program<T>(
         &self,
         name: &str,
@@ -194,7 +193,7 @@ impl Own {
         act(found.with_context(|| format!("no part is called {name}"))?)
     }
 
-    /// What clusters have beside Kubernetes.
+    /// The usual add-ons of a cluster.
     ///
     /// # Errors
     ///
@@ -204,7 +203,7 @@ impl Own {
         addons.context("the short version has no addons")
     }
 
-    /// Starts what keeps NetworkPolicies, for as long as the case keeps it.
+    /// Starts the enforcer of NetworkPolicies, for as long as the case holds it.
     ///
     /// # Errors
     ///
@@ -219,7 +218,7 @@ impl Own {
         &self.scope
     }
 
-    /// What of the node's files is not as it was before Skiff came.
+    /// The node's files that differ from before the installation of Skiff.
     ///
     /// # Errors
     ///
@@ -233,23 +232,22 @@ impl Own {
         self.lock().iter().map(Program::pid).collect()
     }
 
-    /// What is on the node that was not there before the first pod, after it
-    /// had `limit` to go.
+    /// What is still on the node after `limit` that was not there before the first pod.
     pub(crate) async fn leftovers(&self, limit: Duration) -> Vec<Leftover> {
         self.baseline.left(&self.scope, &self.parts(), limit).await
     }
 
-    /// Ends every part and gives what was left of pods.
+    /// Ends every part and returns leftovers of pods.
     pub(crate) async fn shut_down(self) -> Vec<Leftover> {
-        // kubelet looks for logs of pods that are gone once a minute.
+        // kubelet removes logs of deleted pods once a minute.
         const SETTLED_WITHIN: Duration = Duration::from_secs(90);
         let parts = self.parts();
         let mut left = self.fresh.left(&self.scope, &parts, SETTLED_WITHIN).await;
         self.watch.abort();
-        // Who was started last is ended first.
+        // Parts are ended in reverse order.
         for program in self.lock().iter_mut().rev() {
             if !program.stop(ENDED_WITHIN) {
-                let text = format!("{} does not end when told to", program.name());
+                let text = format!("{} does not end after SIGTERM", program.name());
                 left.push(Leftover::Unremoved(text));
             }
         }
@@ -263,7 +261,7 @@ impl Drop for Own {
     }
 }
 
-/// Starts again what a service manager would start again.
+/// Restarts parts that a service manager would restart.
 async fn keep_running(programs: Arc<Mutex<Vec<Program>>>) {
     const AGAIN: Duration = Duration::from_millis(100);
     loop {

@@ -1,6 +1,6 @@
-//! Where things lie on the node. They are the places of any node, so that the
-//! installer and the charts meet what they would meet elsewhere; the run's own
-//! mount namespace keeps the machine's folders as they are.
+//! Paths on the node. They are those of any node, so that the installer and the charts
+//! find what they would find elsewhere; the run's own mount namespace protects the
+//! machine's folders.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,17 +15,17 @@ use crate::inside::Scope;
 pub(crate) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 /// Its drop-in files.
 pub(crate) const CONTAINERD_DROP_INS: &str = "/etc/containerd/conf.d";
-/// Which registry serves which image.
+/// The mirrors of registries.
 pub(crate) const REGISTRIES: &str = "/etc/containerd/certs.d";
-/// What its CNI networks are.
+/// Its CNI networks.
 pub(crate) const CNI_CONFIG: &str = "/etc/cni/net.d";
 /// Where Debian's package puts the CNI plugins.
 pub(crate) const CNI_PLUGINS: &str = "/usr/lib/cni";
-/// Where host-local writes down who has which address.
+/// Where host-local records addresses.
 pub(crate) const ADDRESSES: &str = "/var/lib/cni/networks";
 /// containerd's socket.
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
-/// Where containerd tells about itself.
+/// containerd's debug socket.
 pub(crate) const CONTAINERD_DEBUG: &str = "/run/containerd/debug.sock";
 /// kubelet's folder.
 pub(crate) const KUBELET: &str = "/var/lib/kubelet";
@@ -36,14 +36,14 @@ pub(crate) const POD_LOGS: &str = "/var/log/pods";
 /// A folder in which containerd looks for shims.
 pub(crate) const PROGRAMS: &str = "/usr/local/bin";
 
-/// What the shim keeps on a node.
+/// The shim's state folder.
 const STATE: &str = "/var/lib/skiff";
 
-/// Folders of the machine that a node's programs write to: the run sees what
-/// is there, and what it writes lands in its own folder.
+/// Folders of the machine that a node's programs write to: the run sees their content,
+/// and its writes land in its own folder.
 const WRITTEN: [&str; 5] = ["/etc", "/opt", "/usr/local", "/var/lib", "/var/log"];
 
-/// Folders below them that hold overlays themselves, and so cannot be on one.
+/// Folders below them that hold overlays themselves, and so cannot be on an overlay.
 const PLAIN: [&str; 2] = [CONTAINERD, KUBELET];
 
 /// Makes the node's folders the run's own. To be called in the run's own
@@ -71,7 +71,7 @@ pub(crate) fn enter(scope: &Scope) -> anyhow::Result<()> {
             MountFlags::empty(),
             Some(options.as_c_str()),
         )
-        .with_context(|| format!("mounting a layer over {place}"))?;
+        .with_context(|| format!("mounting an overlay on {place}"))?;
     }
     for place in PLAIN {
         let folder = scope.folder().join(place.trim_start_matches('/'));
@@ -79,19 +79,19 @@ pub(crate) fn enter(scope: &Scope) -> anyhow::Result<()> {
         fs::create_dir_all(place)?;
         mount_bind(&folder, place).with_context(|| format!("mounting {place}"))?;
     }
-    // The node is new, the machine may have Skiff.
+    // The node is new, but the machine may have Skiff.
     if Path::new(STATE).exists() {
         fs::remove_dir_all(STATE).with_context(|| format!("hiding {STATE}"))?;
     }
     Ok(())
 }
 
-/// Where what was written below one of the machine's folders lands.
+/// Where writes below one of the machine's folders land.
 pub(crate) fn written(scope: &Scope, place: &str) -> PathBuf {
     layer(scope, place).join("written")
 }
 
-/// The folders of the machine that have a layer of the run's.
+/// The folders of the machine under an overlay of the run.
 pub(crate) fn layers() -> impl Iterator<Item = &'static str> {
     WRITTEN.into_iter()
 }
@@ -101,7 +101,7 @@ fn layer(scope: &Scope, place: &str) -> PathBuf {
     scope.folder().join("layers").join(name)
 }
 
-/// Writes a file and the folders on the way to it.
+/// Writes a file and creates its parent folders.
 ///
 /// # Errors
 ///

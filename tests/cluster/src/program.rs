@@ -15,8 +15,8 @@ use skiff_test_support::processes;
 
 use crate::inside::Scope;
 
-/// The search path of every part. Its own, so that no program of the person
-/// who runs the tests is picked up by chance.
+/// The search path of every part. It is fixed, so that no program of the user who runs
+/// the tests is picked up by chance.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How to start a part.
@@ -39,7 +39,7 @@ impl Line {
         }
     }
 
-    /// Has it started again whenever it ends, as a service manager would.
+    /// Restarts it whenever it ends, as a service manager would.
     pub(crate) fn revived(mut self) -> Self {
         self.revived = true;
         self
@@ -57,7 +57,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it, in a cgroup of the run that has its name.
+    /// Starts it, in a cgroup of the run with its name.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Program {
         last_lines(&String::from_utf8_lossy(&bytes))
     }
 
-    /// Fails with its last words if it has ended and stays so.
+    /// Fails with the end of its log if it has ended for good.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Program {
         Ok(())
     }
 
-    /// Tells it to end, waits, and says whether it did.
+    /// Terminates it, waits, and returns whether it ended.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         const AGAIN: Duration = Duration::from_millis(10);
         processes::signal(self.pid(), Signal::TERM);
@@ -153,10 +153,11 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already; then there is nobody to kill.
+        // It may have ended already; then there is nothing to kill.
         self.child.kill().ok();
         self.child.wait().ok();
-        // What a case started takes its cgroup along; the last look finds what stays.
+        // A part that a case started removes its cgroup; the final check finds what
+        // stays.
         let groups = self.tree.groups().into_iter();
         for group in groups.filter(|group| group.ends_with(self.line.name)) {
             fs::remove_dir(group).ok();

@@ -1,5 +1,5 @@
-//! An image registry on loopback that serves OCI layouts as they lie on disk,
-//! so that every pull of the cluster is a real one.
+//! An image registry on loopback that serves OCI layouts from disk, so that every pull of
+//! the cluster is a real one.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use skiff_test_support::oci::{MANIFEST, blob_name};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The header that tells a manifest's digest.
+/// The header with a manifest's digest.
 const DIGEST: &str = "docker-content-digest";
 
 /// Names of images, each with the folder of its layout.
@@ -30,21 +30,21 @@ type Layouts = Arc<Mutex<HashMap<String, PathBuf>>>;
 #[derive(Debug)]
 pub(crate) struct Registry {
     address: String,
-    /// Whether images are called by its address, and not by the registry they are
-    /// meant to be from.
+    /// Whether image references use its address instead of the registry they are meant to
+    /// be from.
     by_address: bool,
     layouts: Layouts,
-    /// Held while an image is made that any case may ask for.
+    /// Held while an image is made that several cases may need.
     making: Mutex<()>,
     serving: JoinHandle<()>,
 }
 
 impl Registry {
-    /// Starts one with no images, at a free port of loopback.
+    /// Starts one without images, at a free port of loopback.
     ///
     /// # Errors
     ///
-    /// When there is no port.
+    /// When there is no free port.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
@@ -59,13 +59,13 @@ impl Registry {
         })
     }
 
-    /// The same for nodes that nobody told of it: loopback needs no telling.
+    /// The same for nodes without a mirror for it: loopback needs no configuration.
     pub(crate) fn named_by_address(mut self) -> Self {
         self.by_address = true;
         self
     }
 
-    /// What a pod calls an image by that full name, or part of one.
+    /// The reference for a pod of an image with that full name, or part of one.
     pub(crate) fn name(&self, image: &str) -> String {
         match self.by_address {
             true => format!("{}/{image}", self.address),
@@ -84,12 +84,12 @@ impl Registry {
         layouts.insert(image.to_owned(), layout.into());
     }
 
-    /// Offers what `make` makes under the full name of an image, unless it was offered
-    /// before, and gives what pods call it. Cases that ask at once get the same.
+    /// Offers the layout that `make` makes under the full name of an image, unless it was
+    /// offered before, and returns its reference. Concurrent cases get the same.
     ///
     /// # Errors
     ///
-    /// What `make` fails with.
+    /// The error of `make`.
     pub(crate) fn offer_once(
         &self,
         image: &str,
@@ -124,7 +124,7 @@ async fn serve(listener: TcpListener, layouts: Layouts) {
                 async { Ok::<_, Infallible>(answer) }
             });
             let builder = hyper::server::conn::http1::Builder::new();
-            // A client that goes away is its own matter.
+            // A client may go away.
             builder
                 .serve_connection(TokioIo::new(stream), answer)
                 .await
@@ -166,11 +166,13 @@ struct Found {
     body: Vec<u8>,
 }
 
-/// What a path of the distribution protocol names. `ns` in the query is the
-/// registry that was meant.
+/// The object at a path of the distribution protocol. `ns` in the query is the original
+/// registry.
 fn found(path: &str, query: &str, layouts: &Layouts) -> anyhow::Result<Found> {
     let layouts = layouts.lock().expect("no holder of this lock panics");
-    let path = path.strip_prefix("/v2/").context("not of this protocol")?;
+    let path = path
+        .strip_prefix("/v2/")
+        .context("not a path of this protocol")?;
     if path.is_empty() {
         return Ok(Found {
             kind: "application/json".into(),
@@ -200,7 +202,7 @@ fn found(path: &str, query: &str, layouts: &Layouts) -> anyhow::Result<Found> {
     bail!("{host}/{name} has no manifest {reference}")
 }
 
-/// Whether an image's full name is of that registry and repository, or is all of the
+/// Whether an image's full name has that registry and repository, or equals the
 /// repository.
 fn is_of(image: &str, host: &str, name: &str) -> bool {
     let Some((repository, _)) = image.rsplit_once(':') else {
@@ -213,8 +215,8 @@ fn is_of(image: &str, host: &str, name: &str) -> bool {
             .is_some_and(|rest| host.is_empty() || rest == host)
 }
 
-/// The manifest of a layout, where the reference is its tag, or the digest of
-/// one of its manifests.
+/// The manifest of a layout, if the reference is its tag, or the digest of one of its
+/// manifests.
 fn manifest(layout: &Path, image: &str, reference: &str) -> anyhow::Result<Option<Found>> {
     let tagged = image
         .rsplit_once(':')
@@ -223,7 +225,7 @@ fn manifest(layout: &Path, image: &str, reference: &str) -> anyhow::Result<Optio
         true => {
             let bytes = fs::read(layout.join("index.json"))?;
             let index: Value = serde_json::from_slice(&bytes)?;
-            // A layout of ours is about one image, which may be an index itself.
+            // Our layouts hold one image, which may be an index itself.
             let digest = &index["manifests"][0]["digest"];
             digest.as_str().context("an empty layout")?.to_owned()
         }

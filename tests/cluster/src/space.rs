@@ -13,11 +13,11 @@ use crate::cluster::Cluster;
 use crate::images::{offer_app, offer_command, offer_guest, offer_package};
 use crate::wait::{Look, wait_until};
 
-/// How long anything may take that should take seconds. It is no promise of
-/// speed: a first start compiles, and the machine may be busy.
+/// The limit for anything that should take seconds. It is not a promise of speed: a first
+/// start compiles, and the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
-/// The namespace, and the cluster it is in.
+/// The namespace and its cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Space {
     cluster: Arc<Cluster>,
@@ -33,7 +33,7 @@ impl Space {
     pub(crate) async fn make(cluster: Arc<Cluster>, name: &str) -> anyhow::Result<Self> {
         let clients = cluster.clients();
         clients.kubectl(&["create", "namespace", name]).await?;
-        // Pods are refused before their account is there.
+        // Pods are refused before their service account exists.
         wait_until("the account of pods", SOON, || async {
             let account = ["get", "-n", name, "serviceaccount", "default", "-o", "name"];
             Ok(Look::at(true, cluster.clients().kubectl(&account).await?))
@@ -45,11 +45,11 @@ impl Space {
         })
     }
 
-    /// Removes it with all that is in it.
+    /// Removes it with its content.
     ///
     /// # Errors
     ///
-    /// When something in it does not go.
+    /// When something in it is not deleted.
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
         let args = ["delete", "namespace", &self.name, "--timeout=180s"];
         self.cluster.clients().kubectl(&args).await.map(drop)
@@ -74,7 +74,7 @@ impl Space {
         offer_guest(self.cluster.registry(), self.cluster.scratch(), name)
     }
 
-    /// The image of a guest that is run to its end, offered from now on.
+    /// The image of a command guest, offered from now on.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Space {
         self.image(&image)
     }
 
-    /// What pods of this cluster call an image that is offered under this full name.
+    /// The reference for this cluster's pods of an image offered under this full name.
     pub(crate) fn image(&self, name: &str) -> String {
         self.cluster.registry().name(name)
     }
@@ -119,7 +119,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// When it fails, with what it prints.
+    /// When it fails, with its output.
     pub(crate) async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         let args = [&["-n", self.name.as_str()], args].concat();
         self.cluster.clients().kubectl(&args).await
@@ -157,7 +157,7 @@ impl Space {
         let text: Vec<_> = objects.iter().map(Value::to_string).collect();
         let args = ["-n", &self.name, "apply", "-f", "-"];
         let clients = self.cluster.clients();
-        // JSON documents are parted as YAML's are.
+        // JSON documents are separated like YAML's.
         clients.kubectl_with(&args, &text.join("\n---\n")).await?;
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// When it is not in time.
+    /// When it is not complete in time.
     pub(crate) async fn rolled_out(&self, workload: &str, limit: Duration) -> anyhow::Result<()> {
         let timeout = format!("--timeout={}s", limit.as_secs());
         self.kubectl(&["rollout", "status", workload, &timeout])
@@ -188,7 +188,7 @@ impl Space {
             .map(drop)
     }
 
-    /// Looks at a pod until it is as wanted; the pod is given back.
+    /// Polls a pod until it is as wanted, and returns it.
     ///
     /// # Errors
     ///
@@ -226,7 +226,7 @@ impl Space {
         Ok(SocketAddr::new(address, port))
     }
 
-    /// What a person would look at first when a case failed.
+    /// Diagnostics of a failed case.
     pub(crate) async fn story(&self) -> String {
         let looks: [&[&str]; 3] = [
             &["get", "all", "-o", "wide"],

@@ -1,4 +1,4 @@
-//! The programs that a run needs, built before it begins.
+//! The programs that a run needs, built before it starts.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use skiff_test_support::{Version, paths, tools};
 use crate::addons::Addons;
 use crate::options::Options;
 
-/// What any run needs, and what a cluster of its own is made of.
+/// The programs of any run, and those of a cluster of the run's own.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     /// All of Kubernetes, `kubectl` among it.
@@ -21,12 +21,12 @@ pub(crate) struct Tools {
     pub(crate) node: Option<NodeTools>,
 }
 
-/// What a node is made of.
+/// The programs of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeTools {
     /// The folder of containerd's programs.
     pub(crate) containerd: PathBuf,
-    /// What runs beside Kubernetes; the short version does without.
+    /// The add-ons, which the short version does not use.
     pub(crate) addons: Option<Addons>,
 }
 
@@ -41,7 +41,7 @@ impl Tools {
         let skiff = options.skiff.clone().unwrap_or_else(paths::skiff);
         ensure!(
             skiff.exists(),
-            "`{}` is not there; run `make build` first",
+            "`{}` does not exist; run `make build` first",
             skiff.display()
         );
         let node = match options.kubeconfig {

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-/// How often a wait looks again. Each look is a program that costs a tenth of
-/// a second of processor time.
+/// How often a wait polls. Each poll runs a program that costs a tenth of a second of
+/// processor time.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// What one look saw.
+/// The result of one poll.
 #[derive(Debug)]
 pub(crate) enum Look<T> {
-    /// It is so.
+    /// It holds.
     Yes(T),
-    /// Not yet, and what is there instead.
+    /// Not yet, with what was seen instead.
     NotYet(String),
 }
 
 impl Look<()> {
-    /// Looks whether something holds; `seen` tells what is there.
+    /// Checks whether something holds; `seen` describes what was seen.
     pub(crate) fn at(holds: bool, seen: impl std::fmt::Display) -> Self {
         if holds {
             Self::Yes(())
@@ -28,8 +28,7 @@ impl Look<()> {
     }
 }
 
-/// Looks again and again until it is so. A look that fails counts as one that
-/// saw its error.
+/// Polls until it holds. A failed poll counts as having seen its error.
 ///
 /// # Errors
 ///

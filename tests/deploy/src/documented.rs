@@ -1,5 +1,5 @@
-//! What the project's pages say that files of `deploy/` rely on. That it is what
-//! the program does is proven by the shim's own tests.
+//! Facts on the project's pages on which files of `deploy/` rely. The shim's own tests
+//! check them against the program.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

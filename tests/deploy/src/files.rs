@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file's path from the checkout's root: what tests name it by.
+/// A file's path below the checkout's root, which tests use as its name.
 pub type Name = String;
 
 /// The root of the checkout.
@@ -14,7 +14,7 @@ pub fn root() -> &'static Path {
         .expect("this crate lies two folders below the root")
 }
 
-/// The files that a pattern below the root names, in order.
+/// The files that match a pattern below the root, in order.
 pub fn find(pattern: &str) -> Vec<Name> {
     let full = root().join(pattern);
     let full = full.to_str().expect("paths here are Unicode");
@@ -31,7 +31,7 @@ pub fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Where a file is.
+/// A file's absolute path.
 pub fn path(name: &str) -> PathBuf {
     root().join(name)
 }
@@ -41,13 +41,13 @@ pub fn yaml() -> Vec<Name> {
     find("deploy/**/*.yaml")
 }
 
-/// Every YAML file that is applied, which those for other tools are not.
+/// Every YAML file that is applied with kubectl, without those of other tools.
 pub fn applied() -> Vec<Name> {
     let others = |name: &Name| name.ends_with("/kustomization.yaml") || name.contains("/talos/");
     yaml().into_iter().filter(|name| !others(name)).collect()
 }
 
-/// A file's name without folders and without its ending.
+/// A file's name without folders and extension.
 pub fn stem(name: &str) -> &str {
     let last = name.rsplit('/').next().unwrap_or(name);
     last.split('.').next().unwrap_or(last)

@@ -1,5 +1,5 @@
-//! What the tests of `deploy/` share: its files, the objects in them as Kubernetes
-//! types, and what the README promises.
+//! Shared by the tests of `deploy/`: its files, the objects in them as Kubernetes types,
+//! and the README's promises.
 
 pub mod documented;
 pub mod files;

@@ -14,29 +14,29 @@ use serde_json::Value;
 use crate::files;
 use crate::peers::{Kustomization, ScaledObject, Shim, SpinApp, SpinAppExecutor};
 
-/// Why a text is not what Kubernetes would take without a loss.
+/// Why Kubernetes would not accept a text without a loss.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// Not YAML.
     #[error("it is not YAML")]
     Yaml(#[source] Box<serde_saphyr::Error>),
-    /// Something that is no object, or one of which nobody here knows the type.
-    #[error("it has an object of a type that is not known: {0}")]
+    /// Something that is not an object, or one of an unknown type.
+    #[error("it has an object of an unknown type: {0}")]
     Unknown(String),
     /// A field of the wrong type, or a required one that is missing.
-    #[error("its {kind} is not one")]
+    #[error("its {kind} is invalid")]
     Typed {
-        /// The kind that it says it is.
+        /// Its declared kind.
         kind: String,
-        /// What is wrong.
+        /// The error.
         source: serde_json::Error,
     },
     /// A field that the type does not have, or a value that it reads as another.
     #[error("its {kind} has `{path}`, which Kubernetes would lose")]
     Lost {
-        /// The kind that it says it is.
+        /// Its declared kind.
         kind: String,
-        /// The way to the field.
+        /// The path of the field.
         path: String,
     },
 }
@@ -44,22 +44,22 @@ pub enum ObjectError {
 /// One document of a file.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// The file it is in.
+    /// Its file.
     pub file: files::Name,
     /// Its kind.
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// As it is written.
+    /// The object as written.
     pub value: Value,
 }
 
 impl Object {
-    /// As its type, which was tried when it was read.
+    /// The object as its type, which was checked when it was read.
     ///
     /// # Panics
     ///
-    /// Where it is of another kind.
+    /// If it is of another kind.
     pub fn typed<T: DeserializeOwned>(&self) -> T {
         serde_json::from_value(self.value.clone())
             .unwrap_or_else(|error| panic!("{}: {} {}: {error}", self.file, self.kind, self.name))
@@ -75,7 +75,7 @@ impl Object {
 ///
 /// # Panics
 ///
-/// Where one of them is not what it says, with the reason.
+/// If one of them is invalid, with the reason.
 pub fn of_file(name: &str) -> Vec<Object> {
     let objects = parse(&files::read(name)).unwrap_or_else(|error| {
         let cause = std::error::Error::source(&error);
@@ -106,7 +106,7 @@ pub fn all() -> Vec<Object> {
 ///
 /// # Errors
 ///
-/// What is wrong with the first that is wrong.
+/// The error of the first invalid one.
 pub fn parse(text: &str) -> Result<Vec<Value>, ObjectError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| ObjectError::Yaml(Box::new(error)))?;
@@ -142,8 +142,8 @@ fn check(value: &Value) -> Result<(), ObjectError> {
     }
 }
 
-/// Types of Kubernetes ignore what they do not know, so the object is written
-/// again: what is not there any more was not known.
+/// Kubernetes types ignore unknown fields, so the object is serialised again: fields that
+/// disappear were unknown.
 fn keeps<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(), ObjectError> {
     let kind = value["kind"].as_str().unwrap_or_default().to_owned();
     let written = serde_json::from_value::<T>(value.clone())
@@ -158,7 +158,7 @@ fn keeps<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(), ObjectErr
     }
 }
 
-/// The way to the first field of `before` that `after` has not, or has otherwise.
+/// The path of the first field of `before` that `after` lacks or changes.
 fn lost(before: &Value, after: &Value) -> Option<String> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => before.iter().find_map(|(key, value)| {

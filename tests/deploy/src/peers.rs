@@ -1,5 +1,5 @@
-//! Objects of other projects, as far as files here use them: KEDA's, SpinKube's and
-//! kustomize's. Fields are those of their definitions; what is not here is refused.
+//! Objects of KEDA, SpinKube and kustomize, as far as files here use them. Fields are
+//! those of their definitions; others are refused.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Custom<S> {
     api_version: String,
     kind: String,
     metadata: ObjectMeta,
-    /// What is asked for.
+    /// The spec.
     pub spec: S,
 }
 
@@ -26,7 +26,7 @@ pub type SpinApp = Custom<SpinAppSpec>;
 /// `core.spinkube.dev/v1alpha1`: how spin-operator runs them.
 pub type SpinAppExecutor = Custom<ExecutorSpec>;
 
-/// What KEDA scales, and by what.
+/// What KEDA scales, and the triggers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ScaledObjectSpec {
@@ -43,7 +43,7 @@ struct ScaleTarget {
     name: String,
 }
 
-/// Values of `metadata` are texts, also where they are numbers.
+/// Values of `metadata` are strings, even numbers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Trigger {
@@ -53,22 +53,22 @@ struct Trigger {
     metadata: BTreeMap<String, String>,
 }
 
-/// Where a shim comes from and goes to.
+/// The source and the target of a shim.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ShimSpec {
     /// The nodes it is installed on.
     pub node_selector: BTreeMap<String, String>,
-    /// Where its program is fetched.
+    /// The source of its program.
     pub fetch_strategy: FetchStrategy,
-    /// Texts that are written into containerd's configuration as they are.
+    /// Texts that are written unchanged into containerd's configuration.
     pub containerd_runtime_options: BTreeMap<String, String>,
-    /// The class that is made for it.
+    /// Its RuntimeClass.
     pub runtime_class: ShimClass,
     rollout_strategy: RolloutStrategy,
 }
 
-/// Where a program is fetched.
+/// The source of a program.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchStrategy {
@@ -103,9 +103,9 @@ enum Arch {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShimClass {
-    /// What pods say.
+    /// The name in pods.
     pub name: String,
-    /// What containerd's configuration says.
+    /// The name in containerd's configuration.
     pub handler: String,
 }
 
@@ -115,14 +115,14 @@ struct RolloutStrategy {
     r#type: Rollout,
 }
 
-/// The other one, `rolling`, is in the definition and not implemented there.
+/// The other one, `rolling`, is defined but not implemented there.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Rollout {
     Recreate,
 }
 
-/// What spin-operator runs.
+/// An application of spin-operator.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpinAppSpec {
@@ -148,7 +148,7 @@ struct Check {
     http_get: CheckPath,
 }
 
-/// The port is the operator's business. Headers have to be there, if only none.
+/// The operator sets the port. Headers are required, but may be empty.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CheckPath {
@@ -161,19 +161,19 @@ struct CheckPath {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExecutorSpec {
     create_deployment: bool,
-    /// How the Deployments it makes look.
+    /// The settings of its Deployments.
     pub deployment_config: DeploymentConfig,
 }
 
-/// What is the same in all Deployments of an executor.
+/// The settings common to all Deployments of an executor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DeploymentConfig {
-    /// What their pods say.
+    /// The RuntimeClass of their pods.
     pub runtime_class_name: String,
 }
 
-/// What kustomize puts together.
+/// A kustomization.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Kustomization {

@@ -1,4 +1,4 @@
-//! The pods that objects lead to.
+//! The pods of objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::objects::Object;
 
-/// Where samples are published.
+/// The registry of the samples.
 pub const REGISTRY: &str = "ghcr.io/skiff-dev/samples/";
 
-/// A pod as an object makes it.
+/// A pod of an object.
 #[derive(Debug, Clone)]
 pub struct Template {
     /// The object.
@@ -23,7 +23,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// What an object runs, if it is of a kind that runs something.
+    /// The pod of an object, if its kind has one.
     pub fn of(object: &Object) -> Option<Self> {
         let (metadata, spec) = match object.kind.as_str() {
             "Pod" => {
@@ -51,13 +51,13 @@ impl Template {
         })
     }
 
-    /// All its containers, those that come first too.
+    /// All its containers, including init containers.
     pub fn containers(&self) -> impl Iterator<Item = &Container> {
         let first = self.spec.init_containers.iter().flatten();
         first.chain(&self.spec.containers)
     }
 
-    /// What to call it in a message.
+    /// Its name in messages.
     pub fn told(&self) -> String {
         let Object {
             file, kind, name, ..
@@ -66,7 +66,7 @@ impl Template {
     }
 }
 
-/// The sample that a container runs, if it is one of ours.
+/// The sample that a container runs, if any.
 pub fn sample(container: &Container) -> Option<&str> {
     let image = container.image.as_deref()?;
     image.strip_prefix(REGISTRY)?.split([':', '@']).next()
@@ -83,7 +83,7 @@ pub fn ports(spec: &PodSpec) -> BTreeMap<String, i32> {
         .collect()
 }
 
-/// What a pod needs to be there beside it: ConfigMaps, Secrets and claims, as kind and name.
+/// The objects that a pod needs: ConfigMaps, Secrets and claims, as kind and name.
 pub fn needs(template: &Template) -> BTreeSet<(&'static str, String)> {
     let mut needs = BTreeSet::new();
     for volume in template.spec.volumes.iter().flatten() {

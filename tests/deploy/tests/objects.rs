@@ -1,4 +1,4 @@
-//! Every YAML file is what Kubernetes takes, and needs nothing but itself.
+//! Every YAML file is valid for Kubernetes, and self-contained.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use skiff_deploy_tests::objects::{self, Object};
 use skiff_deploy_tests::workloads::{Template, needs, ports};
 use skiff_deploy_tests::{files, peers};
 
-/// More than this is read by nobody before a file is applied.
+/// The most comment lines at the top of a file: more are not read before it is applied.
 const MOST_COMMENT_LINES: usize = 10;
 
 #[test]
@@ -88,7 +88,7 @@ fn services_find_pods_and_their_ports() {
             .filter_map(Template::of)
             .filter(|template| contains(&template.labels, &selector))
             .collect();
-        assert!(!chosen.is_empty(), "{}: nobody is chosen", service.file);
+        assert!(!chosen.is_empty(), "{}: no pod is selected", service.file);
         for template in chosen {
             for port in spec.ports.iter().flatten() {
                 let Some(IntOrString::String(name)) = &port.target_port else {
@@ -148,7 +148,7 @@ fn whoever_scales_decides_on_replicas_alone() {
         let name = object.text("/spec/scaleTargetRef/name").unwrap_or_default();
         let there = objects::of_file(&object.file);
         let target = find(&there, "Deployment", name).expect("another test looks for it");
-        // Each `kubectl apply` would set it back.
+        // Each `kubectl apply` would reset it.
         assert_eq!(target.value["spec"]["replicas"], Value::Null, "{name}");
     }
 }
@@ -171,8 +171,8 @@ fn the_classes_agree() {
     assert_eq!(app.spec.executor, "skiff");
 }
 
-/// runtime-class-manager takes the file `containerd-shim-<name>` out of the archive,
-/// and calls its handler by that name too.
+/// runtime-class-manager installs the archive's file `containerd-shim-<name>`, and uses
+/// that name for its handler, too.
 #[test]
 fn the_shim_of_runtime_class_manager_names_what_a_release_has() {
     let object = &objects::of_file("deploy/spinkube/shim.yaml")[0];
@@ -203,7 +203,7 @@ fn kustomizations_list_every_file_beside_them() {
         assert_eq!(list(&name), there, "{name}");
         folders.insert(folder["deploy/".len()..].to_owned());
     }
-    // Of its own files there is only the RuntimeClass, which is the chart's where there is a chart.
+    // Its only own file is the RuntimeClass, which the chart creates if it is used.
     assert_eq!(list("deploy/kustomization.yaml"), folders);
 }
 

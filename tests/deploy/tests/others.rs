@@ -40,7 +40,7 @@ fn the_unit_gives_up_on_exit_codes_that_another_try_does_not_heal() {
 
 #[test]
 fn the_unit_sets_what_is_a_setting() {
-    // Of all, the folder of compiled code is the person's and not the application's.
+    // Only the folder of compiled code belongs to the user instead of the application.
     assert_eq!(
         directives("Environment"),
         ["SKIFF_CACHE_DIR=/var/cache/skiff/%i"]
@@ -49,7 +49,7 @@ fn the_unit_sets_what_is_a_setting() {
     assert!(files::read("docs/artifacts.md").contains("`SKIFF_CACHE_DIR`"));
 }
 
-/// Says nothing where systemd's own check is not installed: then nobody here can tell.
+/// Is skipped if systemd's own check is not installed.
 #[test]
 fn systemd_takes_the_unit() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -142,7 +142,7 @@ fn the_extension_of_talos_says_what_the_page_on_nodes_says() {
     let (_, block) = page.split_once("```toml\n").expect("the page has it");
     let (block, _) = block.split_once("```").expect("a block ends");
     let mut told: toml::Table = block.parse().expect("TOML");
-    // The part is put into a file that has one.
+    // The part is inserted into a file with a version.
     told.remove("version");
     assert_eq!(part, told);
     let manifest: serde_json::Value =

@@ -1,4 +1,4 @@
-//! Pages and comments name what is there, and commands fit the chart.
+//! Paths in pages and comments exist, and commands fit the chart.
 
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use skiff_deploy_tests::files;
 
 const CHART: &str = "oci://ghcr.io/skiff-dev/charts/skiff";
 
-/// The pages that this is about.
+/// The checked pages.
 fn pages() -> Vec<files::Name> {
     let mut pages = files::find("deploy/*.md");
     for folder in ["clusters", "nomad", "spinkube", "systemd"] {
@@ -16,7 +16,7 @@ fn pages() -> Vec<files::Name> {
     pages
 }
 
-/// Files in which paths of `deploy/` are named for a reader.
+/// Files that refer readers to paths of `deploy/`.
 fn readers() -> Vec<files::Name> {
     let mut all = pages();
     for pattern in [
@@ -91,7 +91,7 @@ fn paths_that_are_named_are_there() {
         let words = text.split(|c: char| c.is_whitespace() || "`'\"(),;:".contains(c));
         for word in words {
             let word = word.trim_end_matches(['.', '/']);
-            // What others are called in an address is not ours.
+            // Paths inside addresses are not checked.
             let ours = word.starts_with("deploy/") || word == "deploy";
             let place = word.contains(['*', '<', '{', '$']);
             if ours && !place {
@@ -101,7 +101,7 @@ fn paths_that_are_named_are_there() {
     }
 }
 
-/// Whole commands of a page: its indented lines, joined where they go on.
+/// The commands of a page: its indented lines, with continuation lines joined.
 fn commands(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| line.starts_with("    "));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
@@ -216,7 +216,7 @@ fn values_that_pages_set_are_values_of_the_chart() {
                 let Some((key, _)) = pair.split_once('=') else {
                     continue;
                 };
-                // What is below a list or a map of free keys is not the chart's to say.
+                // The chart does not define what is below a list or a map of free keys.
                 let key = key.split(['[', '\\']).next().unwrap_or_default();
                 let mut at = Some(&values);
                 for part in key.split('.') {
@@ -226,7 +226,7 @@ fn values_that_pages_set_are_values_of_the_chart() {
                         }
                         // A free key, which only `nodeSelector` has.
                         Some(Value::Object(_)) if key.starts_with("nodeSelector.") => None,
-                        _ => panic!("{page} sets `{key}`, which the chart has not"),
+                        _ => panic!("{page} sets `{key}`, which the chart does not have"),
                     };
                 }
                 seen += 1;
@@ -245,7 +245,7 @@ fn each_page_tells_what_success_looks_like_and_what_to_do_without_it() {
         let text = files::read(&page);
         let first = text.lines().skip(1).find(|line| !line.is_empty());
         let command = first.is_some_and(|line| line.starts_with("    "));
-        // Whoever comes from somewhere has to choose first.
+        // On these pages the reader has to choose first.
         assert!(
             command || page.contains("spinkube"),
             "{page} does not begin with a command"
@@ -274,7 +274,7 @@ fn the_table_of_contents_names_every_page() {
     }
 }
 
-/// Code spans below a column `test`, the last of its table, with their pages.
+/// Code spans in a last table column `test`, with their pages.
 fn named_tests() -> Vec<(files::Name, String)> {
     let mut named = Vec::new();
     let mut pages = files::find("docs/*.md");
@@ -314,7 +314,7 @@ fn tests_that_pages_name_are_there() {
     assert!(named.len() > 10, "only {named:?}");
     for (page, test) in named {
         let function = test.rsplit("::").next().unwrap_or(&test);
-        // A function, a name that a macro makes one of, or one of a table of cases.
+        // A function, a name from which a macro makes one, or one of a table of cases.
         let forms = [
             format!("fn {function}("),
             format!("{function}: "),

@@ -1,4 +1,4 @@
-//! What `deploy/README.md` promises of Deployments and workloads.
+//! The promises of `deploy/README.md` about Deployments and workloads.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use skiff_deploy_tests::documented;
 use skiff_deploy_tests::objects;
 use skiff_deploy_tests::workloads::{Template, ports, sample};
 
-/// What is left for the end of a process after its drain limit.
+/// The time for the end of a process after its drain limit.
 const TO_EXIT: Duration = Duration::from_secs(5);
 
-/// What listens where nothing else is said.
+/// The default port.
 const DEFAULT_PORT: &str = "80";
 
 /// Volumes that PodSecurity's `restricted` allows.
@@ -26,7 +26,7 @@ const VOLUMES: [&str; 7] = [
     "projected",
 ];
 
-/// The pods of production: all but the samples' Pods, which show the least that runs.
+/// The pods of production: all except the samples' Pods, which are minimal.
 fn production() -> Vec<Template> {
     let all = objects::all();
     let least = |template: &Template| template.owner.kind == "Pod";
@@ -56,7 +56,7 @@ fn pods_of_production_pass_pod_security_restricted() {
     }
 }
 
-/// What `restricted` has against a pod.
+/// Violations of `restricted` by a pod.
 fn restricted(pod: &PodSpec) -> Vec<String> {
     let mut faults = Vec::new();
     let mut must = |holds: bool, what: String| {
@@ -175,7 +175,7 @@ fn requests_have_time_to_finish() {
     }
 }
 
-/// Only the kubelet can wait before a pod is told to stop: images have no programs for it.
+/// Only the kubelet can delay a pod's SIGTERM: images have no program for it.
 fn sleeps(container: &Container) -> Duration {
     let hook = container.lifecycle.as_ref();
     let hook = hook.and_then(|lifecycle| lifecycle.pre_stop.as_ref());

@@ -1,4 +1,4 @@
-//! Images and samples: every one is known, complete, and configured as its manifest wants.
+//! Images and samples: each is known, complete, and configured as its manifest requires.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use skiff_deploy_tests::{documented, files};
 /// The version of everything in this checkout.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a sample's manifest says.
+/// Facts of a sample's manifest.
 struct Manifest {
     serves: bool,
     version: String,
-    /// Whether each variable has to be given a value.
+    /// For each variable, whether it is required.
     variables: BTreeMap<String, bool>,
 }
 
@@ -45,7 +45,7 @@ fn samples() -> BTreeMap<String, Manifest> {
     manifests
 }
 
-/// Every image that any YAML file names.
+/// Every image in any YAML file.
 fn images() -> Vec<(String, String)> {
     fn collect(value: &Value, images: &mut Vec<String>) {
         match value {
@@ -83,7 +83,7 @@ fn an_image_of_ours_is_a_sample_of_this_version() {
         };
         let (name, tag) = ours.split_once(':').unwrap_or((ours, ""));
         let manifest = samples.get(name);
-        let manifest = manifest.unwrap_or_else(|| panic!("{file}: images/{name} is not there"));
+        let manifest = manifest.unwrap_or_else(|| panic!("{file}: images/{name} does not exist"));
         assert_eq!(
             (tag, manifest.version.as_str()),
             (VERSION, VERSION),
@@ -136,7 +136,7 @@ fn every_sample_has_a_pod_and_what_it_is_used_as() {
             let jobs = objects::of_file("deploy/workloads/job.yaml");
             let mut jobs = jobs.iter().filter_map(Template::of);
             let used = jobs.any(|job| job.containers().any(|one| sample(one) == Some(&name)));
-            assert!(used, "{name} is nobody's Job");
+            assert!(used, "{name} has no Job");
         }
         let readme = files::read(&format!("images/{name}/README.md"));
         assert!(

@@ -1,4 +1,4 @@
-//! How guests are made: once for the same sources, tools and recipe, and whole or not at all.
+//! Builds guests: once for the same sources, tools and recipe, and atomically.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use sha2::{Digest as _, Sha256};
 use crate::process::{self, ProcessError};
 use crate::workshop::{FileError, Workshop};
 
-/// Why a toolchain made no guests. Each names the file or the command.
+/// Why a toolchain built no guests. Each error names the file or the command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("`{}` names no folder that holds `{file}`", manifest.display())]
+    #[error("no folder in `{}` contains `{file}`", manifest.display())]
     Missing { manifest: PathBuf, file: String },
 }
 
-/// Everything that a result is made from, as one digest.
+/// All inputs of a result, as one digest.
 pub(crate) struct Inputs(Sha256);
 
 impl Inputs {
-    /// What every result of these tests is made from: this very program, which has the recipes.
+    /// An input of every result: this program, which contains the recipes.
     pub(crate) fn new() -> Inputs {
         let recipes = [
             include_str!("toolchains.rs"),
@@ -39,13 +39,13 @@ impl Inputs {
 
     /// A text, such as a tool's version.
     pub(crate) fn text(mut self, text: &str) -> Inputs {
-        // With its length in front, no piece can borrow bytes from the next.
+        // Each piece is preceded by its length, so that pieces cannot be confused.
         self.0.update((text.len() as u64).to_le_bytes());
         self.0.update(text.as_bytes());
         self
     }
 
-    /// What a program says of its version.
+    /// The version that a program prints.
     pub(crate) fn version(self, command: &mut Command) -> Result<Inputs, BuildError> {
         Ok(self.text(&process::run(command)?))
     }
@@ -76,8 +76,8 @@ impl Inputs {
     }
 }
 
-/// Has `make` fill the folder `name` of the workshop, unless it did so from the same inputs
-/// before, and gives the folder.
+/// Lets `make` fill the folder `name` of the workshop, unless it did so from the same
+/// inputs before, and returns the folder.
 pub(crate) fn once(
     workshop: &Workshop,
     name: &str,

@@ -1,5 +1,5 @@
-//! What is compared: every program and server on the same inputs, and what a toolchain is known
-//! to get wrong, which Skiff must neither hide nor make worse.
+//! The comparisons: every program and server on the same inputs, including known faults
+//! of toolchains, which Skiff must neither hide nor make worse.
 
 mod inputs;
 mod programs;
@@ -18,8 +18,8 @@ pub(crate) fn all(workshop: Arc<Workshop>) -> Vec<Trial> {
     trials
 }
 
-/// Fails where the programs differ, and where both differ from what is right: a comparison of two
-/// empty outputs would prove nothing.
+/// Fails if the programs differ, or if both differ from the expected result: a comparison
+/// of two empty outputs would prove nothing.
 fn compare<T: PartialEq + std::fmt::Debug>(
     skiff: &T,
     wasmtime: Option<&T>,

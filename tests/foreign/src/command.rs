@@ -1,4 +1,4 @@
-//! A guest that runs to its end, by either program.
+//! A command guest, run by either program.
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What a guest is started with.
+/// The arguments and input of a guest.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
     pub(crate) arguments: Vec<String>,
@@ -26,12 +26,12 @@ pub(crate) struct Start {
 /// How a guest ended.
 #[derive(PartialEq)]
 pub(crate) struct Ended {
-    /// As a shell tells it: none where a signal ended it.
+    /// The exit code as in a shell: none after a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
 }
 
-/// What was said beside, for whoever looks for the cause of a difference.
+/// Standard error, to find the cause of a difference.
 pub(crate) type Said = String;
 
 /// The variable that every guest gets.
@@ -62,8 +62,8 @@ pub(crate) fn by_wasmtime(
     let mut command = Command::new(workshop.wasmtime()?);
     command.arg("run");
     if is_component(guest).map_err(|failed| format!("{}: {failed}", guest.display()))? {
-        // What runtimes of whole languages import, whether used or not; a module has to be
-        // without.
+        // The imports of language runtimes, whether used or not; a module must run
+        // without them.
         command.arg("-Shttp");
     }
     command
@@ -74,14 +74,14 @@ pub(crate) fn by_wasmtime(
     end(command, &start.input)
 }
 
-/// Whether the file's header, magic and version, is the one of a component.
+/// Whether the file's header, magic and version, is that of a component.
 fn is_component(guest: &Path) -> std::io::Result<bool> {
     let mut header = [0; 8];
     File::open(guest)?.read_exact(&mut header)?;
     Ok(header == *b"\0asm\x0d\0\x01\0")
 }
 
-/// The option that keeps wasmtime's compiled code where nobody else's is.
+/// The option for a separate cache of wasmtime's compiled code.
 pub(crate) fn cache(workshop: &Workshop) -> Result<String, String> {
     let file = workshop.work("wasmtime-cache.toml");
     let folder = workshop.work("wasmtime-cache");
@@ -132,7 +132,7 @@ fn end(mut command: Command, input: &[u8]) -> Result<(Ended, Said), String> {
     })
 }
 
-/// Waits for the child's end; one that takes too long is ended and is an error.
+/// Waits for the child's end; one that takes too long is killed and an error.
 fn wait(child: &mut Child) -> Result<std::process::ExitStatus, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -158,7 +158,7 @@ impl fmt::Debug for Ended {
     }
 }
 
-/// Bytes as a person can compare them: how many, and how they begin and end.
+/// Bytes in readable form: their number, their beginning and their end.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Bytes<'_> {

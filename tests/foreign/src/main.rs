@@ -1,10 +1,10 @@
-//! Guests as public toolchains make them, run by Skiff and by wasmtime's command of the same
-//! version on the same input: every byte of output, the exit code, and every header and body
-//! have to be the same.
+//! Guests of public toolchains, run by Skiff and by wasmtime's command of the same
+//! version on the same input: every byte of output, the exit code, and every header and
+//! body must be the same.
 //!
-//! `foreign` runs all cases and `foreign NAME` those whose names hold the word; what else it
-//! understands is what `cargo test -- --help` lists. Toolchains and guests are installed and
-//! built when the first case needs them, and kept below `target/foreign`.
+//! `foreign` runs all cases and `foreign NAME` those whose names contain the word; its
+//! other options are those of `cargo test -- --help`. Toolchains and guests are installed
+//! and built when the first case needs them, and kept below `target/foreign`.
 
 mod build;
 mod cases;

@@ -1,11 +1,11 @@
-//! Runs the programs that install and compile: quietly while all goes well, with everything they
-//! said when not.
+//! Runs the programs that install and compile: silently on success, with all of their
+//! output on failure.
 
 use std::error::Error;
 use std::io;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// A program that could not be run, or ended badly.
+/// A program that could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
     #[error("cannot start `{command}`; is it installed?")]
@@ -18,7 +18,7 @@ pub(crate) enum ProcessError {
     },
 }
 
-/// Runs `command` to its end, without input, and gives what it wrote to standard output.
+/// Runs `command` to its end, without input, and returns its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, ProcessError> {
     let ran = command.stdin(Stdio::null()).output();
     let ran = ran.map_err(|source| ProcessError::Start {
@@ -36,14 +36,14 @@ pub(crate) fn run(command: &mut Command) -> Result<String, ProcessError> {
     })
 }
 
-/// The command as a person would type it.
+/// The command as a user would type it.
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }
 
-/// An error with all its causes, for a person.
+/// An error with all its causes, for a reader.
 pub(crate) fn chain(failed: &dyn Error) -> String {
     let mut text = failed.to_string();
     let mut cause = failed.source();

@@ -1,4 +1,4 @@
-//! The other side of every comparison: wasmtime's command, of the version that is inside Skiff.
+//! The reference of every comparison: wasmtime's command, of Skiff's wasmtime version.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +6,16 @@ use std::process::Command;
 use crate::process::{self, ProcessError};
 use crate::workshop::{FileError, Workshop};
 
-/// The command that the bench compares with, good here too where its version is the engine's.
+/// The command that the bench compares with, also used here if its version is the
+/// engine's.
 const OF_THE_BENCH: &str = "target/tools/wasmtime/bin/wasmtime";
 
-/// What `run` and `serve` need to behave as in a release. The rest (other compilers, profilers,
-/// tools) takes half of the time that a whole build takes.
+/// The features that `run` and `serve` need to behave as in a release. The others (other
+/// compilers, profilers, tools) would double the build time.
 const FEATURES: &str = "run,serve,cranelift,parallel-compilation,pooling-allocator,component-model,component-model-async,cache";
 
-/// Compiled quickly, but for what compiles guests: these would take twice as long for each.
+/// Compiled quickly, except the crates that compile guests, which would take twice as
+/// long for each guest.
 const WELL_OPTIMISED: [&str; 4] = [
     "cranelift-codegen",
     "cranelift-frontend",
@@ -21,14 +23,14 @@ const WELL_OPTIMISED: [&str; 4] = [
     "wasmparser",
 ];
 
-/// Why there is no command to compare with.
+/// Why there is no reference command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReferenceError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
     Process(#[from] ProcessError),
-    #[error("`{}` is not a lock file that names one wasmtime", path.display())]
+    #[error("`{}` is not a lock file with exactly one wasmtime", path.display())]
     Lock { path: PathBuf },
     #[error("`{}` is of version {found}, and Skiff has {wanted} inside", path.display())]
     Version {
@@ -38,7 +40,7 @@ pub(crate) enum ReferenceError {
     },
 }
 
-/// The command: the bench's, or one of its own, built some minutes long the first time.
+/// The command: the bench's, or a separate one, whose first build takes some minutes.
 pub(crate) fn command(workshop: &Workshop) -> Result<PathBuf, ReferenceError> {
     let wanted = inside_skiff(&workshop.root("Cargo.lock"))?;
     let folder = workshop.work("wasmtime");
@@ -64,7 +66,7 @@ pub(crate) fn command(workshop: &Workshop) -> Result<PathBuf, ReferenceError> {
 fn install(version: &str, folder: &Path) -> Result<(), ProcessError> {
     let mut cargo = Command::new("cargo");
     cargo
-        // Cargo's settings of this repository are for Skiff.
+        // Outside the repository, whose cargo settings are for Skiff.
         .current_dir(std::env::temp_dir())
         .args(["install", "wasmtime-cli", "--locked", "--force"])
         .args(["--version", &format!("={version}")])
@@ -80,12 +82,12 @@ fn install(version: &str, folder: &Path) -> Result<(), ProcessError> {
         cargo.args(["--config", &level]);
     }
     process::run(&mut cargo)?;
-    // Half a gigabyte that nobody needs again.
+    // Half a gigabyte that is not needed again.
     std::fs::remove_dir_all(folder.join("build")).ok();
     Ok(())
 }
 
-/// The version that `command` tells of itself.
+/// The version that `command` prints.
 fn version(command: &Path) -> Result<String, ProcessError> {
     let told = process::run(Command::new(command).arg("--version"))?;
     Ok(told
@@ -95,7 +97,7 @@ fn version(command: &Path) -> Result<String, ProcessError> {
         .to_owned())
 }
 
-/// The release of wasmtime that Skiff is locked to.
+/// The release of wasmtime in Skiff's lock file.
 fn inside_skiff(lock: &Path) -> Result<String, ReferenceError> {
     let text = std::fs::read_to_string(lock).map_err(FileError::at(lock))?;
     locked(&text).ok_or_else(|| ReferenceError::Lock {

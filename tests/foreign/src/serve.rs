@@ -1,4 +1,4 @@
-//! A guest that serves HTTP, by either program, and a client that sees every byte of the answer.
+//! An HTTP guest, run by either program, and a client that sees every byte of the answer.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -18,10 +18,10 @@ const START_WITHIN: Duration = Duration::from_secs(600);
 /// Longer than any answer takes, so that a hang is a failure.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
-/// What both programs say when they listen, before the address.
+/// What both programs print before the address when they listen.
 const SERVING: &str = "http://";
 
-/// A server that ends with this value.
+/// A server that ends when dropped.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -35,16 +35,16 @@ pub(crate) struct Request {
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// An answer, without what each server may choose for itself: the date, and how it marks the
-/// body's end.
+/// An answer, without what each server may choose: the date, and how it marks the body's
+/// end.
 #[derive(PartialEq)]
 pub(crate) struct Answer {
-    /// 0 where the connection ended before there was one.
+    /// 0 if the connection ended before.
     pub(crate) status: u16,
     /// In lower case and in order.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// Whether the body is complete.
     pub(crate) whole: bool,
 }
 
@@ -101,7 +101,7 @@ impl Server {
         Err(format!("{name} did not start to serve; it said:\n{said}"))
     }
 
-    /// Sends one request on a connection of its own and reads to that connection's end.
+    /// Sends one request on a new connection and reads to its end.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, String> {
         self.exchange(request)
             .map(|bytes| Answer::read(&bytes))
@@ -118,7 +118,7 @@ impl Server {
             scope.spawn(move || sending.write_all(&request.bytes()));
             let mut bytes = Vec::new();
             match stream.read_to_end(&mut bytes) {
-                // What had come before a reset counts: it is how a body is cut.
+                // Data before a reset counts: that is how a body is cut.
                 Err(failed) if bytes.is_empty() => Err(failed),
                 _ => Ok(bytes),
             }
@@ -136,7 +136,8 @@ impl Drop for Server {
 fn pass_on(from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            // Nobody listens any more once the address is known, but the pipe has to stay empty.
+            // The output is not needed once the address is known, but the pipe has to be
+            // drained.
             to.send(line).ok();
         }
     });
@@ -213,7 +214,7 @@ impl Answer {
                 length.is_none_or(|length: usize| length == rest.len()),
             )
         };
-        // A length that is the body's own tells nothing that the body does not.
+        // A correct length adds no information to the body.
         let framing = ["connection", "date", "keep-alive", "transfer-encoding"];
         headers.retain(|(name, _)| {
             !framing.contains(&name.as_str()) && (name != "content-length" || !whole)

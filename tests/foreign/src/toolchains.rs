@@ -1,4 +1,4 @@
-//! The toolchains that the package registries serve, and what each makes.
+//! The toolchains of the package registries, and the guests of each.
 //!
 //! Every one compiles the same program, or the same server, in its own language: see
 //! `tests/foreign/guests/README.md`.
@@ -12,32 +12,32 @@ use std::path::PathBuf;
 use crate::build::BuildError;
 use crate::workshop::Workshop;
 
-/// What makes guests, with the packages it needs in versions of its own.
+/// A toolchain, with the pinned packages that it needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Toolchain {
     /// Go's own compiler for `wasip1`.
     Go,
-    /// Rust's own targets, and the SDKs that crates are.
+    /// Rust's own targets, and the SDKs on crates.io.
     Rust,
     /// Zig, for its own language and for C on wasi-libc.
     Zig,
     /// AssemblyScript with its WASI shim.
     AssemblyScript,
-    /// componentize-js by way of jco.
+    /// componentize-js through jco.
     JavaScript,
     /// componentize-py with a release of Spin's SDK, or alone.
     Python(python::Sdk),
 }
 
-/// One file that a toolchain makes.
+/// One file that a toolchain builds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guest {
-    /// The file's name, without its ending.
+    /// The file's name, without its extension.
     pub(crate) name: &'static str,
     pub(crate) toolchain: Toolchain,
 }
 
-/// The same program of every toolchain, to be run to its end.
+/// The command program of every toolchain, always the same.
 pub(crate) const PROGRAMS: [Guest; 8] = [
     guest("go", Toolchain::Go),
     guest("rust-wasip1", Toolchain::Rust),
@@ -49,7 +49,7 @@ pub(crate) const PROGRAMS: [Guest; 8] = [
     guest("python", Toolchain::Python(python::Sdk::None)),
 ];
 
-/// The same server of every toolchain.
+/// The server of every toolchain, always the same.
 pub(crate) const SERVERS: [Guest; 9] = [
     guest("spin-3", Toolchain::Rust),
     guest("spin-5", Toolchain::Rust),
@@ -67,7 +67,7 @@ const fn guest(name: &'static str, toolchain: Toolchain) -> Guest {
 }
 
 impl Toolchain {
-    /// Builds all its guests, unless that was done before, and tells their folder.
+    /// Builds all its guests, unless that was done before, and returns their folder.
     pub(crate) fn build(self, workshop: &Workshop) -> Result<PathBuf, BuildError> {
         match self {
             Toolchain::Go => native::go(workshop),

@@ -1,4 +1,4 @@
-//! The folders of one checkout, and the programs that are compared.
+//! The folders of one checkout, and the compared programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ pub(crate) struct FileError {
 }
 
 impl FileError {
-    /// For `map_err`: what went wrong, went wrong at `path`.
+    /// For `map_err`: an error at `path`.
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
         let path = path.to_owned();
         move |source| FileError { path, source }
     }
 }
 
-/// What was built once, or why it could not be, for every case that wants it.
+/// The result of one build, or its error, for every case that needs it.
 type Made<T> = Arc<OnceLock<Result<T, String>>>;
 
-/// Where sources are, where results go, and what has been made of them in this run.
+/// The sources, the results, and the builds of this run.
 pub(crate) struct Workshop {
     root: PathBuf,
     skiff: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// The checkout that this program was compiled in; Skiff is the program beside it.
+    /// The checkout in which this program was compiled; Skiff is the program beside it.
     pub(crate) fn of_this_checkout() -> Result<Arc<Workshop>, FileError> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().map_err(FileError::at(&root))?;
@@ -64,7 +64,7 @@ impl Workshop {
         self.root.join("tests/foreign/guests").join(toolchain)
     }
 
-    /// A place for what is kept between runs.
+    /// A folder for what is kept between runs.
     pub(crate) fn work(&self, name: &str) -> PathBuf {
         self.root.join("target/foreign").join(name)
     }
@@ -74,13 +74,13 @@ impl Workshop {
         &self.skiff
     }
 
-    /// The program it is compared with, built where this machine has none of its version.
+    /// The reference program, built if this machine has none of its version.
     pub(crate) fn wasmtime(&self) -> Result<PathBuf, String> {
         let made = || reference::command(self).map_err(|failed| crate::process::chain(&failed));
         self.wasmtime.get_or_init(made).clone()
     }
 
-    /// The file of a guest; the first that asks for one of a toolchain has them built.
+    /// The file of a guest; the first request for one of a toolchain builds them.
     pub(crate) fn guest(&self, guest: Guest) -> Result<PathBuf, String> {
         let made = self.made_by(guest.toolchain);
         let built = || guest.toolchain.build(self).map_err(explained);

@@ -1,4 +1,4 @@
-//! No layer makes unpacking panic, and what cannot be unpacked leaves nothing.
+//! No layer makes unpacking panic, and a failed unpacking leaves nothing behind.
 
 #![no_main]
 

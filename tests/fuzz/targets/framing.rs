@@ -1,6 +1,5 @@
-//! Whatever bytes a client sends, its connection comes to an end, what a handler gets
-//! keeps the promises of `Handler`, every answer of HTTP/1 has a head, and the next client
-//! is served.
+//! Whatever bytes a client sends, its connection ends, requests keep the promises of
+//! `Handler`, every HTTP/1 answer has a head, and the next client is served.
 
 #![no_main]
 
@@ -17,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// Longer than any answer takes: what lasts longer hangs.
+/// Longer than any answer takes: anything longer hangs.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Checks;

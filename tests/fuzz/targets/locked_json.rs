@@ -1,5 +1,5 @@
-//! No bytes make the reader of locked applications panic, and what it accepts is
-//! the same application after writing and reading it.
+//! No bytes make the reader of locked applications panic, and an accepted application is
+//! the same after writing and reading it.
 
 #![no_main]
 

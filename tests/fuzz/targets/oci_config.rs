@@ -1,5 +1,5 @@
-//! No manifest and no configuration make reading an image panic. The input is one,
-//! an empty line, and the other.
+//! No manifest and no configuration make reading an image panic. The input is a manifest,
+//! an empty line, and a configuration.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let end = bytes.windows(2).position(|two| two == b"\n\n");
     let (manifest, config) = bytes.split_at(end.unwrap_or(bytes.len()));
     let config = config.get(2..).unwrap_or_default();
-    // What a manifest says of the configuration's digest is made true.
+    // The configuration's digest in the manifest is corrected.
     let text = String::from_utf8_lossy(manifest);
     let manifest = text
         .replace("$DIGEST", &Digest::of(config).to_string())

@@ -1,4 +1,4 @@
-//! No index makes the choice of a manifest panic, take long, or say much.
+//! No index makes the choice of a manifest panic, take long, or print a long message.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use std::io::Read;
 use libfuzzer_sys::fuzz_target;
 use skiff_artifact::{BlobError, Blobs, Choice, Descriptor, media};
 
-/// Whatever is asked for.
+/// Any requested platform.
 struct Same<'a>(&'a [u8]);
 
 impl Blobs for Same<'_> {

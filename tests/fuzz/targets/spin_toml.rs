@@ -1,6 +1,6 @@
-//! No text makes the reader of manifests panic, and what it accepts can be written.
+//! No text makes the reader of manifests panic, and an accepted manifest can be written.
 //!
-//! `tests/fixtures/manifests` is a good corpus to begin with.
+//! `tests/fixtures/manifests` is a good initial corpus.
 
 #![no_main]
 
@@ -12,8 +12,8 @@ fuzz_target!(|text: &str| {
         return;
     };
     let written = lock::write(&application);
-    // A package of a registry has no form in locked JSON; everything else has one
-    // that says the same when it is written again.
+    // A registry package has no form in locked JSON; everything else has one that
+    // round-trips.
     if let Ok(read) = lock::read(&written, "spin.json") {
         assert_eq!(lock::write(&read), written);
     }

@@ -1,4 +1,4 @@
-//! Prints its arguments, then its environment, sorted, one a line, and ends well.
+//! Prints its arguments, then its environment, sorted, one per line, and succeeds.
 
 fn main() {
     for argument in std::env::args() {

@@ -1,4 +1,5 @@
-//! Connects to the address that is its argument, sends `ping`, and prints what comes back to the end.
+//! Connects to the address in its argument, sends `ping`, and prints everything that it
+//! receives.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

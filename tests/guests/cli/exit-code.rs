@@ -1,6 +1,7 @@
-//! Ends with the code in `CODE` or in its last argument, or by a panic where that says `panic`.
+//! Ends with the code in `CODE` or in its last argument, or by a panic if that is
+//! `panic`.
 //!
-//! Without either it ends with 3. It says on stderr what it does.
+//! Without either it ends with 3. It prints to stderr what it does.
 
 fn main() {
     let asked = std::env::var("CODE")
@@ -9,7 +10,7 @@ fn main() {
     if asked.as_deref() == Some("panic") {
         panic!("this guest was asked to panic");
     }
-    // The last argument is the program's own name where there is no other.
+    // The last argument is the program's own name if there is no other.
     let code = asked.and_then(|text| text.parse().ok()).unwrap_or(3);
     eprintln!("ending with {code}");
     std::process::exit(code);

@@ -1,4 +1,5 @@
-//! A command that says it has begun and then waits `SECONDS` (default: an hour) before it ends well.
+//! A command that prints that it has begun and then waits `SECONDS` (default: an hour)
+//! before it succeeds.
 
 use std::time::Duration;
 

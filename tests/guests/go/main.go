@@ -1,5 +1,5 @@
-// Counts the words of its standard input, or, asked for `copy`, copies it and says how many bytes
-// that were. Either takes and gives back more memory than it began with.
+// Counts the words of its standard input, or, with `copy`, copies it and prints the
+// number of bytes. Both allocate and free more memory than the program started with.
 package main
 
 import (

@@ -1,5 +1,5 @@
-//! Sends `?bytes=N` bytes (default 100), of a promised `length` where there is one, and then breaks off by `how`: 0 drops
-//! the body, 1 forgets it, 2 waits and traps.
+//! Sends `?bytes=N` bytes (default 100), of a promised `length` if there is one, and then
+//! breaks off by `how`: 0 drops the body, 1 forgets it, 2 waits and traps.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, ResponseOutparam};

@@ -1,4 +1,4 @@
-//! Answers how many requests this instance has taken: always 1 where each gets a fresh one.
+//! Answers how many requests this instance has taken: always 1 if each gets a fresh one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

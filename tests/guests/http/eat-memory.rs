@@ -1,4 +1,5 @@
-//! Takes and touches `?mib=N` MiB, without a number all it can get, and answers how much it has.
+//! Allocates and touches `?mib=N` MiB, without a number as much as possible, and answers
+//! how much it has.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Answers with its arguments and then its environment, sorted, one a line.
+//! Answers with its arguments and then its environment, sorted, one per line.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};

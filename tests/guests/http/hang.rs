@@ -1,4 +1,4 @@
-//! Waits for what never comes, inside a call to the host. `?head=1` sends the head first.
+//! Waits forever inside a call to the host. `?head=1` sends the head first.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::exports::http::incoming_handler::Guest;
@@ -12,7 +12,7 @@ impl Guest for Hang {
         let _begun =
             guests::query(&request, "head").map(|_| guests::begin(out, 200, Fields::new()));
         loop {
-            // Years, and again: no host has a longer breath.
+            // Years, again and again: longer than any host waits.
             subscribe_duration(u64::MAX / 2).block();
         }
     }

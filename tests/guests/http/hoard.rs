@@ -27,7 +27,7 @@ impl Guest for Hoard {
     }
 }
 
-/// Takes things until there are enough or no more, and tells how many there were.
+/// Takes things until there are enough or no more, and returns how many there were.
 fn take<T>(count: usize, more: impl Fn() -> Option<T>) -> usize {
     let kept: Vec<T> = std::iter::from_fn(more).take(count).collect();
     kept.len()
@@ -43,8 +43,8 @@ fn fields(size: usize) -> Fields {
 
 fn body() -> OutgoingResponse {
     let response = OutgoingResponse::new(Fields::new());
-    let body = response.body().expect("nobody has taken it");
-    let stream = body.write().expect("nobody has taken it");
+    let body = response.body().expect("it has not been taken");
+    let stream = body.write().expect("it has not been taken");
     while let Ok(room @ 1..) = stream.check_write() {
         if stream.write(&vec![0; room as usize]).is_err() {
             break;

@@ -1,4 +1,4 @@
-//! Returns without having answered.
+//! Returns without an answer.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};

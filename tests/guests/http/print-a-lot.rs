@@ -1,6 +1,7 @@
 //! Prints `?lines=N` lines of `?length=N` bytes to stdout and to stderr in turn, then answers.
 //!
-//! A line is its stream, its number and a filling, so that a torn or mixed one shows.
+//! A line has its stream, its number and padding, so that a torn or mixed one is
+//! detected.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};

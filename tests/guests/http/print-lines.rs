@@ -1,4 +1,4 @@
-//! Prints two lines to stdout, two to stderr, and to each a last one that no newline ends.
+//! Prints two lines to stdout, two to stderr, and to each a last one without a newline.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! Answers a number that programs take for random: the hash of nothing, by the seed that
-//! the standard library has its tables use.
+//! Answers a number that should be random: the hash of nothing, with the seed that the
+//! standard library uses for hash tables.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};

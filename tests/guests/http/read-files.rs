@@ -1,6 +1,6 @@
 //! Answers with the file at `?path=…`, or with the sorted names of the folder there.
 //!
-//! What the operating system refuses is a 404 with its reason.
+//! An error of the operating system is a 404 with its reason.
 
 use std::fs;
 use std::io;

@@ -14,7 +14,7 @@ impl Guest for Recurse {
     }
 }
 
-/// Nothing here lives in memory, so it is the host's stack that ends and not the guest's own.
+/// Nothing here is in linear memory, so the host's stack ends instead of the guest's own.
 #[inline(never)]
 fn deeper(depth: u64) -> u64 {
     match depth {

@@ -1,6 +1,6 @@
 //! Reads the request's body to its end and answers how many bytes it had.
 //!
-//! `?ms=N` waits that long after each read: a slow reader that back-pressure has to reach.
+//! `?ms=N` waits this long after each read: a slow reader that must cause back-pressure.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::exports::http::incoming_handler::Guest;

@@ -1,4 +1,4 @@
-//! Echoes the body, and after it the request's trailers, with a trailer `x-count` of its own.
+//! Echoes the body, and after it the request's trailers, with its own trailer `x-count`.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, ResponseOutparam};
@@ -28,7 +28,7 @@ impl Guest for Trailers {
     }
 }
 
-/// What the client sent after its body, in a set that may be changed.
+/// The client's trailers, in a mutable set.
 fn received(body: IncomingBody) -> Option<Fields> {
     let future = IncomingBody::finish(body);
     future.subscribe().block();

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
-/// Past the end of any memory that a guest of this size has.
+/// Past the end of this guest's memory.
 const NOWHERE: usize = 0xffff_fff0;
 
 struct Trap;
@@ -17,7 +17,7 @@ impl Guest for Trap {
             Some("unreachable") => core::arch::wasm32::unreachable(),
             Some("memory") => {
                 let address = black_box(NOWHERE) as *const u64;
-                // SAFETY: the load traps instead of giving a value, which is what was asked for.
+                // SAFETY: the load traps instead of returning a value, as intended.
                 black_box(unsafe { address.read_volatile() });
             }
             _ => panic!("this guest was asked to panic"),

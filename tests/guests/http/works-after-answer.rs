@@ -1,4 +1,5 @@
-//! Answers, goes on for `?ms=N` milliseconds, and says on stdout when it begins and ends that.
+//! Answers, keeps working for `?ms=N` milliseconds, and prints to stdout when that begins
+//! and ends.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::exports::http::incoming_handler::Guest;

@@ -1,6 +1,6 @@
 //! Writes the request's body to the file at `?path=…`; with `DELETE` it removes the file.
 //!
-//! What the operating system refuses is a 403 with its reason.
+//! An error of the operating system is a 403 with its reason.
 
 use std::fs;
 

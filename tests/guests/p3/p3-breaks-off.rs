@@ -1,5 +1,6 @@
-//! Sends `?bytes=N` bytes (default 100), of a promised `length` where there is one, and then breaks off by `how`: 0 waits
-//! and traps, 1 ends with trailers that are an error, 2 ends well, if the length is right.
+//! Sends `?bytes=N` bytes (default 100), of a promised `length` if there is one, and then
+//! breaks off by `how`: 0 waits and traps, 1 ends with trailers that are an error, 2 ends
+//! well, if the length is right.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{wit_bindgen, wit_future, wit_stream};
 
-/// Long enough for what was written to be on its way.
+/// Long enough for the written bytes to be sent.
 const PAUSE: Duration = Duration::from_millis(200);
 
 struct BreaksOff;
@@ -28,7 +29,7 @@ impl Guest for BreaksOff {
         let (trailing, trailers) = wit_future::new(|| Ok(None));
         let (response, _sent) = Response::new(headers, Some(body), trailers);
         wit_bindgen::spawn(async move {
-            // What a client that left did not take is nobody's any more.
+            // Data that a departed client did not take is lost.
             drop(writer.write_all(vec![b'x'; bytes as usize]).await);
             match how {
                 0 => {

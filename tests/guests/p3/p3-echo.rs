@@ -1,4 +1,4 @@
-//! Sends the request's body and its trailers back: the streams are handed over as they are.
+//! Sends the request's body and its trailers back by passing on the streams.
 
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};

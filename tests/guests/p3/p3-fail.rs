@@ -1,4 +1,4 @@
-//! Fails in the way `?how=` names by number: 0 an error, 1 a panic, 2 it never ends, 3 it loops.
+//! Fails as numbered by `?how=`: 0 an error, 1 a panic, 2 it never ends, 3 it loops.
 
 use std::hint::black_box;
 
@@ -16,7 +16,7 @@ impl Guest for Fail {
             ))),
             1 => panic!("this guest was asked to panic"),
             2 => {
-                // Years: no host has a longer breath.
+                // Years: longer than any host waits.
                 wasip3::clocks::monotonic_clock::wait_for(u64::MAX / 2).await;
                 Ok(p3::respond(200, "it ended\n"))
             }

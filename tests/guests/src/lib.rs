@@ -1,11 +1,11 @@
-//! What the guests share: an answer in one call, and the query string.
+//! Shared by the guests: an answer in one call, and the query string.
 
 use wasip2::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
-/// Sets the head of the answer and hands back its body with the stream into it.
+/// Sets the head of the answer and returns its body with the stream into it.
 ///
 /// The stream has to be dropped before the body is finished.
 pub fn begin(out: ResponseOutparam, status: u16, headers: Fields) -> (OutgoingBody, OutputStream) {
@@ -24,13 +24,14 @@ pub fn answer(out: ResponseOutparam, status: u16, text: impl AsRef<[u8]>) {
     finish(body, stream);
 }
 
-/// Ends a body that is complete.
+/// Finishes a complete body.
 pub fn finish(body: OutgoingBody, stream: OutputStream) {
     drop(stream);
     OutgoingBody::finish(body, None).expect("no length was promised");
 }
 
-/// Writes all of `bytes`, as much at a time as the host takes, and waits until they are gone.
+/// Writes all of `bytes`, as much at a time as the host accepts, and waits until they are
+/// sent.
 ///
 /// A client that left ends the guest with a trap, as it would end any program.
 pub fn write(stream: &OutputStream, mut bytes: &[u8]) {

@@ -1,13 +1,13 @@
-//! The corpus of what is broken or hostile, against the program that people run.
+//! The corpus of broken and hostile inputs, against the released program.
 //!
-//! Whatever goes in, the same must hold, and [`Verdict`] holds every case to it: the
-//! program ends, or serves, in time; its exit code is one of `docs/failures.md`; what it
-//! says is short and names the thing; it takes no more memory than its limit; and it
-//! leaves nothing behind. A case only adds what is special about it.
+//! For every input [`Verdict`] checks the same: the program ends, or serves, in time; its
+//! exit code is one of `docs/failures.md`; its message is short and names the fault; it
+//! takes no more memory than its limit; and it leaves nothing behind. A case only adds
+//! its own checks.
 //!
-//! A new parser or interface adds its cases to the module of `tests/corpus` they belong to:
-//! `artifacts`, `guests`, `requests` or `machines`. What only a pod can show is in
-//! `tests/suite`, modules `refusals`, `images` and `keeping`.
+//! A new parser or interface adds its cases to a module of `tests/corpus`: `artifacts`,
+//! `guests`, `requests` or `machines`. Cases that need a pod are in `tests/suite`,
+//! modules `refusals`, `images` and `keeping`.
 
 mod machine;
 mod program;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 ///
 /// # Panics
 ///
-/// Where it is not there.
+/// If it is missing.
 #[track_caller]
 pub fn guest(name: &str) -> PathBuf {
     let path = skiff_test_support::paths::guest(name);

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// What is wrong with a machine. Mounts are made in a namespace that ends with the
-/// program, so that nothing of it is left.
+/// The faults of a machine. Mounts are made in a namespace that ends with the program, so
+/// that nothing is left.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Machine {
     /// How many bytes fit into the code cache.
@@ -26,7 +26,7 @@ struct Mount {
 }
 
 impl Machine {
-    /// What has to be called in the process that is to live on this machine.
+    /// The set-up to call in the process that runs on this machine.
     pub(crate) fn entered(
         self,
         tmp: &Path,
@@ -59,13 +59,13 @@ impl Machine {
                     rlim_cur: count,
                     rlim_max: count,
                 };
-                // SAFETY: the structure is whole and lives through the call.
+                // SAFETY: the structure is complete and outlives the call.
                 done(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
             }
             if mounts.is_empty() {
                 return Ok(());
             }
-            // SAFETY: no pointers are passed but to strings that live through the calls.
+            // SAFETY: the only pointers are to strings that outlive the calls.
             unsafe {
                 done(libc::unshare(libc::CLONE_NEWNS))?;
                 let private = libc::MS_REC | libc::MS_PRIVATE;

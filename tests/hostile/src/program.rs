@@ -1,4 +1,4 @@
-//! The program, run to its end, and what it must be held to.
+//! The program, run to its end, and the checks of every run.
 
 use std::fs;
 use std::io::Read;
@@ -16,23 +16,23 @@ use crate::{Machine, Server};
 /// Longer than anything here takes in a debug build, so that a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// More than any of these cases needs in a debug build, and less than what a hostile
-/// artifact of some megabytes can make of itself.
+/// More than any of these cases needs in a debug build, and less than a hostile artifact
+/// of some megabytes can expand to.
 const MEMORY: u64 = 700 << 20;
 
-/// A person reads all of it; `kubectl describe` shows some of it.
+/// A user reads all of it; `kubectl describe` shows only a part.
 const MESSAGE: usize = 12 << 10;
 
-/// What the table of exit codes in `docs/failures.md` lists, less those of a guest or a signal.
+/// The exit codes in `docs/failures.md`, except those of a guest or a signal.
 const CODES: [i32; 6] = [0, 64, 65, 69, 74, 78];
 
-/// `skiff`, about to be started in folders of its own.
+/// `skiff`, ready to start in its own folders.
 pub struct Skiff {
     command: Command,
     folders: Folders,
 }
 
-/// What one start may write to.
+/// The folders that one start may write to.
 pub(crate) struct Folders {
     all: tempfile::TempDir,
 }
@@ -42,7 +42,7 @@ impl Folders {
         self.all.path().join(name)
     }
 
-    /// What is left of unfinished work, by name.
+    /// Leftovers of unfinished work, by name.
     fn leftovers(&self) -> Vec<String> {
         let mut left = names(&self.path("tmp"));
         let begun = names(&self.path("cache"));
@@ -55,20 +55,20 @@ fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        // Locks stay, as whoever removes one may remove another's.
+        // Locks stay: removing one could remove another process's.
         .filter(|name| !name.ends_with(".lock"))
         .collect()
 }
 
-/// How a run to the end went.
+/// The result of a finished run.
 pub struct Verdict {
-    /// Its exit code; minus the signal's number where one has killed it.
+    /// Its exit code, or minus the number of the signal that killed it.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
-    /// The most memory that it or a process of its took, in bytes.
+    /// The most memory that it or one of its processes took, in bytes.
     pub memory: u64,
     left: Vec<String>,
 }
@@ -119,43 +119,43 @@ impl Skiff {
         self
     }
 
-    /// Takes the code cache of earlier starts instead of an empty one, so that a
-    /// guest is compiled once for all cases that serve it.
+    /// Uses the code cache of earlier starts instead of an empty one, so that a guest is
+    /// compiled once for all cases that serve it.
     #[must_use]
     pub fn shared_cache(self) -> Self {
         let cache = paths::target_dir().join("test-cache");
         self.env("SKIFF_CACHE_DIR", &cache.display().to_string())
     }
 
-    /// Gives it a machine that fails.
+    /// Runs it on a failing machine.
     #[must_use]
     pub fn on(mut self, machine: Machine) -> Self {
         let [tmp, cache] = ["tmp", "cache"].map(|name| self.folders.path(name));
         let enter = machine.entered(&tmp, &cache);
-        // SAFETY: what runs between fork and exec are system calls on strings made before.
+        // SAFETY: only system calls on existing strings run between fork and exec.
         unsafe { self.command.pre_exec(enter) };
         self
     }
 
-    /// Its standard output is this instead of a pipe that is read.
+    /// Sets its standard output instead of a pipe that is read.
     #[must_use]
     pub fn stdout(mut self, to: impl Into<Stdio>) -> Self {
         self.command.stdout(to);
         self
     }
 
-    /// Its standard error is this instead of a pipe that is read.
+    /// Sets its standard error instead of a pipe that is read.
     #[must_use]
     pub fn stderr(mut self, to: impl Into<Stdio>) -> Self {
         self.command.stderr(to);
         self
     }
 
-    /// Runs it to its end and holds it to what holds for every case.
+    /// Runs it to its end and makes the checks of every case.
     ///
     /// # Panics
     ///
-    /// Where it does not end in time, or breaks a promise.
+    /// If it does not end in time, or fails a check.
     #[track_caller]
     pub fn end(self) -> Verdict {
         let verdict = self.verdict();
@@ -171,12 +171,12 @@ impl Skiff {
         verdict
     }
 
-    /// Runs it to its end, which must be this exit code, with all of `words` on
-    /// standard error.
+    /// Runs it to its end; checks the exit code, and that standard error contains all of
+    /// `words`.
     ///
     /// # Panics
     ///
-    /// Where it is another.
+    /// If one of them differs.
     #[track_caller]
     pub fn refuses(self, code: i32, words: &[&str]) {
         let verdict = self.end();
@@ -201,11 +201,11 @@ impl Skiff {
         }
     }
 
-    /// Starts it and waits until it tells where it serves.
+    /// Starts it and waits until it prints its address.
     ///
     /// # Panics
     ///
-    /// Where it ends instead.
+    /// If it ends instead.
     #[track_caller]
     pub fn serve(mut self) -> Server {
         let child = self.command.spawn().expect("skiff starts");
@@ -232,8 +232,8 @@ fn collected(pipe: Pipe) -> JoinHandle<String> {
     })
 }
 
-/// Waits for its end, and no longer than that may take. Gives the exit code and the
-/// most memory that it or one of its processes took.
+/// Waits for its end, up to a limit. Returns the exit code and the most memory that it or
+/// one of its processes took.
 #[track_caller]
 fn wait(child: Child) -> (i32, u64) {
     let id = child.id() as libc::pid_t;
@@ -241,7 +241,7 @@ fn wait(child: Child) -> (i32, u64) {
     std::thread::spawn(move || {
         let mut status = 0;
         // SAFETY: the structure is plain data, for which all zeroes is valid, and the
-        // child is ours and waited for here only.
+        // child is ours and only waited for here.
         let usage = unsafe {
             let mut usage: libc::rusage = std::mem::zeroed();
             libc::wait4(id, &mut status, 0, &mut usage);
@@ -250,7 +250,7 @@ fn wait(child: Child) -> (i32, u64) {
         sender.send((status, usage.ru_maxrss as u64 * 1024)).ok();
     });
     let Ok((status, memory)) = ended.recv_timeout(PATIENCE) else {
-        // SAFETY: nobody has waited for the child, so the number is still its own.
+        // SAFETY: the child has not been waited for, so its id is still its own.
         unsafe { libc::kill(id, libc::SIGKILL) };
         panic!("it does not end within {PATIENCE:?}");
     };

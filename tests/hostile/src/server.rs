@@ -1,4 +1,4 @@
-//! The program while it serves, and a client that sends every byte itself.
+//! The program while it serves, and a client that controls every byte.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::program::Folders;
 
-/// Where every application of ours answers for itself.
+/// The health endpoint of every application.
 const HEALTH: &str = "/.well-known/spin/health";
 
-/// An application that serves. Killed where it is dropped.
+/// A serving application. Killed when dropped.
 pub struct Server {
     child: Child,
     address: SocketAddr,
@@ -21,10 +21,10 @@ pub struct Server {
     _folders: Folders,
 }
 
-/// What came back on a connection, to its end.
+/// Everything received on a connection, to its end.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status, 0 where none came.
+    /// The status, 0 if none came.
     pub status: u16,
     /// The first mebibyte after the head, as it was sent.
     pub rest: Vec<u8>,
@@ -46,7 +46,7 @@ impl Server {
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                // Only the first is waited for; the pipe is read on all the same.
+                // Only the first line is waited for, but the pipe is read to its end.
                 sender.send(line).ok();
             }
         });
@@ -69,11 +69,11 @@ impl Server {
         }
     }
 
-    /// A connection whose reads and writes do not wait for ever.
+    /// A connection whose reads and writes have a timeout.
     ///
     /// # Panics
     ///
-    /// Where nobody accepts it.
+    /// If it is not accepted.
     #[track_caller]
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address, self.patience).expect("accepted");
@@ -82,7 +82,7 @@ impl Server {
         stream
     }
 
-    /// Sends bytes as they are, nothing more, and reads to the end.
+    /// Sends exactly these bytes, and reads to the end.
     #[track_caller]
     pub fn send(&self, bytes: &[u8]) -> Answer {
         let began = Instant::now();
@@ -102,14 +102,14 @@ impl Server {
         }
     }
 
-    /// GET, on a connection of its own.
+    /// GET, on a new connection.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         self.send(request.as_bytes())
     }
 
-    /// Whether a request finds a place, for which idle connections may have to end first.
+    /// Whether a request is served, for which idle connections may have to end first.
     #[track_caller]
     pub fn is_served_soon(&self) -> bool {
         (0..100).any(|_| {
@@ -118,11 +118,11 @@ impl Server {
         })
     }
 
-    /// Holds it to answering the health endpoint.
+    /// Checks that it answers the health endpoint.
     ///
     /// # Panics
     ///
-    /// Where it does not.
+    /// If it does not.
     #[track_caller]
     pub fn is_healthy(&self) -> Duration {
         let answer = self.get(HEALTH);
@@ -130,21 +130,21 @@ impl Server {
         answer.took
     }
 
-    /// The number of its first process.
+    /// The id of its first process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends SIGTERM and waits for the end. Gives how long that took, the status and
-    /// what it wrote to standard error.
+    /// Sends SIGTERM and waits for the end. Returns how long that took, the status and
+    /// its standard error.
     ///
     /// # Panics
     ///
-    /// Where it does not end.
+    /// If it does not end.
     #[track_caller]
     pub fn stop(mut self) -> (Duration, ExitStatus, String) {
         let began = Instant::now();
-        // SAFETY: the child has not been waited for, so the number is still its own.
+        // SAFETY: the child has not been waited for, so its id is still its own.
         unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -158,7 +158,8 @@ impl Server {
     }
 }
 
-/// Reads to the end and keeps the beginning: what a test holds counts for its children.
+/// Reads to the end and keeps only the beginning: a test's memory counts for its
+/// children.
 fn read(stream: &mut TcpStream) -> Vec<u8> {
     const KEPT: usize = 1 << 20;
 

@@ -15,7 +15,7 @@ use crate::node::{Node, guest, sample};
 pub enum Kind {
     /// As `spin registry push` and `skiff push` do.
     Spin,
-    /// As `wkg oci push` does: one component and nothing else.
+    /// As `wkg oci push` does: only one component.
     Package,
     /// A container image with `/spin.toml`.
     Manifest,
@@ -28,7 +28,7 @@ impl Kind {
     pub const ALL: [Self; 4] = [Self::Spin, Self::Package, Self::Manifest, Self::Component];
 
     /// The container of an image of this kind. Packages of other tools have no
-    /// entrypoint, so a pod has to name one, and `/` is what people write.
+    /// entrypoint, so a pod has to name one, by convention `/`.
     pub fn container(self, name: &str, image: &str) -> ContainerSpec {
         let spec = ContainerSpec::new(name, image);
         match self {
@@ -99,7 +99,7 @@ impl App {
         self
     }
 
-    /// Writes the folder that a person would write by hand.
+    /// Writes the folder as a user would write it by hand.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ source = "{name}.wasm"
 }
 
 impl Node {
-    /// The image of an application, as a Spin application or an image with a
-    /// manifest. The name must tell it from all others.
+    /// The image of an application, as a Spin application or an image with a manifest.
+    /// The name must be unique.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl Node {
         }
     }
 
-    /// The image of a guest that `ctr run` takes: it refuses the configuration
-    /// of a Wasm package, so a package has that of an image instead.
+    /// The image of a guest for `ctr run`: it refuses the configuration of a Wasm
+    /// package, so a package has an image's configuration instead.
     ///
     /// # Errors
     ///
@@ -188,8 +188,8 @@ impl Node {
         .await
     }
 
-    /// The image of a sample application. The kinds that hold a component and
-    /// no manifest hold the sample's.
+    /// The image of a sample application. The kinds without a manifest contain only the
+    /// sample's component.
     ///
     /// # Errors
     ///
@@ -236,11 +236,11 @@ fn pack(kind: Kind, folder: &Path, layout: &Path) -> anyhow::Result<Layout> {
     Ok(image.entrypoint(&["/"]).write(layout)?)
 }
 
-/// Packs with our own program, as a person would.
+/// Packs with our own program, as a user would.
 ///
 /// # Errors
 ///
-/// What the program printed, when it fails.
+/// The program's output, when it fails.
 pub fn push(folder: &Path, layout: &Path) -> anyhow::Result<Layout> {
     let program = paths::skiff();
     let done = Command::new(&program)

@@ -1,4 +1,4 @@
-//! What must hold, a module for each subject.
+//! The cases, a module for each subject.
 
 mod commands;
 mod containers;
@@ -18,7 +18,7 @@ mod volumes;
 
 use crate::harness::Case;
 
-/// All cases, in the order in which a reader would want them to fail.
+/// All cases, the most basic first.
 pub fn all() -> Vec<Case> {
     [
         linux::cases(),

@@ -1,6 +1,6 @@
-//! Runs cases and prints what `cargo test` prints. It exists because the
-//! cases of one program share one containerd that must be shut down after the
-//! last of them, which the built-in harness has no place for.
+//! Runs cases and prints what `cargo test` prints. It exists because the cases of one
+//! program share one containerd that must be shut down after the last of them, which the
+//! built-in harness does not support.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use skiff_test_support::leftovers::Leftover;
 
 use crate::node::Node;
 
-/// How many cases run at once. They mostly wait, so this is more than cores
-/// on a small machine, and few enough that the times they expect still hold.
+/// How many cases run at once. They mostly wait, so this exceeds the cores of a small
+/// machine, but is few enough for the times that they expect.
 const AT_ONCE: usize = 4;
 
-/// How long one case may take. Longer than any limit inside of one, so that a
-/// case says itself what it waited for.
+/// How long one case may take. Longer than any limit inside one, so that a case itself
+/// reports what it waited for.
 const CASE_WITHIN: Duration = Duration::from_secs(300);
 
-/// A case that takes longer is printed with its time: somebody waits for it.
+/// A case that takes longer is printed with its time.
 const REMARKABLE: Duration = Duration::from_secs(5);
 
 type Body = Box<dyn Fn(Arc<Node>) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
@@ -33,7 +33,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case whose name tells the behaviour it checks.
+    /// A case, named after the behaviour it checks.
     pub fn new<F, R>(name: impl Into<String>, body: F) -> Self
     where
         F: Fn(Arc<Node>) -> R + Send + Sync + 'static,
@@ -46,7 +46,7 @@ impl Case {
         }
     }
 
-    /// Drops the path that every name of this crate begins with.
+    /// Drops the common path of this crate's names.
     #[must_use]
     pub fn shortened(mut self) -> Self {
         self.name = self
@@ -76,15 +76,15 @@ macro_rules! cases {
     };
 }
 
-/// What the command line asks for, as far as `cargo test` passes it on.
+/// The command line, as `cargo test` passes it on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Only print the names.
     pub list: bool,
     /// Show containerd's log after a failure.
     pub show_log: bool,
-    /// Use the machine's own network and mounts, so that a person can look at
-    /// pods from another terminal.
+    /// Use the machine's own network and mounts, so that pods can be inspected from
+    /// another terminal.
     pub on_this_machine: bool,
     exact: bool,
     filters: Vec<String>,
@@ -92,8 +92,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments. Options of the built-in harness that have no
-    /// meaning here are let pass, so that `cargo test -- --quiet` works.
+    /// Reads the arguments. Options of the built-in harness without a meaning here are
+    /// ignored, so that `cargo test -- --quiet` works.
     pub fn read(args: impl Iterator<Item = String>) -> Self {
         let mut options = Self::default();
         let mut args = args;
@@ -141,7 +141,7 @@ impl Outcome {
         self.failed.is_empty()
     }
 
-    /// Counts what was left on the machine as a case of its own.
+    /// Counts leftovers on the machine as a separate case.
     pub fn leftovers(&mut self, left: &[Leftover]) {
         let lines: Vec<_> = left.iter().map(ToString::to_string).collect();
         let verdict = if lines.is_empty() {
@@ -191,22 +191,21 @@ impl Outcome {
     }
 }
 
-/// An error with its causes, a line each. Backtraces would only show this
-/// harness, as cases are tasks.
+/// An error with its causes, one per line. Backtraces would only show this harness, as
+/// cases are tasks.
 fn told(error: &anyhow::Error) -> String {
     let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
     causes.join("\ncaused by: ")
 }
 
-/// Prints the names of the cases that the options take.
+/// Prints the names of the cases that the options select.
 pub fn list(cases: &[Case], options: &Options) {
     for case in cases.iter().filter(|case| options.takes(&case.name)) {
         println!("{}: test", case.name);
     }
 }
 
-/// Runs the cases, those that must be alone after the others, and gives the
-/// node back.
+/// Runs the cases, those that must run alone after the others, and returns the node.
 ///
 /// # Errors
 ///
@@ -238,7 +237,7 @@ pub async fn run(
     Ok((node, outcome))
 }
 
-/// Runs one case in a task of its own, so that a panic is its failure only.
+/// Runs one case in a separate task, so that a panic only fails this case.
 async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>, Duration) {
     let began = Instant::now();
     let mut task = tokio::spawn((case.body)(node));
@@ -247,7 +246,7 @@ async fn verdict(case: Case, node: Arc<Node>) -> (String, anyhow::Result<()>, Du
         Ok(Err(panic)) => Err(anyhow::anyhow!("{panic}")),
         Err(_) => {
             task.abort();
-            // Only after that has it let go of the node.
+            // Only then has it released the node.
             task.await.ok();
             Err(anyhow::anyhow!("it did not end within {CASE_WITHIN:?}"))
         }

@@ -1,10 +1,9 @@
-//! The suite against a real containerd: pods as kubelet runs them and tasks
-//! as `ctr` runs them, at each release line of containerd.
+//! The suite against a real containerd: pods as kubelet runs them and tasks as `ctr` runs
+//! them, with each containerd series.
 //!
-//! Every test program of this crate is [`run`] with a version. It builds what
-//! is missing, moves into namespaces of its own, starts containerd, runs the
-//! cases of [`cases`] and then looks for leftovers, which fail the run as any
-//! case does.
+//! Every test program of this crate is [`run`] with a version. It builds missing tools,
+//! moves into new namespaces, starts containerd, runs the cases of [`cases`] and then
+//! looks for leftovers, which fail the run like a case.
 
 pub mod apps;
 pub mod cases;
@@ -21,8 +20,8 @@ use skiff_test_support::guard::{self, Run};
 use crate::harness::{Options, Outcome};
 use crate::node::Node;
 
-/// Runs the suite at that version of containerd. To be the whole of `main`:
-/// namespaces can only be left before there are threads.
+/// Runs the suite with that version of containerd. Call it as the whole of `main`:
+/// namespaces can only be changed before there are threads.
 pub fn run(version: Version, native: &'static str) -> ExitCode {
     guard::run_if_asked();
     let options = Options::read(std::env::args().skip(1));

@@ -15,8 +15,8 @@ use skiff_test_support::oci::{Image, Layout};
 use skiff_test_support::{Cri, paths, processes};
 use tokio::sync::OnceCell;
 
-/// The first port that tasks are given. They share the run's own network
-/// namespace, in which nobody else has ports.
+/// The first port of tasks. They share the run's own network namespace, in which no one
+/// else uses ports.
 const FIRST_PORT: u16 = 20_000;
 
 /// How long optimising compilers may take to notice that their pods have ended.
@@ -25,7 +25,7 @@ const COMPILED_WITHIN: Duration = Duration::from_secs(60);
 /// The runtime type of the shim.
 pub const SKIFF: &str = "io.containerd.skiff.v1";
 
-/// One containerd and what was put into it so far.
+/// One containerd and its images so far.
 #[derive(Debug)]
 pub struct Node {
     containerd: Containerd,
@@ -65,7 +65,7 @@ impl Node {
         self.containerd.cri()
     }
 
-    /// Which release it is.
+    /// Its release.
     pub fn version(&self) -> Version {
         self.containerd.version()
     }
@@ -91,8 +91,8 @@ impl Node {
         Ok(folder)
     }
 
-    /// The full name of an image, made and imported when first asked for.
-    /// Cases that ask at once wait for the one that makes it.
+    /// The full name of an image, made and imported on first use. Concurrent cases wait
+    /// for the one that makes it.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Node {
         Ok(full)
     }
 
-    /// The same under a name that somebody wrote down. `name` is that of its folder.
+    /// The same under a given name. `name` is that of its folder.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Node {
         .await
     }
 
-    /// Shuts containerd down and tells what was left.
+    /// Shuts containerd down and returns leftovers.
     pub async fn shut_down(self) -> Vec<Leftover> {
         let groups = self.containerd.run().cgroups();
         let compilers = || {
@@ -159,7 +159,7 @@ impl Node {
             };
             groups.processes().into_iter().filter(compiles).collect()
         };
-        // They end with their pods, but nobody has waited for that.
+        // They end with their pods, but nothing has waited for that yet.
         processes::wait_gone(compilers, COMPILED_WITHIN);
         self.containerd.shut_down().await
     }
@@ -186,7 +186,7 @@ pub fn sample(name: &str) -> anyhow::Result<PathBuf> {
 fn built(path: PathBuf) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(
         path.exists(),
-        "`{}` is not there; run `make images` first",
+        "`{}` does not exist; run `make images` first",
         path.display()
     );
     Ok(path)

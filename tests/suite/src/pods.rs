@@ -1,4 +1,4 @@
-//! What most cases do with a pod.
+//! Common steps with a pod.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use skiff_test_support::{Container, ContainerSpec, Pod};
 use crate::apps::Kind;
 use crate::node::{Node, SKIFF};
 
-/// How long anything may take that should be quick. It is not a promise of
-/// speed: a debug build compiles the first time it meets a component.
+/// The limit for anything that should be quick. It is not a promise of speed: a debug
+/// build compiles each new component first.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// How long a container may take to end when told to.
+/// How long a container may take to end after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(20);
 
-/// A kind of container: runc's is what those of the shim are compared with.
+/// A kind of container: those of the shim are compared with runc's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     /// A Linux container under runc.
@@ -56,7 +56,7 @@ impl Subject {
         }
     }
 
-    /// One that answers at port 8080 of its pod until it is ended.
+    /// A container that answers at port 8080 of its pod until it is ended.
     ///
     /// # Errors
     ///
@@ -81,8 +81,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Runs a pod of that name with a container that is made as `spec` says,
-    /// and waits until it is healthy.
+    /// Runs a pod of that name with a container of `spec`, and waits until it is healthy.
     ///
     /// # Errors
     ///
@@ -119,12 +118,11 @@ impl Served {
         self.pod.get(path).await.with_context(|| self.story())
     }
 
-    /// Stops the container as kubelet would and removes the pod; gives the
-    /// exit code.
+    /// Stops the container as kubelet would and removes the pod; returns the exit code.
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn end(self) -> anyhow::Result<i32> {
         self.container.stop(GRACE).await?;
         let status = self.container.status().await?;
@@ -141,11 +139,11 @@ impl Served {
     }
 }
 
-/// What the three places say that a failed start must be told at.
+/// The three places that must report a failed start.
 pub struct Refusal {
     /// The error of the call, which becomes an event of the pod.
     pub call: String,
-    /// What the container printed.
+    /// The container's output.
     pub logs: String,
     /// The termination message.
     pub last_words: String,
@@ -164,7 +162,7 @@ impl Refusal {
         Ok(refusal)
     }
 
-    /// The same in a pod that is there already.
+    /// The same in an existing pod.
     ///
     /// # Errors
     ///
@@ -174,7 +172,7 @@ impl Refusal {
         let Err(error) = container.start().await else {
             bail!("it started; it printed {:#?}", container.logs());
         };
-        // containerd writes the log while it already answers the call.
+        // containerd may answer the call before it has written the log.
         container.wait_log("", SOON).await?;
         let lines = container.logs()?.into_iter().map(|line| line.text + "\n");
         let refusal = Self {
@@ -186,11 +184,11 @@ impl Refusal {
         Ok(refusal)
     }
 
-    /// Checks that each of the three places tells all of these.
+    /// Checks that each of the three places contains all of these.
     ///
     /// # Errors
     ///
-    /// The first place that does not, with what it says instead.
+    /// The first place that does not, with its text.
     pub fn tells(&self, words: &[&str]) -> anyhow::Result<()> {
         let places = [
             ("the error of the call", &self.call),
@@ -201,7 +199,7 @@ impl Refusal {
             for word in words {
                 anyhow::ensure!(
                     text.contains(word),
-                    "{place} does not tell `{word}`: {text:?}"
+                    "{place} does not contain `{word}`: {text:?}"
                 );
             }
         }

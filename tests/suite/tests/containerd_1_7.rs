@@ -1,4 +1,4 @@
-//! The suite at the oldest release line of containerd that the shim supports.
+//! The suite with the oldest containerd series that the shim supports.
 
 use std::process::ExitCode;
 

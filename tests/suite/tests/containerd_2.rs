@@ -1,4 +1,4 @@
-//! The suite at the current release line of containerd.
+//! The suite with the current containerd series.
 
 use std::process::ExitCode;
 

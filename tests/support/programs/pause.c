@@ -1,5 +1,5 @@
-/* The first process of a pod: it keeps the pod's namespaces alive, clears up
- * orphans where it is the pod's process 1, and ends when it is told to. */
+/* The first process of a pod: it keeps the pod's namespaces alive, reaps
+ * orphans if it is the pod's process 1, and ends on SIGTERM. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
-//! One cgroup tree a run: who is in it, and how it goes away.
+//! One cgroup tree per run: its processes, and its removal.
 //!
-//! containerd and all it starts live below one name in every hierarchy, so a
-//! process cannot get away from its run by detaching from its parent.
+//! containerd and everything it starts are below one name in every hierarchy, so a
+//! process cannot leave its run by detaching from its parent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,16 +15,16 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree of that name; nothing is made until a process is put in.
+    /// A tree of that name; nothing is created until a process is put in.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
         }
     }
 
-    /// Moves a process into `<name>/<child>` of the hierarchies that serve to
-    /// find it again, and of those in which a systemd among its descendants
-    /// makes groups of its own. On version 2 there is one for both.
+    /// Moves a process into `<name>/<child>` of the hierarchies that are used to find it
+    /// again, and of those in which a systemd among its descendants makes groups. On
+    /// version 2 one hierarchy serves both.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl Tree {
         found
     }
 
-    /// Removes the tree, and gives what cannot be removed within `limit`: a
-    /// group stays busy for a moment after its last process ended.
+    /// Removes the tree, and returns what cannot be removed within `limit`: a group stays
+    /// busy for a moment after its last process ended.
     pub fn remove(&self, limit: Duration) -> Vec<PathBuf> {
         const AGAIN: Duration = Duration::from_millis(10);
         let end = Instant::now() + limit;
@@ -76,7 +76,7 @@ impl Tree {
                 return groups;
             }
             for group in groups {
-                // One that refuses is tried again, or told in the end.
+                // A busy one is tried again, or reported in the end.
                 fs::remove_dir(&group).ok();
             }
             if !self.groups().is_empty() {
@@ -86,7 +86,7 @@ impl Tree {
     }
 }
 
-/// The processes of one group's folder, its children not included.
+/// The processes of one group's folder, without its children.
 pub fn processes_of(group: &Path) -> Vec<u32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()

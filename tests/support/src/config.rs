@@ -7,11 +7,11 @@ use crate::tools::Version;
 /// A runtime that pods and tasks can name.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// The handler, as a pod's RuntimeClass names it.
+    /// The handler, as in a pod's RuntimeClass.
     pub handler: String,
     /// containerd's type, for example `io.containerd.skiff.v1`.
     pub kind: String,
-    /// The shim's program. `None` where containerd finds it beside itself.
+    /// The shim's program. `None` if containerd finds it beside itself.
     pub program: Option<PathBuf>,
 }
 
@@ -26,7 +26,7 @@ impl Runtime {
     }
 }
 
-/// The places a configuration refers to.
+/// The paths in a configuration.
 pub(crate) struct Places<'a> {
     pub(crate) root: &'a Path,
     pub(crate) state: &'a Path,
@@ -42,9 +42,9 @@ pub(crate) const PAUSE_IMAGE: &str = "localhost/skiff/pause:1";
 
 /// The configuration of a containerd of that version.
 ///
-/// `restrict_oom_score_adj` is for machines whose root may not lower a score,
-/// where runc fails without saying why. NRI and the like are off because
-/// their sockets have fixed places.
+/// `restrict_oom_score_adj` is for machines whose root may not lower a score, where runc
+/// fails without a message. NRI and the like are off because their sockets have fixed
+/// paths.
 pub(crate) fn containerd(version: Version, places: &Places<'_>, runtimes: &[Runtime]) -> String {
     let (format, cri) = match version {
         Version::V1_7 => (2, cri_in_one(places)),

@@ -1,4 +1,4 @@
-//! Starts a containerd of its own and stops it without a trace.
+//! Starts a private containerd and stops it without a trace.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ pub use crate::tools::Version;
 /// a busy machine may take much more.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long it may take to end when told to.
+/// How long it may take to end after SIGTERM.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What can go wrong until containerd is ready.
@@ -35,7 +35,7 @@ pub enum StartError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The program cannot be started.
@@ -43,17 +43,17 @@ pub enum StartError {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The program of a runtime is not there.
-    #[error("`{}` is not there; run `cargo build -p containerd-shim-skiff` first", path.display())]
+    /// The program of a runtime is missing.
+    #[error("`{}` does not exist; run `cargo build -p containerd-shim-skiff` first", path.display())]
     NoShim {
         /// Where it should be.
         path: PathBuf,
     },
     /// containerd ended, or is not ready in time.
-    #[error("containerd is not ready; it says:\n{log}")]
+    #[error("containerd is not ready; its log is:\n{log}")]
     NotReady {
         /// The end of its log.
         log: String,
@@ -68,8 +68,8 @@ pub enum StartError {
     Import(#[from] CtrError),
 }
 
-/// What to start. Made before a run is isolated, because building what is
-/// missing may need the network.
+/// What to start. Made before a run is isolated, because building missing tools may need
+/// the network.
 #[derive(Debug, Clone)]
 pub struct Settings {
     version: Version,
@@ -79,8 +79,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A containerd of that version with the handler `runc`, built if it is
-    /// not there yet.
+    /// A containerd of that version with the handler `runc`, built if it is missing.
     ///
     /// # Errors
     ///
@@ -100,7 +99,7 @@ impl Settings {
         })
     }
 
-    /// Adds the handler `skiff`, the shim of the build that runs.
+    /// Adds the handler `skiff`, with the shim of this build.
     #[must_use]
     pub fn with_skiff(self) -> Self {
         self.with_runtime(Runtime {
@@ -118,8 +117,8 @@ impl Settings {
     }
 }
 
-/// A running containerd. Stop it with [`Containerd::shut_down`], which tells
-/// what was left; dropping it ends everything without a word.
+/// A running containerd. Stop it with [`Containerd::shut_down`], which reports leftovers;
+/// dropping it ends everything silently.
 #[derive(Debug)]
 pub struct Containerd {
     // In this order: the daemon is ended before its folders are removed.
@@ -165,12 +164,12 @@ impl Containerd {
         Ok(started)
     }
 
-    /// Its runtime and image service, as kubelet uses them.
+    /// Its CRI services, as kubelet uses them.
     pub fn cri(&self) -> &Cri {
         &self.cri
     }
 
-    /// Which release it is.
+    /// Its release.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -199,19 +198,19 @@ impl Containerd {
         store.join(crate::oci::blob_name(digest))
     }
 
-    /// All of its log so far, with what its shims write to it.
+    /// All of its log so far, including its shims' messages.
     pub fn log(&self) -> String {
         read_log(&self.run)
     }
 
-    /// What would be left of pods and tasks if these were all removed, after
-    /// it had `limit` to go. That of running ones is told, too.
+    /// Leftovers of pods and tasks as if all were removed, after waiting up to `limit`.
+    /// Those of running ones are included.
     pub fn leftovers(&self, limit: Duration) -> Vec<Leftover> {
         leftovers::of_pods(&self.run, self.daemon.pid(), limit)
     }
 
-    /// Removes every pod and task, stops containerd, and gives what was still
-    /// there although nothing should have been. All of that is removed too.
+    /// Removes every pod and task, stops containerd, and returns the leftovers, which are
+    /// also removed.
     pub async fn shut_down(mut self) -> Vec<Leftover> {
         let mut left = Vec::new();
         if let Err(error) = self.cri.remove_all_pods().await {
@@ -224,7 +223,7 @@ impl Containerd {
         processes::signal(self.daemon.pid(), Signal::TERM);
         if !self.daemon.ended_within(ENDED_WITHIN) {
             left.push(Leftover::Unremoved(
-                "containerd does not end when told to".into(),
+                "containerd does not end after SIGTERM".into(),
             ));
         }
         left.extend(leftovers::of_containerd(&self.run));
@@ -265,7 +264,7 @@ fn read_log(run: &Run) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Enough of a log to show a failure with what led to it.
+/// The part of a log that shows a failure and its cause.
 pub fn last_lines(log: &str) -> String {
     const KEPT: usize = 40;
     let lines: Vec<_> = log.lines().collect();

@@ -1,4 +1,4 @@
-//! containerd's runtime and image services, used as kubelet uses them.
+//! containerd's CRI services, used as kubelet uses them.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,36 +17,36 @@ use tower::service_fn;
 
 use crate::pod::Pod;
 
-/// How long containerd's CRI may take to see an image that was imported: it
-/// learns of it by an event.
+/// How long containerd's CRI may take to see an imported image: it learns of it by an
+/// event.
 const SEEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What can go wrong with one call.
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
-    /// containerd answered with an error: what kubelet makes an event of.
+    /// containerd answered with an error, which kubelet turns into an event.
     #[error("{call}: {}", status.message())]
     Refused {
         /// The call.
         call: &'static str,
-        /// What containerd says.
+        /// containerd's error.
         status: Box<tonic::Status>,
     },
-    /// An answer lacks what every answer of this kind has.
+    /// An answer lacks a mandatory part.
     #[error("{call}: the answer has no {part}")]
     Incomplete {
         /// The call.
         call: &'static str,
-        /// What is missing.
+        /// The missing part.
         part: &'static str,
     },
-    /// An image that was imported does not show up.
+    /// An imported image does not show up.
     #[error("image `{0}` is not seen")]
     ImageUnseen(String),
     /// Something did not happen in time.
     #[error("{what} did not happen within {limit:?}")]
     TooLate {
-        /// What was waited for.
+        /// The awaited event.
         what: String,
         /// How long.
         limit: Duration,
@@ -56,7 +56,7 @@ pub enum CriError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -82,16 +82,15 @@ impl CriError {
 #[derive(Debug, Clone)]
 pub struct Cri {
     channel: Channel,
-    /// Below it lie the logs of pods, a folder each.
+    /// It holds the logs of pods, one folder each.
     logs: PathBuf,
-    /// The cgroup below which all pods are put.
+    /// The parent cgroup of all pods.
     cgroup: String,
     pods: Arc<AtomicU32>,
 }
 
 impl Cri {
-    /// Connects when first used. Pod logs go below `folder`, pods' cgroups
-    /// below `cgroup`.
+    /// Connects on first use. Pod logs go below `folder`, pods' cgroups below `cgroup`.
     pub(crate) fn connect(socket: &Path, folder: &Path, cgroup: &str) -> Self {
         let channel = channel(socket);
         let (logs, cgroup) = (folder.join("pods"), cgroup.to_owned());
@@ -124,7 +123,7 @@ impl Cri {
             .await
             .map_err(CriError::refused("Status"))?;
         let conditions = answer.into_inner().status.unwrap_or_default().conditions;
-        // There are more, for example that no setting is deprecated.
+        // There are other conditions, for example that no setting is deprecated.
         let holds = |wanted: &str| {
             conditions
                 .iter()
@@ -133,7 +132,7 @@ impl Cri {
         Ok(holds("RuntimeReady") && holds("NetworkReady"))
     }
 
-    /// Waits until an image that was imported is seen.
+    /// Waits until an imported image is seen.
     ///
     /// # Errors
     ///
@@ -152,11 +151,11 @@ impl Cri {
         }
     }
 
-    /// The id by which kubelet names an image to the CRI.
+    /// The id that kubelet uses for an image in the CRI.
     ///
     /// # Errors
     ///
-    /// When it is not known.
+    /// When it is unknown.
     pub async fn image_id(&self, name: &str) -> Result<String, CriError> {
         let image = self.image(name).await?;
         let image = image.ok_or_else(|| CriError::ImageUnseen(name.to_owned()))?;
@@ -180,14 +179,14 @@ impl Cri {
         Ok(answer.into_inner().image)
     }
 
-    /// Runs the sandbox of a pod: its namespaces, its network, its pause
-    /// container, under the runtime that the handler names.
+    /// Runs the sandbox of a pod: its namespaces, its network, its pause container, under
+    /// the handler's runtime.
     ///
     /// # Errors
     ///
-    /// What containerd says, or when it gives the pod no address.
+    /// containerd's error, or when the pod gets no address.
     pub async fn run_pod(&self, name: &str, handler: &str) -> Result<Pod, CriError> {
-        // Uids make names unique, as kubelet's do: a name may come again.
+        // Uids make pods unique, as kubelet's do: a name may be reused.
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         let uid = format!("{name}-{number}");
         let logs = self.logs.join(&uid);
@@ -210,11 +209,11 @@ impl Cri {
         Ok(Pod::new(self.clone(), id, ip, config, logs))
     }
 
-    /// Stops and removes every pod there is, whoever made it.
+    /// Stops and removes every pod, whatever created it.
     ///
     /// # Errors
     ///
-    /// The first that containerd says; the others are tried all the same.
+    /// containerd's first error; the other pods are removed all the same.
     pub async fn remove_all_pods(&self) -> Result<(), CriError> {
         let request = api::ListPodSandboxRequest { filter: None };
         let listed = self
@@ -300,9 +299,8 @@ impl Cri {
     }
 }
 
-/// Takes the container events that containerd keeps for five minutes while nobody asks
-/// for them. To be used while no container comes or goes: a second without an event
-/// ends it.
+/// Reads the container events that containerd keeps for five minutes without a reader.
+/// Call it while no container starts or ends: it stops after a second without an event.
 ///
 /// # Errors
 ///
@@ -311,7 +309,7 @@ pub async fn take_events(socket: &Path) -> Result<(), CriError> {
     const CALL: &str = "GetContainerEvents";
     const QUIET: Duration = Duration::from_secs(1);
     let mut runtime = RuntimeServiceClient::new(channel(socket));
-    // The answer begins with the first event.
+    // The answer starts with the first event.
     let asking = runtime.get_container_events(api::GetEventsRequest {});
     let Ok(answer) = tokio::time::timeout(QUIET, asking).await else {
         return Ok(());
@@ -325,7 +323,7 @@ pub async fn take_events(socket: &Path) -> Result<(), CriError> {
     Ok(())
 }
 
-/// A connection that is made when it is first used.
+/// A connection that is made on first use.
 fn channel(socket: &Path) -> Channel {
     let socket = socket.to_owned();
     let connector = service_fn(move |_: Uri| {

@@ -1,4 +1,4 @@
-//! containerd's own client `ctr`: importing images, and tasks outside of pods.
+//! containerd's client `ctr`: importing images, and tasks outside pods.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,10 +15,10 @@ use crate::cri::CriError;
 use crate::oci::{ImageError, Layout};
 use crate::pod::Container;
 
-/// The namespace in which containerd's CRI keeps what is kubelet's.
+/// The containerd namespace of the CRI.
 const KUBERNETES: &str = "k8s.io";
 
-/// How long a task may take to end after it was told to.
+/// How long a task may take to end after SIGTERM.
 const TASK_ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What can go wrong with a call of `ctr`.
@@ -32,7 +32,7 @@ pub enum CtrError {
     Failed {
         /// Its arguments.
         args: String,
-        /// What it printed as errors.
+        /// Its standard error.
         stderr: String,
     },
     /// The image cannot be archived.
@@ -43,10 +43,10 @@ pub enum CtrError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The CRI does not see what was imported.
+    /// The CRI does not see the imported image.
     #[error(transparent)]
     Unseen(#[from] CriError),
     /// A task does not end.
@@ -57,19 +57,18 @@ pub enum CtrError {
     },
 }
 
-/// What a program left when it ended.
+/// The result of a program.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its output.
     pub stdout: String,
-    /// What it printed as errors.
+    /// Its standard error.
     pub stderr: String,
 }
 
-/// A task as `ctr run` takes it: one container with no pod around it, on the
-/// network of the run.
+/// A task of `ctr run`: one container without a pod, on the network of the run.
 #[derive(Debug, Clone)]
 pub struct TaskSpec {
     id: String,
@@ -94,8 +93,8 @@ impl TaskSpec {
         }
     }
 
-    /// Gives it something to read, and then the end of its standard input. Without
-    /// this nothing comes, and no end.
+    /// Gives it standard input, followed by end of file. Without this its input stays
+    /// open and empty.
     #[must_use]
     pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
         self.stdin = Some(bytes);
@@ -130,7 +129,7 @@ impl TaskSpec {
         self
     }
 
-    /// Replaces what the image runs.
+    /// Replaces the image's command.
     #[must_use]
     pub fn args(mut self, words: &[&str]) -> Self {
         self.args = words.iter().map(|word| (*word).to_owned()).collect();
@@ -138,7 +137,7 @@ impl TaskSpec {
     }
 }
 
-/// A task that runs in the background of a test.
+/// A task that runs in the background.
 #[derive(Debug)]
 pub struct Task {
     id: String,
@@ -146,11 +145,11 @@ pub struct Task {
 }
 
 impl Containerd {
-    /// Runs `ctr` in the namespace of this run's tasks and gives its output.
+    /// Runs `ctr` in the namespace of this run's tasks and returns its output.
     ///
     /// # Errors
     ///
-    /// When it cannot be run, or fails; the error holds what it printed.
+    /// When it cannot be run, or fails; the error contains its output.
     pub async fn ctr<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, CtrError> {
         self.ctr_in(self.run().name(), args).await
     }
@@ -159,7 +158,7 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// When it cannot be run, or fails; the error holds what it printed.
+    /// When it cannot be run, or fails; the error contains its output.
     pub async fn ctr_of_pods<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, CtrError> {
         self.ctr_in(KUBERNETES, args).await
     }
@@ -169,8 +168,7 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// When containerd refuses it, for example for a blob that does not have
-    /// its digest.
+    /// When containerd refuses it, for example for a blob with a wrong digest.
     pub async fn import(&self, layout: &Layout, name: &str) -> Result<(), CtrError> {
         let archive = self
             .run()
@@ -189,15 +187,15 @@ impl Containerd {
         })
     }
 
-    /// Imports an archive as it is, for pods and for tasks.
+    /// Imports an archive unchanged, for pods and for tasks.
     ///
     /// # Errors
     ///
     /// When containerd refuses it.
     pub async fn import_archive(&self, archive: &Path) -> Result<(), CtrError> {
         let path = archive.display().to_string();
-        // Wasm images are of no platform that containerd would import unasked,
-        // and its transfer service would not unpack them for pods either.
+        // containerd does not import the platform of Wasm images by default, and its
+        // transfer service would not unpack them for pods either.
         let args = ["images", "import", "--local", "--all-platforms", &path];
         for namespace in [KUBERNETES, self.run().name()] {
             self.ctr_in(namespace, &args).await?;
@@ -205,7 +203,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// Runs a task to its end. A task that fails is no error.
+    /// Runs a task to its end. A failing task is not an error.
     ///
     /// # Errors
     ///
@@ -214,8 +212,8 @@ impl Containerd {
         self.spawn_task(spec)?.finished().await
     }
 
-    /// Starts a task in the background. `ctr` fails later if it cannot start;
-    /// [`Task::finished`] then tells why.
+    /// Starts a task in the background. If it cannot start, `ctr` fails later;
+    /// [`Task::finished`] then returns the reason.
     ///
     /// # Errors
     ///
@@ -241,7 +239,7 @@ impl Containerd {
             .stderr(Stdio::piped());
         let mut client = command.kill_on_drop(true).spawn().map_err(CtrError::Run)?;
         if let (Some(mut stdin), Some(bytes)) = (client.stdin.take(), spec.stdin.clone()) {
-            // A task that ends before it has read all is no failure here.
+            // A task that ends before it has read everything is not a failure here.
             tokio::spawn(async move { stdin.write_all(&bytes).await });
         }
         Ok(Task {
@@ -254,18 +252,18 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// When there is no such task, or it does not take it.
+    /// When there is no such task, or the signal cannot be sent.
     pub async fn signal_task(&self, task: &Task, signal: &str) -> Result<(), CtrError> {
         self.ctr(&["tasks", "kill", "--signal", signal, &task.id])
             .await
             .map(drop)
     }
 
-    /// The processes of a task, by containerd's account.
+    /// The processes of a task, according to containerd.
     ///
     /// # Errors
     ///
-    /// When there is no such task, or its shim does not tell.
+    /// When there is no such task, or its shim does not answer.
     pub async fn task_processes(&self, task: &Task) -> Result<Vec<u32>, CtrError> {
         let table = self.ctr(&["tasks", "ps", &task.id]).await?;
         let numbers = table
@@ -274,12 +272,12 @@ impl Containerd {
         Ok(numbers.filter_map(|number| number.parse().ok()).collect())
     }
 
-    /// The first process of a pod's container, by containerd's account; none where it
-    /// has ended or is not known.
+    /// The first process of a pod's container, according to containerd; none if it has
+    /// ended or is unknown.
     ///
     /// # Errors
     ///
-    /// When containerd does not tell.
+    /// When containerd does not answer.
     pub async fn process_of(&self, container: &Container) -> Result<Option<u32>, CtrError> {
         let table = self.ctr_in(KUBERNETES, &["tasks", "list"]).await?;
         Ok(table.lines().find_map(|line| {
@@ -289,12 +287,12 @@ impl Containerd {
         }))
     }
 
-    /// Ends and deletes whatever tasks and containers tests left.
+    /// Ends and deletes all tasks and containers that tests left.
     pub(crate) async fn remove_all_tasks(&self) -> Result<(), CtrError> {
         let containers = self.ctr(&["containers", "list", "--quiet"]).await?;
         for id in containers.lines() {
-            // One that never had a task, or whose task ended, is no failure
-            // here; a container that stays behind is.
+            // A missing or ended task is not a failure here; a container that cannot be
+            // removed is.
             self.ctr(&["tasks", "delete", "--force", id]).await.ok();
             self.ctr(&["containers", "delete", id]).await?;
         }
@@ -336,8 +334,8 @@ impl Containerd {
     }
 }
 
-/// What is wrong, without what `ctr` says at every call, for example that
-/// support for version 1 of cgroups will end.
+/// The error, without the warnings of every `ctr` call, for example that support for
+/// cgroup version 1 will end.
 fn without_warnings(stderr: &str) -> String {
     let lines = stderr
         .lines()
@@ -351,10 +349,9 @@ impl Task {
         &self.id
     }
 
-    /// Comes back when it has ended, however it did; [`Task::finished`] then
-    /// tells how.
+    /// Returns when it has ended in any way; [`Task::finished`] then returns how.
     pub async fn ended(&mut self) {
-        // That there is nothing to wait for means that it ended.
+        // If there is nothing to wait for, it has ended.
         self.client.wait().await.ok();
     }
 

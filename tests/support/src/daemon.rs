@@ -1,4 +1,4 @@
-//! containerd's process, and the files it is given.
+//! containerd's process and its files.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -12,8 +12,8 @@ use crate::guard::Run;
 use crate::network;
 use crate::tools::Version;
 
-/// The search path of containerd. Its own, so that no shim or plugin of the
-/// person who runs the tests is picked up by chance.
+/// The search path of containerd. It is fixed, so that no shim or plugin of the user who
+/// runs the tests is picked up by chance.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where the log of a run's containerd is.
@@ -63,7 +63,7 @@ impl Daemon {
         self.0.id()
     }
 
-    /// Waits that long for its end, and tells whether it came.
+    /// Waits for its end, and returns whether it came in time.
     pub(crate) fn ended_within(&mut self, limit: Duration) -> bool {
         const AGAIN: Duration = Duration::from_millis(10);
         let end = Instant::now() + limit;
@@ -81,13 +81,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already; then there is nobody to kill.
+        // It may have ended already; then there is nothing to kill.
         self.0.kill().ok();
         self.0.wait().ok();
     }
 }
 
-/// What lies where in the folder of a run.
+/// The layout of a run's folder.
 pub(crate) struct Folders {
     bin: PathBuf,
     cni: PathBuf,
@@ -96,7 +96,7 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// The places; nothing is made yet.
+    /// The paths; nothing is created yet.
     pub(crate) fn below(folder: &Path) -> Self {
         Self {
             bin: folder.join("bin"),
@@ -106,8 +106,7 @@ impl Folders {
         }
     }
 
-    /// Makes them, with the configuration of that version and a link for each
-    /// shim.
+    /// Creates them, with the configuration of that version and a link for each shim.
     pub(crate) fn fill(
         &self,
         run: &Run,
@@ -150,8 +149,8 @@ impl Folders {
                 path: program.clone(),
             });
         }
-        // A shim starts itself again by the path of its file, so a link that is
-        // followed on the way would lose it the name it goes by.
+        // A shim starts itself again by its path, so resolving the link would lose its
+        // name.
         let name = self.bin.join(runtime.program_name());
         let placed = fs::hard_link(program, &name);
         placed

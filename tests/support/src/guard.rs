@@ -1,9 +1,9 @@
-//! What is left on the machine goes away, however the run ends.
+//! Cleans up the machine, however the run ends.
 //!
-//! A [`Run`] is one folder, one cgroup tree and one second process: the guard.
-//! The guard is the same program again. It waits for the other end of a pipe
-//! to close, which happens when the run ends, panics or is killed, and clears
-//! up what is still there. So even `kill -9` leaves nothing.
+//! A [`Run`] is one folder, one cgroup tree and one second process: the guard. The guard
+//! is the same program again. It waits for the other end of a pipe to close, which
+//! happens when the run ends, panics or is killed, and removes all leftovers. So even
+//! `kill -9` leaves nothing.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,14 +20,14 @@ use rustix::process::{Signal, geteuid};
 use crate::cgroups::Tree;
 use crate::{isolation, network, paths, processes};
 
-/// The argument by which the program knows that it is the guard.
+/// The argument that makes the program the guard.
 const ROLE: &str = "--clear-up-after";
 
 /// How long killed processes may take to leave their cgroups.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Folders that containerd, its shims and CNI make wherever they are told to
-/// work. Children come before their parents.
+/// Folders that containerd, its shims and CNI create whatever their configuration.
+/// Children come before their parents.
 const FIXED_PLACES: [&str; 7] = [
     "/run/containerd/runc/k8s.io",
     "/run/containerd/runc",
@@ -41,7 +41,7 @@ const FIXED_PLACES: [&str; 7] = [
 /// Numbers the runs of one process, for programs that have several.
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
-/// What can go wrong when a run begins.
+/// What can go wrong when a run starts.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// containerd needs root.
@@ -52,20 +52,20 @@ pub enum RunError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The guard cannot be started.
     #[error("cannot start the guard of the run")]
     Guard(#[source] io::Error),
-    /// No namespaces of its own.
+    /// It cannot get its own namespaces.
     #[error(transparent)]
     Isolation(#[from] isolation::IsolationError),
 }
 
-/// One run: all that it starts, mounts and writes is below its names.
+/// One run: everything that it starts, mounts and writes is below its names.
 ///
-/// Dropping it kills and removes whatever is still there.
+/// Dropping it kills and removes all leftovers.
 #[derive(Debug)]
 pub struct Run {
     scope: Scope,
@@ -74,12 +74,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run in namespaces of its own; see [`isolation::enter`] for when this
-    /// may be called.
+    /// A run in its own namespaces; see [`isolation::enter`] for when this may be called.
     ///
     /// # Errors
     ///
-    /// Without root, or when folder, guard or namespaces cannot be had.
+    /// Without root, or when folder, guard or namespaces cannot be set up.
     pub fn isolated() -> Result<Self, RunError> {
         let mut run = Self::on_this_machine()?;
         isolation::enter(&run.scope.folder.join("var-lib"))?;
@@ -87,12 +86,12 @@ impl Run {
         Ok(run)
     }
 
-    /// A run whose pods are on a bridge of the machine's own network, so that
-    /// anyone on it can reach them.
+    /// A run whose pods are on a bridge of the machine's own network, so that every
+    /// program on the machine can reach them.
     ///
     /// # Errors
     ///
-    /// Without root, or when folder or guard cannot be had.
+    /// Without root, or when folder or guard cannot be set up.
     pub fn on_this_machine() -> Result<Self, RunError> {
         if !geteuid().is_root() {
             return Err(RunError::NotRoot);
@@ -133,12 +132,12 @@ impl Run {
         &self.scope.state
     }
 
-    /// The bridge its pods hang on.
+    /// The bridge of its pods.
     pub fn bridge(&self) -> &str {
         &self.scope.bridge
     }
 
-    /// Whether it has a network and a `/run` of its own.
+    /// Whether it has its own network and `/run`.
     pub fn is_isolated(&self) -> bool {
         self.isolated
     }
@@ -166,15 +165,15 @@ impl Drop for Run {
     fn drop(&mut self) {
         self.scope.clear();
         if let Some(mut guard) = self.guard.take() {
-            // Closing the pipe tells the guard, which then finds nothing to do.
+            // Closing the pipe starts the guard, which then finds nothing to do.
             drop(guard.stdin.take());
             guard.wait().ok();
         }
     }
 }
 
-/// Becomes the guard, and never returns, if the program was started as one.
-/// To be called first thing in `main`.
+/// Becomes the guard, and never returns, if the program was started as one. Call it first
+/// in `main`.
 pub fn run_if_asked() {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_none_or(|role| role != ROLE) {
@@ -183,13 +182,13 @@ pub fn run_if_asked() {
     let Some(scope) = Scope::from_args(args) else {
         std::process::exit(2)
     };
-    // Both an end of file and an error mean that nobody holds the other end.
+    // Both an end of file and an error mean that the other end is closed.
     io::stdin().read_to_end(&mut Vec::new()).ok();
     scope.clear();
     std::process::exit(0);
 }
 
-/// The names below which everything of a run lies.
+/// The names of everything that belongs to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scope {
     name: String,
@@ -217,13 +216,12 @@ impl Scope {
             .arg(&self.bridge)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // An interrupt from the keyboard is for the run, not for the guard.
+            // An interrupt from the keyboard is meant for the run, not for the guard.
             .process_group(0)
             .spawn()
     }
 
-    /// Ends and removes everything, in the order in which one thing holds the
-    /// next. May be called again.
+    /// Ends and removes everything, dependants first. May be called again.
     fn clear(&self) {
         let tree = Tree::new(&self.name);
         for pid in tree.processes() {
@@ -257,7 +255,7 @@ impl Scope {
             .into_iter()
             .chain(FIXED_PLACES.map(Path::new))
         {
-            // They are the machine's, and only go if nobody uses them.
+            // They are the machine's, and are removed only if unused.
             fs::remove_dir(folder).ok();
         }
         for folder in [&self.state, &self.folder] {

@@ -1,4 +1,4 @@
-//! A small HTTP client: one connection a request, no pool, whole bodies.
+//! A small HTTP client: one connection per request, no pool, whole bodies.
 
 use std::time::{Duration, Instant};
 
@@ -8,33 +8,33 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-/// How long any answer may take. Longer than a first start of the largest
-/// sample in a debug build, shorter than a person's patience.
+/// How long any answer may take: longer than a first start of the largest sample in a
+/// debug build.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What can go wrong with one request.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The URL is not one, or lacks host or port.
+    /// The URL is invalid, or lacks host or port.
     #[error("`{url}` is not a URL with host and port")]
     Url {
-        /// What was given.
+        /// The given value.
         url: String,
     },
-    /// Nobody listens there.
+    /// Nothing listens there.
     #[error("cannot connect to {address}")]
     Connect {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The connection ended before the answer did.
-    #[error("no whole answer from {address}")]
+    #[error("no complete answer from {address}")]
     Exchange {
         /// Host and port.
         address: String,
-        /// What the client said.
+        /// The client's error.
         source: hyper::Error,
     },
     /// The answer took too long.
@@ -45,7 +45,7 @@ pub enum HttpError {
     },
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// Its status.
@@ -62,7 +62,7 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header as text, empty if it is not there.
+    /// A header as text, empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -71,7 +71,7 @@ impl Reply {
     }
 }
 
-/// Which protocol the connection speaks from its first byte on.
+/// The protocol of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -84,17 +84,17 @@ pub enum Protocol {
 ///
 /// # Errors
 ///
-/// When no whole answer comes in time; a status is never an error.
+/// When no complete answer comes in time; a status is never an error.
 pub async fn get(url: &str) -> Result<Reply, HttpError> {
     send(Protocol::One, Method::GET, url, &[], Bytes::new()).await
 }
 
-/// Sends one request on a connection of its own. It names the host of the URL, unless a
-/// header is `host`.
+/// Sends one request on a new connection. Its host is that of the URL, unless a header is
+/// `host`.
 ///
 /// # Errors
 ///
-/// When no whole answer comes in time; a status is never an error.
+/// When no complete answer comes in time; a status is never an error.
 pub async fn send(
     protocol: Protocol,
     method: Method,
@@ -130,12 +130,12 @@ pub async fn send(
         })?
 }
 
-/// Asks until the answer is 200 or `limit` is over, and gives the last answer
-/// or error. Looks about every millisecond, so that it can time a start.
+/// Sends requests until the answer is 200 or `limit` is over, and returns the last answer
+/// or error. It tries about every millisecond, so that it can time a start.
 ///
 /// # Errors
 ///
-/// The last error, when nobody answered.
+/// The last error, when there was no answer.
 pub async fn get_until_ok(url: &str, limit: Duration) -> Result<Reply, HttpError> {
     const AGAIN: Duration = Duration::from_millis(1);
     let end = Instant::now() + limit;
@@ -168,8 +168,8 @@ async fn exchange(
         source,
     };
     let stream = TokioIo::new(stream);
-    // The task of a connection ends with the connection, which ends with this
-    // function, because nothing else holds its sender.
+    // The task ends with its connection, which ends with this function, because nothing
+    // else holds its sender.
     let answer = match protocol {
         Protocol::One => {
             let (mut sender, wire) = hyper::client::conn::http1::handshake(stream)

@@ -1,5 +1,4 @@
-//! Images of plain files, as `docker build` would make them without a system
-//! below.
+//! Images of plain files, as `docker build` would make them `FROM scratch`.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +54,7 @@ impl Image {
         Ok(self.file(to, mode, content))
     }
 
-    /// Adds a folder of this machine with all that is in it.
+    /// Adds a folder of this machine with its content.
     ///
     /// # Errors
     ///
@@ -71,7 +70,7 @@ impl Image {
         Ok(self)
     }
 
-    /// Sets what a container runs.
+    /// Sets the entrypoint.
     #[must_use]
     pub fn entrypoint(mut self, words: &[&str]) -> Self {
         self.entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
@@ -85,21 +84,21 @@ impl Image {
         self
     }
 
-    /// Sets where a container's process starts, at the root unless told.
+    /// Sets the working directory, the root by default.
     #[must_use]
     pub fn directory(mut self, path: &'static str) -> Self {
         self.directory = path;
         self
     }
 
-    /// Sets whose a container's process is, root's unless told.
+    /// Sets the user of a container's process, root by default.
     #[must_use]
     pub fn user(mut self, ids: &'static str) -> Self {
         self.user = ids;
         self
     }
 
-    /// Writes it as a layout of one layer.
+    /// Writes it as a layout with one layer.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! Own namespaces for a run.
+//! Separate namespaces for a run.
 //!
-//! With a network namespace of its own a run may use any address and port,
-//! and its bridge and interfaces are gone when its last process is. With a
-//! mount namespace of its own the fixed places that containerd, its shims and
-//! CNI write to (`/run/containerd`, `/run/netns`, `/var/lib/cni`) are private.
+//! With its own network namespace a run may use any address and port, and its bridge and
+//! interfaces disappear with its last process. With its own mount namespace the fixed
+//! paths that containerd, its shims and CNI write to (`/run/containerd`, `/run/netns`,
+//! `/var/lib/cni`) are private.
 
 use std::fs;
 use std::io;
@@ -14,18 +14,18 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::network;
 
-/// What can go wrong on the way in.
+/// What can go wrong when entering them.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// The kernel gives no namespaces, mostly for want of root.
-    #[error("cannot have namespaces of its own")]
+    /// The kernel gives no namespaces, mostly because root is missing.
+    #[error("cannot make namespaces")]
     Unshare(#[source] io::Error),
-    /// A private place cannot be mounted.
+    /// A private folder cannot be mounted.
     #[error("cannot mount `{}`", path.display())]
     Mount {
         /// Where.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The loopback interface cannot be brought up.
@@ -33,16 +33,15 @@ pub enum IsolationError {
     Loopback(#[source] io::Error),
 }
 
-/// Moves this thread, and all that are started from it, into a network and a
-/// mount namespace of their own, where `/run` is empty and what is written
-/// below `/var/lib` lands in `folder`.
+/// Moves this thread, and all that it starts, into new network and mount namespaces,
+/// where `/run` is empty and writes below `/var/lib` land in `folder`.
 ///
-/// Call it before any other thread is started: one that runs already stays
-/// behind. Sockets that were bound before go on listening where they were.
+/// Call it before any other thread is started: existing threads stay outside. Sockets
+/// bound before keep listening where they were.
 ///
 /// # Errors
 ///
-/// Without root, or where the kernel refuses one of the mounts.
+/// Without root, or when the kernel refuses one of the mounts.
 pub fn enter(folder: &Path) -> Result<(), IsolationError> {
     // SAFETY: what makes unsharing unsafe is a file table that is no longer
     // shared between threads; it is not among these flags.
@@ -56,8 +55,8 @@ pub fn enter(folder: &Path) -> Result<(), IsolationError> {
     network::loopback_up().map_err(IsolationError::Loopback)
 }
 
-/// Puts a layer over a folder of the system: reads go through, writes stay in
-/// `folder`, on disk, because compiled code may be large.
+/// Puts an overlay on a folder of the system: reads go through, writes stay in `folder`,
+/// on disk, because compiled code may be large.
 fn overlay(place: &'static str, folder: &Path) -> Result<(), IsolationError> {
     let upper = folder.join("written");
     let work = folder.join("work");
@@ -84,7 +83,7 @@ fn overlay(place: &'static str, folder: &Path) -> Result<(), IsolationError> {
     .map_err(failed(place))
 }
 
-/// Overlay's options are parted by commas, and its folders by colons.
+/// Overlay's options are separated by commas, and its folders by colons.
 fn escaped(path: &Path) -> String {
     path.display()
         .to_string()

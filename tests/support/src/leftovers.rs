@@ -1,4 +1,4 @@
-//! What should not be there once every pod and task was removed.
+//! What should not exist after every pod and task was removed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::guard::{Run, mounts_below};
 use crate::processes::{self, Process};
 
-/// How long what is told to end may take. Shims and their helpers end after
-/// their pod is gone, on their own.
+/// How long processes may take to end. Shims and their helpers end on their own after
+/// their pod is gone.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where containerd keeps the network namespaces of pods, below its state.
+/// The folder of pods' network namespaces, below containerd's state.
 const NAMESPACES: &str = "io.containerd.grpc.v1.cri/netns";
 
-/// Something that outlived what it belongs to.
+/// Something that outlived its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leftover {
     /// A pod, task or daemon that could not be removed, with the reason.
@@ -28,7 +28,7 @@ pub enum Leftover {
     Cgroup(PathBuf),
     /// A network namespace.
     NetworkNamespace(PathBuf),
-    /// An interface that led to a pod.
+    /// An interface of a pod.
     Interface(String),
     /// A socket or other file of a shim.
     File(PathBuf),
@@ -48,8 +48,8 @@ impl std::fmt::Display for Leftover {
     }
 }
 
-/// What is left of pods and tasks while containerd, process `daemon`, still
-/// runs, after everything had `limit` to go.
+/// Leftovers of pods and tasks while containerd, process `daemon`, still runs, after
+/// waiting up to `limit`.
 pub fn of_pods(run: &Run, daemon: u32, limit: Duration) -> Vec<Leftover> {
     let others = || -> BTreeSet<u32> {
         run.cgroups()
@@ -78,22 +78,21 @@ pub fn of_pods(run: &Run, daemon: u32, limit: Duration) -> Vec<Leftover> {
     left
 }
 
-/// What is left after containerd ended: nothing may run, no shim may have
-/// kept its socket.
+/// Leftovers after containerd ended: no process may run, and no shim socket may exist.
 pub fn of_containerd(run: &Run) -> Vec<Leftover> {
     let all = || run.cgroups().processes();
     let processes = processes::wait_gone(all, GONE_WITHIN);
     let mut left: Vec<_> = processes.into_iter().map(Leftover::Process).collect();
     if run.is_isolated() {
-        // The machine's own shims keep theirs there too, but not in a run that
-        // has a /run of its own.
+        // The machine's own shims have theirs there too, but not in a run with its own
+        // /run.
         left.extend(files(Path::new("/run/containerd/s"), Leftover::File));
     }
     left
 }
 
-/// The ends of pods' interfaces that are on the side of the run. In a network
-/// namespace of its own, `/sys` still shows the machine's interfaces.
+/// The run's ends of pods' interfaces. In a new network namespace, `/sys` still shows the
+/// machine's interfaces.
 fn interfaces(run: &Run) -> Vec<String> {
     if !run.is_isolated() {
         let bridge = Path::new("/sys/class/net").join(run.bridge()).join("brif");
@@ -118,8 +117,8 @@ fn interfaces(run: &Run) -> Vec<String> {
 /// The cgroups below the run's that are not containerd's own.
 fn groups_of_containers(run: &Run) -> Vec<Leftover> {
     let groups = run.cgroups().groups();
-    // What is made on the way to a container's group (`pods`, the group of a
-    // pod itself) is kubelet's to remove, and stays when it is empty.
+    // The parents of a container's group (`pods`, the group of a pod itself) are removed
+    // by kubelet; empty ones may stay.
     let made_on_the_way = |group: &Path| {
         let inner = group
             .components()
@@ -136,12 +135,12 @@ fn groups_of_containers(run: &Run) -> Vec<Leftover> {
         .collect()
 }
 
-/// The layer over `/var/lib` is the run's own.
+/// The overlay on `/var/lib` is the run's own.
 fn is_own(place: &Path) -> bool {
     place.components().any(|part| part.as_os_str() == "var-lib")
 }
 
-/// Looks until nothing is left or the time is over.
+/// Checks until nothing is left or the time is over.
 fn settled(limit: Duration, look: impl Fn() -> Vec<Leftover>) -> Vec<Leftover> {
     const AGAIN: Duration = Duration::from_millis(20);
     let end = Instant::now() + limit;

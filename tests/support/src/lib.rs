@@ -3,15 +3,14 @@
 //! A program that uses this crate has three lines at the top of its `main`,
 //! in this order, before it starts any thread:
 //!
-//! 1. [`guard::run_if_asked`]: the same program is also the guard process
-//!    that clears up when the test run itself is killed.
-//! 2. [`isolation::enter`] (optional): own network and mount namespaces, so
-//!    that nothing the run does can be seen by, or outlive it on, the machine.
+//! 1. [`guard::run_if_asked`]: the same program is also the guard process that cleans up
+//!    when the test run itself is killed.
+//! 2. [`isolation::enter`] (optional): separate network and mount namespaces, so that the
+//!    machine sees nothing of the run, and nothing outlives it.
 //! 3. [`containerd::Containerd::start`], inside a tokio runtime.
 //!
-//! What is built or found where is told by [`tools`] and [`paths`]; images are
-//! written by [`oci`]; pods are run through [`cri`], plain tasks through
-//! [`ctr`]; [`measure`] tells what a pod costs.
+//! [`tools`] and [`paths`] build and find programs; [`oci`] writes images; [`cri`] runs
+//! pods, [`ctr`] plain tasks; [`measure`] measures what a pod costs.
 
 pub mod cgroups;
 pub mod containerd;

@@ -1,10 +1,10 @@
-//! Container logs as the CRI prescribes them: `<time> <stream> <F|P> <text>`.
+//! Container logs in the CRI's format: `<time> <stream> <F|P> <text>`.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Where a line was printed.
+/// The stream of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -16,19 +16,19 @@ pub enum Stream {
 /// One line a container printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Where to.
+    /// The stream.
     pub stream: Stream,
     /// Without its line end.
     pub text: String,
-    /// Whether a line end was there.
+    /// Whether it had a line end.
     pub whole: bool,
 }
 
-/// Reads a log file; one that is not there yet has no lines.
+/// Reads a log file; a missing one has no lines.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or a line is not of the prescribed form.
+/// When it cannot be read, or a line is not in this format.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     match fs::read(path) {
         Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)),
@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     }
 }
 
-/// Joins the parts of lines that were longer than containerd writes at once.
+/// Joins the parts of lines that containerd has split.
 fn parse(text: &str) -> io::Result<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
     for raw in text.lines() {

@@ -16,9 +16,9 @@ use crate::spec::ContainerSpec;
 pub struct Memory {
     /// How many processes.
     pub processes: usize,
-    /// Proportional set size: a page that n processes share counts 1/n.
+    /// Proportional set size: a page shared by n processes counts 1/n.
     pub pss: u64,
-    /// Pages that no other process has.
+    /// Pages of this process only.
     pub private: u64,
     /// Those of them that were written.
     pub private_dirty: u64,
@@ -49,9 +49,9 @@ pub enum MeasureError {
     /// It answers, but not with 200.
     #[error("{url} answers {status}")]
     Status {
-        /// What was asked.
+        /// The requested URL.
         url: String,
-        /// What it answers last.
+        /// The last status.
         status: ::http::StatusCode,
     },
 }
@@ -59,7 +59,7 @@ pub enum MeasureError {
 /// All processes that belong to a pod or task: its shim, found by the id on
 /// its command line, and whatever descends from it.
 ///
-/// Several shims may serve one id; all are counted.
+/// There may be several shims for one id; all are counted.
 pub fn processes_of(id: &str) -> BTreeSet<u32> {
     processes::with_argument(id)
         .iter()
@@ -68,7 +68,7 @@ pub fn processes_of(id: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Adds up what these processes take. Those that ended meanwhile are left out.
+/// Adds up the memory of these processes. Those that ended meanwhile are left out.
 pub fn memory_of(pids: &BTreeSet<u32>) -> Memory {
     let each = pids.iter().filter_map(|pid| {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
@@ -77,8 +77,8 @@ pub fn memory_of(pids: &BTreeSet<u32>) -> Memory {
     each.fold(Memory::default(), std::ops::Add::add)
 }
 
-/// Creates and starts a container in a pod and gives the time from the call
-/// to create it to its first 200 at `url`.
+/// Creates and starts a container in a pod and returns the time from the create call to
+/// its first 200 at `url`.
 ///
 /// # Errors
 ///

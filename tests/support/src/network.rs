@@ -1,5 +1,5 @@
-//! The network of a run: loopback, a bridge, what CNI is told of it, and a kernel
-//! without IPv6.
+//! The network of a run: loopback, a bridge, its CNI configuration, and a kernel without
+//! IPv6.
 
 use std::ffi::{c_int, c_short, c_ulong};
 use std::io;
@@ -12,12 +12,12 @@ use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall, scmp_cmp};
 use rustix::net::{AddressFamily, SocketType, socket};
 use serde_json::json;
 
-/// Deletes a bridge that is down. Not in the libc crate; from the kernel's
+/// The request that deletes a bridge. It is not in the libc crate; from the kernel's
 /// `linux/sockios.h`.
 const SIOCBRDELBR: c_ulong = 0x89a1;
 
-/// What the bridge plugin of CNI is told. The address range may be the same
-/// in every isolated run; runs on the machine's own network differ by it.
+/// The configuration of CNI's bridge plugin. The address range may be the same in every
+/// isolated run; runs on the machine's own network need different ones.
 ///
 /// Masquerading is off: pods talk to the run and to each other, and no rule is
 /// left in any iptables chain.
@@ -46,16 +46,16 @@ pub(crate) fn cni_list(bridge: &str, subnet: &str, state: &str) -> String {
 ///
 /// # Errors
 ///
-/// What the kernel says; this needs root.
+/// The kernel's error; this needs root.
 pub fn loopback_up() -> io::Result<()> {
     set_flags("lo", |flags| flags | (libc::IFF_UP as c_short))
 }
 
-/// Removes a bridge. One that is not there is no error.
+/// Removes a bridge. A missing one is not an error.
 ///
 /// # Errors
 ///
-/// What the kernel says; this needs root.
+/// The kernel's error; this needs root.
 pub fn remove_bridge(name: &str) -> io::Result<()> {
     match set_flags(name, |flags| flags & !(libc::IFF_UP as c_short)) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
@@ -63,8 +63,8 @@ pub fn remove_bridge(name: &str) -> io::Result<()> {
     }
     let wire = control()?;
     let request = request(name)?;
-    // SAFETY: the request names the bridge with a terminated string that lives
-    // across the call, which is all this call reads.
+    // SAFETY: this call only reads the bridge's name, a terminated string that outlives
+    // the call.
     let done = unsafe {
         libc::ioctl(
             wire.as_raw_fd(),
@@ -119,12 +119,11 @@ fn checked(result: c_int) -> io::Result<()> {
     }
 }
 
-/// Runs something on a thread for which the kernel is one that was started with
-/// `ipv6.disable=1`.
+/// Runs something on a thread that sees a kernel started with `ipv6.disable=1`.
 ///
 /// # Panics
 ///
-/// When what runs does, or the kernel filters no system calls.
+/// If the callee does, or the kernel has no seccomp filters.
 pub fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let filtered = || {
         let refuse = || -> Result<(), SeccompError> {
@@ -135,7 +134,7 @@ pub fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
             filter.add_rule_conditional(none, socket, &[of_ipv6])?;
             filter.load()
         };
-        refuse().expect("the kernel filters no system calls");
+        refuse().expect("the kernel has no seccomp filters");
         run()
     };
     thread::scope(|scope| match scope.spawn(filtered).join() {

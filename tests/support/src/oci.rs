@@ -1,5 +1,5 @@
-//! Writes OCI layouts: images of plain files, Wasm packages, and whatever
-//! odd or damaged artifact a test needs.
+//! Writes OCI layouts: images of plain files, Wasm packages, and any odd or damaged
+//! artifact that a test needs.
 
 use std::fs;
 use std::io::{self, Write};
@@ -26,12 +26,12 @@ pub const WASM_LAYER: &str = "application/wasm";
 /// What can go wrong while an image is written.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// A file that goes into the image cannot be read.
+    /// A file for the image cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file of the layout cannot be written.
@@ -39,7 +39,7 @@ pub enum ImageError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The archive of a layer or layout cannot be made.
@@ -47,15 +47,15 @@ pub enum ImageError {
     Archive {
         /// The entry at which it failed.
         name: String,
-        /// What the archiver said.
+        /// The archiver's error.
         source: io::Error,
     },
-    /// A layout has no index that can be read.
+    /// A layout has no readable index.
     #[error("`{}` is not the index of a layout", path.display())]
     Index {
         /// The index file.
         path: PathBuf,
-        /// Where it is wrong.
+        /// What is wrong.
         source: serde_json::Error,
     },
 }
@@ -63,11 +63,11 @@ pub enum ImageError {
 /// A blob as a manifest refers to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What the bytes are; empty where nobody says so.
+    /// The media type; empty if there is none.
     pub media_type: String,
-    /// `sha256:` and 64 digits.
+    /// The digest: `sha256:` and 64 digits.
     pub digest: String,
-    /// Their number.
+    /// The size in bytes.
     pub size: usize,
 }
 
@@ -96,9 +96,9 @@ impl Descriptor {
 pub struct Listed<'a> {
     /// The manifest.
     pub manifest: Descriptor,
-    /// Operating system and architecture that it is said to be for.
+    /// Its platform: operating system and architecture.
     pub platform: (&'a str, &'a str),
-    /// The image that it attests something of, by its digest.
+    /// The digest of the image that it attests.
     pub attests: Option<&'a str>,
 }
 
@@ -124,15 +124,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Takes a folder that holds a layout already, for example one that
-    /// `skiff push --to-layout` made.
+    /// Opens an existing layout, for example one of `skiff push --to-layout`.
     pub fn open(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
         }
     }
 
-    /// Begins an empty layout. It is complete after [`Layout::manifest`].
+    /// Starts an empty layout. It is complete after [`Layout::manifest`].
     ///
     /// # Errors
     ///
@@ -148,7 +147,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Where it lies.
+    /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -164,8 +163,8 @@ impl Layout {
         Ok(descriptor)
     }
 
-    /// Adds the manifest of this configuration and these layers, and makes it
-    /// the one the layout is about. Gives the manifest's descriptor.
+    /// Adds the manifest of this configuration and these layers, and makes it the
+    /// layout's top-level one. Returns the manifest's descriptor.
     ///
     /// # Errors
     ///
@@ -187,8 +186,8 @@ impl Layout {
         Ok(manifest)
     }
 
-    /// Adds an index of manifests that are there, each with its platform and with what
-    /// else is said of it, and makes it what the layout is about.
+    /// Adds an index of existing manifests, each with its platform and annotations, and
+    /// makes it the layout's top-level one.
     ///
     /// # Errors
     ///
@@ -201,11 +200,11 @@ impl Layout {
         Ok(index)
     }
 
-    /// The manifest or index that the layout is about.
+    /// The layout's top-level manifest or index.
     ///
     /// # Errors
     ///
-    /// When the layout is not whole.
+    /// When the layout is incomplete.
     pub fn subject(&self) -> Result<Descriptor, ImageError> {
         let index = self.read_index()?;
         let subject = &index["manifests"][0];
@@ -227,7 +226,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// When the layout is not whole, or the archive cannot be written.
+    /// When the layout is incomplete, or the archive cannot be written.
     pub fn archive(&self, name: &str, out: impl Write) -> Result<(), ImageError> {
         let index = self.named_index(name)?;
         let mut archive = tar::Builder::new(out);
@@ -277,7 +276,7 @@ impl Layout {
     }
 }
 
-/// Where a blob lies below its layout: `blobs/sha256/…`.
+/// The path of a blob in its layout: `blobs/sha256/…`.
 pub fn blob_name(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
@@ -291,8 +290,8 @@ pub fn wasm_package(wasm: &[u8], folder: impl Into<PathBuf>) -> Result<Layout, I
     package(wasm, folder.into(), WASM_CONFIG)
 }
 
-/// The same package with the configuration of an image, as builders make it
-/// for tools that know no other, for example `ctr run`.
+/// The same package with an image's configuration, as builders make it for tools that
+/// only accept that, for example `ctr run`.
 ///
 /// # Errors
 ///
@@ -338,8 +337,8 @@ pub(crate) fn append<W: Write>(
         })
 }
 
-/// All files below a folder, in order of their names, so that the same folder
-/// makes the same image.
+/// All files below a folder, sorted by name, so that the same folder makes the same
+/// image.
 pub(crate) fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), ImageError> {
     let failed = |source| ImageError::Read {
         path: folder.to_owned(),

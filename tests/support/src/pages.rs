@@ -1,4 +1,4 @@
-//! What the README and the pages of `docs/` have in their fenced blocks.
+//! The fenced blocks of the README and of the pages of `docs/`.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
-//! Where the build puts things, found from where the running program lies.
+//! Where the build puts things, derived from the path of the running program.
 //!
-//! Nothing is read from the environment: a test program is itself in the
-//! target folder, so the folder that belongs to it is never a guess.
+//! Nothing is read from the environment: a test program is itself in the target folder,
+//! so its folder is always known.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ pub fn profile_dir() -> PathBuf {
     }
 }
 
-/// The target folder itself, which outlives profiles and triples: builds here
-/// are always for a named triple, so it lies two folders above the profile.
+/// The target folder itself, which is independent of profile and triple: builds here are
+/// always for a named triple, so it is two folders above the profile.
 ///
 /// # Panics
 ///
@@ -32,13 +32,13 @@ pub fn target_dir() -> PathBuf {
     target.expect("the program runs from a target folder")
 }
 
-/// The shim and command line program of the profile in use. It is one file
-/// under two names; whether it was built is for the caller to check.
+/// The shim and command-line program of the profile in use. It is one file under two
+/// names; the caller has to check that it was built.
 pub fn skiff() -> PathBuf {
     profile_dir().join("skiff")
 }
 
-/// A guest of `tests/guests`, by its name without the ending.
+/// A guest of `tests/guests`, by its name without the extension.
 pub fn guest(name: &str) -> PathBuf {
     target_dir().join("guests").join(format!("{name}.wasm"))
 }

@@ -10,7 +10,7 @@ use crate::http::{self, HttpError, Reply};
 use crate::logs::{self, Line};
 use crate::spec::ContainerSpec;
 
-/// How often a wait asks again. Far below what is waited for.
+/// How often a wait polls, which is short compared with any wait.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// A running pod. It is removed by [`Pod::remove`], or at the latest when its
@@ -60,7 +60,7 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// When no whole answer comes; a status is never an error.
+    /// When no complete answer comes; a status is never an error.
     pub async fn get(&self, path: &str) -> Result<Reply, HttpError> {
         http::get(&self.url(80, path)).await
     }
@@ -69,7 +69,7 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// What containerd says, with what its shim told it.
+    /// containerd's error, with that of its shim.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<Container, CriError> {
         let termination = self.logs.join(format!("{}.termination", spec.name()));
         if spec.has_termination_message() {
@@ -104,7 +104,7 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// What containerd says to either call.
+    /// containerd's error of either call.
     pub async fn run(&self, spec: &ContainerSpec) -> Result<Container, CriError> {
         let container = self.create(spec).await?;
         container.start().await?;
@@ -115,7 +115,7 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn stop(&self) -> Result<(), CriError> {
         self.cri.stop_pod(&self.id).await
     }
@@ -124,13 +124,13 @@ impl Pod {
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn remove(self) -> Result<(), CriError> {
         self.cri.remove_pod(&self.id).await
     }
 }
 
-/// Where a container is in its life.
+/// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not started.
@@ -139,20 +139,20 @@ pub enum State {
     Running,
     /// Ended.
     Exited,
-    /// containerd does not know.
+    /// Unknown to containerd.
     Unknown,
 }
 
-/// What containerd tells of a container.
+/// containerd's status of a container.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Where it is in its life.
+    /// Its state.
     pub state: State,
     /// Its exit code, once it ended.
     pub exit_code: i32,
-    /// One word for why it ended.
+    /// The reason for its end, in one word.
     pub reason: String,
-    /// More words for it.
+    /// The message for its end.
     pub message: String,
 }
 
@@ -175,7 +175,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// What containerd says, with what its shim told it.
+    /// containerd's error, with that of its shim.
     pub async fn start(&self) -> Result<(), CriError> {
         let request = api::StartContainerRequest {
             container_id: self.id.clone(),
@@ -190,7 +190,7 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// What containerd says, with what its shim told it.
+    /// containerd's error, with that of its shim.
     pub async fn update(&self, limits: api::LinuxContainerResources) -> Result<(), CriError> {
         let request = api::UpdateContainerResourcesRequest {
             container_id: self.id.clone(),
@@ -203,11 +203,11 @@ impl Container {
             .map_err(CriError::refused("UpdateContainerResources"))
     }
 
-    /// Tells it to end, and ends it after `grace`. Comes back when it ended.
+    /// Sends SIGTERM, kills it after `grace`, and returns when it has ended.
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn stop(&self, grace: Duration) -> Result<(), CriError> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = api::StopContainerRequest {
@@ -220,11 +220,11 @@ impl Container {
             .map_err(CriError::refused("StopContainer"))
     }
 
-    /// Removes it, ending it if it runs.
+    /// Removes it, ending it if it is running.
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn remove(self) -> Result<(), CriError> {
         let request = api::RemoveContainerRequest {
             container_id: self.id.clone(),
@@ -235,11 +235,11 @@ impl Container {
             .map_err(CriError::refused("RemoveContainer"))
     }
 
-    /// What containerd knows of it.
+    /// containerd's status of it.
     ///
     /// # Errors
     ///
-    /// What containerd says.
+    /// containerd's error.
     pub async fn status(&self) -> Result<Status, CriError> {
         const CALL: &str = "ContainerStatus";
         let request = api::ContainerStatusRequest {
@@ -276,7 +276,7 @@ impl Container {
         })
     }
 
-    /// Waits until it ended and tells how.
+    /// Waits until it has ended and returns its final status.
     ///
     /// # Errors
     ///
@@ -298,11 +298,11 @@ impl Container {
         }
     }
 
-    /// What it printed so far.
+    /// Its output so far.
     ///
     /// # Errors
     ///
-    /// When the log cannot be read, or is not of the prescribed form.
+    /// When the log cannot be read, or is not in the CRI's format.
     pub fn logs(&self) -> Result<Vec<Line>, CriError> {
         logs::read(&self.log).map_err(|source| CriError::File {
             path: self.log.clone(),
@@ -310,11 +310,11 @@ impl Container {
         })
     }
 
-    /// Waits for a line that holds this text and gives all lines.
+    /// Waits for a line that contains this text and returns all lines.
     ///
     /// # Errors
     ///
-    /// When none comes in time; the error then shows the lines there are.
+    /// When none comes in time; the error then shows all lines.
     pub async fn wait_log(&self, text: &str, limit: Duration) -> Result<Vec<Line>, CriError> {
         let end = Instant::now() + limit;
         loop {
@@ -330,8 +330,7 @@ impl Container {
         }
     }
 
-    /// What it left as its last words; empty without
-    /// [`ContainerSpec::termination_message`].
+    /// Its termination message; empty without [`ContainerSpec::termination_message`].
     pub fn last_words(&self) -> String {
         std::fs::read_to_string(&self.termination).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What `/proc` tells of processes: names, parents, ends.
+//! Processes in `/proc`: names, parents, ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often a wait looks again. Ten milliseconds is below what a test notices
-/// and far above what looking costs.
+/// How often a wait polls. Ten milliseconds is too short for a test to notice and far
+/// longer than a poll takes.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// A process as a report names it: its id and its command line.
+/// A process in a report: its id and its command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Its id in this process's namespace.
     pub pid: u32,
-    /// Its arguments, joined by spaces; its short name where it has none.
+    /// Its arguments, joined by spaces; its short name if it has none.
     pub command: String,
 }
 
@@ -25,8 +25,7 @@ impl std::fmt::Display for Process {
     }
 }
 
-/// Looks a process up. One that ended, or is a zombie only its parent can
-/// clear, is nothing.
+/// Looks a process up. `None` if it has ended or is a zombie.
 pub fn look_up(pid: u32) -> Option<Process> {
     let (_, state, name) = stat(pid)?;
     if matches!(state, 'Z' | 'X') {
@@ -40,7 +39,7 @@ pub fn look_up(pid: u32) -> Option<Process> {
     Some(Process { pid, command })
 }
 
-/// All processes whose command line holds this text.
+/// All processes whose command line contains this text.
 pub fn with_argument(text: &str) -> Vec<Process> {
     all()
         .into_iter()
@@ -49,8 +48,8 @@ pub fn with_argument(text: &str) -> Vec<Process> {
         .collect()
 }
 
-/// Those of them that descend from no other of them. A shim has processes of its own
-/// that look as it does.
+/// Those that do not descend from another one of them. A shim's child processes have
+/// similar command lines.
 pub fn roots_with_argument(text: &str) -> Vec<Process> {
     let mut found = with_argument(text);
     let pids: Vec<_> = found.iter().map(|process| process.pid).collect();
@@ -80,14 +79,14 @@ pub fn tree(root: u32) -> BTreeSet<u32> {
     found
 }
 
-/// Sends a signal to one process. One that is gone already is no error.
+/// Sends a signal to one process. A process that is gone already is not an error.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         kill_process(pid, signal).ok();
     }
 }
 
-/// Waits until none of them lives, and tells which still do at the end.
+/// Waits until none of them lives, and returns those that still do at the end.
 pub fn wait_gone(pids: impl Fn() -> BTreeSet<u32>, limit: Duration) -> Vec<Process> {
     let end = Instant::now() + limit;
     loop {
@@ -109,8 +108,8 @@ fn all() -> Vec<u32> {
         .collect()
 }
 
-/// Parent, state letter and short name. The name stands in brackets and may
-/// hold anything, brackets too, so it is cut at the last one.
+/// Parent, state letter and short name. The name is in brackets and may itself contain
+/// brackets, so it ends at the last one.
 fn stat(pid: u32) -> Option<(u32, char, String)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let open = text.find('(')?;

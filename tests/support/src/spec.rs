@@ -1,14 +1,14 @@
-//! What a container is to be, as kubelet would tell it to the CRI.
+//! The specification of a container, as kubelet would pass it to the CRI.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use k8s_cri::v1 as api;
 
-/// Where kubelet has containers write why they ended.
+/// kubelet's default path of the termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// What a container is to be.
+/// The specification of a container.
 #[derive(Debug, Clone)]
 pub struct ContainerSpec {
     name: String,
@@ -24,7 +24,7 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
-    /// A container that runs what its image says.
+    /// A container that runs its image's command.
     pub fn new(name: &str, image: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -40,8 +40,8 @@ impl ContainerSpec {
         }
     }
 
-    /// Names the image as the kubelet does: by the id that containerd gave it, with
-    /// the reference of the pod beside it.
+    /// Names the image as the kubelet does: by containerd's id, together with the pod's
+    /// reference.
     #[must_use]
     pub fn by_id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
@@ -69,19 +69,19 @@ impl ContainerSpec {
         self
     }
 
-    /// Mounts a folder or file of this machine that the container may write.
+    /// Mounts a folder or file of this machine, writable.
     #[must_use]
     pub fn mount(self, host: &Path, container: &str) -> Self {
         self.mounted(host, container, false)
     }
 
-    /// Mounts a folder or file of this machine that the container may read.
+    /// Mounts a folder or file of this machine, read-only.
     #[must_use]
     pub fn mount_read_only(self, host: &Path, container: &str) -> Self {
         self.mounted(host, container, true)
     }
 
-    /// Limits its memory, in bytes; what would be swapped counts too.
+    /// Limits its memory, in bytes, including swap.
     #[must_use]
     pub fn memory_limit(mut self, bytes: i64) -> Self {
         self.resources.memory_limit_in_bytes = bytes;
@@ -98,7 +98,7 @@ impl ContainerSpec {
         self
     }
 
-    /// Takes all capabilities from it, as `capabilities: { drop: [ALL] }` of a pod does.
+    /// Drops all capabilities, as `capabilities: { drop: [ALL] }` of a pod does.
     #[must_use]
     pub fn without_capabilities(mut self) -> Self {
         let capabilities = self.security.capabilities.get_or_insert_default();
@@ -106,19 +106,19 @@ impl ContainerSpec {
         self
     }
 
-    /// Gives it a file for its last words, as kubelet does.
+    /// Gives it a file for its termination message, as kubelet does.
     #[must_use]
     pub fn termination_message(mut self) -> Self {
         self.termination_message = true;
         self
     }
 
-    /// Its name within its pod.
+    /// Its name in its pod.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it has a file for its last words.
+    /// Whether it has a file for its termination message.
     pub(crate) fn has_termination_message(&self) -> bool {
         self.termination_message
     }
@@ -133,8 +133,8 @@ impl ContainerSpec {
         self
     }
 
-    /// What the CRI is told of it; `termination` is the file on this machine
-    /// for its last words.
+    /// Its CRI configuration; `termination` is this machine's file for its termination
+    /// message.
     pub(crate) fn config(&self, termination: &Path) -> api::ContainerConfig {
         let spec = if self.termination_message {
             self.clone().mounted(termination, TERMINATION_LOG, false)

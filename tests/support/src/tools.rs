@@ -1,6 +1,6 @@
-//! Programs that are built once a checkout and kept in the target folder:
-//! containerd at the versions under test, the pause program of a pod, and what
-//! a whole cluster needs beside them.
+//! Programs that are built once per checkout and kept in the target folder: containerd at
+//! the versions under test, the pause program of a pod, and the further programs of a
+//! cluster.
 
 mod cluster;
 mod debian;
@@ -20,15 +20,15 @@ pub use cluster::{
 };
 pub use debian::debian;
 
-/// How to get what builds most of the tools.
+/// How to get Go, which builds most of the tools.
 const GO_HINT: &str = "install Go 1.26.8 or newer (an older one from 1.21 on fetches it)";
 
-/// A release line of containerd that the shim is held to.
+/// A release series of containerd that the shim supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
-    /// The oldest line whose image service takes Wasm layers.
+    /// The oldest series whose image service accepts Wasm layers.
     V1_7,
-    /// The current line.
+    /// The current series.
     V2,
 }
 
@@ -36,7 +36,7 @@ impl Version {
     /// Both, the current one first.
     pub const ALL: [Self; 2] = [Self::V2, Self::V1_7];
 
-    /// The release that is built.
+    /// The release to build.
     pub fn number(self) -> &'static str {
         match self {
             Self::V1_7 => "1.7.35",
@@ -44,7 +44,7 @@ impl Version {
         }
     }
 
-    /// The Go module that holds the release.
+    /// The release's Go module.
     fn module(self) -> &'static str {
         match self {
             Self::V1_7 => "github.com/containerd/containerd",
@@ -53,14 +53,13 @@ impl Version {
     }
 }
 
-/// What is built of containerd: the daemon, its client, and its shim for
-/// Linux containers.
+/// The programs of containerd: the daemon, its client, and its shim for Linux containers.
 const CONTAINERD_PROGRAMS: [&str; 3] = ["containerd", "ctr", "containerd-shim-runc-v2"];
 
-/// Leaves out the snapshotters that need C libraries or kernels of their own.
+/// Leaves out the snapshotters that need C libraries or special kernels.
 const CONTAINERD_TAGS: &str = "no_btrfs no_zfs no_devmapper";
 
-/// What can go wrong while a tool is looked for or built.
+/// What can go wrong while a tool is searched or built.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// A program of the machine is missing.
@@ -70,15 +69,15 @@ pub enum ToolError {
         program: &'static str,
         /// How to get it.
         hint: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A build ran and failed.
+    /// A build failed.
     #[error("building {tool} failed at `{step}`:\n{output}")]
     Build {
-        /// What was built.
+        /// The tool.
         tool: String,
-        /// The command, as one would type it.
+        /// The command, as typed in a shell.
         step: String,
         /// The last lines it printed.
         output: String,
@@ -88,14 +87,14 @@ pub enum ToolError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// The folder that holds `containerd`, `ctr` and `containerd-shim-runc-v2` of
-/// this version. Builds them with Go where they are missing, which takes about
-/// two minutes on two cores and the module proxy.
+/// The folder that holds `containerd`, `ctr` and `containerd-shim-runc-v2` of this
+/// version. Missing ones are built with Go, which takes about two minutes on two cores
+/// and needs the module proxy.
 ///
 /// # Errors
 ///
@@ -105,13 +104,11 @@ pub fn containerd(version: Version) -> Result<PathBuf, ToolError> {
     kept(&name, |partial| build_containerd(version, partial))
 }
 
-/// The static program that holds a pod's namespaces: it does nothing until it
-/// is told to stop.
+/// The static program that holds a pod's namespaces: it waits for SIGTERM.
 ///
 /// # Errors
 ///
-/// When no C compiler is there, the build fails, or the cache cannot be
-/// written.
+/// When there is no C compiler, the build fails, or the cache cannot be written.
 pub fn pause() -> Result<PathBuf, ToolError> {
     const SOURCE: &str = include_str!("../programs/pause.c");
     let stamp = hex::encode(&Sha256::digest(SOURCE)[..6]);
@@ -128,9 +125,9 @@ pub fn pause() -> Result<PathBuf, ToolError> {
     Ok(folder.join("pause"))
 }
 
-/// Gives the folder `name` of the tool cache, made by `build` if it is not
-/// there. Two test programs may ask at once: one builds, the other waits. A
-/// build that stops half-way leaves nothing that looks finished.
+/// Returns the folder `name` of the tool cache, made by `build` if it is missing. Of two
+/// concurrent test programs one builds and the other waits. An interrupted build leaves
+/// nothing that looks finished.
 fn kept(
     name: &str,
     build: impl FnOnce(&Path) -> Result<(), ToolError>,
@@ -163,9 +160,9 @@ fn build_containerd(version: Version, into: &Path) -> Result<(), ToolError> {
     go_install(&tool, &packages, CONTAINERD_TAGS, into)
 }
 
-/// Builds programs of public Go modules, each `package@version`, inside a
-/// module of our own: `go install package@version` refuses a module that has
-/// exclude directives, as containerd 1.7 does.
+/// Builds programs of public Go modules, each `package@version`, inside a temporary
+/// module: `go install package@version` refuses a module that has exclude directives, as
+/// containerd 1.7 does.
 fn go_install(tool: &str, packages: &[String], tags: &str, into: &Path) -> Result<(), ToolError> {
     let scratch = into.join("module");
     make(&scratch)?;
@@ -204,7 +201,7 @@ fn run(
     told(tool, program, hint, command).map(drop)
 }
 
-/// Runs a command and gives what it prints.
+/// Runs a command and returns its output.
 fn told(
     tool: &str,
     program: &'static str,
@@ -230,8 +227,8 @@ fn told(
     })
 }
 
-/// Compilers tell the cause last; the first thousand lines only hide it. Some
-/// tell it where others print results.
+/// Compilers print the cause last, after up to thousands of lines, and some print it to
+/// stdout.
 fn last_lines(done: &Output) -> String {
     const KEPT: usize = 20;
     let told = if done.stderr.is_empty() {

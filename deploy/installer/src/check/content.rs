@@ -1,5 +1,4 @@
-//! The hello: read from a folder, put into containerd's content store, and taken
-//! out again.
+//! The hello: read from a folder, put into containerd's content store, and removed again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -33,15 +32,15 @@ pub enum HelloError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The folder is no layout of one image.
+    /// The folder is not a layout of one image.
     #[error("`{}` is not the index of a layout with one image", path.display())]
     Index {
         /// Its index.
         path: PathBuf,
-        /// Where it is wrong, if it can be read at all.
+        /// What is wrong, if it can be read at all.
         source: Option<serde_json::Error>,
     },
 }
@@ -95,7 +94,7 @@ impl Hello {
         self.expected.as_deref()
     }
 
-    /// The digests of all that it consists of.
+    /// The digests of all its blobs.
     pub(super) fn digests(&self) -> Vec<String> {
         let digests = self.blobs.iter().map(|(digest, _)| digest.clone());
         digests.collect()
@@ -124,9 +123,8 @@ fn blobs_of(folder: &Path) -> Result<Vec<(String, PathBuf)>, HelloError> {
     Ok(found)
 }
 
-/// Puts all of it into the store. Each blob is a root of its own, so that no
-/// garbage collection takes it before there is an image, and none is left to do
-/// it afterwards.
+/// Puts all of it into the store. Each blob is its own garbage collection root, so that
+/// none is collected before the image exists; the roots are removed later.
 pub(super) async fn upload(channel: &Channel, hello: &Hello) -> Result<(), CheckError> {
     for (digest, path) in &hello.blobs {
         let bytes = fs::read(path).map_err(unreadable(path))?;
@@ -163,7 +161,7 @@ pub(super) async fn upload(channel: &Channel, hello: &Hello) -> Result<(), Check
             Err(status) => Err(status),
         };
         match written {
-            // Another namespace has it, and this one has it now, too.
+            // Another namespace has it, so this one shares it now.
             Err(status) if status.code() == Code::AlreadyExists => {}
             written => written.map_err(refused)?,
         }
@@ -171,7 +169,7 @@ pub(super) async fn upload(channel: &Channel, hello: &Hello) -> Result<(), Check
     Ok(())
 }
 
-/// Takes these blobs out of the store.
+/// Removes these blobs from the store.
 pub(super) async fn remove(channel: &Channel, digests: &[String]) -> Result<(), CheckError> {
     let mut client = ContentClient::new(channel.clone());
     for digest in digests {

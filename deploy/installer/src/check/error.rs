@@ -11,7 +11,7 @@ use crate::host::HostError;
 /// Why an application does not run on this node.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The hello is not whole.
+    /// The hello is incomplete.
     #[error("the hello of the installer's image cannot be used")]
     Hello(#[from] HelloError),
     /// containerd does not listen.
@@ -19,44 +19,44 @@ pub enum CheckError {
     Connect {
         /// Its socket on the node.
         socket: PathBuf,
-        /// What was said.
+        /// The error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// containerd, or the shim through it, refuses.
+    /// containerd, or the shim behind it, refuses.
     #[error("cannot {what}: {message}")]
     Refused {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// What containerd says.
+        /// containerd's error.
         message: String,
     },
-    /// It does not end.
+    /// It does not end in time.
     #[error("the hello did not end within {} s", within.as_secs())]
     TooLate {
         /// The limit.
         within: Duration,
     },
-    /// It ended, and not well.
-    #[error("the hello ended with {status} and not with 0; it said: {output}")]
+    /// It failed.
+    #[error("the hello ended with {status} instead of 0; it printed: {output}")]
     Status {
         /// Its exit status.
         status: u32,
         /// All that it printed.
         output: String,
     },
-    /// It ended well without a word.
-    #[error("the hello printed `{output}` and not `{expected}`")]
+    /// It succeeded, but printed something else.
+    #[error("the hello printed `{output}` instead of `{expected}`")]
     Output {
-        /// What it printed.
+        /// Its output.
         output: String,
-        /// What it should have.
+        /// The expected output.
         expected: String,
     },
     /// A file for its output cannot be used.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Something of it is still there.
-    #[error("the hello ran, but what it left cannot be removed")]
+    /// Part of it could not be removed.
+    #[error("the hello ran, but its leftovers cannot be removed")]
     NotCleared(#[source] Box<CheckError>),
 }
 
@@ -67,7 +67,7 @@ pub(super) fn refused(what: &'static str) -> impl Fn(Status) -> CheckError {
     }
 }
 
-/// That there is nothing to remove is as good as its removal.
+/// Nothing to remove counts as removed.
 pub(super) fn gone<T>(what: &'static str, removed: Result<T, Status>) -> Result<(), CheckError> {
     match removed {
         Err(status) if status.code() == Code::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! The block that is ours: making it, and finding it again.
+//! The installer's own block: making it, and finding it again.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ const BEGIN: &str =
     "# Begin of what skiff-installer added. `skiff-installer uninstall` takes it away.";
 const END: &str = "# End of what skiff-installer added.";
 
-/// What is added at the end of a file. It begins with the end of a line, which keeps its distance from a
-/// last line that has one and ends a last line that has none.
+/// What is added at the end of a file. It begins with a newline: an empty line before the
+/// block, or the end of an unterminated last line.
 pub fn block(family: Family, handler: &Handler, with_version: bool) -> String {
     let table = format!("plugins.\"{}\".containerd.runtimes", family.plugin());
     let mut lines = vec![String::new(), BEGIN.to_owned()];
@@ -41,13 +41,13 @@ pub fn block(family: Family, handler: &Handler, with_version: bool) -> String {
     lines.join("\n")
 }
 
-/// A configuration with nothing but the handler, for a containerd without one. Its
-/// version is not in the block: it is that of whatever others add to it, too.
+/// A configuration with only the handler, for a containerd without a configuration. Its
+/// version is outside the block, as it also counts for what others add.
 pub fn fresh(family: Family, handler: &Handler) -> String {
     format!("{}{}", version_line(family), block(family, handler, false))
 }
 
-/// Whether a file from which our block was taken is as [`fresh`] began it.
+/// Whether a file without our block is as [`fresh`] began it.
 pub fn was_fresh(bare: &str) -> bool {
     [Family::Two, Family::Three]
         .map(version_line)
@@ -58,12 +58,12 @@ fn version_line(family: Family) -> String {
     format!("version = {}\n", family.version())
 }
 
-/// A drop-in file with nothing but the handler.
+/// A drop-in file with only the handler.
 pub fn drop_in(family: Family, handler: &Handler) -> String {
     block(family, handler, true).trim_start().to_owned()
 }
 
-/// A table with what is in it, and an empty line behind each.
+/// A table with its content, followed by an empty line.
 fn table_lines(name: &str, value: &toml::Value) -> Vec<String> {
     let table = value.as_table().into_iter().flatten();
     let (inner, plain): (Vec<_>, Vec<_>) = table.partition(|(_, value)| value.is_table());
@@ -80,7 +80,7 @@ fn quoted(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }
 
-/// Where our block is, with the line ends around it that are part of it.
+/// The range of our block, with the newlines around it that belong to it.
 fn place_of_block(text: &str) -> Option<Range<usize>> {
     let begin = text.find(BEGIN)?;
     let end = begin + text[begin..].find(END)? + END.len();
@@ -89,24 +89,23 @@ fn place_of_block(text: &str) -> Option<Range<usize>> {
     Some(begin..end)
 }
 
-/// Our block of a text; `None` where it has none.
+/// Our block of a text, if it has one.
 pub fn block_in(text: &str) -> Option<&str> {
     text.get(place_of_block(text)?)
 }
 
-/// The text without our block, byte for byte as it was before; `None` where it has
-/// none.
+/// The text without our block, byte for byte as it was before; `None` if it has no block.
 pub fn without_block(text: &str) -> Option<String> {
     let mut bare = text.to_owned();
     bare.replace_range(place_of_block(text)?, "");
     Some(bare)
 }
 
-/// The text with another block in the place of ours; `None` where it has none.
-/// What other people have put behind it stays there.
+/// The text with our block replaced by another; `None` if it has no block. What others
+/// have added after it stays.
 pub fn with_block(text: &str, block: &str) -> Option<String> {
     let place = place_of_block(text)?;
-    // At the very beginning there is no line to end.
+    // At the beginning of a file no line has to be ended.
     let block = match text[place.clone()].starts_with('\n') {
         true => block,
         false => block.trim_start_matches('\n'),

@@ -1,5 +1,5 @@
-//! Handlers between tables that cannot be continued at the end of a file, as they
-//! are written inline or as dotted keys.
+//! Handlers in tables that cannot be continued at the end of a file, as they are written
+//! inline or as dotted keys.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 use super::{ConfigError, Family, Handler, line_of};
 use crate::{HANDLER, RUNTIME};
 
-/// Puts the handler beside the others, in the way they are written.
+/// Adds the handler beside the others, written as they are.
 pub(super) fn insert(
     text: &str,
     path: &Path,
@@ -38,7 +38,7 @@ pub(super) fn insert(
     Ok(document.to_string())
 }
 
-/// Takes the handler out again.
+/// Removes the handler again.
 pub(super) fn remove(text: &str, path: &Path) -> Result<String, ConfigError> {
     let mut document = parse(text, path)?;
     for family in [Family::Two, Family::Three] {
@@ -166,7 +166,7 @@ mod tests {
         let error = insert(text, Path::new(FILE), Family::Two, &Handler::default());
         let error = error.expect_err("no table").to_string();
         assert!(
-            error.contains("`plugins` is no table") || error.contains("is no table"),
+            error.contains("`plugins` is not a table") || error.contains("is not a table"),
             "{error}"
         );
     }

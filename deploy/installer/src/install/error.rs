@@ -1,4 +1,4 @@
-//! Why an installation did not happen, and whether it may yet.
+//! Why an installation failed, and whether to retry it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use crate::payload::PayloadError;
 use crate::state::StateError;
 use crate::target::TargetError;
 
-/// Why a node is as it was before.
+/// Why an installation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// Two at once would undo each other.
     #[error("another installer is at work on this node")]
     Busy,
-    /// The node is not served.
+    /// The node is not supported.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The configuration is not changed.
-    #[error("the configuration of containerd was left as it is")]
+    #[error("containerd's configuration was not changed")]
     Target(#[from] TargetError),
     /// A file cannot be used.
-    #[error("the node's files were left as they are")]
+    #[error("the node's files were not changed")]
     Host(#[from] HostError),
-    /// What is installed cannot be told.
-    #[error("it cannot be told what is installed")]
+    /// The record of what is installed cannot be read.
+    #[error("cannot determine what is installed")]
     State(#[from] StateError),
-    /// The image is not whole.
-    #[error("the installer's image is not whole")]
+    /// The image is incomplete.
+    #[error("the installer's image is incomplete")]
     Payload(#[from] PayloadError),
     /// The name of a link is taken.
     #[error(
@@ -39,7 +39,7 @@ pub enum InstallError {
         path.display()
     )]
     Foreign {
-        /// What is there.
+        /// The existing link or file.
         path: PathBuf,
     },
     /// Another program has the same version.
@@ -51,24 +51,24 @@ pub enum InstallError {
         /// The version.
         version: String,
     },
-    /// containerd was told, and does not answer as it should.
+    /// containerd did not come back as it should.
     #[error("the change was taken back, and containerd runs as before")]
     Restored(#[source] NotBack),
-    /// Nor does it with what it had before, or it was not restarted with that.
+    /// Nor did it with the old configuration, or it was not restarted with that.
     #[error(
         "the change was taken back, and containerd did not come back with that either: {after}"
     )]
     Lost {
-        /// What came of the change.
+        /// The failure of the change.
         #[source]
         change: Box<NotBack>,
-        /// What came of taking it back.
+        /// The failure of taking it back.
         after: Box<NotBack>,
     },
-    /// Nothing was changed, but containerd is not well.
+    /// Nothing was changed, but containerd does not work.
     #[error("the configuration is as it should be, but containerd is not")]
     NotWell {
-        /// What is the matter.
+        /// The failure.
         #[source]
         source: NotBack,
         /// Whether it was restarted.
@@ -85,7 +85,7 @@ pub enum InstallError {
 /// How containerd failed to come back.
 #[derive(Debug, thiserror::Error)]
 pub enum NotBack {
-    /// Nobody could restart it, or it did not start.
+    /// It could not be restarted, or did not start.
     #[error("containerd was not restarted")]
     Restart(#[from] RestartError),
     /// It does not answer in time.
@@ -93,10 +93,10 @@ pub enum NotBack {
     Silent {
         /// The limit.
         within: Duration,
-        /// What came of the last question.
+        /// The result of the last query.
         source: CriError,
     },
-    /// It answers, and does not know the handler.
+    /// It answers, but does not know the handler.
     #[error("containerd does not offer the handler after {} s", within.as_secs_f32())]
     NoHandler {
         /// The limit.
@@ -105,8 +105,7 @@ pub enum NotBack {
 }
 
 impl InstallError {
-    /// Whether it may go away without anybody's doing, and nothing was restarted
-    /// on the way to it.
+    /// Whether it may be transient, and nothing was restarted before it.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,

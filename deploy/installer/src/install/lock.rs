@@ -8,16 +8,16 @@ use rustix::fs::{FlockOperation, flock};
 use super::InstallError;
 use crate::host::{Host, HostError};
 
-/// Held until it is dropped, or its process ends however it does.
+/// Held until it is dropped, or its process ends in any way.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held open for its lock")] File);
 
-/// Locks the node's root folder itself, which is the same for all who see the
+/// Locks the node's root folder itself, which is the same for every installer of the
 /// node, and leaves no file behind.
 ///
 /// # Errors
 ///
-/// Where somebody else has it.
+/// If another process has it.
 pub(super) fn take(host: &Host) -> Result<Lock, InstallError> {
     let failed = |source: io::Error| HostError {
         what: "lock",

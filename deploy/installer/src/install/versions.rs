@@ -1,4 +1,4 @@
-//! Versions on the node, and which of them its links lead to.
+//! Versions on the node, and the links to them.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{PROGRAM, SHIM};
 const CURRENT: &str = "current";
 
 impl<N: Node> Installer<'_, N> {
-    /// Puts a version into its folder, if it is not there yet.
+    /// Puts a version into its folder, if it is missing.
     pub(super) fn place_version(
         &self,
         layout: &Layout,
@@ -50,7 +50,7 @@ impl<N: Node> Installer<'_, N> {
         Ok(plan)
     }
 
-    /// Leads the stable names to a version.
+    /// Points the stable names at a version.
     pub(super) fn lead_links(
         &self,
         plan: &mut Plan,
@@ -66,7 +66,7 @@ impl<N: Node> Installer<'_, N> {
             match self.host.entry(&path)? {
                 Entry::Absent => {}
                 Entry::Link(target) if target.starts_with(layout.home) => {}
-                // A person's own command line program does no harm to pods.
+                // A user's own command-line program does no harm to pods.
                 _ if name == PROGRAM => continue,
                 _ => return Err(InstallError::Foreign { path }),
             }
@@ -75,7 +75,7 @@ impl<N: Node> Installer<'_, N> {
         self.lead_state(plan, layout)
     }
 
-    /// Leads the shim's own place to where its state may be kept.
+    /// Links the shim's state folder to where its state may be kept.
     pub(super) fn lead_state(&self, plan: &mut Plan, layout: &Layout) -> Result<(), InstallError> {
         if let Some(state) = layout.state {
             let place = Path::new(STATE);
@@ -108,7 +108,7 @@ impl<N: Node> Installer<'_, N> {
         Ok(())
     }
 
-    /// Removes versions that no pod runs on and nobody goes back to.
+    /// Removes versions that no pod runs on and that are not the rollback target.
     pub(super) fn old_versions(&self, layout: &Layout, state: &State, in_use: &InUse) -> Plan {
         let mut plan = Plan::default();
         for version in versions(self.host, layout.home) {

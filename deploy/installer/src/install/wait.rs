@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::layouts::Service;
 use crate::node::Node;
 
-/// Whether our handler is among those that containerd offers.
+/// Whether containerd offers our handler.
 pub(super) fn is_among(handlers: &[String]) -> bool {
     handlers.iter().any(|handler| handler == HANDLER)
 }

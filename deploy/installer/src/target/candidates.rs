@@ -1,4 +1,4 @@
-//! The files that could take the handler, and what they would be with it.
+//! The files that could hold the handler, and their content with it.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub(super) enum Way {
     DropIn,
     /// The configuration is made from it.
     Template,
-    /// The distribution makes the configuration from it and from what it knows.
+    /// The distribution makes the configuration from it and from its own settings.
     Collected,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Candidate {
 }
 
 impl<N: Node> Configuration<'_, N> {
-    /// The files that could take it, the best first.
+    /// The files that could hold it, the best first.
     pub(super) fn candidates(
         &self,
         written: Option<&str>,
@@ -80,7 +80,7 @@ impl<N: Node> Configuration<'_, N> {
                 },
             },
         };
-        // A handler stays where an earlier run has put it.
+        // A handler stays where an earlier run put it.
         if self.is_ours(beside.before.as_deref(), &beside.path) {
             found.clear();
         }
@@ -100,7 +100,7 @@ impl<N: Node> Configuration<'_, N> {
         if let Some(replaced) = config::with_block(written, &block) {
             return Ok(replaced);
         }
-        // What an earlier run has put between inline tables is made anew.
+        // A handler that an earlier run put between inline tables is written again.
         let bare = match said.by_hand && self.host.exists(backup_of(main)) {
             true => config::without_handler(text, main)?,
             false => text.to_owned(),
@@ -123,9 +123,8 @@ impl<N: Node> Configuration<'_, N> {
         })
     }
 
-    /// The template that the distribution takes: that of version 3 where it is
-    /// there, then that of version 2, and else one that is made for the version
-    /// that was written last.
+    /// The template that the distribution uses: that of version 3 if it exists, then that
+    /// of version 2, and otherwise a new one for the version that was written last.
     fn template(
         &self,
         template_v3: &str,

@@ -1,6 +1,6 @@
-//! What containerd really reads, which `config dump` does not tell: it prints imports
-//! that are not read, and tables that are ignored. Files in which somebody's settings
-//! have no effect are told by name, before a restart makes it so.
+//! What containerd really reads. `config dump` does not show that: it prints imports that
+//! are not read, and tables that are ignored. Files whose settings have no effect are
+//! reported by name, before a restart.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::host::{Host, HostError};
 
 use super::TargetError;
 
-/// Looks at a configuration file and at all that it imports. Gives notes on what has
-/// no effect and does no harm.
+/// Checks a configuration file and all its imports. Returns notes on harmless settings
+/// without effect.
 ///
 /// # Errors
 ///
-/// Where containerd would lose something, or not start, when it reads it again.
+/// If containerd would lose something, or not start, when it reads it again.
 pub(super) fn look(
     host: &Host,
     main: &Path,
@@ -30,7 +30,7 @@ pub(super) fn look(
         if !read.insert(path.clone()) {
             continue;
         }
-        // What is no TOML containerd itself has refused.
+        // containerd itself has already refused invalid TOML.
         let Ok(facts) = config::facts(&text, &path) else {
             continue;
         };
@@ -85,7 +85,7 @@ pub(super) fn look(
     Ok(notes)
 }
 
-/// The files that an import of `from` names; `None` for one file that is not there.
+/// The files that an import of `from` names; `None` for a single missing file.
 fn matching(host: &Host, from: &Path, import: &str) -> Result<Option<Vec<PathBuf>>, HostError> {
     let path = from.parent().unwrap_or(Path::new("/")).join(import);
     if !import.contains('*') {
@@ -102,7 +102,7 @@ fn matching(host: &Host, from: &Path, import: &str) -> Result<Option<Vec<PathBuf
     Ok(Some(fitting.map(|name| folder.join(name)).collect()))
 }
 
-/// Whether a name is of a pattern with stars.
+/// Whether a name matches a pattern with stars.
 fn fits(name: &str, pattern: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return name == pattern;

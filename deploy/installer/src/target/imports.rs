@@ -1,4 +1,4 @@
-//! Files that belong to a configuration because it says so.
+//! Imports of a configuration.
 
 use std::path::{Path, PathBuf};
 

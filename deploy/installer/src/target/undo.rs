@@ -1,4 +1,4 @@
-//! Getting the handler out of wherever it may be.
+//! Removing the handler from wherever it may be.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::node::Node;
 use crate::plan::Plan;
 
 impl<N: Node> Configuration<'_, N> {
-    /// What gets it out again, from wherever it may be.
+    /// The change that removes it, from wherever it may be.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read.
+    /// If a file cannot be read.
     pub fn uninstall(&self) -> Result<Change, TargetError> {
         let main = self.main();
         let mut plan = Plan::default();
@@ -25,7 +25,7 @@ impl<N: Node> Configuration<'_, N> {
         let said = text
             .as_deref()
             .map(|text| config::read(&without_ours(text), main, Family::Three));
-        // Of a file that is not understood, only what is ours is taken.
+        // From a file that is not understood, only our own block is removed.
         let imports = said.and_then(Result::ok).map(|said| said.imports);
         let mut folders = imported_folders(main, &imports.unwrap_or_default());
         if let Source::Collected { folder, .. } = self.layout.source {
@@ -52,7 +52,7 @@ impl<N: Node> Configuration<'_, N> {
         })
     }
 
-    /// Takes our handler out of a file that holds other things, too.
+    /// Removes our handler from a file that also holds other things.
     fn restore(&self, plan: &mut Plan, path: &Path) -> Result<(), TargetError> {
         let kept = backup_of(path);
         let backup = self.host.read(&kept)?;

@@ -1,5 +1,5 @@
-//! A Debian whose first process is systemd and whose containerd is one of its
-//! units, in a container of this machine.
+//! A Debian with systemd as its first process and containerd as one of its units, in a
+//! container of this machine.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::support::tree::Tree;
 /// Where containerd listens in it.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// The unit of containerd, as containerd's own project advises it.
+/// The unit of containerd, as the containerd project recommends it.
 const UNIT: &str = "\
 [Unit]
 Description=containerd container runtime
@@ -41,22 +41,22 @@ WantedBy=multi-user.target
 /// Where an administrator's units are.
 const UNITS: &str = "etc/systemd/system";
 
-/// Folders that only people and installers write to once a machine has started.
+/// Folders that only administrators and installers write to once a machine has started.
 const KEPT: [&str; 3] = ["etc", "opt", "usr/local"];
 
-/// How long it may take to start, or a unit in it.
+/// How long it, or a unit in it, may take to start.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// A machine that is not started yet.
+/// A machine before its start.
 pub(crate) struct Disk {
     folder: PathBuf,
 }
 
 impl Disk {
-    /// A disk of its own for a machine of that name: this Debian, with these
-    /// programs of containerd. What is written to it is the run's.
+    /// A disk for a machine of that name: this Debian, with these containerd programs.
+    /// Writes go to the run's folder.
     pub(crate) fn new(
         run: &Run,
         name: &str,
@@ -94,7 +94,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Writes a unit, or a part of one.
+    /// Writes a unit, or a drop-in of one.
     pub(crate) fn write(&self, unit: &str, text: &str) -> anyhow::Result<()> {
         let path = self.root().join(UNITS).join(unit);
         if let Some(folder) = path.parent() {
@@ -103,7 +103,7 @@ impl Disk {
         Ok(fs::write(path, text)?)
     }
 
-    /// Makes a unit one that cannot be started.
+    /// Makes a unit fail to start.
     pub(crate) fn mask(&self, unit: &str) -> anyhow::Result<()> {
         Ok(symlink("/dev/null", self.root().join(UNITS).join(unit))?)
     }
@@ -113,7 +113,7 @@ impl Disk {
     }
 }
 
-/// A machine that runs; it is off when dropped.
+/// A running machine; dropping it switches it off.
 pub(crate) struct Machine {
     disk: Disk,
     container: Child,
@@ -121,10 +121,10 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts it, and waits until its containerd does.
+    /// Starts it, and waits until its containerd answers.
     pub(crate) fn start(run: &Run, disk: Disk) -> anyhow::Result<Self> {
         let log = File::create(disk.folder.join("console.log"))?;
-        // It begins when it is told that it is where all of its children are found.
+        // It begins only after it was moved to where all of its children are found.
         let mut container = Command::new("sh")
             .args(["-c", "read told && exec systemd-nspawn \"$@\"", "sh"])
             .arg("--directory")
@@ -168,17 +168,17 @@ impl Machine {
         }
     }
 
-    /// Its files, as they are seen from a container with its root.
+    /// Its files, as seen from a container with its root.
     pub(crate) fn host(&self) -> Host {
         Host::new(format!("/proc/{}/root", self.first_process))
     }
 
-    /// What is on its disk, where only people and installers write.
+    /// The part of its disk that only administrators and installers write.
     pub(crate) fn files(&self) -> [Tree; KEPT.len()] {
         KEPT.map(|folder| Tree::of(&self.disk.root().join(folder)))
     }
 
-    /// Fails where its files are not these.
+    /// Fails if its files differ from these.
     pub(crate) fn has_files(&self, expected: &[Tree]) -> anyhow::Result<()> {
         for (folder, (expected, found)) in KEPT.iter().zip(expected.iter().zip(self.files())) {
             let difference = expected.difference(&found);
@@ -187,26 +187,25 @@ impl Machine {
         Ok(())
     }
 
-    /// What systemd calls the state of a unit.
+    /// The state of a unit, as systemd names it.
     pub(crate) fn state_of(&self, unit: &str) -> anyhow::Result<String> {
         self.property(unit, "ActiveState")
     }
 
-    /// The process of containerd, as it is numbered inside.
+    /// The id of containerd's process inside the machine.
     pub(crate) fn containerd(&self) -> anyhow::Result<String> {
         self.property("containerd", "MainPID")
     }
 
     fn property(&self, unit: &str, name: &str) -> anyhow::Result<String> {
         let property = format!("--property={name}");
-        // systemd's own socket is there before any unit is, and without a bus.
+        // systemd's own socket exists before any unit, and without a bus.
         let shown = self.run("systemctl", &["show", "--value", &property, unit]);
         Ok(shown.unwrap_or_default().trim().to_owned())
     }
 
-    /// Runs the installer's program as a container on the machine would: with
-    /// the machine's process ids in sight, or systemd itself does not listen to
-    /// it. Gives what it prints.
+    /// Runs the installer as a container on the machine would: in the machine's process
+    /// namespace, as systemd ignores it otherwise. Returns its output.
     pub(crate) fn installer(&self, payload: &Path, args: &[&str]) -> anyhow::Result<String> {
         let mut installer = self.enter("--pid");
         installer
@@ -219,7 +218,7 @@ impl Machine {
         told(&mut installer)
     }
 
-    /// Writes a part of a unit, and has systemd read it.
+    /// Writes a drop-in of a unit, and makes systemd read it.
     pub(crate) fn rewrite(&self, unit: &str, text: &str) -> anyhow::Result<()> {
         self.disk.write(unit, text)?;
         self.run("systemctl", &["daemon-reload"]).map(drop)
@@ -227,7 +226,7 @@ impl Machine {
 
     /// Starts a Linux container that does nothing.
     pub(crate) fn start_pause(&self) -> anyhow::Result<()> {
-        // systemd has mounted them for reading, and runc makes groups.
+        // systemd has mounted them read-only, and runc creates groups.
         const WRITABLE: &str = "for group in /sys/fs/cgroup/*; do \
             mount -o remount,bind,rw $group 2>/dev/null || :; done";
         self.run("sh", &["-c", WRITABLE])?;
@@ -236,7 +235,7 @@ impl Machine {
             .map(drop)
     }
 
-    /// The process of that container, if it runs.
+    /// The process id of that container, if it runs.
     pub(crate) fn pause(&self) -> anyhow::Result<Option<String>> {
         let listed = self.run("ctr", &["tasks", "list"])?;
         let words = listed
@@ -250,7 +249,7 @@ impl Machine {
         told(self.enter("--all").arg(program).args(args))
     }
 
-    /// The begin of a command in some or all of the machine's namespaces.
+    /// The start of a command in some or all of the machine's namespaces.
     fn enter(&self, namespaces: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -259,7 +258,7 @@ impl Machine {
         command
     }
 
-    /// What a person would see on its screen.
+    /// Its console output.
     fn console(&self) -> String {
         fs::read_to_string(self.disk.folder.join("console.log")).unwrap_or_default()
     }
@@ -274,7 +273,7 @@ impl Drop for Machine {
     }
 }
 
-/// Runs a command that must succeed, and gives what it prints.
+/// Runs a command that must succeed, and returns its output.
 fn told(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -282,7 +281,7 @@ fn told(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a process is the first one of its own process namespace.
+/// Whether a process is the first one of its process namespace.
 fn is_first(pid: &u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -1,6 +1,5 @@
-//! All of it on machines of their own that systemd runs, at each line of
-//! containerd: a unit is restarted over D-Bus, and what it does not survive is
-//! taken back.
+//! The whole installer on systemd machines, with each containerd series: a unit is
+//! restarted over D-Bus, and a change that it does not survive is taken back.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -23,15 +22,15 @@ use tokio::runtime::{Handle, Runtime};
 use machine::{Disk, Machine, SOCKET};
 use support::real::{self, hello, payload};
 
-/// What goes wrong when containerd is to start with our handler.
+/// Makes containerd fail to start with our handler.
 const REFUSES: &str =
     "[Service]\nExecStartPre=/bin/sh -c '! grep -q skiff /etc/containerd/config.toml'\n";
 
-/// What takes long when containerd is to start with our handler.
+/// Makes containerd start slowly with our handler.
 const HESITATES: &str = "[Service]\n\
     ExecStartPre=/bin/sh -c 'if grep -q skiff /etc/containerd/config.toml; then exec sleep 60; fi'\n";
 
-/// What nobody may restart.
+/// Forbids restarting a unit.
 const KEPT_AS_IT_IS: &str = "[Unit]\nRefuseManualStop=yes\n";
 
 /// A service that starts only once.
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn within() -> anyhow::Result<()> {
-    // What is missing is made while there is still a network.
+    // Missing tools are built while there is still a network.
     let debian = tools::debian()?;
     let programs = Version::ALL.map(tools::containerd);
     let run = Run::isolated().context("it starts machines; run it as root")?;
@@ -108,7 +107,7 @@ fn comes_and_goes(run: &Run, disk: Disk, handle: &Handle) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What layouts with several names of a service rely on.
+/// Layouts with several names of a service rely on this.
 fn units_are_told_apart(machine: &Machine, handle: &Handle) -> anyhow::Result<()> {
     let host = machine.host();
     let within = Limits::default().restarted_within;
@@ -169,7 +168,7 @@ fn needs_no_bus(run: &Run, disk: Disk) -> anyhow::Result<()> {
             Ok(told) => anyhow::bail!("it does not fail: {told}"),
             Err(error) => error.to_string(),
         };
-        ensure!(told.contains(reason), "{reason} is not told: {told}");
+        ensure!(told.contains(reason), "{reason} is not reported: {told}");
         ensure!(machine.state_of("containerd")? == "active", "it is gone");
         machine.has_files(&files)
     };

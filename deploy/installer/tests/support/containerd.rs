@@ -1,7 +1,7 @@
-//! What a containerd makes of its configuration, and a distribution of containerd.
+//! A fake containerd with its configuration rules, and a fake distribution.
 //!
-//! The rules are those of containerd's own source: version 1 lets a table of an
-//! imported file replace that of the main file, version 2 merges them.
+//! The rules are those of containerd's source: version 1 lets a table of an imported file
+//! replace that of the main file, version 2 merges them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ const BASE: &str = "{{ template \"base\" . }}";
 /// How a distribution writes containerd's configuration at each start.
 struct Rendering {
     templates: [&'static str; 2],
-    /// The template that was there first, and what had become of it.
+    /// The first template, and the configuration that was written from it.
     first: Option<String>,
     result: String,
-    /// What stands for the distribution's own part.
+    /// The placeholder for the distribution's own part.
     base: String,
 }
 
@@ -59,15 +59,15 @@ impl Rendering {
     }
 }
 
-/// A containerd of one of the two lines.
+/// A containerd of one of the two series.
 pub(crate) struct FakeContainerd {
     major: i64,
     rendering: Option<Rendering>,
     running: Mutex<Option<Table>>,
     restarts: Mutex<Vec<String>>,
-    /// It does not come back from restarts when its handlers include ours.
+    /// It does not come back from restarts if its handlers include ours.
     pub(crate) breaks: AtomicBool,
-    /// How many restarts it does not come back from at all.
+    /// From how many restarts it does not come back at all.
     pub(crate) lost_restarts: AtomicU32,
 }
 
@@ -93,7 +93,7 @@ impl FakeContainerd {
         started
     }
 
-    /// Which services were restarted since it was last asked.
+    /// Which services were restarted since the last call.
     pub(crate) fn take_restarts(&self) -> Vec<String> {
         std::mem::take(&mut self.restarts.lock().expect("no panic"))
     }
@@ -163,7 +163,7 @@ impl FakeContainerd {
         Ok(merged)
     }
 
-    /// containerd 1.x has its own runtime only where none is named.
+    /// containerd 1.x has its default runtime only if none is named.
     fn fill_in(&self, merged: &mut Table) {
         let plugin = if self.major == 1 { OLD } else { NEW };
         let mut table = merged;
@@ -266,8 +266,8 @@ fn names(table: &Table) -> Vec<String> {
     [OLD, NEW].into_iter().filter_map(of).flatten().collect()
 }
 
-/// Version 2 of the configuration has the handlers in another plugin. What is under
-/// both names is taken from the new one.
+/// Version 3 of the configuration has the handlers in another plugin. A key under both
+/// names is taken from the new one.
 fn rename(table: &mut Table) {
     let Some(Value::Table(plugins)) = table.get_mut("plugins") else {
         return;

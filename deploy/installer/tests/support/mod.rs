@@ -1,5 +1,5 @@
-//! A node without a machine: a folder for its root, and something that reads
-//! configurations as containerd does.
+//! A node without a machine: a folder as its root, and a fake containerd that reads
+//! configurations.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -17,7 +17,7 @@ use skiff_installer::payload::Payload;
 
 use containerd::FakeContainerd;
 
-/// Short enough for tests that wait for what never comes.
+/// Short, for tests that wait for what never comes.
 pub(crate) const LIMITS: Limits = Limits {
     restarted_within: Duration::from_millis(60),
     back_within: Duration::from_millis(60),
@@ -25,7 +25,7 @@ pub(crate) const LIMITS: Limits = Limits {
     again: Duration::from_millis(5),
 };
 
-/// A node in a folder of its own.
+/// A node in its own folder.
 pub(crate) struct TestNode {
     folder: tempfile::TempDir,
     pub(crate) host: Host,
@@ -74,12 +74,12 @@ impl TestNode {
         self.host.root().join(path.trim_start_matches('/'))
     }
 
-    /// All that is in its root.
+    /// Everything in its root.
     pub(crate) fn tree(&self) -> tree::Tree {
         tree::Tree::of(self.host.root())
     }
 
-    /// A process of the node that runs this program.
+    /// Starts a process of the node that runs this program.
     pub(crate) fn run(&self, pid: u32, program: &str) {
         let folder = self.path("/proc").join(pid.to_string());
         fs::create_dir_all(&folder).expect("made");

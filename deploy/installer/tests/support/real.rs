@@ -1,4 +1,4 @@
-//! What the tests on real machines share: how they are called, and images.
+//! Shared by the tests on real machines: how they are called, and images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use skiff_test_support::{oci, paths};
 /// A test, by its name. It has no threads yet when it is called.
 pub(crate) type Test = (&'static str, fn() -> anyhow::Result<()>);
 
-/// The `main` of a program with one test: it is called as `cargo test` calls
-/// test programs, and is the guard of its own run.
+/// The `main` of a program with one test: it is called as `cargo test` calls test
+/// programs, and guards its own run.
 pub(crate) fn main((name, test): Test) -> ExitCode {
     guard::run_if_asked();
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,7 +43,7 @@ pub(crate) fn payload(run: &Run, version: &str, program: &Path) -> anyhow::Resul
     fs::create_dir_all(&folder)?;
     ensure!(
         program.exists(),
-        "`{}` is not there; run `make build` first",
+        "`{}` does not exist; run `make build` first",
         program.display()
     );
     fs::copy(program, folder.join("skiff"))?;

@@ -1,4 +1,4 @@
-//! A folder with all that is in it, as a value.
+//! A folder with its content, as a value.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ enum Item {
     File { bytes: Vec<u8>, executable: bool },
 }
 
-/// What is in a folder, by path.
+/// The content of a folder, by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tree(BTreeMap<PathBuf, Item>);
 
@@ -24,7 +24,7 @@ impl Tree {
         Self(items)
     }
 
-    /// Without what a checkout does not keep: empty folders, and who may execute.
+    /// Without what Git does not keep: empty folders, and execute permissions.
     pub(crate) fn checked_out(mut self) -> Self {
         self.0.retain(|_, item| *item != Item::Folder);
         for item in self.0.values_mut() {
@@ -35,7 +35,7 @@ impl Tree {
         self
     }
 
-    /// How another one differs, a line each; nothing where it does not.
+    /// The differences from another one, one per line.
     pub(crate) fn difference(&self, other: &Self) -> String {
         let mut text = String::new();
         let paths = self.0.keys().chain(other.0.keys());
@@ -86,7 +86,7 @@ fn collect(folder: &Path, name: &Path, items: &mut BTreeMap<PathBuf, Item>) {
     }
 }
 
-/// Copies a folder with its links as they are.
+/// Copies a folder, keeping its links.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("a folder") {

@@ -1,10 +1,10 @@
 //! The native server that the bench measures everything against.
 //!
-//! It is as good as such a server gets on hyper: a current-thread runtime a core,
-//! each pinned and with a listener of its own on the same port, and an answer that
-//! needs no allocation of ours. It answers every request with one line, as the
-//! hello samples do. `skiff-bench-native ADDRESS:PORT` runs it; as a
-//! static binary it is also what the bench puts into a container under runc.
+//! It is as fast as hyper allows: a current-thread runtime per core, each pinned and with
+//! its own listener on the same port, and an answer without allocations of its own. It
+//! answers every request with one line, like the hello samples.
+//! `skiff-bench-native ADDRESS:PORT` runs it; as a static binary it also runs in the
+//! bench's containers under runc.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// As many bytes as the hello components send, so that the wire costs the same.
 const BODY: Bytes = Bytes::from_static(b"Hello of hyper.\n");
 
-/// Connections that may wait to be accepted; more than any bench opens at once.
+/// The listen backlog; more connections than any bench opens at once.
 const BACKLOG: u32 = 1024;
 
 /// After a failed accept, for example without free descriptors, trying again at
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
         Ok(()) => std::process::exit(0),
         Err(error) => eprintln!("SIGTERM is not handled: {error}"),
     });
-    // The other workers run until the process ends; the first one's end is the
-    // process's end, so nobody joins them.
+    // The other workers run until the process ends, which is when the first one ends, so
+    // they are not joined.
     for core in 1..cores {
         thread::spawn(move || {
             if let Err(error) = serve_on(core, cores, address) {
@@ -70,7 +70,7 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Comes back when the process is told to end.
+/// Returns on SIGTERM.
 fn wait_for_the_end() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,7 +81,7 @@ fn wait_for_the_end() -> io::Result<()> {
     })
 }
 
-/// A single-threaded runtime with a listener of its own, pinned where there are several cores.
+/// A single-threaded runtime with its own listener, pinned if there are several cores.
 fn serve_on(core: usize, cores: usize, address: SocketAddr) -> io::Result<()> {
     if cores > 1 {
         let mut set = CpuSet::new();
@@ -108,14 +108,14 @@ async fn accept(address: SocketAddr) -> io::Result<()> {
                 continue;
             }
         };
-        // It fails only where the client has gone already.
+        // It only fails if the client has already gone.
         if stream.set_nodelay(true).is_err() {
             continue;
         }
         tokio::spawn(async move {
             let connection =
                 http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(hello));
-            // A client that leaves ends its own connection and concerns nobody else.
+            // A client that leaves only ends its own connection.
             connection.await.ok();
         });
     }

@@ -1,7 +1,10 @@
-//! Memory of containers that are alike: all of their processes, shim and helpers
-//! included, with what they share counted once.
+//! Memory of identical containers: all of their processes, including shim and helpers,
+//! with shared memory counted once; and how much of it remains after a burst of requests.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use skiff_test_support::measure;
 
@@ -15,20 +18,37 @@ use crate::report::Remark;
 use crate::run::Run;
 use crate::server::{answers, free_address};
 
-/// Requests that each container answers before its memory counts: what the first
-/// ones touch belongs to a container that serves.
+/// Requests that each container answers before its memory is measured: memory touched by
+/// the first ones belongs to a serving container.
 const REQUESTS: usize = 20;
+
+/// Concurrent requests of a burst.
+const BURST: usize = 64;
+
+/// How long memory of a burst may be held afterwards.
+const CALM: Duration = Duration::from_secs(60);
 
 /// Kilobytes of the kernel in a megabyte.
 const KIB_PER_MEGABYTE: f64 = 1_000_000.0 / 1024.0;
 
-/// A container that runs.
+/// A running container.
 struct Running {
     id: String,
+    address: SocketAddr,
     made: Made,
 }
 
-/// Measures everybody, one kind after the other.
+/// Memory of identical containers.
+struct Figures {
+    /// Of each, in megabytes.
+    each: f64,
+    /// Of each one in the second half, in megabytes.
+    further: f64,
+    /// Memory after a burst, times before it; only for Skiff, as it takes a minute.
+    burst: Option<f64>,
+}
+
+/// Measures all entrants, one kind after the other.
 pub async fn run(options: &Options, tasks: &Tasks<'_>, everybody: &[Entrant], run: &mut Run) {
     let plan = options.plan();
     run.all.absent(
@@ -43,9 +63,12 @@ pub async fn run(options: &Options, tasks: &Tasks<'_>, everybody: &[Entrant], ru
         run.progress(format!("memory of {count} alike, {}", entrant.key));
         let (memory, further) = keys(entrant);
         match alike(tasks, entrant, count).await {
-            Ok((each, more)) => {
-                run.all.push(memory, each);
-                run.all.push(further, more);
+            Ok(figures) => {
+                run.all.push(memory, figures.each);
+                run.all.push(further, figures.further);
+                if let Some(burst) = figures.burst {
+                    run.all.push(format!("burst/{}", entrant.key), burst);
+                }
             }
             Err(error) => {
                 run.progress(format!("{memory} failed: {error}"));
@@ -78,14 +101,9 @@ fn remarks(entrant: &Entrant, count: usize) -> [Remark; 2] {
     ]
 }
 
-/// Memory of one of `count` containers, and of each one in the second half, in
-/// megabytes.
-async fn alike(
-    tasks: &Tasks<'_>,
-    entrant: &Entrant,
-    count: usize,
-) -> Result<(f64, f64), TaskError> {
-    // What is kept on disk has to be there: a container that compiles is not alike.
+/// Memory of `count` containers.
+async fn alike(tasks: &Tasks<'_>, entrant: &Entrant, count: usize) -> Result<Figures, TaskError> {
+    // The cache on disk must be complete: a container that compiles is not comparable.
     warm_up(tasks, entrant).await?;
     let mut running = Vec::new();
     let measured = fill(tasks, entrant, count, &mut running).await;
@@ -101,7 +119,7 @@ async fn fill(
     entrant: &Entrant,
     count: usize,
     running: &mut Vec<Running>,
-) -> Result<(f64, f64), TaskError> {
+) -> Result<Figures, TaskError> {
     let half = count / 2;
     let mut at_half = 0.0;
     for number in 1..=count {
@@ -111,6 +129,7 @@ async fn fill(
         let started = tasks.start(&made).await;
         running.push(Running {
             id: id.clone(),
+            address,
             made,
         });
         started?;
@@ -125,7 +144,25 @@ async fn fill(
     }
     entrant.settle();
     let all = megabytes(running);
-    Ok((all / count as f64, (all - at_half) / (count - half) as f64))
+    let burst = entrant.is_ours().then(|| after_burst(running) / all);
+    Ok(Figures {
+        each: all / count as f64,
+        further: (all - at_half) / (count - half) as f64,
+        burst,
+    })
+}
+
+/// Memory of all containers some time after each had a burst of requests, in megabytes.
+fn after_burst(running: &[Running]) -> f64 {
+    for container in running {
+        thread::scope(|scope| {
+            for _ in 0..BURST {
+                scope.spawn(|| answers(container.address));
+            }
+        });
+    }
+    thread::sleep(CALM);
+    megabytes(running)
 }
 
 fn megabytes(running: &[Running]) -> f64 {

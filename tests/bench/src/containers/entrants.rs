@@ -1,5 +1,5 @@
-//! Who is started in containers: Skiff, the native server under runc, and the
-//! other shims that are on PATH.
+//! The entrants in containers: Skiff, the native server under runc, and other shims on
+//! PATH.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +15,11 @@ use crate::contenders::{SAMPLES, Sample};
 use crate::options::Options;
 use crate::{proc, skiff};
 
-/// containerd's type of the runtime everything is compared with.
+/// containerd's type of the runtime to compare with.
 const RUNC: &str = "io.containerd.runc.v2";
 
-/// Names, runtime types and programs of shims that run the same samples, and
-/// whether they take Spin's artifacts.
+/// Names, runtime types and programs of shims that run the same samples, and whether they
+/// accept Spin's artifacts.
 const PEERS: [(&str, &str, &str, bool); 2] = [
     (
         "wasmtime-shim",
@@ -35,10 +35,10 @@ const PEERS: [(&str, &str, &str, bool); 2] = [
     ),
 ];
 
-/// Where the native server lies in its image.
+/// The path of the native server in its image.
 const NATIVE: &str = "/native";
 
-/// Where a component lies in an image of files.
+/// The path of a component in an image of files.
 const COMPONENT: &str = "/app.wasm";
 
 /// Why an image cannot be made.
@@ -60,37 +60,37 @@ pub enum LayoutError {
     Push(String),
 }
 
-/// What an image is made of.
+/// The content of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Payload {
     /// The native server.
     Program(PathBuf),
-    /// A component as a file, for shims that look for one.
+    /// A component as a file, for shims that expect one.
     File(PathBuf),
     /// Spin's artifact of an application's folder, made by that `skiff`.
     Artifact { skiff: PathBuf, folder: PathBuf },
 }
 
-/// Someone who can be started as a container.
+/// Something that can be started as a container.
 #[derive(Debug, Clone)]
 pub struct Entrant {
     /// `runc`, or `who/sample`.
     pub key: String,
-    /// What its row is called.
+    /// The name of its row.
     pub what: String,
-    /// The name its image is imported under.
+    /// The name of its imported image.
     pub image: String,
-    /// Whether its code is so large that fewer of it are started alike.
+    /// Whether its code is so large that fewer containers of it are started.
     pub large: bool,
-    /// The handler by which a pod names its runtime.
+    /// The handler of its runtime in pods.
     pub handler: &'static str,
     runtime: String,
     program: Option<PathBuf>,
     payload: Payload,
 }
 
-/// Everybody whose program is there, runc first. Those that are not are simply
-/// absent, except for Skiff itself, whose failure to start is worth a line.
+/// All entrants whose program exists, runc first. Others are left out silently, except
+/// Skiff itself, whose failure to start gets a line.
 pub fn all(options: &Options, native: &Path) -> Vec<Entrant> {
     let mut all = vec![Entrant {
         key: "runc".to_owned(),
@@ -120,7 +120,7 @@ pub fn all(options: &Options, native: &Path) -> Vec<Entrant> {
     all
 }
 
-/// The samples that promises about containers are made for.
+/// The samples of the promises about containers.
 fn in_containers(sample: &Sample) -> bool {
     matches!(sample.name, "hello-wasi" | "hello-js")
 }
@@ -148,7 +148,7 @@ fn wasm(
     }
 }
 
-/// The runtimes that containerd has to know besides runc.
+/// The runtimes to configure in containerd besides runc.
 pub fn runtimes(options: &Options) -> Vec<RuntimeHandler> {
     let ours = skiff::shim(options);
     let ours = ours.map(|program| ("skiff", skiff::RUNTIME, program));
@@ -165,7 +165,7 @@ pub fn runtimes(options: &Options) -> Vec<RuntimeHandler> {
         .collect()
 }
 
-/// Where the shell would find a program.
+/// The path at which the shell would find a program.
 fn on_path(program: &str) -> Option<PathBuf> {
     let found = Command::new("sh")
         .args(["-c", "command -v \"$1\"", "sh", program])
@@ -176,13 +176,13 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 impl Entrant {
-    /// Whether it is Skiff, whose state on the node the bench may clear.
+    /// Whether it is Skiff, whose state on the node the bench may remove.
     pub fn is_ours(&self) -> bool {
         self.handler == "skiff"
     }
 
-    /// Waits until no process of its shim has work left. What compiles may run
-    /// outside of any container's tree, so all that execute the file count.
+    /// Waits until no process of its shim has work left. Compilers may run outside any
+    /// container's process tree, so all processes of the file count.
     pub fn settle(&self) {
         if let Some(program) = &self.program {
             proc::settle(|| proc::executing(program), PATIENCE);
@@ -192,7 +192,7 @@ impl Entrant {
     /// Writes its image into a folder, which must not exist yet.
     ///
     /// # Errors
-    /// Where the payload cannot be read or packed, or the folder not written.
+    /// If the payload cannot be read or packed, or the folder not written.
     pub fn layout(&self, folder: &Path) -> Result<Layout, LayoutError> {
         let image = match &self.payload {
             Payload::Program(program) => Image::linux()
@@ -217,7 +217,7 @@ impl Entrant {
         let (arguments, environment) = match &self.payload {
             Payload::Program(_) => (vec![NATIVE.to_owned(), address], Vec::new()),
             Payload::File(_) => (vec![COMPONENT.to_owned()], variables.to_vec()),
-            // containerd insists on arguments; an application that serves has none.
+            // containerd requires arguments; a serving application has none.
             Payload::Artifact { .. } => (vec!["/".to_owned()], variables.to_vec()),
         };
         Recipe {
@@ -229,7 +229,7 @@ impl Entrant {
     }
 }
 
-/// Has Skiff pack an application.
+/// Packs an application with Skiff.
 fn push(skiff: &Path, application: &Path, layout: &Path) -> Result<Layout, LayoutError> {
     let output = Command::new(skiff)
         .arg("push")

@@ -1,5 +1,5 @@
-//! From create to the first answer: of a cached image, of a whole pod, and of an
-//! image that the node has never run.
+//! The time from create to the first answer: for a cached image, for a whole pod, and for
+//! an image that the node has never run.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::run::Run;
 use crate::server::free_address;
 use crate::{scratch, skiff};
 
-/// Lets what the last container left, such as its shim's exit, come to its end.
+/// Lets work of the last container, such as its shim's exit, finish.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The port of everybody in a pod of their own.
+/// The port of each server in its own pod.
 const POD_PORT: u16 = 80;
 
 /// Measures all three.
@@ -33,7 +33,7 @@ pub async fn run(
     run: &mut Run,
 ) {
     let plan = options.plan();
-    // In this order, because a first start leaves the node without our cache.
+    // In this order, because a first start clears our cache.
     for entrant in everybody.iter().filter(|entrant| entrant.is_ours()) {
         for round in 1..=plan.first_starts {
             run.progress(format!("first start of {}, {round}", entrant.key));
@@ -94,7 +94,7 @@ fn remarks(entrant: &Entrant) -> Vec<Remark> {
     rows
 }
 
-/// One start that does not count, so that everything that is kept is there.
+/// One start that does not count, to fill all caches.
 pub async fn warm_up(tasks: &Tasks<'_>, entrant: &Entrant) -> Result<(), TaskError> {
     let address = free_address()?;
     let id = id();
@@ -108,7 +108,7 @@ pub async fn warm_up(tasks: &Tasks<'_>, entrant: &Entrant) -> Result<(), TaskErr
     outcome
 }
 
-/// A container of its own: from the call that creates its task to its first answer.
+/// A container without a pod: from the call that creates its task to its first answer.
 async fn task(tasks: &Tasks<'_>, entrant: &Entrant) -> Result<Duration, TaskError> {
     thread::sleep(PAUSE);
     let address = free_address()?;
@@ -148,8 +148,8 @@ async fn serve_in(pod: &Pod, entrant: &Entrant) -> Result<(), TaskError> {
     answered(SocketAddr::from((ip, POD_PORT)), pod.id())
 }
 
-/// A start on a node that has never seen the image's code. Only within namespaces
-/// of our own is the node's state ours to clear.
+/// A start on a node that has never seen the image's code. The node's state may only be
+/// removed inside the run's own namespaces.
 async fn first(
     containerd: &Containerd,
     tasks: &Tasks<'_>,
@@ -161,7 +161,7 @@ async fn first(
     task(tasks, entrant).await
 }
 
-/// An id that no container of this run has had.
+/// A new container id.
 pub fn id() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -1,4 +1,4 @@
-//! Tasks by containerd's own API, without the start-up time of `ctr` in the figures.
+//! Tasks through containerd's API, without the start-up time of `ctr` in the figures.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use skiff_test_support::Containerd;
 use skiff_test_support::cri::CriError;
 use skiff_test_support::ctr::CtrError;
 
-/// The signal that nothing survives.
+/// SIGKILL.
 const SIGKILL: u32 = 9;
 
 /// What can go wrong with a task.
@@ -34,7 +34,7 @@ pub enum TaskError {
         call: &'static str,
         /// The container.
         id: String,
-        /// What containerd says.
+        /// containerd's error.
         status: Box<Status>,
     },
     /// The container cannot be made or removed.
@@ -43,7 +43,7 @@ pub enum TaskError {
     /// A pod cannot be run.
     #[error(transparent)]
     Pod(#[from] CriError),
-    /// There is no port, or the state of a node cannot be cleared.
+    /// There is no free port, or the state of a node cannot be removed.
     #[error("cannot prepare a start")]
     Prepare(#[from] io::Error),
     /// It runs but does not answer.
@@ -56,14 +56,14 @@ pub enum TaskError {
     },
 }
 
-/// What a container is made of.
+/// The specification of a container.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// containerd's type of the runtime.
     pub runtime: String,
     /// The image's name.
     pub image: String,
-    /// Arguments that replace what the image runs, unless empty.
+    /// Arguments that replace the image's command, unless empty.
     pub arguments: Vec<String>,
     /// Its environment.
     pub environment: Vec<(String, String)>,
@@ -85,7 +85,7 @@ impl Recipe {
     }
 }
 
-/// A container that has everything but a task.
+/// A container without a task.
 #[derive(Debug)]
 pub struct Made {
     id: String,
@@ -104,7 +104,7 @@ impl<'a> Tasks<'a> {
     /// Connects to the API.
     ///
     /// # Errors
-    /// Where its socket does not answer.
+    /// If its socket does not answer.
     pub async fn connect(containerd: &'a Containerd) -> Result<Self, TaskError> {
         let channel = containerd_client::connect(containerd.socket())
             .await
@@ -120,7 +120,7 @@ impl<'a> Tasks<'a> {
     /// Prepares the snapshot and writes the container's record.
     ///
     /// # Errors
-    /// What containerd says.
+    /// containerd's error.
     pub async fn make(&self, id: &str, recipe: &Recipe) -> Result<Made, TaskError> {
         let mut words = vec!["containers".to_owned(), "create".to_owned()];
         words.extend(recipe.words(id));
@@ -147,11 +147,11 @@ impl<'a> Tasks<'a> {
         })
     }
 
-    /// Creates its task and starts it. This is what a start's time consists of on
-    /// our side; its output goes nowhere.
+    /// Creates its task and starts it. On our side, these calls are the time of a start;
+    /// output is discarded.
     ///
     /// # Errors
-    /// What containerd says, with what the shim told it.
+    /// containerd's error, with that of the shim.
     pub async fn start(&self, made: &Made) -> Result<(), TaskError> {
         let (id, namespace) = (&made.id, &self.namespace);
         let mut client = TasksClient::new(self.channel.clone());
@@ -175,10 +175,10 @@ impl<'a> Tasks<'a> {
         Ok(())
     }
 
-    /// Ends the task, if there is one, and removes all of the container.
+    /// Ends the task, if there is one, and removes the whole container.
     ///
     /// # Errors
-    /// Where the container stays behind. That there was no task to end is none.
+    /// If the container cannot be removed. A missing task is not an error.
     pub async fn remove(&self, made: Made) -> Result<(), TaskError> {
         let (id, namespace) = (&made.id, &self.namespace);
         let mut client = TasksClient::new(self.channel.clone());
@@ -201,14 +201,14 @@ impl<'a> Tasks<'a> {
         let delete = DeleteTaskRequest {
             container_id: id.clone(),
         };
-        // Without a task, deleting the container is what tells.
+        // Without a task, deleting the container decides.
         client.delete(with_namespace!(delete, namespace)).await.ok();
         self.containerd.ctr(&["containers", "delete", id]).await?;
         Ok(())
     }
 }
 
-/// `ctr` tells the cause last, after all of its arguments.
+/// `ctr` prints the cause last, after all of its arguments.
 fn last_line(error: &CtrError) -> String {
     let text = error.to_string();
     text.lines().last().unwrap_or_default().to_owned()

@@ -1,6 +1,5 @@
-//! Writes anew what the chart's tests compare with: the expected objects of
-//! each case, and the list of values in the chart's README. To be read as a
-//! change before it is believed.
+//! Rewrites what the chart's tests compare with: the expected objects of each case, and
+//! the list of values in the chart's README. Review the changes before committing them.
 
 use std::fs;
 

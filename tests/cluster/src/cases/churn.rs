@@ -22,14 +22,13 @@ const AT_ONCE: usize = 50;
 /// How often they come and go.
 const ROUNDS: usize = 10;
 
-/// Rounds after which containerd has filled whatever it keeps.
+/// Rounds after which containerd's caches are full.
 const SETTLED: usize = 3;
 
-/// How much more of containerd's memory may be in use for each pod that is gone,
-/// in KiB.
+/// How much containerd's memory use may grow for each deleted pod, in KiB.
 const GROWTH: u64 = 4;
 
-/// How many goroutines more there may be: connections come and go.
+/// How many more goroutines there may be: connections come and go.
 const GOROUTINES: u64 = 20;
 
 /// How long a round may take, each way.
@@ -61,15 +60,15 @@ async fn five_hundred_pods_come_and_go_and_leave_nothing(
     ensure!(
         after.heap <= before.heap + gone * GROWTH
             && after.goroutines <= before.goroutines + GOROUTINES,
-        "containerd grows: it held {before} after {SETTLED} rounds, and now {after}"
+        "containerd grows: it used {before} after {SETTLED} rounds, and now {after}"
     );
     Ok(vec![format!(
-        "{} pods; of containerd were held {before} after {SETTLED} rounds, {after} after {ROUNDS}",
+        "{} pods; containerd used {before} after {SETTLED} rounds, {after} after {ROUNDS}",
         AT_ONCE * ROUNDS
     )])
 }
 
-/// Starts as many pods as are wanted at once, and ends them.
+/// Starts this many pods at once, and ends them.
 async fn come_and_go(space: &Space) -> anyhow::Result<()> {
     for replicas in [AT_ONCE, 0] {
         let wanted = format!("--replicas={replicas}");
@@ -85,9 +84,9 @@ async fn come_and_go(space: &Space) -> anyhow::Result<()> {
     .await
 }
 
-/// What containerd holds on to, as Go counts it after a collection of garbage.
-/// The size of its process says little: memory is given back at leisure. Nor do the
-/// events of containers count that it keeps for five minutes, under runc too.
+/// containerd's memory use as Go counts it after a garbage collection. The size of its
+/// process says little, as memory is returned lazily. Events of containers, which it
+/// keeps for five minutes, under runc too, do not count either.
 struct Held {
     /// Memory in use, in KiB.
     heap: u64,
@@ -95,7 +94,7 @@ struct Held {
 }
 
 impl Held {
-    /// Looks when nothing of any pod is left: kubelet keeps sandboxes a while.
+    /// Measured when nothing of any pod is left: kubelet keeps sandboxes for a while.
     async fn at_rest(space: &Space) -> anyhow::Result<Self> {
         let left = space.cluster().own()?.leftovers(ROUND_WITHIN).await;
         let left: Vec<_> = left.iter().map(ToString::to_string).collect();
@@ -116,11 +115,11 @@ impl fmt::Display for Held {
     }
 }
 
-/// One of the profiles that Go programs keep of themselves.
+/// One of the profiles of a Go program.
 async fn profile(name: &str) -> anyhow::Result<String> {
     let mut stream = UnixStream::connect(CONTAINERD_DEBUG)
         .await
-        .context("containerd tells nothing about itself")?;
+        .context("containerd's debug socket does not answer")?;
     let request = format!("GET /debug/pprof/{name} HTTP/1.0\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

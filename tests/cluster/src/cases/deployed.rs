@@ -1,5 +1,5 @@
-//! Every file of `deploy/` that Kubernetes takes by itself: it is applied as a
-//! user applies it, becomes ready, and does what it says.
+//! Every file of `deploy/` that needs only Kubernetes: it is applied as a user applies
+//! it, becomes ready, and does what it says.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,21 +19,21 @@ use crate::manifests::{pod, spec};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
-/// Where the files lie, seen from this crate.
+/// The folder of the files, relative to this crate.
 pub(super) const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
 
-/// The folders whose files are proven here. Those of `keda` and `spinkube` are for
+/// The folders whose files are tested here. Those of `keda` and `spinkube` are for
 /// clusters with operators.
 const FOLDERS: [&str; 3] = ["samples", "deployments", "workloads"];
 
-/// What takes something that is not of every cluster, and that the run can only start on
-/// a node of its own: a volume, what keeps a NetworkPolicy, an Ingress controller.
+/// Files that need something that not every cluster has and that the run can only start
+/// on its own node: a volume, an enforcer of NetworkPolicies, an Ingress controller.
 const NODE_NEEDED: [&str; 3] = ["volume-claim", "network-policy", "ingress"];
 
-/// Who signs the books in these cases.
+/// The signature in the guestbooks of these cases.
 const ENTRY: &str = "Ada was here";
 
-/// What a report on two files of three lines ends with.
+/// The end of a report on two files of three lines.
 const REPORT: &str = "2 files, 3 lines, 45 bytes";
 
 /// One case for each file. A folder that cannot be read is a case that fails.
@@ -46,7 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
             let stem = stem.unwrap_or_default().to_owned();
             let name = format!("deployed::{folder}::{}", stem.replace('-', "_"));
             let of_the_node = NODE_NEEDED.contains(&stem.as_str());
-            // What keeps policies meets every pod of the node.
+            // The enforcer of policies affects every pod of the node.
             let alone = stem == "network-policy";
             let mut case = Case::new(&name, move |space| {
                 does_what_it_says(space, folder, stem.clone(), file.clone())
@@ -113,7 +113,7 @@ async fn does_what_it_says(
     }
 }
 
-/// The file, or a copy in which images are called what they are called here.
+/// The file, or a copy with this cluster's image references.
 pub(super) fn for_here(space: &Space, file: &Path) -> anyhow::Result<PathBuf> {
     const IMAGE: &str = "image: ";
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -136,7 +136,7 @@ async fn all_of_it_becomes_ready_at_once(space: Space) -> anyhow::Result<()> {
     ready(&space, ["-k", DEPLOY]).await
 }
 
-/// Waits for whatever can become ready of a file (`-f`) or folder (`-k`).
+/// Waits for everything in a file (`-f`) or folder (`-k`) that can become ready.
 async fn ready(space: &Space, path: [&str; 2]) -> anyhow::Result<()> {
     let objects = space.get(&path).await?;
     let one = [objects.clone()];
@@ -178,7 +178,7 @@ pub(super) async fn ask(server: SocketAddr, path: &str) -> anyhow::Result<Reply>
     http::get_until_ok(&url, SOON).await.with_context(|| url)
 }
 
-/// What each sample says of itself in its README.
+/// Checks what each sample's README says.
 async fn answers(sample: &str, server: SocketAddr) -> anyhow::Result<()> {
     let reply = ask(server, "/").await?;
     let text = reply.text();
@@ -189,7 +189,7 @@ async fn answers(sample: &str, server: SocketAddr) -> anyhow::Result<()> {
         "hello-wasi" => "Hello from WASI",
         "static-site" => "<html",
         "guestbook" => return signs(server, "Welcome").await,
-        _ => bail!("nobody says what {sample} does"),
+        _ => bail!("no check for the sample {sample}"),
     };
     ensure!(
         reply.status == 200 && text.contains(words),
@@ -210,7 +210,7 @@ async fn signs(server: SocketAddr, greeting: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a command tells in its log.
+/// Waits for a text in a command's log.
 async fn tells(space: &Space, stem: &str) -> anyhow::Result<()> {
     let (source, words) = match stem {
         "job" => ("job/report", REPORT),
@@ -223,7 +223,7 @@ async fn tells(space: &Space, stem: &str) -> anyhow::Result<()> {
     .await
 }
 
-/// What each file of `workloads` says at its top.
+/// Checks what each file of `workloads` says at its top.
 async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
     let server = space.service(workload).await?;
     let text = ask(server, "/").await?.text();
@@ -266,12 +266,13 @@ async fn works(space: &Space, workload: &str) -> anyhow::Result<()> {
             let text = ask(server, "/").await?.text();
             ensure!(text.contains(ENTRY), "after a new pod: {text}");
         }
-        _ => bail!("nobody says what {workload} does"),
+        _ => bail!("no check for the workload {workload}"),
     }
     Ok(())
 }
 
-/// Asks an Ingress controller under the Ingress's name, and under another one.
+/// Sends requests to an Ingress controller under the Ingress's name, and under another
+/// one.
 async fn is_reached_by_its_name(space: &Space) -> anyhow::Result<()> {
     let operators = space.cluster().own()?.addons()?.operators();
     let controller = operators.ingress_controller(space).await?;
@@ -291,7 +292,7 @@ async fn is_reached_by_its_name(space: &Space) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for ever, from a pod that may and from one that may not.
+/// Sends requests continuously, from a pod that may and from one that may not.
 async fn is_reached_by_its_clients_only(space: &Space) -> anyhow::Result<()> {
     const ASKS: &str = "while sleep 1; do \
         wget -q -O - http://network-policy/ 2> /dev/null || echo no answer; done";
@@ -330,7 +331,7 @@ async fn offer_volume(space: &Space) -> anyhow::Result<()> {
     let volumes = space.cluster().own()?.scope().folder().join("volumes");
     let folder = volumes.join(space.name());
     fs::create_dir_all(&folder)?;
-    // A provisioner leaves what is in it to the group of the pod.
+    // A provisioner gives its content to the pod's group.
     rustix::fs::chown(&folder, None, Some(rustix::fs::Gid::from_raw(65532)))?;
     rustix::fs::chmod(&folder, rustix::fs::Mode::from_raw_mode(0o2775))?;
     let volume = json!({

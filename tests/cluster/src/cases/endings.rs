@@ -1,4 +1,4 @@
-//! Pods that are told to go.
+//! Pods that are deleted.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::manifests::{SKIFF, pod, spec, wasm};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
-/// Where the host tells whether it takes requests.
+/// The health endpoint.
 const HEALTH: &str = "/.well-known/spin/health";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -23,8 +23,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Starts a pod of a guest and sends it a request that is under way when this
-/// comes back, as far as a client can know: others were answered since.
+/// Starts a pod of a guest and sends it a request that is being handled when this
+/// returns, as far as a client can know: later requests were answered.
 async fn asked(
     space: &Space,
     guest: &str,

@@ -1,5 +1,5 @@
-//! What is wrong tells why: in an event, in the termination message and in the
-//! log, which is all that a person with `kubectl` has.
+//! Errors are explained in an event, in the termination message and in the log, which is
+//! all that a user with `kubectl` sees.
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -25,8 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Runs a container that cannot start and looks for each of the words in each
-/// of the places.
+/// Runs a container that cannot start and looks for each word in each place.
 async fn explains(space: &Space, container: Value, words: &[&str]) -> anyhow::Result<()> {
     space
         .apply(&[pod("wrong", spec(Some(SKIFF), &[container]))])
@@ -58,7 +57,7 @@ async fn explains(space: &Space, container: Value, words: &[&str]) -> anyhow::Re
         Ok(Look::at(tells(&log), log))
     })
     .await
-    .context("of the container that runs now or ran last")
+    .context("of the current or last container")
 }
 
 async fn a_wrong_manifest_explains_itself(space: Space) -> anyhow::Result<()> {

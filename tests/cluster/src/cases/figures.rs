@@ -1,4 +1,4 @@
-//! Figures beside a native server under runc, in one run.
+//! Figures compared with a native server under runc, in one run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,13 +30,13 @@ const CROWDS: usize = 3;
 /// How long a Deployment of that size may take, each way.
 const CROWD_WITHIN: Duration = Duration::from_secs(240);
 
-/// How much later than runc's a Deployment of ours may be available.
+/// How much longer than runc's our Deployment may take to become available.
 const LATER: f64 = 1.1;
 
-/// How much more memory than runc's a pod of ours may take.
+/// How much more memory than runc's our pod may take.
 const LARGER: f64 = 1.5;
 
-/// Rolling restarts of the native server, which has no way down.
+/// Rolling restarts of the native server, which does not drain.
 const NATIVE_RESTARTS: usize = 5;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -84,8 +84,8 @@ async fn a_pod_answers_as_soon_as_a_native_one(space: Space) -> anyhow::Result<V
     )])
 }
 
-/// The time from `kubectl apply` to the first 200 of a pod. Its address is
-/// known as soon as the network plugin wrote it down.
+/// The time from `kubectl apply` to the first 200 of a pod. Its address is known as soon
+/// as the network plugin records it.
 async fn apply_to_answer(space: &Space, name: &str, spec: &Value) -> anyhow::Result<f64> {
     const LOOK: Duration = Duration::from_millis(1);
     let before = addresses();
@@ -116,7 +116,7 @@ fn addresses() -> BTreeSet<IpAddr> {
         return BTreeSet::new();
     };
     let names = entries.flatten().filter_map(|entry| {
-        // Beside them there is a lock and the last one given.
+        // Besides them there are a lock and the last address given.
         entry.file_name().to_str()?.parse().ok()
     });
     names.collect()
@@ -159,13 +159,13 @@ async fn forty_pods_are_available_as_soon_and_take_as_little_as_native_ones(
     Ok(told)
 }
 
-/// What one Deployment took.
+/// The figures of one Deployment.
 struct Crowd {
     /// Seconds until available.
     available: f64,
     /// Megabytes a pod.
     memory: f64,
-    /// Seconds until its pods were gone.
+    /// Seconds until its pods were deleted.
     gone: f64,
 }
 
@@ -198,7 +198,7 @@ async fn crowd(space: &Space, name: &str, spec: &Value) -> anyhow::Result<Crowd>
     })
 }
 
-/// All processes of the node that are not the cluster's own parts.
+/// All processes of the node except the cluster's own parts.
 fn pods_of_the_node(space: &Space) -> anyhow::Result<BTreeSet<u32>> {
     let own = space.cluster().own()?;
     let parts = own.parts();

@@ -1,5 +1,5 @@
-//! The life of an installation: Helm puts it in, upgrades it, goes back, and
-//! takes it off. These cases come last, in this order.
+//! The life of an installation: Helm installs, upgrades, rolls back and uninstalls it.
+//! These cases come last, in this order.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -59,8 +59,8 @@ async fn an_installer_may_change_no_node_but_its_own(space: Space) -> anyhow::Re
     let mut config = clients.json(&view).await?;
     let file = space.cluster().scratch().join("installer.kubeconfig");
     let file = file.to_str().context("a path in UTF-8")?;
-    // The server knows a node by the pod that a token was made for. These stand for
-    // a token of our node's pod, of another node's, and of none.
+    // The server derives the node from the pod of a token. These stand for a token of a
+    // pod on our node, on another node, and on none.
     for (nodes, allowed) in [
         (json!([NODE_NAME]), true),
         (json!(["another"]), false),
@@ -77,7 +77,7 @@ async fn an_installer_may_change_no_node_but_its_own(space: Space) -> anyhow::Re
             Ok(_) => ensure!(allowed, "an installer on {nodes} may"),
             Err(error) => {
                 let told = format!("{error:#}");
-                let denied = told.contains("may change no node but its own");
+                let denied = told.contains("may only change its own node");
                 ensure!(
                     !allowed && denied,
                     "an installer on {nodes} may not: {told}"
@@ -95,7 +95,7 @@ async fn labelled(space: &Space) -> anyhow::Result<String> {
     Ok(label.as_str().unwrap_or("none").to_owned())
 }
 
-/// Starts a new pod, asks it, and removes it.
+/// Starts a new pod, sends it a request, and removes it.
 pub(super) async fn a_new_pod_answers(space: &Space, name: &str) -> anyhow::Result<()> {
     let image = space.guest("hello")?;
     let spec = spec(Some(SKIFF), &[wasm("app", &image)]);
@@ -123,7 +123,7 @@ async fn an_upgrade_under_load_loses_no_request(space: Space) -> anyhow::Result<
         space.cluster().helm_upgrade(&next, true).await?;
         let version = labelled(&space).await?;
         ensure!(version == NEXT, "the node is labelled {version}");
-        // Pods of before go on; these are of the new version.
+        // Older pods keep running; these are of the new version.
         space
             .kubectl(&["rollout", "restart", "deployment/web"])
             .await?;
@@ -153,7 +153,7 @@ async fn a_broken_version_leaves_the_one_before_in_use(space: Space) -> anyhow::
         })
     })
     .await?;
-    ensure!(!reason.is_empty(), "it tells no reason");
+    ensure!(!reason.is_empty(), "it has no reason");
     let version = labelled(&space).await?;
     ensure!(version == before, "the node is labelled {version}");
     a_new_pod_answers(&space, "after").await?;
@@ -183,7 +183,7 @@ async fn uninstall_is_refused_while_pods_use_the_runtime(space: Space) -> anyhow
     a_new_pod_answers(&space, "still").await
 }
 
-/// Skiff is back afterwards; what was kept is for the next uninstall.
+/// Skiff is installed again afterwards; the next uninstall removes what was kept.
 async fn a_forced_uninstall_leaves_running_pods_their_program(space: Space) -> anyhow::Result<()> {
     let image = space.guest("hello")?;
     let running = spec(Some(SKIFF), &[wasm("app", &image)]);
@@ -225,7 +225,7 @@ async fn uninstall_leaves_the_files_of_the_node_as_they_were(space: Space) -> an
         .map(drop)
 }
 
-/// The commands of its page as they stand, with the file that it has for containerd 2.
+/// The commands of the page as they stand, with its file for containerd 2.
 async fn a_node_is_set_up_by_hand_as_its_page_says(space: Space) -> anyhow::Result<()> {
     const RESTART: &str = "systemctl restart containerd";
     let cluster = space.cluster();
@@ -246,7 +246,7 @@ async fn a_node_is_set_up_by_hand_as_its_page_says(space: Space) -> anyhow::Resu
         let mut restarted = false;
         for line in pages::blocks(&page, "sh").into_iter().flat_map(str::lines) {
             match line {
-                // There is no systemd here that does it.
+                // There is no systemd here to do it.
                 RESTART => {
                     restart()?;
                     restarted = true;

@@ -1,4 +1,4 @@
-//! Parts of the node are killed hard under load.
+//! Parts of the node are killed under load.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::manifests::{SKIFF, deployment, service, spec, wasm};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
-/// What every shim has on its command line, whatever path it was started by.
+/// A part of every shim's command line, whatever its path.
 const SHIM: &str = " -namespace k8s.io -id ";
 
-/// How long the node may take to forget pods that were deleted. kubelet looks for
-/// their sandboxes once a minute.
+/// How long the node may take to clean up deleted pods. kubelet looks for their sandboxes
+/// once a minute.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(150);
 
 pub(super) fn cases() -> Vec<Case> {
@@ -42,7 +42,7 @@ async fn started(space: &Space) -> anyhow::Result<Load> {
     Ok(Load::steady(address, "/"))
 }
 
-/// Kills a part, starts it again, and waits until pods come and go again.
+/// Kills a part, starts it again, and waits until pods start and end again.
 async fn killed(space: &Space, part: &str) -> anyhow::Result<()> {
     let load = started(space).await?;
     let own = space.cluster().own()?;
@@ -62,7 +62,7 @@ async fn killed(space: &Space, part: &str) -> anyhow::Result<()> {
     gone(space).await
 }
 
-/// Deletes the pods and looks whether all of them went.
+/// Deletes the pods and checks that all of them are gone.
 async fn gone(space: &Space) -> anyhow::Result<()> {
     space
         .kubectl(&["delete", "deployment/web", "--cascade=foreground"])
@@ -89,7 +89,7 @@ async fn containerd_killed_under_load_loses_no_request(space: Space) -> anyhow::
 async fn a_killed_shim_costs_its_own_pod_only_and_leaves_nothing(
     space: Space,
 ) -> anyhow::Result<()> {
-    // Those of other pods, of which some are not ours.
+    // The shims of other pods, some of which are not ours.
     let others = processes::roots_with_argument(SHIM);
     let load = started(&space).await?;
     let mut shims = processes::roots_with_argument(SHIM);
@@ -108,7 +108,7 @@ async fn a_killed_shim_costs_its_own_pod_only_and_leaves_nothing(
     .await;
     let tally = load.end().await?;
     ran?;
-    // What it served at that moment is lost with it, and nothing else is.
+    // Only the requests that it served at that moment are lost.
     ensure!(tally.losses() < tally.answered / 10, "{tally}");
     gone(&space).await
 }

@@ -1,4 +1,4 @@
-//! What metrics-server sees, and what the autoscaler makes of it.
+//! The metrics-server's figures, and the autoscaler that uses them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::manifests::{SKIFF, deployment, service, spec, wasm};
 use crate::space::{SOON, Space};
 use crate::wait::{Look, wait_until};
 
-/// metrics-server asks every ten seconds and needs two answers.
+/// metrics-server queries every ten seconds and needs two answers.
 const SEEN_WITHIN: Duration = Duration::from_secs(120);
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,5 +1,5 @@
-//! The files of `deploy/` for clusters with somebody else's operators: each is applied
-//! where the operator runs, and does what it says.
+//! The files of `deploy/` for clusters with other operators: each is applied where the
+//! operator runs, and does what it says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ use crate::wait::{Look, wait_until};
 /// How long a case may take: most of it is KEDA's waiting.
 const WITHIN: Duration = Duration::from_secs(1200);
 
-/// KEDA looks every half a minute, and lets a pod go a minute after its last reason.
+/// KEDA checks every half a minute, and removes a pod a minute after its last reason.
 const SCALED_WITHIN: Duration = Duration::from_secs(240);
 
-/// Those in which the chart has installed Skiff.
+/// The cases on a node with Skiff installed by the chart.
 pub(super) fn cases() -> Vec<Case> {
     own(cases![
         keda_scales_by_the_hour_and_by_load,
@@ -35,14 +35,15 @@ pub(super) fn cases() -> Vec<Case> {
     ])
 }
 
-/// The one in which something else installs it.
+/// The case in which another installer installs it.
 pub(super) fn cases_without_the_chart() -> Vec<Case> {
     own(cases![
         runtime_class_manager_installs_it_in_place_of_the_chart
     ])
 }
 
-/// Namespaces of other cases would not go before APIs that an operator adds are served.
+/// Namespaces of other cases cannot be deleted while an operator's APIs are not yet
+/// served.
 fn own(cases: Vec<Case>) -> Vec<Case> {
     let own = |case: Case| case.alone().own().within(WITHIN);
     cases.into_iter().map(own).collect()
@@ -84,7 +85,8 @@ async fn keda_scales_by_the_hour_and_by_load(space: Space) -> anyhow::Result<()>
         replicas(&space, "no pod outside of them", |replicas| replicas == 0).await
     }
     .await;
-    // KEDA has to see its objects go, and the namespace goes only after them.
+    // KEDA has to process the deletion of its objects before the namespace can be
+    // deleted.
     let gone = space.kubectl(&["delete", "-f", &path]).await.map(drop);
     scaled.and(gone).and(keda.remove().await)
 }
@@ -118,7 +120,7 @@ async fn a_spin_app_runs_by_its_executor(space: Space) -> anyhow::Result<()> {
         Ok(())
     }
     .await;
-    // An executor stays as long as an application is left.
+    // An executor is kept as long as an application exists.
     let args = ["delete", "--timeout=90s", "-f", &app, "-f", &executor];
     let gone = space.kubectl(&args).await.map(drop);
     ran.and(gone).and(operator.remove().await)
@@ -172,8 +174,8 @@ async fn runtime_class_manager_installs_it_in_place_of_the_chart(
     installed.and(taken_off)
 }
 
-/// The Shim as a user of this node would write it: its archive is served by a pod, and the
-/// node has no systemd.
+/// The Shim object as a user of this node would write it: a pod serves its archive, and
+/// the node has no systemd.
 async fn shim_for_here(space: &Space) -> anyhow::Result<PathBuf> {
     const SERVER: &str = "releases";
     const IMAGE: &str = "registry.test/releases:1";
@@ -223,7 +225,7 @@ async fn replicas(space: &Space, what: &str, holds: impl Fn(u64) -> bool) -> any
     .await
 }
 
-/// Has the ScaledObject's hours begin and end so many hours from now, every day.
+/// Sets the ScaledObject's hours to begin and end this many hours from now, every day.
 async fn hours(space: &Space, begin: i64, end: i64) -> anyhow::Result<()> {
     let minutes = now() / 60;
     let at = |hours: i64| {
@@ -249,7 +251,7 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// Whether the file wants a pod then: from 7 to 19 o'clock, Monday to Friday, in UTC.
+/// Whether the file asks for a pod then: from 7 to 19 o'clock, Monday to Friday, in UTC.
 fn is_working_hour(time: u64) -> bool {
     const HOUR: u64 = 3600;
     // 1970 began on a Thursday.

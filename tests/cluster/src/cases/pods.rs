@@ -1,4 +1,4 @@
-//! Workloads that are as they should be.
+//! Workloads without faults.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Asks until an answer comes, prints it, and stays.
+/// Sends requests until an answer comes, prints it, and stays.
 const ASKS: &str = "until wget -q -O - http://localhost/; do sleep 1; done; sleep 3600";
 
 /// A port of a pod that has an address.
@@ -65,7 +65,7 @@ async fn a_service_reaches_three_replicas(space: Space) -> anyhow::Result<()> {
     ask(&url).await?;
     let pods = space.list(&["pods", "-l", "app=web"]).await?;
     assert_eq!(pods.len(), 3);
-    // kube-proxy may learn of one of them a moment later.
+    // kube-proxy may learn of one of them slightly later.
     wait_until("a request to each pod", SOON, || async {
         for _ in 0..REQUESTS {
             let reply = http::get(&url).await?;
@@ -244,7 +244,7 @@ async fn every_kind_of_image_is_pulled_and_served(space: Space) -> anyhow::Resul
     for (kind, image) in kinds {
         let mut app = wasm("app", &image);
         if kind == "package" {
-            // Its tool gives it no entrypoint, and the kubelet wants a command.
+            // Its tool sets no entrypoint, and the kubelet requires a command.
             app["command"] = json!(["/"]);
         }
         space.apply(&[pod(kind, spec(Some(SKIFF), &[app]))]).await?;

@@ -1,4 +1,4 @@
-//! Containers that end and are started again.
+//! Containers that end and are restarted.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn a_liveness_failure_restarts_the_container(space: Space) -> anyhow::Resu
     let shared = json!([{ "name": "shared", "mountPath": "/shared" }]);
     let mut app = wasm("a-app", &space.guest("read-files")?);
     app["volumeMounts"] = shared.clone();
-    // It answers 404 where the file is not there.
+    // It answers 404 if the file is missing.
     app["livenessProbe"] = json!({
         "httpGet": { "path": "/?path=/shared/alive", "port": 80 },
         "periodSeconds": 1,
@@ -81,7 +81,7 @@ async fn past_its_memory_limit_it_is_shown_as_oom_killed(space: Space) -> anyhow
         !http::get(&format!("{url}/"))
             .await
             .is_ok_and(|reply| reply.status == 200),
-        "it got all memory there is"
+        "it got all available memory"
     );
     let pod = space
         .pod_until("hungry", "a restart after the end", |pod| {

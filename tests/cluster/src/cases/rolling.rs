@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Restarts a Deployment of three pods that many times under load.
+/// Restarts a Deployment of three pods this many times under load.
 pub(super) async fn restarted(
     space: &Space,
     name: &str,
@@ -48,7 +48,7 @@ pub(super) async fn restarted(
             break;
         }
     }
-    // The last pods are still on their way down.
+    // The last pods are still terminating.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let tally = load.end().await?;
     ran?;

@@ -20,7 +20,7 @@ function* pieces() {
 
 function write(bytes) {
   const output = getStdout();
-  // What one call takes at most.
+  // The most that one call accepts.
   for (let at = 0; at < bytes.length; at += 4096) {
     output.blockingWriteAndFlush(bytes.slice(at, at + 4096));
   }
@@ -61,7 +61,7 @@ const modes = {
     print(`greeting ${found ? found[1] : ''}\n`);
   },
   exit(code) {
-    // All that `exit` can tell.
+    // `exit` can report no more.
     exit({ tag: code === '0' ? 'ok' : 'err' });
   },
 };

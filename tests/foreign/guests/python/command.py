@@ -7,7 +7,8 @@ from wit_world import exports
 
 
 def cat():
-    # No `shutil.copyfileobj`: where a host takes a part of a write, it loses the rest.
+    # No `shutil.copyfileobj`: if a host accepts only a part of a write, it loses the
+    # rest.
     while piece := sys.stdin.buffer.read(65536):
         sys.stdout.buffer.write(piece)
 

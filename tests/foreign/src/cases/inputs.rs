@@ -1,13 +1,14 @@
 //! Inputs that are large, and the same in every run.
 
-/// Twice what a host hands over at once, many times over.
+/// Many times the size that a host passes at once.
 pub(super) const MANY_BYTES: usize = 2_000_000;
 
-/// Bytes of every value, without a pattern that a shift or a swap of blocks would keep.
+/// Bytes of every value, without a pattern that would survive a shift or a swap of
+/// blocks.
 pub(super) fn bytes() -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
-        // Knuth's generator: nobody has to guess these, they only have to differ.
+        // Knuth's generator: the numbers need not be unpredictable, only different.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
@@ -16,11 +17,11 @@ pub(super) fn bytes() -> Vec<u8> {
     (0..MANY_BYTES).map(|_| next()).collect()
 }
 
-/// 1.4 MB of words, and how many of how many kinds they are.
+/// 1.4 MB of words, with their number and the number of different ones.
 pub(super) fn words() -> (Vec<u8>, String) {
     const ALL: usize = 145_000;
     const DIFFERENT: usize = 20_000;
-    // A step that has no factor in common with the number of kinds visits each of them.
+    // A step that is coprime to the number of different words visits each of them.
     let words: Vec<String> = (0..ALL)
         .map(|i| format!("word{:05}", i * 7_919 % DIFFERENT))
         .collect();
@@ -28,7 +29,7 @@ pub(super) fn words() -> (Vec<u8>, String) {
     (text, format!("{ALL} words, {DIFFERENT} different\n"))
 }
 
-/// What the servers answer under `/large`.
+/// The servers' answer under `/large`.
 pub(super) fn large() -> Vec<u8> {
     b"0123456789abcdef".repeat(131_072)
 }

@@ -9,10 +9,10 @@ use crate::command::{Ended, Start, by_skiff, by_wasmtime};
 use crate::toolchains::{Guest, PROGRAMS};
 use crate::workshop::Workshop;
 
-/// Guests of components: their `wasi:cli/exit` can tell only whether all went well.
+/// Component guests: their `wasi:cli/exit` can only report success or failure.
 const TELL_ONLY_FAILURE: [&str; 3] = ["rust-wasip2", "javascript", "python"];
 
-/// What a guest is asked to do, and what is right.
+/// A task for a guest, and the expected result.
 struct Case {
     name: &'static str,
     start: Start,
@@ -61,9 +61,9 @@ fn cases(guest: Guest) -> Vec<Case> {
         case("exits_well", &["exit", "0"], b"").gives(b""),
         case("exits_badly", &["exit", "7"], b"").ends(exit, b""),
     ];
-    // How each language ends what it did not expect differs; that both programs show it the
-    // same does not. AssemblyScript asks for exit code 255, which the engine refuses: 1 under
-    // the one program, 134 under the other.
+    // Each language ends differently after an unexpected failure, but both programs must
+    // report it alike. AssemblyScript asks for exit code 255, which the engine refuses: 1
+    // under the one program, 134 under the other.
     if guest.name != "assemblyscript" {
         cases.push(case("fails", &["no-such-mode"], b""));
     }
@@ -93,7 +93,7 @@ fn case(name: &'static str, arguments: &[&str], input: &[u8]) -> Case {
 }
 
 impl Case {
-    /// It ends well, with this output.
+    /// It succeeds with this output.
     fn gives(self, stdout: &[u8]) -> Case {
         self.ends(0, stdout)
     }

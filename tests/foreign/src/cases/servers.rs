@@ -1,4 +1,4 @@
-//! Servers, asked the same by the same client.
+//! Servers, with the same requests of the same client.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,26 +9,27 @@ use crate::serve::{Answer, Request, Server};
 use crate::toolchains::{Guest, SERVERS};
 use crate::workshop::Workshop;
 
-/// Guests that no server but Spin's and Skiff's takes as they are: `wasmtime serve` wants a
-/// component, and knows neither release candidates nor Spin's interfaces.
+/// Guests that only Spin and Skiff serve unchanged: `wasmtime serve` requires a
+/// component, and supports neither release candidates nor Spin's interfaces.
 const WITHOUT_REFERENCE: [&str; 4] = ["spin-3", "python-spin-3", "python-spin-4", "python-spin-5"];
 
-/// A question, and what is right.
+/// A request, and the expected answer.
 struct Case {
     name: &'static str,
     request: Request,
     right: Option<Right>,
 }
 
-/// An answer that is whole.
+/// A complete answer.
 struct Right {
     status: u16,
-    /// None where an SDK adds headers of its own.
+    /// None if an SDK adds its own headers.
     headers: Option<Vec<(String, String)>>,
     body: Vec<u8>,
 }
 
-/// Both servers of one guest, started for the first case that asks and ended after the last.
+/// Both servers of one guest, started for the first case that needs them and ended after
+/// the last.
 type Pair = Arc<OnceLock<Result<(Server, Option<Server>), String>>>;
 
 pub(super) fn trials(workshop: &Arc<Workshop>) -> Vec<Trial> {
@@ -101,9 +102,10 @@ fn cases(guest: Guest) -> Vec<Case> {
     ];
     match guest.name {
         "javascript-http" => cases.extend([
-            // Frozen when the component was made, so both programs tell the same time.
+            // Frozen when the component was built, so both programs return the same time.
             case("time_of_the_build", Request::get("/made-at")),
-            // Ends as if it were whole: nothing tells the host that the guest's stream broke.
+            // Ends as if it were complete: the host does not learn that the guest's
+            // stream failed.
             case("broken_stream_looks_whole", Request::get("/broken-stream"))
                 .has(b"the first half\n"),
         ]),

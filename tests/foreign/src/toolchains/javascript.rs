@@ -1,4 +1,4 @@
-//! What npm installs: AssemblyScript, and jco with componentize-js.
+//! The npm toolchains: AssemblyScript, and jco with componentize-js.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use crate::build::{BuildError, Inputs, copy_folder, once};
 use crate::process;
 use crate::workshop::{FileError, Workshop};
 
-/// Where jco has the interfaces of WASI.
+/// jco's folder of WASI interfaces.
 const INTERFACES: &str = "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.2.12";
 
-/// Of all of them componentize-js knows this one by an older version only, where a world
-/// exports it; where none does, only the newer one fits the others.
+/// If a world exports this interface, componentize-js knows only an older version of it;
+/// if none does, only the newer one fits the others.
 const HTTP: (&str, &str) = ("wasi:http@0.2.12", "wasi:http@0.2.10");
 
 pub(super) fn assemblyscript(workshop: &Workshop) -> Result<PathBuf, BuildError> {
@@ -20,7 +20,7 @@ pub(super) fn assemblyscript(workshop: &Workshop) -> Result<PathBuf, BuildError>
     let packages = packages(workshop, "assemblyscript-packages", &sources)?;
     let inputs = Inputs::new().version(&mut node())?.folder(&sources)?;
     once(workshop, "assemblyscript", inputs, |folder| {
-        // It looks for the shim's sources beside what it compiles.
+        // It looks for the shim's sources beside the compiled file.
         let source = packages.join("tool.ts");
         fs::copy(sources.join("tool.ts"), &source).map_err(FileError::at(&source))?;
         process::run(
@@ -65,7 +65,7 @@ pub(super) fn componentize(workshop: &Workshop) -> Result<PathBuf, BuildError> {
     })
 }
 
-/// The folder in which npm has installed what the lock file of `sources` says.
+/// The folder in which npm has installed the lock file of `sources`.
 fn packages(workshop: &Workshop, name: &str, sources: &Path) -> Result<PathBuf, BuildError> {
     let mut inputs = Inputs::new().version(&mut node())?;
     let files = ["package.json", "package-lock.json", ".npmrc"].map(|file| sources.join(file));

@@ -1,4 +1,4 @@
-//! Languages that are compiled: Go, Rust, Zig, and C by way of Zig.
+//! Compiled languages: Go, Rust, Zig, and C through Zig.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::workshop::{FileError, Workshop};
 const RUST: [(&str, &str, &str, &str); 7] = [
     ("command", "wasm32-wasip1", "command", "rust-wasip1"),
     ("command", "wasm32-wasip2", "command", "rust-wasip2"),
-    // This SDK says that it is compiled so; a host makes the component.
+    // This SDK is documented to be compiled so; a host makes the component.
     ("spin-3", "wasm32-wasip1", "spin_3", "spin-3"),
     ("spin-5", "wasm32-wasip2", "spin_5", "spin-5"),
     ("spin-7", "wasm32-wasip2", "spin_7", "spin-7"),

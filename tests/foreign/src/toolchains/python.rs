@@ -1,4 +1,5 @@
-//! componentize-py, which makes components of Python's own interpreter, and Spin's SDK for it.
+//! componentize-py, which makes components with Python's own interpreter, and Spin's SDK
+//! for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,10 @@ use crate::build::{BuildError, Inputs, copy_folder, once};
 use crate::process;
 use crate::workshop::{FileError, Workshop};
 
-/// The releases of Spin's SDK whose applications are built as their documents say.
+/// The releases of Spin's SDK, each used as its documentation says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Sdk {
-    /// A program on the standard library; only its interfaces come from the SDK.
+    /// A program that uses the standard library; only its interfaces come from the SDK.
     None,
     /// The last one on WASI 0.2.
     Spin3,
@@ -86,7 +87,7 @@ pub(super) fn componentize(workshop: &Workshop, sdk: Sdk) -> Result<PathBuf, Bui
                 .arg(&wit)
                 .env_remove("VIRTUAL_ENV");
         } else {
-            // By this name the tool finds the SDK.
+            // The tool finds the SDK by this variable.
             command.env("VIRTUAL_ENV", &packages);
         }
         command
@@ -97,7 +98,7 @@ pub(super) fn componentize(workshop: &Workshop, sdk: Sdk) -> Result<PathBuf, Bui
     })
 }
 
-/// Copies the interfaces of WASI 0.2 from where the SDK has them, among many others.
+/// Copies the interfaces of WASI 0.2 from the SDK, which has many others.
 fn interfaces(packages: &Path, wit: &Path) -> Result<(), BuildError> {
     let libraries = packages.join("lib");
     let entries = fs::read_dir(&libraries).map_err(FileError::at(&libraries))?;
@@ -118,7 +119,7 @@ fn interfaces(packages: &Path, wit: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The folder of a Python environment with what `requirements` names, checked by its digests.
+/// The folder of a Python environment with `requirements`, checked by digests.
 pub(super) fn environment(
     workshop: &Workshop,
     name: &str,

@@ -1,2 +1,2 @@
-//! Nothing. `make images` takes the modules from the source of the dependency,
-//! whose own build asks for a target that compilers no longer know.
+//! Empty. `make images` takes the modules from the source of the dependency, whose own
+//! build needs a target that compilers no longer have.

@@ -1,4 +1,4 @@
-//! What the WASI 0.3 guests share: a response from text, and numbers from the query.
+//! Shared by the WASI 0.3 guests: a response from text, and numbers from the query.
 
 use wasip3::http::types::{Fields, Request, Response};
 use wasip3::{wit_bindgen, wit_future, wit_stream};
@@ -10,9 +10,10 @@ pub fn respond(status: u16, text: impl Into<Vec<u8>>) -> Response {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (response, _sent) = Response::new(Fields::new(), Some(body), trailers);
     response.set_status_code(status).expect("a valid status");
-    // The body leaves after the response was returned, so somebody has to stay behind for it.
+    // The body is sent after the response was returned, so a spawned task has to write
+    // it.
     wit_bindgen::spawn(async move {
-        // What a client that left did not take is nobody's any more.
+        // Data that a departed client did not take is lost.
         drop(writer.write_all(text).await);
     });
     response

@@ -1,1 +1,1 @@
-//! Nothing: the guests here share the library of the folder above.
+//! Empty: the guests here share the library of the folder above.

@@ -1,5 +1,4 @@
-//! Artifacts: files, manifests, components and OCI layouts that are broken, or made to
-//! hurt whoever opens them.
+//! Artifacts: files, manifests, components and OCI layouts that are broken or malicious.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,7 +23,7 @@ fn hello() -> Vec<u8> {
     fs::read(guest("hello")).expect("readable")
 }
 
-/// A file of these bytes beside nothing else.
+/// A file of these bytes, alone in a folder.
 fn file(name: &str, bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let path = folder.path().join(name);
@@ -271,7 +270,7 @@ mod layouts {
         })
     }
 
-    /// A Spin application of `hello` whose component has these files, beside these layers.
+    /// A Spin application of `hello` whose component has these files, with these layers.
     fn spin(layout: &Layout, files: Value, others: &[Descriptor]) {
         let wasm = layout.blob(SPIN_WASM, &hello()).expect("written");
         let app = locked(&wasm.digest, files).to_string();
@@ -309,7 +308,7 @@ mod layouts {
         header
     }
 
-    /// A header whose name is taken as it is.
+    /// A header whose name is used unchanged.
     fn named(name: &str, kind: tar::EntryType, size: u64) -> tar::Header {
         let mut header = entry(kind, size);
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
@@ -475,8 +474,8 @@ mod layouts {
             let (_outer, layout) = layout();
             let layer = layout.blob(oci::LAYER, &bytes).expect("written");
             image(&layout, &[layer]);
-            // A link whose target is a folder of the image is no mistake of its own;
-            // what counts is that nothing is written outside.
+            // A link to a folder of the image is not an error by itself; nothing may be
+            // written outside.
             Skiff::inspect(layout.folder()).end();
             Skiff::run(layout.folder())
                 .env("SKIFF_MAX_STACK", "none")
@@ -526,7 +525,7 @@ mod layouts {
 
     #[test]
     fn what_unpacks_to_more_than_it_may_is_refused_before_it_fills_the_disk() {
-        // Packed piece by piece: what a test holds in memory counts for its children.
+        // Packed piece by piece: a test's memory counts for its children.
         let zeroes = vec![0; 1 << 20];
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         for n in 0..40 {

@@ -1,5 +1,5 @@
-//! Guests: whatever one component does, its neighbour and the health endpoint are
-//! answered, and the application stops when it is told to.
+//! Guests: whatever one component does, its neighbour and the health endpoint answer, and
+//! the application stops on SIGTERM.
 
 use std::fs;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use skiff_hostile::{Server, Skiff, guest};
 /// How long requests may go on after SIGTERM in these cases.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The end comes within the drain limit, and a second in which a debug build on
-/// a busy machine may be scheduled late.
+/// The end comes within the drain limit and a second, as a debug build on a busy machine
+/// may be scheduled late.
 const STOPS_WITHIN: Duration = Duration::from_secs(DRAIN.as_secs() + 4);
 
 /// An application of a hostile component below `/bad` and a good one below `/good`.
@@ -34,7 +34,8 @@ fn beside(name: &str, settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) 
     (folder, skiff.serve())
 }
 
-/// Sends `requests` at once to the hostile component, and meanwhile asks the others.
+/// Sends `requests` at once to the hostile component, and meanwhile requests to the
+/// others.
 #[track_caller]
 fn harmless(name: &str, query: &str, settings: &[(&str, &str)], requests: usize) {
     let (_folder, server) = beside(name, settings);
@@ -103,7 +104,7 @@ fn a_hundred_that_compute_leave_health_and_the_stop_alone() {
             std::thread::sleep(Duration::from_millis(200));
         }
         let stopper = scope.spawn(|| {
-            // SAFETY: the server is waited for after this, so the number is its own.
+            // SAFETY: the server is waited for after this, so its id is still its own.
             unsafe { libc::kill(server.id() as i32, libc::SIGTERM) };
         });
         stopper.join().expect("a signal");

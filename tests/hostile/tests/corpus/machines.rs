@@ -1,5 +1,5 @@
-//! Machines: full and read-only disks, few descriptors, output that nobody reads, and
-//! processes that are killed in the middle.
+//! Machines: full and read-only disks, few descriptors, unread output, and processes that
+//! are killed during their work.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;

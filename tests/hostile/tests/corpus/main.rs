@@ -1,4 +1,4 @@
-//! The corpus. What holds for every case is in the library of this crate.
+//! The corpus. The checks of every case are in the library of this crate.
 
 mod artifacts;
 mod guests;

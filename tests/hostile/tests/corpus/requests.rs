@@ -1,4 +1,4 @@
-//! Clients: whatever comes in on a connection, the next one is served.
+//! Clients: whatever one sends, the next one is served.
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn bytes_that_are_no_request_hurt_nobody() {
         server.is_healthy();
     }
     let echo = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
-    // With a length or in chunks, as it was ready.
+    // With a length or in chunks, depending on timing.
     let rest = server.send(echo.as_bytes()).rest;
     assert!(rest.windows(2).any(|part| part == b"hi"), "{rest:?}");
     let (_, status, said) = server.stop();
@@ -128,7 +128,7 @@ fn no_connection_keeps_the_stop_waiting() {
     const BODY: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf";
     const FILES: &[u8] = b"GET /?path=/&count=5000 HTTP/1.1\r\nhost: a\r\n\r\n";
     const DRAIN: Duration = Duration::from_secs(1);
-    // Answered, and then idle: those of a keep-alive connection, and of HTTP/2.
+    // Answered, and then idle: keep-alive connections, and HTTP/2.
     let whole = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let prior: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let many: &[u8] = b"GET /?bytes=100000000 HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -138,7 +138,7 @@ fn no_connection_keeps_the_stop_waiting() {
         ("idle", "hello", whole),
         ("idle HTTP/2", "hello", prior),
         ("half a body", "echo", BODY),
-        ("an answer that nobody reads", "stream-down", many),
+        ("an answer that is not read", "stream-down", many),
         ("guests that hoard descriptors", "hoard", FILES),
         ("guests that never answer", "hang", whole),
     ];
@@ -156,7 +156,7 @@ fn no_connection_keeps_the_stop_waiting() {
         let (took, status, said) = server.stop();
         eprintln!("{what}: it ended {took:?} after the signal");
         assert_eq!(status.code(), Some(0), "{what}: {said}");
-        // The limit and a second, in which a busy machine may be late.
+        // The limit and a second, as a busy machine may be late.
         assert!(took < DRAIN * 4, "{what}: {took:?}");
         drop(held);
     }

@@ -1,6 +1,6 @@
-//! `make run`: a pod of a Wasm application, from its source folder to its answer,
-//! under a containerd that is there for this run only. Where there can be none,
-//! the same artifact is served by `skiff run`.
+//! `make run`: a pod of a Wasm application, from its source folder to its answer, under a
+//! temporary containerd. Where containerd cannot run, `skiff run` serves the same
+//! artifact.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,13 +16,13 @@ use skiff_test_support::guard::{self, Run};
 use skiff_test_support::oci::Layout;
 use skiff_test_support::{http, paths};
 
-/// The sample that is shown, and what its manifest calls it.
+/// The sample, and its name in its manifest.
 const SAMPLE: &str = "hello-rust";
 
-/// The name under which containerd gets to know it.
+/// Its image reference in containerd.
 const IMAGE: &str = "localhost/hello-rust:1";
 
-/// How long anything may take; a debug build takes a tenth of it.
+/// How long any step may take; a debug build takes a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -42,6 +42,10 @@ fn show() -> anyhow::Result<()> {
     let path = scratch.path().join("artifact");
     let layout = apps::push(&folder, &path)?;
     println!("made an artifact of images/{SAMPLE}: `skiff push --to-layout`");
+    println!(
+        "containerd {}: built once, in some minutes",
+        Version::V2.number()
+    );
     let ready = Settings::new(Version::V2)
         .map_err(anyhow::Error::from)
         .and_then(|settings| Ok((settings.with_skiff(), Run::isolated()?)));
@@ -75,7 +79,7 @@ fn in_a_pod(run: Run, settings: &Settings, layout: &Layout) -> anyhow::Result<()
 
 async fn pod(containerd: &Containerd, layout: &Layout) -> anyhow::Result<()> {
     containerd.import(layout, IMAGE).await?;
-    // The first start compiles; the second is what a node does most of the time.
+    // The first start compiles; the second is the usual case on a node.
     for (time, name) in [("first", "hello-1"), ("second", "hello-2")] {
         let pod = containerd.cri().run_pod(name, "skiff").await?;
         let began = Instant::now();
@@ -90,21 +94,18 @@ async fn pod(containerd: &Containerd, layout: &Layout) -> anyhow::Result<()> {
         );
         container.stop(PATIENCE).await?;
         let code = container.status().await?.exit_code;
-        ensure!(
-            code == 0,
-            "it ended with exit code {code} when told to stop"
-        );
+        ensure!(code == 0, "it ended with exit code {code} after SIGTERM");
         pod.remove().await?;
     }
     Ok(())
 }
 
-/// Ends its process however it is left.
+/// Ends its process when dropped.
 struct Serving(Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // Asked to end, it removes what it has unpacked.
+        // On SIGTERM it removes what it has unpacked.
         if kill_process(Pid::from_child(&self.0), Signal::TERM).is_err() {
             self.0.kill().ok();
         }

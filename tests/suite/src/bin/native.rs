@@ -1,5 +1,5 @@
-//! What Linux containers of the suite run: one static program that serves,
-//! prints, writes, grows or ends, as its arguments say.
+//! The program of the suite's Linux containers: it is static, and serves, prints, writes,
+//! grows or ends, as its arguments say.
 
 use std::process::ExitCode;
 
@@ -42,9 +42,9 @@ async fn act(words: &[&str]) -> std::io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers every request alike until told to end.
+/// Answers every request alike until SIGTERM.
 async fn serve(port: &str) -> std::io::Result<()> {
-    // The first process of a namespace gets no signal that it does not handle.
+    // The first process of a namespace only gets signals that it handles.
     let mut told_to_end = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(format!("[::]:{port}")).await?;
     println!("serving at {port}");
@@ -57,7 +57,7 @@ async fn serve(port: &str) -> std::io::Result<()> {
             }
         }
     }
-    println!("told to end");
+    println!("ended on SIGTERM");
     Ok(())
 }
 
@@ -76,7 +76,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-/// Runs itself to its end, however that is.
+/// Runs itself to its end, whatever its status.
 fn run_child(words: &[&str]) -> std::io::Result<()> {
     let mut child = std::process::Command::new("/native");
     let ended = child
@@ -95,7 +95,7 @@ fn print(lines: u32) {
     }
 }
 
-/// Touches more and more memory until somebody ends it.
+/// Touches more and more memory until it is killed.
 fn grow() {
     const STEP: usize = 1 << 20;
     let mut held = Vec::new();

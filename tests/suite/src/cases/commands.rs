@@ -1,5 +1,4 @@
-//! Components of `wasi:cli`, which are run to their end: Jobs and init
-//! containers.
+//! Command components (`wasi:cli`): Jobs and init containers.
 
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Runs a container to its end in a pod of its own.
+/// Runs a container to its end in a new pod.
 async fn run_to_end(
     node: &Node,
     name: &str,

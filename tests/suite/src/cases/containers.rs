@@ -1,6 +1,6 @@
-//! The specification of a container, field by field: what the first process of a Linux
-//! and of a Wasm container has under the shim is what it has under runc, by what the
-//! kernel tells of it; what is not offered is refused by name.
+//! The specification of a container, field by field: according to the kernel, the first
+//! process of a Linux and of a Wasm container under the shim is as under runc;
+//! unsupported fields are refused by name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ use fields::{Expect, Field};
 mod fields;
 mod look;
 
-/// How long a container that was killed may take to be gone.
+/// How long a killed container may take to disappear.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Makes the names of containers differ.
+/// Makes the names of containers unique.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub(super) fn cases() -> Vec<Case> {
@@ -46,7 +46,7 @@ async fn holds(node: Arc<Node>, field: Field) -> anyhow::Result<()> {
                 ensure!(other.is_empty(), "{subject:?}, beside runc:\n{other}");
             }
         }
-        // It is younger than `ctr` of 1.7, which leaves it out.
+        // It is newer than `ctr` of 1.7, which leaves it out.
         Expect::Has("memory policy", _) if node.version() == Version::V1_7 => {}
         Expect::Has(name, wanted) => {
             for subject in [Subject::Linux, Subject::Wasm] {
@@ -109,7 +109,7 @@ fn differences(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, Strin
         .collect()
 }
 
-/// The process that serves uses as many open files as it may, whatever it began with.
+/// The serving process raises its limit of open files as far as it may.
 fn as_it_serves(subject: Subject, mut seen: BTreeMap<String, String>) -> BTreeMap<String, String> {
     if subject == Subject::Wasm
         && let Some(files) = seen.get_mut("limit Max open files")
@@ -120,12 +120,12 @@ fn as_it_serves(subject: Subject, mut seen: BTreeMap<String, String>) -> BTreeMa
     seen
 }
 
-/// runc 1.1 forgets the folder that holds the control groups when they are read-only.
+/// runc 1.1 omits the parent folder of the control groups when they are read-only.
 fn is_stricter(name: &str, found: &str) -> bool {
     name == "mount /sys/fs/cgroup" && found.ends_with(",ro")
 }
 
-/// A container of a specification of our own, outside of any pod.
+/// A container with its own specification, outside any pod.
 struct Container {
     id: String,
     runtime: &'static str,
@@ -185,7 +185,7 @@ impl Container {
 
     async fn remove(&self, node: &Node) -> anyhow::Result<()> {
         let containerd = node.containerd();
-        // There is no task where it was refused.
+        // There is no task if it was refused.
         containerd
             .ctr(&["tasks", "delete", "--force", &self.id])
             .await

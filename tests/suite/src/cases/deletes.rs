@@ -1,4 +1,4 @@
-//! A container that two remove at once: both come to an end, and so does the container.
+//! Two concurrent removals of a container: both return, and the container is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::harness::Case;
 use crate::node::Node;
 use crate::pods::{SOON, Subject};
 
-/// Two do not meet at every try.
+/// Two do not collide at every attempt.
 const TRIES: usize = 8;
 
-/// No grace at all is SIGKILL.
+/// Without grace it is SIGKILL.
 const NOW: Duration = Duration::ZERO;
 
 /// How long a shim may take to end.
@@ -36,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
     Subject::ALL.into_iter().flat_map(of).collect()
 }
 
-/// No shim of that id goes on.
+/// No shim of that id is left.
 fn nothing_is_left(id: &str) -> anyhow::Result<()> {
     let left = || {
         let found = processes::with_argument(id).into_iter();
@@ -47,8 +47,9 @@ fn nothing_is_left(id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stops and removes it as kubelet does, and tells whether it was the one who did.
-/// containerd itself lets one at a time, and tells the other so, or that it is gone.
+/// Stops and removes it as kubelet does, and returns whether this call removed it.
+/// containerd allows one removal at a time, and answers the other that it is being
+/// removed, or is gone.
 async fn stop_and_remove(container: Container) -> anyhow::Result<bool> {
     const SECOND: [&str; 2] = ["already in removing state", "not found"];
     let ends = async {
@@ -66,7 +67,7 @@ async fn stop_and_remove(container: Container) -> anyhow::Result<bool> {
 async fn removed(node: Arc<Node>, subject: Subject) -> anyhow::Result<()> {
     let pod = node.cri().run_pod("two-remove", subject.handler()).await?;
     let spec = subject.server(&node).await?;
-    // The name and the port are free for the next one.
+    // The name and the port are free again.
     for _ in 0..TRIES {
         let container = pod.run(&spec).await?;
         http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
@@ -74,7 +75,7 @@ async fn removed(node: Arc<Node>, subject: Subject) -> anyhow::Result<()> {
         let both = async { tokio::join!(ends(), ends()) };
         let (first, second) = tokio::time::timeout(SOON, both).await?;
         let (first, second) = (first?, second?);
-        ensure!(first || second, "nobody has removed {}", container.id());
+        ensure!(first || second, "no call has removed {}", container.id());
         let status = container.status().await;
         let error = status.err().context("it is still known")?;
         ensure!(error.message().contains("not found"), "{error}");
@@ -91,7 +92,7 @@ async fn without_task(node: Arc<Node>, subject: Subject) -> anyhow::Result<()> {
         let container = pod.run(&spec).await?;
         http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
         let delete = ["tasks", "delete", "--force", container.id()];
-        // containerd deletes the task itself when it hears of the end.
+        // containerd deletes the task itself when it is notified of the end.
         let both = async {
             let deleted = node.containerd().ctr_of_pods(&delete);
             tokio::join!(deleted, container.stop(NOW))

@@ -1,4 +1,4 @@
-//! Which image a container is of, and what its configuration gives to it.
+//! Which image a container is made from, and what it gets from the image's configuration.
 
 use std::fs;
 use std::path::Path;
@@ -53,8 +53,8 @@ async fn of_two_artifacts_with_one_configuration_the_pods_own_is_run(
     let refusal = Refusal::of(&node, "oras-other", of(&wrong)).await?;
     refusal.tells(&["nowhere:land/teapot@1.2.3"])?;
 
-    // The kubelet asks for a container of an id, and containerd 1.7 does not know the
-    // field in which it repeats what the pod's owner wrote.
+    // The kubelet creates a container by an image id, and containerd 1.7 does not know
+    // the field with the pod's own reference.
     let id = Descriptor::of(EMPTY, b"{}").digest;
     let told = |refusal: Refusal| {
         let words = [right.as_str(), wrong.as_str(), "the same configuration"];
@@ -73,20 +73,19 @@ async fn of_two_artifacts_with_one_configuration_the_pods_own_is_run(
             told(Refusal::of(&node, "oras-by-id", of(&right).by_id(&id)).await?)?;
         }
     }
-    // Named by the id alone nobody can tell.
+    // The id alone is ambiguous.
     told(Refusal::of(&node, "oras-id", of(&id)).await?)?;
     Ok(())
 }
 
-/// What build tools put beside an image, saying how it was built.
+/// An attestation, as build tools add it to an image.
 fn attestation(layout: &Layout) -> anyhow::Result<Descriptor> {
     let statement = layout.blob("application/vnd.in-toto+json", b"{}")?;
     let config = layout.blob(oci::CONFIG, br#"{"architecture":"unknown","os":"unknown"}"#)?;
     Ok(layout.manifest(&config, &[statement])?)
 }
 
-/// A Linux image that serves at port 8080. Its configuration is that of no other that is
-/// `of` something else.
+/// A Linux image that serves at port 8080. Its configuration is unique for `of`.
 fn linux(node: &Node, of: &str) -> anyhow::Result<Image> {
     let image = Image::linux().copy(Path::new(node.native()), "native", 0o755)?;
     Ok(image
@@ -134,8 +133,8 @@ async fn of_an_index_webassembly_is_run_where_the_pod_asks_for_no_program(
         assert_eq!(served.get("/").await?.text(), "Hello from Wasm\n");
         served.end().await?;
     }
-    // The files and the command that containerd gives a container are of the manifest for
-    // Linux: where they hold a program, nobody has asked for WebAssembly.
+    // containerd gives a container the files and the command of the Linux manifest: if
+    // they name a program, WebAssembly was not asked for.
     let pod = node.cri().run_pod("index-of-linux", "skiff").await?;
     pod.run(&ContainerSpec::new("app", &image)).await?;
     let reply = http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
@@ -186,8 +185,8 @@ async fn an_artifact_without_media_types_is_told_how_to_push(
         let cure = "push it as `FILE.wasm:application/wasm`";
         refusal.tells(&[&found, "none says that it is WebAssembly", cure])?;
     }
-    // What `oras push` says where nobody says anything. containerd takes it for an image
-    // that is not whole.
+    // The default media types of `oras push`. containerd takes it for an incomplete
+    // image.
     let layout = artifact(&node.scratch("of-an-archive")?, oci::LAYER)?;
     let imported = node
         .containerd()

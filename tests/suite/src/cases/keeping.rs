@@ -1,4 +1,4 @@
-//! What the node keeps of applications, and what goes.
+//! What the node keeps of applications, and what it removes.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use crate::harness::Case;
 use crate::node::Node;
 use crate::pods::{SOON, Served};
 
-/// The node's folder of unpacked applications. The run has a `/var/lib` of its own.
+/// The node's folder of unpacked applications. The run has its own `/var/lib`.
 const APPS: &str = "/var/lib/skiff/apps";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         "keeping::what_runs_is_not_removed_and_what_has_ended_is",
         what_runs_is_not_removed_and_what_has_ended_is,
     )
-    // Others would find their applications gone at every turn.
+    // Concurrent cases would find their applications removed.
     .alone()])
     .collect()
 }
@@ -43,7 +43,7 @@ fn entries() -> BTreeSet<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Serves a file of its own, and tells where it is kept.
+/// Serves a unique file, and returns where it is kept.
 async fn with_a_file(node: &Node, name: &str) -> anyhow::Result<(Served, PathBuf)> {
     let app = App::of_guest("read-files")?
         .component("files = [\"a.txt\"]")
@@ -62,7 +62,7 @@ async fn an_application_that_lost_its_files_is_unpacked_anew(
 ) -> anyhow::Result<()> {
     let (served, kept) = with_a_file(&node, "lost-files").await?;
     served.end().await?;
-    // As a machine leaves it that lost its power, and was started again.
+    // The state after a power loss and a reboot.
     fs::write(kept.join("assets/read-files/a.txt"), "")?;
     fs::write(kept.join("used"), "another boot")?;
     let (served, _) = with_a_file(&node, "lost-files").await?;
@@ -87,7 +87,7 @@ async fn what_a_killed_process_left_goes_with_the_next_start(
     fs::write(&new, "half of it")?;
     served.end().await?;
     let (served, _) = with_a_file(&node, "after-a-kill").await?;
-    // It happens when the start has its answer already.
+    // It happens after the start has been answered.
     let until = Instant::now() + SOON;
     while left.iter().chain([&new]).any(|path| path.exists()) {
         ensure!(Instant::now() < until, "leftovers stay: {:?}", entries());
@@ -138,7 +138,7 @@ async fn the_optimiser_ends_with_its_pod(node: Arc<Node>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A file system in a file, mounted here as long as this is there.
+/// A file system in a file, mounted until dropped.
 struct Disk {
     file: PathBuf,
     folder: PathBuf,
@@ -167,12 +167,12 @@ impl Disk {
         run("mount", &words)
     }
 
-    /// Stops the file system where it is: what was not written by now never is.
+    /// Stops the file system: what has not been written yet never will be.
     fn lose_power(&self) -> anyhow::Result<()> {
         const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
         let without_the_journal = 2_u32;
         let root = fs::File::open(&self.folder)?;
-        // SAFETY: the call reads a number, which outlives it.
+        // SAFETY: the call only reads a number, which outlives it.
         let done = unsafe {
             libc::ioctl(
                 root.as_raw_fd(),
@@ -215,8 +215,8 @@ async fn what_is_unpacked_outlives_a_loss_of_power(node: Arc<Node>) -> anyhow::R
     let held = apps.get(&image, &layout, &Limits::default())?;
     let directory = held.directory().to_owned();
     drop(held);
-    // The journal is written, and with it the name of the folder: whether its files are
-    // written is another matter.
+    // The journal is written, and with it the name of the folder, but not necessarily its
+    // files.
     let other = fs::File::create(disk.folder.join("other"))?;
     other.sync_all()?;
     drop(other);

@@ -11,7 +11,7 @@ use crate::harness::Case;
 use crate::node::{Node, SKIFF};
 use crate::pods::{SOON, Served};
 
-/// What the guest `hello` answers.
+/// The answer of the guest `hello`.
 const HELLO: &str = "Hello from Wasm\n";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -60,7 +60,7 @@ async fn module(node: Arc<Node>, kind: Kind) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs an image by `ctr run`, asks once, and ends it as an operator would.
+/// Runs an image with `ctr run`, sends one request, and ends it as an operator would.
 pub(super) async fn task_answers(
     node: &Node,
     id: &str,
@@ -75,7 +75,7 @@ pub(super) async fn task_answers(
         reply = http::get_until_ok(&url, SOON) => reply,
         () = task.ended() => anyhow::bail!("it ended: {:?}", task.finished().await?),
     };
-    // A restarted containerd clears away shims that do not tell.
+    // A restarted containerd removes shims that do not report their processes.
     let processes = node.containerd().task_processes(&task).await?;
     ensure!(!processes.is_empty(), "the task has no processes");
     node.containerd().signal_task(&task, "SIGTERM").await?;

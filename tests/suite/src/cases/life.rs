@@ -1,4 +1,4 @@
-//! Starting, stopping, and living beside others.
+//! Starting, stopping, and running beside others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +44,8 @@ async fn app(node: &Node, guest: &str) -> anyhow::Result<ContainerSpec> {
     Ok(Kind::Spin.container("app", &image))
 }
 
-/// Asks in the background and comes back once the request is on its way into
-/// the guest, as far as a client can know: another one was answered since.
+/// Sends a request in the background and returns once the guest is handling it, as far as
+/// a client can know: a later one was answered.
 async fn in_flight(
     served: &Served,
     path: &str,
@@ -196,7 +196,7 @@ async fn a_killed_container_leaves_its_pod_usable(node: Arc<Node>) -> anyhow::Re
     let spec = app(&node, "sleep").await?;
     let served = Served::start(&node, "killed", &spec).await?;
     let asked = in_flight(&served, "/?ms=3600000").await?;
-    // No grace at all is SIGKILL.
+    // Without grace it is SIGKILL.
     served.container.stop(Duration::ZERO).await?;
     let status = served.container.status().await?;
     assert_eq!(
@@ -224,7 +224,7 @@ async fn a_killed_shim_ends_its_container_and_leaves_nothing(
     processes::signal(shims.first().context("no shim runs")?.pid, Signal::KILL);
     served.container.wait_exit(SOON).await?;
     ensure!(served.get("/").await.is_err(), "the application goes on");
-    // What is left of it is looked for when the node ends.
+    // Its leftovers are searched when the node ends.
     served.container.remove().await?;
     served.pod.remove().await?;
     Ok(())
@@ -271,7 +271,7 @@ async fn guests_have_what_their_pod_has_after_a_resize(node: Arc<Node>) -> anyho
             memory_swap_limit_in_bytes: mib << 20,
             ..LinuxContainerResources::default()
         };
-        // The kernel takes no limit while there is more.
+        // The kernel refuses a limit below current use.
         let until = Instant::now() + SOON;
         while let Err(error) = served.container.update(limits.clone()).await {
             ensure!(Instant::now() < until, "{mib} MiB: {error}");
@@ -300,7 +300,7 @@ async fn a_small_share_of_a_core_is_enough_to_start(node: Arc<Node>) -> anyhow::
 
 async fn many_pods_start_at_once(node: Arc<Node>) -> anyhow::Result<()> {
     const PODS: usize = 12;
-    // An image that no other case uses: all of them meet it uncompiled.
+    // An image that no other case uses, so all of them find it uncompiled.
     let app = crate::apps::App::of_guest("count")?.component("description = \"many\"");
     let image = node.app_image("many", Kind::Spin, &app).await?;
     let started = (0..PODS).map(|number| {

@@ -1,5 +1,5 @@
-//! Linux containers, under runc to prove the suite itself, and in pods of the
-//! shim, where they must be no worse.
+//! Linux containers, under runc to verify the suite itself, and in pods of the shim,
+//! where they must work as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ async fn serves(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
         (State::Exited, 0),
         "{status:?}"
     );
-    container.wait_log("told to end", SOON).await?;
+    container.wait_log("ended on SIGTERM", SOON).await?;
     pod.remove().await?;
     Ok(())
 }
@@ -136,10 +136,10 @@ async fn killed(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     let status = pod.run(&spec).await?.wait_exit(SOON).await?;
     assert_eq!(status.exit_code, 137, "{status:?}");
     pod.remove().await?;
-    // runc's own shim tells it without waiting, and may be late.
+    // runc's own shim reports it asynchronously, and may be late.
     ensure!(
         status.reason == "OOMKilled" || handler == "runc",
-        "the reason is not told: {status:?}"
+        "the reason is missing: {status:?}"
     );
     Ok(())
 }
@@ -172,7 +172,7 @@ async fn as_a_task(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     node.containerd().signal_task(&task, "SIGTERM").await?;
     let finished = task.finished().await?;
     ensure!(finished.status.success(), "{finished:?}");
-    ensure!(finished.stdout.contains("told to end"), "{finished:?}");
+    ensure!(finished.stdout.contains("ended on SIGTERM"), "{finished:?}");
     Ok(())
 }
 
@@ -184,10 +184,10 @@ async fn killed_child(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     let status = pod.run(&spec).await?.wait_exit(SOON).await?;
     pod.remove().await?;
     assert_eq!(status.exit_code, 0, "{status:?}");
-    // runc's own shim tells it without waiting, and may be late.
+    // runc's own shim reports it asynchronously, and may be late.
     ensure!(
         status.reason == "OOMKilled" || handler == "runc",
-        "the reason is not told: {status:?}"
+        "the reason is missing: {status:?}"
     );
     Ok(())
 }
@@ -207,7 +207,8 @@ async fn resized(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
         cpu_shares: 300,
         ..LinuxContainerResources::default()
     };
-    // More, then less than at first: either order of two files fails for one of them.
+    // More, then less than at first: each order of writing two files would fail for one
+    // of them.
     for (bytes, quota) in [(128 << 20, 50_000), (48 << 20, 20_000)] {
         container.update(limits(bytes, quota)).await?;
         let found = node.containerd().run().cgroups().groups();
@@ -232,7 +233,7 @@ async fn resized(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
 }
 
 async fn reads(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
-    // More than a pipe holds: its end comes when the task reads.
+    // More than a pipe holds: its end comes only if the task reads.
     const BYTES: usize = 1 << 20;
     let image = node.native_image().await?;
     let spec = TaskSpec::new(&format!("reads-{handler}"), &image, runtime(handler))
@@ -245,7 +246,8 @@ async fn reads(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pods of the suite have one process namespace. Numbers within it are none of the node's by then.
+/// Pods of the suite share a process namespace. Ids in it are not in use on the node by
+/// then.
 async fn shares(node: Arc<Node>, handler: &str) -> anyhow::Result<()> {
     let image = node.native_image().await?;
     let pod = node.cri().run_pod("shares", handler).await?;
@@ -308,7 +310,7 @@ async fn a_shim_is_killed_for_memory_no_later_than_runcs(node: Arc<Node>) -> any
     Ok(())
 }
 
-/// Proves the search for leftovers: all that a running pod has is found.
+/// Verifies the search for leftovers: it finds everything of a running pod.
 async fn what_is_left_would_be_seen(node: Arc<Node>) -> anyhow::Result<()> {
     let pod = node.cri().run_pod("seen", "runc").await?;
     let spec = ContainerSpec::new("server", &node.native_image().await?).args(&["serve", "80"]);

@@ -1,4 +1,4 @@
-//! What guests print reaches the container's log, line by line.
+//! Guests' output reaches the container's log, line by line.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn lines_printed_in_pieces_are_whole(node: Arc<Node>) -> anyhow::Result<()
     let image = node.guest_image(Kind::Spin, "print-lines").await?;
     let served = Served::start(&node, "pieces", &Kind::Spin.container("app", &image)).await?;
     assert_eq!(served.get("/").await?.text(), "printed\n");
-    // Both, since the streams reach the log apart from each other.
+    // Both, since the streams reach the log independently.
     served
         .container
         .wait_log("stdout without an end", SOON)
@@ -67,7 +67,7 @@ async fn long_lines_of_many_requests_are_not_torn(node: Arc<Node>) -> anyhow::Re
     for reply in try_join_all(asked).await? {
         assert_eq!(reply.text(), format!("{LINES} lines\n"));
     }
-    // The last line of each request may be on its way still.
+    // The last line of each request may still be missing.
     served.container.wait_log("out 000049", SOON).await?;
     for (stream, word, filling) in [(Stream::Out, "out", 'o'), (Stream::Err, "err", 'e')] {
         let lines = wait_count(&served, stream, word, REQUESTS * LINES).await?;
@@ -98,7 +98,7 @@ async fn long_lines_of_many_requests_are_not_torn(node: Arc<Node>) -> anyhow::Re
     Ok(())
 }
 
-/// Waits until that many lines of a stream begin with a word.
+/// Waits until this many lines of a stream begin with a word.
 async fn wait_count(
     served: &Served,
     stream: Stream,

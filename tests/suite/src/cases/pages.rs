@@ -11,7 +11,7 @@ use crate::harness::Case;
 use crate::node::{Node, sample};
 use crate::pods::Served;
 
-/// What the pages call images of their readers, and the samples that stand for them.
+/// The images on the pages, and the samples that replace them.
 const IMAGES: [(&str, &str, &str); 1] = [(
     "registry.example/hello:1",
     "hello-rust",
@@ -42,23 +42,22 @@ async fn pods_run_as_they_stand(node: Arc<Node>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a pod as kubelet would, with nothing more than what is written.
+/// Runs a pod as kubelet would, exactly as written.
 async fn run(node: &Node, pod: &Value, number: usize) -> anyhow::Result<()> {
     let containers = pod["spec"]["containers"].as_array();
     let [container] = containers.map_or(&[][..], Vec::as_slice) else {
-        bail!("it has not one container");
+        bail!("it does not have exactly one container");
     };
     let fields = container.as_object().context("a container")?.keys();
     for field in fields {
         let known = ["name", "image", "ports", "command", "args"].contains(&field.as_str());
-        ensure!(known, "nobody here does what `{field}` says");
+        ensure!(known, "this test does not support `{field}`");
     }
     ensure!(pod["spec"]["runtimeClassName"] == "skiff", "it is not ours");
     let text = |key: &str| container[key].as_str().with_context(|| format!("no {key}"));
     let image = text("image")?;
     let known = IMAGES.into_iter().find(|(name, ..)| *name == image);
-    let (_, of_sample, greeting) =
-        known.with_context(|| format!("no sample stands for {image}"))?;
+    let (_, of_sample, greeting) = known.with_context(|| format!("no sample replaces {image}"))?;
     let folder = sample(of_sample)?;
     let name = format!("readme-{number}");
     node.named_image(image, &name, |scratch| {

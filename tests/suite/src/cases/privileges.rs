@@ -1,4 +1,4 @@
-//! What the processes of a container may do, by what its pod says.
+//! The privileges of a container's processes, by its pod's security context.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The sets of every process of a container that serves.
+/// The sets of every process of a serving container.
 async fn capabilities(
     node: &Node,
     subject: Subject,
@@ -36,7 +36,7 @@ async fn capabilities(
         .run_pod("capabilities", subject.handler())
         .await?;
     let container = pod.run(&spec).await?;
-    // Only what is at its program has let go of what it began with.
+    // Only after executing its program has a process dropped its initial privileges.
     http::get_until_ok(&pod.url(8080, "/"), SOON).await?;
     let first = node.containerd().process_of(&container).await?;
     let mut found = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! What must not start: the reason is the error of the call, a line of the
-//! log, and the termination message.
+//! Starts that must fail: the reason is the error of the call, a line of the log, and the
+//! termination message.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::pods::{Refusal, Served};
 const SPIN_WASM: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const SPIN_APP: &str = "application/vnd.fermyon.spin.application.v1+config";
 
-/// Sixteen bytes that begin as native code of this machine does.
+/// Sixteen bytes that begin like native code of this machine.
 const NATIVE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -46,7 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn refused(node: &Node, name: &str, image: &str, words: &[&str]) -> anyhow::Result<()> {
-    // Some of these were made by hand and bring no command.
+    // Some of these are handmade and have no command.
     let spec = ContainerSpec::new("app", image).command(&["/"]);
     let refusal = Refusal::of(node, name, spec).await?;
     refusal.tells(words)
@@ -104,7 +104,7 @@ async fn an_unknown_trigger_type_is_named(node: Arc<Node>) -> anyhow::Result<()>
     refused(&node, "telegram", &image, &["telegram"]).await
 }
 
-/// A Spin application whose component has this digest, beside these layers.
+/// A Spin application whose component has this digest, with these layers.
 fn artifact(
     folder: &Path,
     digest: &str,
@@ -125,7 +125,7 @@ fn artifact(
         }],
     });
     let locked = layout.blob(SPIN_APP, locked.to_string().as_bytes())?;
-    // The CRI takes images of the same configuration for the same image.
+    // The CRI identifies images by their configuration.
     let digests: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
     let made_for = format!("{digest} {digests:?}");
     let config = json!({
@@ -142,8 +142,8 @@ fn artifact(
     Ok(())
 }
 
-/// The image of such an application with one Wasm layer of these bytes, which
-/// its component refers to.
+/// The image of such an application with one Wasm layer of these bytes, to which its
+/// component refers.
 async fn with_layer(node: &Node, name: &str, bytes: &[u8]) -> anyhow::Result<(String, Descriptor)> {
     let descriptor = Descriptor::of(SPIN_WASM, bytes);
     let image = node
@@ -174,7 +174,7 @@ async fn a_digest_without_a_layer_is_named(node: Arc<Node>) -> anyhow::Result<()
     refused(&node, "no-layer", &image, &[&digest, "crafted"]).await
 }
 
-/// Bytes of a guest that no other image has, so that damage hurts nobody else.
+/// A guest with unique bytes, so that damaging it affects no other image.
 fn own_bytes(note: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = fs::read(guest("hello")?)?;
     // A custom section: its id, its size, the size of its name, its name.

@@ -11,7 +11,7 @@ use crate::harness::Case;
 use crate::node::Node;
 use crate::pods::{SOON, Served};
 
-/// A sample, and how the answer to `/` begins or is.
+/// A sample, and its answer to `/` or the start of it.
 const GREETINGS: [(&str, &str); 4] = [
     ("hello-rust", "Hello from Rust\n"),
     ("hello-wasi", "Hello from WASI\n"),

@@ -1,5 +1,5 @@
-//! The environment of a pod: settings, variables of the application, and
-//! everything else, which guests must not see.
+//! The environment of a pod: settings, application variables, and everything else, which
+//! guests must not see.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ async fn what_kubernetes_adds_for_a_service_called_skiff_is_no_setting(
     Ok(())
 }
 
-/// An application with four variables, each given in another way.
+/// An application with four variables, each set in another way.
 fn variables() -> anyhow::Result<App> {
     let app = App::of_guest("variables")?.manifest(
         r#"[variables]

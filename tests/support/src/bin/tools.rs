@@ -1,6 +1,6 @@
-//! Builds what the suite and the bench need and prints where it lies, so that
-//! the minutes this takes are a step of their own and not part of a test.
-//! `--cluster` builds what the cluster's tests need as well.
+//! Builds the tools of the suite and the bench and prints their paths, so that the
+//! minutes this takes are a separate step and not part of a test. `--cluster` also builds
+//! the tools of the cluster's tests.
 
 use std::process::ExitCode;
 

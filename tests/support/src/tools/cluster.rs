@@ -1,4 +1,4 @@
-//! The programs of a cluster: Kubernetes itself and what users run beside it.
+//! The programs of a cluster: Kubernetes itself and add-ons.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::{GO_HINT, ToolError, go_install, kept, make, run, told, write};
 
-/// The release of Kubernetes that `tests/cluster/kubernetes/go.mod` names.
-/// Charts ask the server for it, and it is not in the binary unless told.
+/// The release of Kubernetes that `tests/cluster/kubernetes/go.mod` names. Charts query
+/// the server's version, which the binary only has if it is set in the build.
 const KUBERNETES: &str = "1.34.4";
 
-/// The module that is all of Kubernetes in one program.
+/// The module that builds all of Kubernetes as one program.
 const KUBERNETES_MODULE: [(&str, &str); 3] = [
     (
         "main.go",
@@ -23,9 +23,9 @@ const KUBERNETES_MODULE: [(&str, &str); 3] = [
 ];
 
 /// The program that has `etcd`, `kube-apiserver`, `kube-controller-manager`,
-/// `kube-scheduler`, `kube-proxy`, `kubelet` and `kubectl` as subcommands.
-/// Building it takes about five minutes on two cores and the module proxy;
-/// after a change to its source, Go's own cache makes that seconds.
+/// `kube-scheduler`, `kube-proxy`, `kubelet` and `kubectl` as subcommands. Building it
+/// takes about five minutes on two cores and needs the module proxy; after a change to
+/// its source, with Go's cache, seconds.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn kubernetes() -> Result<PathBuf, ToolError> {
     Ok(folder.join("kubernetes"))
 }
 
-/// Helm's command line.
+/// Helm's command-line program.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub fn helm() -> Result<PathBuf, ToolError> {
     published("helm", "3.21.4", "helm.sh/helm/v3/cmd/helm")
 }
 
-/// The name server of a cluster.
+/// The DNS server of a cluster.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn coredns() -> Result<PathBuf, ToolError> {
     published("coredns", "1.14.7", "github.com/coredns/coredns")
 }
 
-/// What answers `kubectl top` and feeds the horizontal autoscaler.
+/// The metrics server, for `kubectl top` and the horizontal autoscaler.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn metrics_server() -> Result<PathBuf, ToolError> {
     )
 }
 
-/// What keeps NetworkPolicies on a node.
+/// The enforcer of NetworkPolicies on a node.
 ///
 /// # Errors
 ///
@@ -103,7 +103,7 @@ pub fn skipper() -> Result<PathBuf, ToolError> {
 }
 
 /// KEDA: a folder with the programs `operator`, `adapter` and `webhooks`, and with
-/// `config/default`, what its makers have users apply.
+/// `config/default`, its manifests for users.
 ///
 /// # Errors
 ///
@@ -120,8 +120,8 @@ pub fn keda() -> Result<PathBuf, ToolError> {
     )
 }
 
-/// SpinKube's spin-operator: a folder with the program `cmd`, and with
-/// `config/default`, what its makers have users apply.
+/// SpinKube's spin-operator: a folder with the program `cmd`, and with `config/default`,
+/// its manifests for users.
 ///
 /// # Errors
 ///
@@ -136,7 +136,8 @@ pub fn spin_operator() -> Result<PathBuf, ToolError> {
 }
 
 /// SpinKube's runtime-class-manager: a folder with the programs `rcm` and
-/// `node-installer`, its chart in `deploy/helm`, and in `images` what else its nodes run.
+/// `node-installer`, its chart in `deploy/helm`, and in `images` the other images of its
+/// nodes.
 ///
 /// # Errors
 ///
@@ -153,7 +154,7 @@ pub fn runtime_class_manager() -> Result<PathBuf, ToolError> {
     )
 }
 
-/// A public module that is built as its makers build it: with the versions and the
+/// A public module that is built as its authors build it: with the versions and
 /// replacements of its own `go.mod`, which `go install` refuses.
 struct Module {
     name: &'static str,
@@ -162,8 +163,8 @@ struct Module {
 }
 
 impl Module {
-    /// The folder of these programs, each called as its package's folder, and of these
-    /// folders of the module.
+    /// The folder with these programs, each named like its package's folder, and with
+    /// these folders of the module.
     fn build(&self, packages: &[&str], folders: &[&str]) -> Result<PathBuf, ToolError> {
         let tool = format!("{}-{}", self.name, self.version);
         kept(&tool, |into| {
@@ -174,10 +175,10 @@ impl Module {
                 .current_dir(&source)
                 .env("CGO_ENABLED", "0")
                 .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"])
-                // Images of theirs have a system's time zones below, images here nothing.
+                // Their images include time zones, ours do not.
                 .args(["-tags", "timetzdata"])
                 .arg("-o")
-                // With the slash it is a folder, also for one program.
+                // With the slash it is a folder, even for one program.
                 .arg(into.join(""))
                 .args(packages);
             run(&tool, "go", GO_HINT, build)?;
@@ -185,7 +186,7 @@ impl Module {
                 let to = into.join(folder);
                 make(to.parent().unwrap_or(into))?;
                 let mut copy = Command::new("cp");
-                // What Go keeps cannot be written; what is kept here can be removed.
+                // Go's module cache is read-only; the copy here can be removed.
                 copy.args(["-r", "--no-preserve=mode"])
                     .arg(source.join(folder))
                     .arg(to);
@@ -195,8 +196,8 @@ impl Module {
         })
     }
 
-    /// Where Go keeps the module's source, once it was checked against the public list of
-    /// sums.
+    /// The folder of the module's source in Go's cache, checked against the public
+    /// checksum database.
     fn source(&self, tool: &str) -> Result<PathBuf, ToolError> {
         let module = format!("{}@v{}", self.path, self.version);
         let mut download = Command::new("go");
@@ -212,7 +213,7 @@ impl Module {
     }
 }
 
-/// One program of a public module, by the name that Go gives it.
+/// One program of a public module, under Go's name for it.
 fn published(program: &str, version: &str, package: &str) -> Result<PathBuf, ToolError> {
     let folder = kept(&format!("{program}-{version}"), |partial| {
         let tool = format!("{program} {version}");

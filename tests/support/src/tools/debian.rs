@@ -1,24 +1,23 @@
-//! A root file system of Debian, for machines whose first process is systemd.
+//! A root file system of Debian, for machines with systemd as their first process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{ToolError, kept, run};
 
-/// The release. Its systemd takes both versions of cgroups.
+/// The release. Its systemd supports both versions of cgroups.
 const RELEASE: &str = "bookworm";
 
-/// What it has beside the least that a Debian can be: what makes it a machine,
-/// and what containerd runs Linux containers with.
+/// Its packages beyond a minimal Debian: those of a bootable machine, and those that
+/// containerd needs to run Linux containers.
 const PACKAGES: &str = "systemd-sysv,dbus,runc";
 
-/// The root folder of a Debian that a machine can be started from, as root
-/// owns it: to be read, not to be written to. Making it takes about a minute
-/// and Debian's packages.
+/// The root folder of a bootable Debian, owned by root and not to be written to. Making
+/// it takes about a minute and downloads Debian's packages.
 ///
 /// # Errors
 ///
-/// When debootstrap is missing or fails, without root for example.
+/// When debootstrap is missing or fails, for example without root.
 pub fn debian() -> Result<PathBuf, ToolError> {
     let folder = kept(&format!("debian-{RELEASE}"), bootstrap)?;
     Ok(folder.join("root"))

@@ -33,7 +33,7 @@ impl Guest for Server {
             }
             "/large" => Ok(respond(200, &[], "0123456789abcdef".repeat(131_072))),
             "/empty" => Ok(respond(204, &[], "")),
-            // Promises more than it gives.
+            // Promises more than it sends.
             "/short" => Ok(respond(200, &[("content-length", "10")], "five\n")),
             _ => Ok(respond(404, &[], "no such path\n")),
         }
@@ -51,7 +51,8 @@ fn respond(status: u16, headers: &[(&str, &str)], text: impl Into<Vec<u8>>) -> R
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (response, _sent) = Response::new(fields(headers), Some(body), trailers);
     response.set_status_code(status).expect("a valid status");
-    // The body leaves after the response was returned, so somebody has to stay behind for it.
+    // The body is sent after the response was returned, so a spawned task has to write
+    // it.
     wit_bindgen::spawn(async move {
         drop(writer.write_all(text).await);
     });

@@ -28,7 +28,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         }
         "/large" => (builder, Body::from("0123456789abcdef".repeat(131_072))),
         "/empty" => (builder.status(204), Body::empty()),
-        // Promises more than it gives.
+        // Promises more than it sends.
         "/short" => (
             builder.header("content-length", "10"),
             Body::from_stream(futures_lite::stream::once("five\n")),

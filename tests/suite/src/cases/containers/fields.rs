@@ -1,4 +1,4 @@
-//! The fields, each as it may be: present, empty, absent.
+//! The fields, each present, empty and absent.
 
 use std::path::Path;
 
@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 /// One state of one field.
 #[derive(Clone, Copy)]
 pub(super) struct Field {
-    /// As the page on containers names it.
+    /// Its name on the page on containers.
     pub(super) name: &'static str,
-    /// What is to come of it.
+    /// The expected result.
     pub(super) expect: Expect,
-    /// Brings the specification into that state; the folder is one to mount.
+    /// Puts the specification into that state; the folder is one to mount.
     pub(super) change: fn(&mut Value, &Path),
 }
 
-/// What is to come of a field.
+/// The expected result of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Expect {
-    /// What runc makes of it.
+    /// The same as under runc.
     Same,
-    /// What the kernel tells of it: it is newer than runc 1.1, which leaves it out.
+    /// These kernel values: the field is newer than runc 1.1, which ignores it.
     Has(&'static str, &'static str),
-    /// An error with this word.
+    /// An error that contains this word.
     Refused(&'static str),
 }
 
-/// A container as containerd would make one, with as little as there may be.
+/// A minimal container as containerd would specify it.
 pub(super) fn base(root: &Path, args: &[&str], group: &str) -> Value {
     json!({
         "ociVersion": "1.1.0",
@@ -114,7 +114,7 @@ const fn refused(name: &'static str, word: &'static str, change: fn(&mut Value, 
     }
 }
 
-/// As runc has it where the node has that file, and refused elsewhere.
+/// As under runc if the node has that file, and refused otherwise.
 fn where_there_is(
     file: &str,
     name: &'static str,
@@ -239,7 +239,7 @@ fn mounts() -> Vec<Field> {
             mounted(spec, data, &["rbind"])
         }),
         same("mount_read_only_and_all_below", |spec, _| {
-            // There are mounts below it on every node.
+            // It has submounts on every node.
             mounted(spec, Path::new("/sys"), &["rbind", "rprivate", "rro"]);
         }),
         same("mount_propagation_private", |spec, data| {
@@ -341,7 +341,8 @@ fn linux() -> Vec<Field> {
             without(&mut spec["process"], "noNewPrivileges");
         }),
         refused("sysctl_of_the_node", "vm.swappiness", |spec, _| {
-            // As it is: nothing would change on this machine even if it were set.
+            // Its current value: nothing would change on this machine even if it were
+            // set.
             let now = std::fs::read_to_string("/proc/sys/vm/swappiness");
             let now = now.unwrap_or_default();
             spec["linux"]["sysctl"] = json!({ "vm.swappiness": now.trim() });

@@ -1,4 +1,4 @@
-//! What the kernel tells of a container's first process.
+//! What the kernel reports of a container's first process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// Lines of `status` that tell what a process may do.
+/// Lines of `status` about the permissions of a process.
 const STATUS: [&str; 13] = [
     "Umask",
     "Uid",
@@ -57,7 +57,7 @@ const GROUPS: [(&str, &str); 27] = [
     ("", "pids.max"),
 ];
 
-/// What is asked from within the container's network, means of communication and name.
+/// What is read inside the container's network, IPC and UTS namespaces.
 const WITHIN: &str = "hostname; domainname; \
     cat /proc/sys/kernel/shmmax /proc/sys/kernel/shm_rmid_forced /proc/sys/net/core/somaxconn \
     /proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -65,7 +65,7 @@ const WITHIN: &str = "hostname; domainname; \
 /// How long a process may take from its start to its program.
 const EXECUTED_WITHIN: Duration = Duration::from_secs(20);
 
-/// All of it, by name.
+/// All values, by name.
 pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     wait_executed(&process)?;
@@ -99,7 +99,7 @@ pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
     seen.insert("nice".to_owned(), nice.unwrap_or_default().to_owned());
     seen.insert("scheduler".to_owned(), said("chrt", &process)?);
     seen.insert("io priority".to_owned(), said("ionice", &process)?);
-    // Of the first mapping: all have that of the process.
+    // From the first mapping: all have that of the process.
     let policy = read("numa_maps")?;
     let policy = policy.split_whitespace().nth(1).unwrap_or_default();
     seen.insert("memory policy".to_owned(), policy.to_owned());
@@ -113,7 +113,7 @@ pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
     seen.insert("cwd".to_owned(), cwd.display().to_string());
     for line in read("mountinfo")?.lines() {
         let (name, value) = mount(line).with_context(|| format!("mount {line}"))?;
-        // What lies over it counts.
+        // The topmost mount counts.
         seen.insert(name, value);
     }
     devices(&process.join("root/dev"), &mut seen)?;
@@ -139,7 +139,7 @@ pub(super) fn of(pid: u32) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(seen)
 }
 
-/// What a program of util-linux says of the process, without its number.
+/// What a program of util-linux says of the process, without its id.
 fn said(program: &str, process: &Path) -> anyhow::Result<String> {
     let pid = process.file_name().unwrap_or_default();
     let output = Command::new(program).arg("-p").arg(pid).output()?;
@@ -149,7 +149,7 @@ fn said(program: &str, process: &Path) -> anyhow::Result<String> {
     Ok(lines.flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// runc's start answers while its process is still on its way to the program.
+/// runc's start returns before its process has executed the program.
 fn wait_executed(process: &Path) -> anyhow::Result<()> {
     let end = Instant::now() + EXECUTED_WITHIN;
     loop {
@@ -162,7 +162,7 @@ fn wait_executed(process: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Where it is, what it allows, how it propagates and of what kind it is.
+/// Its path, flags, propagation and type.
 fn mount(line: &str) -> Option<(String, String)> {
     let (place, kind) = line.split_once(" - ")?;
     let mut place = place.split(' ').skip(4);
@@ -171,7 +171,7 @@ fn mount(line: &str) -> Option<(String, String)> {
     let mut options: Vec<_> = options.split(',').collect();
     let mut kind = kind.split(' ');
     let (kind, all) = (kind.next()?, kind.nth(1)?);
-    // Either keeps a container from writing.
+    // Either prevents a container from writing.
     if all.split(',').any(|option| option == "ro") {
         options.retain(|option| *option != "rw");
         options.push("ro");
