@@ -1,31 +1,34 @@
 //! Where the parts are joined: an application is prepared (checked, composed,
 //! compiled), loaded, and served or run to its end.
 //!
-//! An application is a value. Nothing about it lives in globals or in the
-//! environment, so that one process may hold one or many.
+//! An application is a value, and is given values: its listener, where it prints, its
+//! environment, its part of memory and of the engines, and its stop. Nothing about it lives
+//! in globals, so that one process may hold one or many. What a process does for those that
+//! it holds is in [`process`](crate::process).
 
 mod arriving;
 mod check;
 mod code;
 mod granted;
+mod grants;
 mod handler;
 mod load;
 mod mistakes;
 mod optimizer;
-mod pod;
 mod serve;
 pub(crate) mod slots;
-mod watchdog;
-mod workers;
+mod stop;
+#[cfg(test)]
+mod tests;
 
-pub use check::{AppError, Values};
+pub use check::{AppError, Life, Values};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
-pub use load::{App, Extras};
+pub use load::{App, Given, Reserved};
 pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};
-pub use serve::{Serving, serve};
-pub use workers::LostWorker;
+pub use serve::Loaded;
+pub use stop::{Stop, Stopper};
 
 use std::path::Path;
 

@@ -2,7 +2,6 @@
 
 mod inspect;
 mod internal;
-mod logging;
 mod push;
 mod run;
 mod which;
@@ -15,7 +14,6 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::ExitCode;
 
-pub use logging::start as start_logging;
 pub(crate) use run::NoScratch;
 
 #[derive(Parser)]

@@ -85,7 +85,7 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(ExitCode::State)
             } else if cause.is::<skiff_trigger_http::BindError>() {
                 Some(ExitCode::Listen)
-            } else if let Some(lost) = cause.downcast_ref::<crate::app::LostWorker>() {
+            } else if let Some(lost) = cause.downcast_ref::<crate::process::LostWorker>() {
                 Some(match lost.signal {
                     // By the kernel for its memory, or by a person: it is told as if
                     // there were one process.

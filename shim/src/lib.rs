@@ -4,5 +4,6 @@
 pub mod app;
 pub mod cli;
 pub mod exit;
+pub mod process;
 pub mod settings;
 pub mod task;

@@ -6,7 +6,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +14,7 @@ mod parse;
 mod table;
 
 pub use names::is_service_link;
-pub use parse::{Kind, LogLevel};
+pub use parse::Kind;
 
 /// Where a pod listens: on the port that Spin's shim takes, so that the same Service
 /// fits, and in a cluster of either family of addresses.
@@ -24,108 +23,23 @@ pub const LISTEN_IN_POD: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPE
 /// Where `skiff run` listens: what `spin up` does, and out of reach for others.
 pub const LISTEN_ON_LAPTOP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
-/// As long as a slow cluster may take to send its connections elsewhere. A pod that
-/// nobody but probes calls goes after two seconds.
-pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
-
-/// Below Kubernetes' default grace period of 30 s, with time left to exit.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
-
-/// Spin's default: rare enough that a leak in a guest stays small.
-pub const DEFAULT_REUSE_COUNT: NonZeroU32 = NonZeroU32::new(128).unwrap();
-
-/// Spin's default: guests that wait share an instance, guests that compute
-/// do not queue for long behind each other.
-pub const DEFAULT_CONCURRENT_REUSE_COUNT: NonZeroU32 = NonZeroU32::new(16).unwrap();
-
-/// Spin's default: outlives the gaps of a busy client, not a quiet minute.
-pub const DEFAULT_IDLE_INSTANCE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Large enough for cookies and tokens of several systems in one request; what
-/// Go's and nginx's servers allow at most is between a half and the double.
-pub const DEFAULT_HEADER_SIZE: u64 = 64 << 10;
-
-/// hyper's own default.
-pub const DEFAULT_HEADERS: NonZeroU32 = NonZeroU32::new(100).unwrap();
-
-/// A head fits into a few packets; who takes longer holds a connection on purpose.
-pub const DEFAULT_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longer than the 60 s after which common load balancers close on their side,
-/// so that they never send a request into a connection that is being closed.
-pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// What a program has by custom, and more than most ever have open.
-pub const DEFAULT_FILES: NonZeroU32 =
-    NonZeroU32::new(skiff_host::FileLimits::DEFAULT_EACH as u32).unwrap();
-
-/// A connection costs some 20 kB; this is below the usual limit of 1,024 open files.
-pub const DEFAULT_CONNECTIONS: NonZeroU32 = NonZeroU32::new(900).unwrap();
-
-/// What a pod, or whoever calls `skiff run`, may set. The table of `docs/settings.md` tells
-/// the meaning of each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the table is the documentation, and a test compares it"
-)]
+/// What a pod, or whoever calls `skiff run`, may set: each subsystem's own type, which has
+/// the defaults. The table of `docs/settings.md` tells the names and the meaning of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// Where requests come in; none leaves it to who serves.
     pub listen: Option<SocketAddr>,
+    /// The components to run; none stands for all.
     pub retain: Option<BTreeSet<String>>,
-    pub max_instance_memory: Option<u64>,
-    pub max_instance_files: NonZeroU32,
-    pub request_timeout: Option<Duration>,
-    pub shutdown_delay: Option<Duration>,
-    pub drain_timeout: Duration,
-    pub max_instances: NonZeroU32,
-    pub queue_timeout: Duration,
-    pub client_gone_timeout: Duration,
-    pub max_stack: u64,
-    pub workers: Option<NonZeroU32>,
-    pub instance_reuse: bool,
-    pub max_instance_reuse_count: NonZeroU32,
-    pub max_instance_concurrent_reuse_count: NonZeroU32,
-    pub idle_instance_timeout: Duration,
-    pub max_header_size: u64,
-    pub max_headers: NonZeroU32,
-    pub header_read_timeout: Duration,
-    pub idle_timeout: Duration,
-    pub max_connections: NonZeroU32,
-    pub max_request_body: Option<u64>,
-    pub access_log: bool,
-    pub log_level: LogLevel,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        use skiff_engine::Limits;
-        Settings {
-            listen: None,
-            retain: None,
-            max_instance_memory: None,
-            max_instance_files: DEFAULT_FILES,
-            request_timeout: None,
-            shutdown_delay: None,
-            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
-            max_instances: const { NonZeroU32::new(Limits::DEFAULT_INSTANCES).unwrap() },
-            queue_timeout: Limits::DEFAULT_QUEUE,
-            client_gone_timeout: skiff_host::Guest::DEFAULT_ABANDONED,
-            max_stack: Limits::DEFAULT_STACK as u64,
-            workers: None,
-            instance_reuse: false,
-            max_instance_reuse_count: DEFAULT_REUSE_COUNT,
-            max_instance_concurrent_reuse_count: DEFAULT_CONCURRENT_REUSE_COUNT,
-            idle_instance_timeout: DEFAULT_IDLE_INSTANCE_TIMEOUT,
-            max_header_size: DEFAULT_HEADER_SIZE,
-            max_headers: DEFAULT_HEADERS,
-            header_read_timeout: DEFAULT_HEADER_READ_TIMEOUT,
-            idle_timeout: DEFAULT_IDLE_TIMEOUT,
-            max_connections: DEFAULT_CONNECTIONS,
-            max_request_body: None,
-            access_log: false,
-            log_level: LogLevel::Info,
-        }
-    }
+    /// The HTTP trigger, but for what the process decides: how it goes down, and how many
+    /// connections there are descriptors for.
+    pub http: skiff_trigger_http::Settings,
+    /// How much an application may take at once.
+    pub engine: skiff_engine::Limits,
+    /// What guests may have.
+    pub guests: skiff_host::Settings,
+    /// The process itself.
+    pub process: crate::process::Settings,
 }
 
 impl Settings {

@@ -63,14 +63,15 @@ impl Budget {
         workers: usize,
         guests: usize,
     ) -> io::Result<Self> {
+        let workers = workers.max(1);
         let guests = guests.saturating_mul(workers).max(1);
-        let shared = Shared::new()?;
+        let shared = Shared::new(workers)?;
         shared.number(Shared::BYTES).store(bytes, Relaxed);
         Ok(Budget(Arc::new(Inner {
             look,
             began: Instant::now(),
             free_each: (reserve(bytes) / 2 / guests).min(FREE_EACH),
-            workers: workers.clamp(1, Shared::MOST_WORKERS),
+            workers,
             worker: AtomicUsize::new(0),
             shared,
         })))
@@ -189,9 +190,9 @@ impl OfWorker<'_> {
     }
 }
 
-/// A page of numbers that forked processes share.
+/// Numbers that forked processes share.
 #[derive(Debug)]
-struct Shared(NonNull<[AtomicUsize; Shared::NUMBERS]>);
+struct Shared(NonNull<[AtomicUsize]>);
 
 // SAFETY: all that is behind the pointer are atomics, and it lives as long as the value.
 unsafe impl Send for Shared {}
@@ -199,7 +200,6 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    const NUMBERS: usize = 4096 / size_of::<AtomicUsize>();
     /// What guests have grown by.
     const TAKEN: usize = 0;
     /// What the pod may have, and when that was last looked at.
@@ -207,16 +207,18 @@ impl Shared {
     const LOOKED: usize = 2;
     /// Two for each worker.
     const WORKERS: usize = 3;
-    const MOST_WORKERS: usize = (Self::NUMBERS - Self::WORKERS) / 2;
 
-    fn new() -> io::Result<Self> {
+    fn new(workers: usize) -> io::Result<Self> {
+        let count = Self::WORKERS + 2 * workers;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        let size = count * size_of::<AtomicUsize>();
         // SAFETY: a new mapping at an address that the kernel chooses is nobody else's.
         let page =
-            unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), 4096, protection, flags) }?;
+            unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), size, protection, flags) }?;
         // It is zeroes, which are valid numbers, and aligned as pages are.
-        let page = NonNull::new(page.cast());
-        page.map(Shared)
+        let first = NonNull::new(page.cast());
+        first
+            .map(|first| Shared(NonNull::slice_from_raw_parts(first, count)))
             .ok_or_else(|| io::Error::other("the kernel gave no page"))
     }
 
@@ -237,8 +239,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let size = self.0.len() * size_of::<AtomicUsize>();
         // SAFETY: it was mapped with this size, and nobody has a reference any more.
-        if let Err(error) = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), 4096) } {
+        if let Err(error) = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), size) } {
             tracing::debug!(%error, "cannot unmap a page");
         }
     }
@@ -256,5 +259,14 @@ mod tests {
         budget.0.shared.of_worker(1).store(1 << 40, no_process);
         assert!(!budget.is_exhausted());
         assert_eq!(budget.0.shared.of_worker(1).bytes.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_any_number_of_workers() {
+        let budget = Budget::new(1 << 40, || None, 5000, 100).unwrap();
+        budget.is_of_worker(4999);
+        assert!(!budget.is_exhausted());
+        let last = budget.0.shared.of_worker(4999);
+        assert_eq!(last.pid.load(Relaxed), std::process::id() as usize);
     }
 }

@@ -16,9 +16,24 @@ use crate::turns;
 /// microseconds that a yield costs.
 const TICK_NANOSECONDS: libc::c_long = 2_000_000;
 
-/// Engines that tick: one a tier, and one more while they are swapped. Tests
-/// have a few dozen.
-static ENGINES: [AtomicPtr<Engine>; 64] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 64];
+/// The first of the places of engines that tick. Places are added in front and stay, so
+/// that a signal handler may walk over them whenever it comes; one whose engine has gone is
+/// the next engine's. So there are as many as there were engines at once.
+static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Room for an engine that ticks.
+struct Place {
+    /// Null where there is none.
+    engine: AtomicPtr<Engine>,
+    next: Option<&'static Place>,
+}
+
+/// All places there are.
+fn places() -> impl Iterator<Item = &'static Place> {
+    // SAFETY: it is null, or a place that was leaked and written before it was put there.
+    let first = unsafe { PLACES.load(SeqCst).as_ref() };
+    std::iter::successors(first, |place| place.next)
+}
 
 /// Signal handlers that run now. An engine is freed only when there are none.
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
@@ -58,33 +73,49 @@ pub trait Guest: 'static {
     fn ticked(&mut self) -> wasmtime::Result<()>;
 }
 
-/// An engine's place in the list; leaving it when dropped.
-#[derive(Debug)]
-struct Ticking(Option<usize>);
+/// An engine's place; leaving it when dropped.
+struct Ticking(&'static Place);
+
+impl std::fmt::Debug for Ticking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticking")
+    }
+}
 
 fn register(engine: &Engine) -> Ticking {
     let engine = Box::into_raw(Box::new(engine.clone()));
-    for (index, slot) in ENGINES.iter().enumerate() {
-        let free = std::ptr::null_mut();
-        if slot.compare_exchange(free, engine, SeqCst, SeqCst).is_ok() {
-            return Ticking(Some(index));
+    let free = std::ptr::null_mut();
+    let takes = |place: &&Place| {
+        let taken = place.engine.compare_exchange(free, engine, SeqCst, SeqCst);
+        taken.is_ok()
+    };
+    if let Some(place) = places().find(takes) {
+        return Ticking(place);
+    }
+    let place = Box::into_raw(Box::new(Place {
+        engine: AtomicPtr::new(engine),
+        next: None,
+    }));
+    let mut first = PLACES.load(SeqCst);
+    loop {
+        // SAFETY: nobody else knows the place yet, and the first one is as in `places`.
+        unsafe { (*place).next = first.as_ref() };
+        match PLACES.compare_exchange(first, place, SeqCst, SeqCst) {
+            // SAFETY: it is never freed, and not written to any more.
+            Ok(_) => return Ticking(unsafe { &*place }),
+            Err(other) => first = other,
         }
     }
-    // SAFETY: the pointer came from `Box::into_raw` above and no slot took it.
-    drop(unsafe { Box::from_raw(engine) });
-    tracing::error!("Too many engines in one process; guests of this one are not interrupted");
-    Ticking(None)
 }
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        let Some(index) = self.0 else { return };
-        let engine = ENGINES[index].swap(std::ptr::null_mut(), SeqCst);
+        let engine = self.0.engine.swap(std::ptr::null_mut(), SeqCst);
         while IN_HANDLER.load(SeqCst) != 0 {
             std::hint::spin_loop();
         }
-        // SAFETY: it came from `Box::into_raw` in `register`; it is out of the
-        // list, and every handler that could have read it before has returned.
+        // SAFETY: it came from `Box::into_raw` in `register`; it is out of its
+        // place, and every handler that could have read it before has returned.
         drop(unsafe { Box::from_raw(engine) });
     }
 }
@@ -102,12 +133,11 @@ pub(crate) fn ticks() -> u64 {
 extern "C" fn on_tick(_signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, SeqCst);
     TICKS.fetch_add(1, Relaxed);
-    for slot in &ENGINES {
-        let engine = slot.load(SeqCst);
-        if !engine.is_null() {
-            // SAFETY: `Ticking::drop` frees an engine only after it took it out
-            // of the list and saw `IN_HANDLER` at zero; ours is above zero.
-            unsafe { (*engine).increment_epoch() };
+    for place in places() {
+        // SAFETY: `Ticking::drop` frees an engine only after it took it out of its
+        // place and saw `IN_HANDLER` at zero; ours is above zero.
+        if let Some(engine) = unsafe { place.engine.load(SeqCst).as_ref() } {
+            engine.increment_epoch();
         }
     }
     IN_HANDLER.fetch_sub(1, SeqCst);

@@ -342,6 +342,7 @@ fn has_heap(bytes: &[u8]) -> bool {
 }
 
 /// An engine that runs what a [`Compiler`] of the same tier made.
+#[derive(Debug)]
 pub struct Runner {
     engine: Engine,
     tier: Tier,

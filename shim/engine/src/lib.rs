@@ -12,6 +12,7 @@ mod code;
 mod config;
 #[cfg(any(target_arch = "riscv64", test))]
 mod copies;
+mod engines;
 mod limits;
 mod memory;
 mod rewind;
@@ -23,6 +24,7 @@ pub use cache::{Cache, CacheError};
 pub use clock::{Clock, Guest, Ticks};
 pub use code::{CodeKey, Native, NotPortable, Portable, Resources};
 pub use config::{CompileError, Compiler, EngineError, Pool, Runner, Tier, version};
+pub use engines::{EngineKind, Engines, Place};
 pub use limits::{Busy, Limits, Permit, Permits, Shares};
 pub use memory::{Account, MemoryError, MemoryLimit};
 pub use rewind::{Beginning, Rewinds};

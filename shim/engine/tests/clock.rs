@@ -51,6 +51,43 @@ fn a_loop_without_end_meets_its_deadline() {
     }
 }
 
+#[test]
+fn guests_of_any_number_of_engines_are_interrupted() {
+    const ENGINES: usize = 100;
+    let _clock = Clock::start().unwrap();
+    let pool = Pool {
+        instances: 1,
+        resources: Resources {
+            memories: 1,
+            tables: 1,
+            table_elements: 1,
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    // Twice, so that the second takes the places that the first has left.
+    for _ in 0..2 {
+        let runners: Vec<_> = (0..ENGINES)
+            .map(|_| Runner::new(Tier::Optimized, false, 1 << 20, &pool).unwrap())
+            .collect();
+        for runner in &runners {
+            let module = Module::new(runner.engine(), LOOP).unwrap();
+            let yielded = runtime.block_on(async {
+                let mut store = Store::new(runner.engine(), Nobody);
+                runner.ticks().interrupt(&mut store);
+                let linker = Linker::new(runner.engine());
+                let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+                let looping = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+                let call = looping.call_async(&mut store, ());
+                tokio::time::timeout(Duration::from_millis(1), call).await
+            });
+            yielded.unwrap_err();
+        }
+    }
+}
+
 /// Ticks are processor time of this process, so that this is no race with the machine.
 #[test]
 fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {

@@ -35,7 +35,7 @@ pub struct FileLimits {
 }
 
 impl FileLimits {
-    /// As many as a program has by custom.
+    /// As many as a program has by custom, and more than most ever have open.
     pub const DEFAULT_EACH: usize = 1024;
 }
 

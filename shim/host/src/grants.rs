@@ -49,7 +49,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Nothing but a name and somewhere to print.
+    /// Nothing but a name; what it prints goes nowhere.
     pub fn none(component: &str) -> Self {
         Grants {
             component: component.into(),
@@ -60,8 +60,8 @@ impl Grants {
             files: FileLimits::default(),
             sockets: Sockets::default(),
             variables: Variables::default(),
-            stdout: Output::stdout(),
-            stderr: Output::stderr(),
+            stdout: Output::nowhere(),
+            stderr: Output::nowhere(),
             stdin: false,
             memory: MemoryLimit::default(),
         }

@@ -2,7 +2,7 @@
 //! called: WASI 0.2 and 0.3 over HTTP, and commands.
 //!
 //! What is absent: this crate knows no routes, no containerd, no artifacts, and
-//! reads neither environment nor settings.
+//! does not read the environment: settings are values.
 
 mod command;
 mod files;
@@ -15,6 +15,7 @@ mod kind;
 mod meter;
 mod output;
 mod preview1;
+mod settings;
 mod state;
 
 pub use command::{Command, CommandError};
@@ -24,4 +25,5 @@ pub use http::{BodyFault, Cut, Guest, GuestBody, GuestError, HttpGuest, Payload,
 pub use imports::{LoadError, Loader};
 pub use interfaces::{Missing, Need, Sockets, Variables, VariablesError, need, needs_concurrency};
 pub use kind::{ComponentKind, ImportError, Wanted, kind};
-pub use output::{Output, flush_output, queue_output, share_output};
+pub use output::Output;
+pub use settings::Settings;

@@ -3,11 +3,14 @@
 //! so that lines are never torn. Nobody who serves waits for a reader: output is queued.
 
 mod queue;
+mod writer;
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -15,7 +18,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use queue::Queue;
-pub use queue::{flush_output, queue_output, share_output};
+use writer::Descriptor;
 
 /// A line that is longer is passed on in pieces, so that a guest that never ends
 /// its line cannot fill our memory. containerd itself splits lines at 16 KiB.
@@ -43,14 +46,16 @@ impl Output {
         }
     }
 
-    /// Our own standard output, byte for byte.
-    pub fn stdout() -> Self {
-        Output::new(Sink::Queue(queue::stdout()))
+    /// Written to an open file, byte for byte; closed with the last who prints to it.
+    pub fn to(file: OwnedFd) -> Self {
+        Output::new(Sink::Queue(Arc::new(Queue::new(Descriptor::Own(file)))))
     }
 
-    /// Our own standard error, byte for byte.
-    pub fn stderr() -> Self {
-        Output::new(Sink::Queue(queue::stderr()))
+    /// The same to a file that stays open for the life of the process. All that print to
+    /// one file have to be given one output, or clones of it.
+    pub fn to_standard(file: BorrowedFd<'static>) -> Self {
+        let queue = Queue::new(Descriptor::OfProcess(file));
+        Output::new(Sink::Queue(Arc::new(queue)))
     }
 
     /// Kept, for tests.
@@ -78,6 +83,34 @@ impl Output {
         match &self.sink {
             Sink::Memory(kept) => kept.lock().unwrap_or_else(|e| e.into_inner()).clone(),
             Sink::Queue(_) | Sink::Nowhere => Vec::new(),
+        }
+    }
+
+    /// To be called before the process is forked into several that print to it: from then
+    /// on they wait for each other's lines.
+    ///
+    /// # Errors
+    /// Where the kernel gives no file for the lock.
+    pub fn share(&self) -> io::Result<()> {
+        match &self.sink {
+            Sink::Queue(queue) => queue.share(),
+            Sink::Memory(_) | Sink::Nowhere => Ok(()),
+        }
+    }
+
+    /// From now on nobody who prints waits for a reader: a thread of its own does, from
+    /// the first line on that has to. To be called when the process forks no more; until
+    /// then one thread may print.
+    pub fn start_queueing(&self) {
+        if let Sink::Queue(queue) = &self.sink {
+            queue.start_queueing();
+        }
+    }
+
+    /// Waits until all that was printed is written, but not beyond `end`.
+    pub fn flush_until(&self, end: Instant) {
+        if let Sink::Queue(queue) = &self.sink {
+            queue.flush_until(end);
         }
     }
 

@@ -156,7 +156,7 @@ fn wanted(application: &Application, id: &str) -> Wanted {
 
 /// How an application runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Life {
+pub enum Life {
     /// Until it is told to stop.
     Serve,
     /// This component, to its end.
@@ -196,8 +196,8 @@ pub(super) fn facts(
         if let Some(missing) = Missing::among(imports).filter(|_| !facts.module) {
             wrong.push(format!("component `{id}` imports {missing}"));
         }
-        if let Some(limit) = settings.max_instance_memory
-            && facts.memory > limit
+        if let Some(limit) = settings.guests.memory
+            && facts.memory > limit as u64
         {
             wrong.push(format!(
                 "component `{id}` begins with a memory of {} bytes, over the limit of {limit} that SKIFF_MAX_INSTANCE_MEMORY sets",

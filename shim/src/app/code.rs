@@ -181,7 +181,7 @@ impl CompileRequest {
             .collect();
         CompileRequest {
             components,
-            stack: usize::try_from(settings.max_stack).unwrap_or(usize::MAX),
+            stack: settings.engine.stack,
             cache: cache.folder().to_owned(),
             cache_limit: cache.limit(),
             deadline: Deadline::default(),

@@ -1,9 +1,11 @@
 //! Where the trigger's requests become a guest's, and its answers responses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
+use skiff_engine::Runner;
 use skiff_host::{Guest, GuestError, HttpGuest, Payload};
 use skiff_manifest::HttpRoute;
 use skiff_trigger_http::{BoxError, Failure, Handler, RequestBody, ResponseBody, RoutePath};
@@ -18,13 +20,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct GuestHandler {
     guest: HttpGuest,
     guests: Guest,
+    /// Kept, so that other applications find the engine.
+    _runner: Arc<Runner>,
 }
 
 impl GuestHandler {
-    /// `guests` are all of the process: a body that comes slowly gives way where one of
-    /// them is waited for.
-    pub(super) fn new(guest: HttpGuest, guests: Guest) -> Self {
-        GuestHandler { guest, guests }
+    /// `guests` are all of the application: a body that comes slowly gives way where one of
+    /// them is waited for. `runner` is what the guest runs on.
+    pub(super) fn new(guest: HttpGuest, guests: Guest, runner: Arc<Runner>) -> Self {
+        GuestHandler {
+            guest,
+            guests,
+            _runner: runner,
+        }
     }
 }
 

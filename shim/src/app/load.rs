@@ -1,29 +1,29 @@
 //! From code in the cache to components that can be called.
 
 use std::collections::BTreeMap;
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use skiff_artifact::Prepared;
 use skiff_engine::{
-    Budget, Cache, Code, Compiler, Limits, MemoryLimit, Native, Pool, Resources, Runner, Shares,
-    Tier,
+    Budget, Cache, Code, Compiler, EngineKind, Engines, Limits, Native, Place, Pool, Resources,
+    Runner, Shares, Tier,
 };
-use skiff_host::{
-    Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse, Sockets, Variables,
-};
+use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse};
 use skiff_manifest::{Application, HttpTarget, TriggerKind};
 use skiff_trigger_http::{AppInfo, Route, Router, StaticAnswer, Target};
 
-use super::check::{self, AppError, Life, Values};
+use super::check::{self, Life, Values};
 use super::code::{Facts, concurrency};
-use super::granted;
+use super::grants;
 use super::handler::{self, GuestHandler};
-use super::{pod, workers};
+use super::serve::Loaded;
 use crate::settings::Settings;
 
-/// A checked application whose code is compiled and not yet loaded.
+/// A checked application whose code is compiled and not yet loaded. It knows nothing of
+/// the process that it runs in, but for what it is given.
 pub struct App {
     application: Application,
     facts: BTreeMap<String, Facts>,
@@ -31,17 +31,13 @@ pub struct App {
     cache: Cache,
     limits: Limits,
     reuse: Reuse,
-    /// Memory that guests of all workers share.
-    pub(super) budget: Option<Budget>,
-    /// How many connections there are descriptors for.
-    pub(super) connections: usize,
+    engines: Engines,
     /// Guests that run without a connection that waits for them.
     pub(super) guests: Guest,
 }
 
-/// What else an application is given.
-#[derive(Default)]
-pub struct Extras {
+/// What an application is given by whoever runs it.
+pub struct Given {
     /// Values of application variables.
     pub values: Values,
     /// Environment of every guest, besides the manifest's.
@@ -50,14 +46,46 @@ pub struct Extras {
     pub volumes: Vec<Mount>,
     /// Arguments of a component that is run to its end.
     pub arguments: Vec<String>,
-    /// Whether guests print nothing.
-    pub quiet: bool,
+    /// Where guests' standard output goes.
+    pub stdout: Output,
+    /// Where guests' standard error goes.
+    pub stderr: Output,
+    /// Memory that its guests share with others; none where they are not limited by it.
+    pub budget: Option<Budget>,
+    /// Guests' files have descriptors below this number.
+    pub files_below: RawFd,
+    /// The engines that its code runs on, with that of others.
+    pub engines: Engines,
 }
 
-/// An application in memory: an engine and its components.
-pub(super) struct Loaded {
-    pub(super) tier: Tier,
-    runner: Runner,
+impl Default for Given {
+    /// No limits that are shared with others, and nowhere to print.
+    fn default() -> Self {
+        Given {
+            values: Values::default(),
+            environment: Vec::new(),
+            volumes: Vec::new(),
+            arguments: Vec::new(),
+            stdout: Output::nowhere(),
+            stderr: Output::nowhere(),
+            budget: None,
+            files_below: FileLimits::default().below,
+            engines: Engines::default(),
+        }
+    }
+}
+
+/// Code of an application that was found, and room for it in the engines.
+pub struct Reserved {
+    tier: Tier,
+    codes: BTreeMap<String, Native>,
+    pub(super) place: Place,
+    later: Option<Place>,
+}
+
+/// Code of an application in memory.
+struct InMemory {
+    runner: Arc<Runner>,
     components: BTreeMap<String, Code>,
 }
 
@@ -72,43 +100,34 @@ impl App {
         codes: &BTreeMap<String, String>,
         cache: &Path,
         settings: &Settings,
-        extras: Extras,
+        given: Given,
     ) -> anyhow::Result<Self> {
         let cache = Cache::open(cache)?;
-        let application = check::application(prepared, settings, &extras.values)?;
+        let application = check::application(prepared, settings, &given.values)?;
         let mut facts = BTreeMap::new();
         for (id, digest) in codes {
             let found = Facts::find(&cache, digest)?;
             let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
             facts.insert(id.clone(), found);
         }
-        check::facts(&application, settings, &extras.values, &facts)?;
-        let budget = budget(settings)?;
-        let descriptors = pod::descriptors(settings.max_connections.get() as usize);
-        let shares = Shared {
-            budget: budget.clone(),
-            files: FileLimits {
-                each: settings.max_instance_files.get() as usize,
-                below: descriptors.guests,
-            },
-        };
-        let grants = grants(&application, prepared, &facts, settings, extras, &shares)?;
-        first_memories(&facts, &grants)?;
+        check::facts(&application, settings, &given.values, &facts)?;
+        let engines = given.engines.clone();
+        let grants = grants::all(&application, prepared, &facts, settings, given)?;
+        grants::first_memories(&facts, &grants)?;
         Ok(App {
-            budget,
-            connections: descriptors.connections,
+            engines,
             application,
             facts,
             grants,
             cache,
-            limits: limits(settings),
-            reuse: reuse(settings),
-            guests: Guest::new(settings.client_gone_timeout),
+            limits: settings.engine.clone(),
+            reuse: settings.guests.reuse,
+            guests: Guest::new(settings.guests.abandoned),
         })
     }
 
     /// How it runs.
-    pub(super) fn life(&self) -> Life {
+    pub fn life(&self) -> Life {
         check::life(&self.application, &self.facts)
     }
 
@@ -118,24 +137,60 @@ impl App {
     }
 
     /// Code of every component in one tier, where all of it is there.
-    fn codes(&self, tier: Tier) -> anyhow::Result<Option<BTreeMap<&String, Native>>> {
+    fn codes(&self, tier: Tier) -> anyhow::Result<Option<BTreeMap<String, Native>>> {
         let compiler = Compiler::new(tier, concurrency(self.facts.values()), self.limits.stack)?;
         let mut codes = BTreeMap::new();
         for (id, facts) in &self.facts {
             match self.cache.find(&compiler.key(&facts.digest))? {
-                Some(native) => codes.insert(id, native),
+                Some(native) => codes.insert(id.clone(), native),
                 None => return Ok(None),
             };
         }
         Ok(Some(codes))
     }
 
-    /// Loads the best code there is.
-    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
+    /// What code of a tier runs on.
+    fn kind(&self, tier: Tier) -> EngineKind {
+        EngineKind {
+            tier,
+            concurrency: concurrency(self.facts.values()),
+            stack: self.limits.stack,
+        }
+    }
+
+    /// What the engine has to have room for.
+    fn pool(&self, codes: &BTreeMap<String, Native>) -> Pool {
+        let largest = |of: fn(Resources) -> u64| {
+            let largest = codes.values().map(|native| of(native.resources())).max();
+            largest.unwrap_or_default()
+        };
+        Pool {
+            instances: Shares::instances(&self.limits, self.facts.len()),
+            resources: Resources {
+                memories: largest(|r| r.memories.into()) as u32,
+                tables: largest(|r| r.tables.into()) as u32,
+                table_elements: largest(|r| r.table_elements),
+            },
+        }
+    }
+
+    /// Finds the best code there is and reserves room for it in the engines, to be done for
+    /// all applications that share them before the first is loaded.
+    ///
+    /// # Errors
+    /// Where there is no code, or the cache cannot be used.
+    pub fn reserve(&self) -> anyhow::Result<Reserved> {
         let tiers = [Tier::Optimized, Tier::Baseline];
         for tier in tiers.into_iter().filter(|tier| tier.is_available()) {
-            if let Some(loaded) = self.load_tier(tier)? {
-                return Ok(loaded);
+            if let Some(codes) = self.codes(tier)? {
+                let pool = self.pool(&codes);
+                let reserve = |tier| self.engines.reserve(self.kind(tier), pool);
+                return Ok(Reserved {
+                    tier,
+                    codes,
+                    place: reserve(tier),
+                    later: (tier == Tier::Baseline).then(|| reserve(Tier::Optimized)),
+                });
             }
         }
         bail!(
@@ -145,41 +200,44 @@ impl App {
         )
     }
 
-    /// Loads code of one tier where it is there.
-    pub(super) fn load_tier(&self, tier: Tier) -> anyhow::Result<Option<Loaded>> {
-        let Some(codes) = self.codes(tier)? else {
-            return Ok(None);
-        };
-        let largest = |of: fn(Resources) -> u64| {
-            let largest = codes.values().map(|native| of(native.resources())).max();
-            largest.unwrap_or_default()
-        };
-        let pool = Pool {
-            instances: Shares::instances(&self.limits, self.facts.len()),
-            resources: Resources {
-                memories: largest(|r| r.memories.into()) as u32,
-                tables: largest(|r| r.tables.into()) as u32,
-                table_elements: largest(|r| r.table_elements),
-            },
-        };
-        let runner = Runner::new(
+    /// Loads an application that serves.
+    ///
+    /// # Errors
+    /// Where its code does not load, or does not fit its triggers.
+    pub fn load(&self, reserved: Reserved) -> anyhow::Result<Loaded> {
+        let Reserved {
             tier,
-            concurrency(self.facts.values()),
-            self.limits.stack,
-            &pool,
-        )?;
-        let mut components = BTreeMap::new();
-        for (id, native) in codes {
-            components.insert(id.clone(), runner.load(&native)?);
-        }
-        Ok(Some(Loaded {
+            codes,
+            place,
+            later,
+        } = reserved;
+        let router = self.router(&in_memory(&codes, &place)?)?;
+        Ok(Loaded {
             tier,
-            runner,
-            components,
-        }))
+            router,
+            later,
+        })
     }
 
-    fn loader<'a>(&self, loaded: &'a Loaded) -> anyhow::Result<Loader<'a>> {
+    /// The same with optimised code, where it is there; in the room that was reserved, if
+    /// that is enough.
+    pub(super) fn optimized(
+        &self,
+        reserved: &mut Option<Place>,
+    ) -> anyhow::Result<Option<Router<GuestHandler>>> {
+        let Some(codes) = self.codes(Tier::Optimized)? else {
+            return Ok(None);
+        };
+        let pool = self.pool(&codes);
+        let fits = reserved.take().filter(|place| place.has_room_for(&pool));
+        let place = fits.unwrap_or_else(|| {
+            let kind = self.kind(Tier::Optimized);
+            self.engines.reserve(kind, pool)
+        });
+        self.router(&in_memory(&codes, &place)?).map(Some)
+    }
+
+    fn loader<'a>(&self, loaded: &'a InMemory) -> anyhow::Result<Loader<'a>> {
         let (limits, reuse, guests) = (self.limits.clone(), self.reuse, self.guests.clone());
         let components = self.facts.len();
         Ok(Loader::new(
@@ -192,7 +250,7 @@ impl App {
     }
 
     /// A router over components of their own instances.
-    pub(super) fn router(&self, loaded: &Loaded) -> anyhow::Result<Router<GuestHandler>> {
+    fn router(&self, loaded: &InMemory) -> anyhow::Result<Router<GuestHandler>> {
         let loader = self.loader(loaded)?;
         let mut handlers = BTreeMap::new();
         let mut routes = Vec::new();
@@ -209,7 +267,8 @@ impl App {
                         Some(handler) => Arc::clone(handler),
                         None => {
                             let guest = loader.http(&loaded.components[id], self.grants(id)?)?;
-                            let handler = GuestHandler::new(guest, self.guests.clone());
+                            let runner = Arc::clone(&loaded.runner);
+                            let handler = GuestHandler::new(guest, self.guests.clone(), runner);
                             let handler = Arc::new(handler);
                             handlers.insert(id.clone(), Arc::clone(&handler));
                             handler
@@ -244,9 +303,13 @@ impl App {
         Ok(Router::new(&info, routes)?)
     }
 
-    /// The component that is run to its end.
-    pub(super) fn command(&self, loaded: &Loaded, id: &str) -> anyhow::Result<Command> {
-        let loader = self.loader(loaded)?;
+    /// Loads the component that is run to its end, by its id.
+    ///
+    /// # Errors
+    /// Where its code does not load, or is no command.
+    pub fn command(&self, reserved: Reserved, id: &str) -> anyhow::Result<Command> {
+        let loaded = in_memory(&reserved.codes, &reserved.place)?;
+        let loader = self.loader(&loaded)?;
         Ok(loader.command(&loaded.components[id], self.grants(id)?)?)
     }
 
@@ -256,127 +319,12 @@ impl App {
     }
 }
 
-/// What each component may touch: its manifest's grants and what the pod adds.
-fn grants(
-    application: &Application,
-    prepared: &Prepared,
-    facts: &BTreeMap<String, Facts>,
-    settings: &Settings,
-    extras: Extras,
-    shares: &Shared,
-) -> anyhow::Result<BTreeMap<String, Grants>> {
-    let waits = !extras.volumes.is_empty();
-    let values = Arc::new(granted::values(application, extras.values));
-    let runs = matches!(check::life(application, facts), Life::Run(_));
-    let mut all = BTreeMap::new();
-    for component in &application.components {
-        if !facts.contains_key(&component.id) {
-            continue;
-        }
-        let parts = prepared.components.iter().find(|c| c.id == component.id);
-        let own = parts.into_iter().flat_map(|parts| &parts.mounts);
-        let own = own.map(|mount| Mount {
-            host: mount.host.clone(),
-            guest: mount.guest.clone(),
-            writable: false,
-        });
-        let environment = component.environment.clone().into_iter();
-        let (stdout, stderr) = if extras.quiet {
-            (Output::nowhere(), Output::nowhere())
-        } else if runs {
-            (Output::stdout(), Output::stderr())
-        } else {
-            // Many print at once.
-            (Output::stdout().in_lines(), Output::stderr().in_lines())
-        };
-        let grants = Grants {
-            component: component.id.as_str().into(),
-            arguments: if runs {
-                extras.arguments.clone()
-            } else {
-                Vec::new()
-            },
-            // What a person sets wins over what an image or a manifest sets.
-            environment: Vec::from_iter(BTreeMap::from_iter(
-                environment.chain(extras.environment.clone()),
-            )),
-            mounts: own.chain(extras.volumes.clone()).collect(),
-            sockets: Sockets::new(granted::hosts(application, component, &values)?),
-            variables: Variables::new(
-                &component.id,
-                component.variables.clone(),
-                Arc::clone(&values),
-            )?,
-            stdout,
-            stderr,
-            stdin: runs,
-            waits,
-            files: shares.files,
-            memory: MemoryLimit {
-                each: settings
-                    .max_instance_memory
-                    .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-                budget: shares.budget.clone(),
-                alone: runs,
-            },
-        };
-        all.insert(component.id.clone(), grants);
+/// Maps code into the engine that it has a place in.
+fn in_memory(codes: &BTreeMap<String, Native>, place: &Place) -> anyhow::Result<InMemory> {
+    let runner = place.runner()?;
+    let mut components = BTreeMap::new();
+    for (id, native) in codes {
+        components.insert(id.clone(), runner.load(native)?);
     }
-    Ok(all)
-}
-
-/// Every request of a component whose memory the pod has no room for would fail.
-fn first_memories(
-    facts: &BTreeMap<String, Facts>,
-    grants: &BTreeMap<String, Grants>,
-) -> Result<(), AppError> {
-    let wrong: Vec<_> = grants
-        .iter()
-        .filter_map(|(id, grants)| Some((id, grants, facts.get(id)?.memory)))
-        .filter(|(_, grants, memory)| !grants.memory.allows_start(*memory))
-        .map(|(id, _, memory)| {
-            format!("component `{id}` begins with a memory of {memory} bytes, for which the memory of the pod or machine has no room")
-        })
-        .collect();
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(AppError::Wrong(wrong)),
-    }
-}
-
-/// What guests share.
-struct Shared {
-    budget: Option<Budget>,
-    files: FileLimits,
-}
-
-fn budget(settings: &Settings) -> anyhow::Result<Option<Budget>> {
-    let Some(bytes) = pod::memory() else {
-        tracing::warn!(
-            "It cannot be told how much memory the pod may have; its guests are not limited by it"
-        );
-        return Ok(None);
-    };
-    let (workers, guests) = (workers::count(settings.workers), settings.max_instances);
-    let budget = Budget::new(bytes, pod::memory_now, workers, guests.get() as usize);
-    Ok(Some(budget.context("cannot share memory between workers")?))
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Limits {
-        deadline: settings.request_timeout,
-        instances: settings.max_instances.get(),
-        queue: settings.queue_timeout,
-        stack: bytes(settings.max_stack),
-    }
-}
-
-fn reuse(settings: &Settings) -> Reuse {
-    Reuse {
-        wasi_0_2: settings.instance_reuse,
-        requests: settings.max_instance_reuse_count.get() as usize,
-        concurrent: settings.max_instance_concurrent_reuse_count.get() as usize,
-        idle: settings.idle_instance_timeout,
-    }
+    Ok(InMemory { runner, components })
 }

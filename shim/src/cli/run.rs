@@ -15,7 +15,8 @@ use skiff_engine::Cache;
 use skiff_host::Output;
 
 use super::which::Which;
-use crate::app::{self, App, CompileRequest, Extras, Optimizer, Serving};
+use crate::app::{self, App, CompileRequest, Given, Optimizer};
+use crate::process::{self, Process, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
 /// There is one application here, and nobody to take turns with.
@@ -58,7 +59,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<i32> {
         let (mut settings, warnings) = Settings::from_environment()?;
-        super::start_logging(settings.log_level);
+        process::start_logging(settings.process.log_level);
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -115,20 +116,24 @@ impl Run {
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
-        let extras = Extras {
+        let process = Process::new(&settings)?;
+        let mut given = Given {
             values,
             environment: environment.collect(),
             arguments: command.into_iter().chain(self.arguments).collect(),
-            quiet: self.quiet,
-            ..Extras::default()
+            ..process.given()
         };
+        if self.quiet {
+            given.stdout = Output::nowhere();
+            given.stderr = Output::nowhere();
+        }
         let codes = &compiled.codes;
-        let app = App::new(&prepared, codes, cache.folder(), &settings, extras)?;
+        let app = App::new(&prepared, codes, cache.folder(), &settings, given)?;
         // Ends with the application.
         let _optimizer = compiled.optimize.as_ref().and_then(optimizer);
         let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);
         let quiet = self.quiet;
-        app::serve(app, &settings, listen, |serving| {
+        process.serve(app, listen, |serving| {
             if !quiet {
                 print_routes(&serving);
             }
@@ -179,7 +184,7 @@ fn print_routes(serving: &Serving) {
         return;
     };
     let text = routes_text(address, &serving.routes);
-    if let Err(error) = Output::stdout().write_all(text.as_bytes()) {
+    if let Err(error) = process::output::stdout().write_all(text.as_bytes()) {
         tracing::warn!(%error, "Cannot print the routes");
     }
 }

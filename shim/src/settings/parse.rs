@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::process::LogLevel;
+
 /// What a setting's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -52,34 +54,6 @@ impl Kind {
     }
 }
 
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Only what stops something from working.
-    Error,
-    /// Also what may soon.
-    Warn,
-    /// Also start, stop and other rare events.
-    Info,
-    /// Also what helps to find a fault.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
 pub(super) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
@@ -120,9 +94,19 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
+/// The same in memory, of which no process has more than it can address.
+pub(super) fn memory(text: &str) -> Option<usize> {
+    Some(usize::try_from(size(text)?).unwrap_or(usize::MAX))
+}
+
 pub(super) fn count(text: &str) -> Option<NonZeroU32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The same as a plain number.
+pub(super) fn number(text: &str) -> Option<usize> {
+    Some(usize::try_from(count(text)?.get()).unwrap_or(usize::MAX))
 }
 
 pub(super) fn switch(text: &str) -> Option<bool> {
@@ -134,14 +118,7 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 }
 
 pub(super) fn log_level(text: &str) -> Option<LogLevel> {
-    let levels = [
-        LogLevel::Error,
-        LogLevel::Warn,
-        LogLevel::Info,
-        LogLevel::Debug,
-        LogLevel::Trace,
-    ];
-    levels.into_iter().find(|level| level.name() == text)
+    LogLevel::ALL.into_iter().find(|level| level.name() == text)
 }
 
 /// Splits `64Mi` into 64 and `Mi`.
@@ -161,6 +138,11 @@ pub(super) fn show_duration(duration: Duration) -> String {
         (seconds, 0) => format!("{seconds}s"),
         _ => format!("{}ms", duration.as_millis()),
     }
+}
+
+/// As [`memory`] reads it.
+pub(super) fn show_memory(bytes: usize) -> String {
+    show_size(bytes as u64)
 }
 
 /// As [`size`] reads it.

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::parse::{self, Kind};
+use crate::process::SHUTDOWN_DELAY_IN_POD;
 
 /// One setting.
 pub(super) struct Row {
@@ -61,10 +62,12 @@ pub(super) const TABLE: &[Row] = &[
         alias: Some("SPIN_MAX_INSTANCE_MEMORY"),
         kind: Kind::Size,
         meaning: "How far each linear memory of a guest may grow, less what Skiff holds for the guest; the guest sees a refused growth. With or without it, guests share what the pod's memory limit leaves (all but an eighth): each may grow by up to three times of what it leaves to the others.",
-        set: |s, v| parse::size(v).map(|v| s.max_instance_memory = Some(v)),
+        set: |s, v| parse::memory(v).map(|v| s.guests.memory = Some(v)),
         show: |s| {
-            s.max_instance_memory
-                .map_or_else(|| "as the pod's memory allows".to_owned(), parse::show_size)
+            s.guests.memory.map_or_else(
+                || "as the pod's memory allows".to_owned(),
+                parse::show_memory,
+            )
         },
     },
     Row {
@@ -72,28 +75,28 @@ pub(super) const TABLE: &[Row] = &[
         alias: None,
         kind: Kind::Count,
         meaning: "Files and folders that a guest may have open; for more it is told that there is no room. A command that is a core module has as many as the kernel gives its process.",
-        set: |s, v| parse::count(v).map(|v| s.max_instance_files = v),
-        show: |s| s.max_instance_files.to_string(),
+        set: |s, v| parse::number(v).map(|v| s.guests.files = v),
+        show: |s| s.guests.files.to_string(),
     },
     Row {
         name: "SKIFF_REQUEST_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long a request may take, also while the guest computes; then 504.",
-        set: |s, v| parse::duration(v).map(|v| s.request_timeout = Some(v)),
-        show: |s| optional(s.request_timeout, parse::show_duration),
+        set: |s, v| parse::duration(v).map(|v| s.engine.deadline = Some(v)),
+        show: |s| optional(s.engine.deadline, parse::show_duration),
     },
     Row {
         name: "SKIFF_SHUTDOWN_DELAY",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long new connections are still taken after SIGTERM, at most, while the health endpoint answers 503 and the cluster learns of it. Over as soon as none but probes has come for two seconds.",
-        set: |s, v| parse::duration(v).map(|v| s.shutdown_delay = Some(v)),
-        show: |s| match s.shutdown_delay {
+        set: |s, v| parse::duration(v).map(|v| s.process.shutdown_delay = Some(v)),
+        show: |s| match s.process.shutdown_delay {
             Some(delay) => parse::show_duration(delay),
             None => format!(
                 "{} in a pod, none with `skiff run`",
-                parse::show_duration(super::SHUTDOWN_DELAY_IN_POD)
+                parse::show_duration(SHUTDOWN_DELAY_IN_POD)
             ),
         },
     },
@@ -102,49 +105,55 @@ pub(super) const TABLE: &[Row] = &[
         alias: None,
         kind: Kind::Duration,
         meaning: "How long requests may go on after SIGTERM, the shutdown delay included. Keep it below the pod's terminationGracePeriodSeconds.",
-        set: |s, v| parse::duration(v).map(|v| s.drain_timeout = v),
-        show: |s| parse::show_duration(s.drain_timeout),
+        set: |s, v| parse::duration(v).map(|v| s.process.drain_limit = v),
+        show: |s| parse::show_duration(s.process.drain_limit),
     },
     Row {
         name: "SKIFF_MAX_INSTANCES",
         alias: None,
         kind: Kind::Count,
         meaning: "Instances at once in each worker; more requests wait. Where there are several components, a half is divided among them and each has at least one for itself.",
-        set: |s, v| parse::count(v).map(|v| s.max_instances = v),
-        show: |s| s.max_instances.to_string(),
+        set: |s, v| parse::count(v).map(|v| s.engine.instances = v.get()),
+        show: |s| s.engine.instances.to_string(),
     },
     Row {
         name: "SKIFF_QUEUE_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long a request waits for an instance; then 503 with Retry-After.",
-        set: |s, v| parse::duration(v).map(|v| s.queue_timeout = v),
-        show: |s| parse::show_duration(s.queue_timeout),
+        set: |s, v| parse::duration(v).map(|v| s.engine.queue = v),
+        show: |s| parse::show_duration(s.engine.queue),
     },
     Row {
         name: "SKIFF_CLIENT_GONE_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long a guest goes on whose client has left before it had its whole answer, and how long an answer may take to a client that has closed its own side of the connection. Guests that have answered may work on without a limit.",
-        set: |s, v| parse::duration(v).map(|v| s.client_gone_timeout = v),
-        show: |s| parse::show_duration(s.client_gone_timeout),
+        set: |s, v| {
+            parse::duration(v).map(|v| {
+                s.guests.abandoned = v;
+                s.http.gone_timeout = v;
+            })
+        },
+        show: |s| parse::show_duration(s.guests.abandoned),
     },
     Row {
         name: "SKIFF_MAX_STACK",
         alias: None,
         kind: Kind::Size,
         meaning: "Stack of a guest; deeper recursion is a trap.",
-        set: |s, v| parse::size(v).map(|v| s.max_stack = v),
-        show: |s| parse::show_size(s.max_stack),
+        set: |s, v| parse::memory(v).map(|v| s.engine.stack = v),
+        show: |s| parse::show_memory(s.engine.stack),
     },
     Row {
         name: "SKIFF_WORKERS",
         alias: None,
         kind: Kind::Count,
         meaning: "Workers that serve side by side.",
-        set: |s, v| parse::count(v).map(|v| s.workers = Some(v)),
+        set: |s, v| parse::count(v).map(|v| s.process.workers = Some(v)),
         show: |s| {
-            s.workers
+            s.process
+                .workers
                 .map_or_else(|| "as the pod's CPUs allow".to_owned(), |v| v.to_string())
         },
     },
@@ -153,96 +162,96 @@ pub(super) const TABLE: &[Row] = &[
         alias: None,
         kind: Kind::Switch,
         meaning: "Whether WASI 0.2 instances answer several requests, each as the one before has left it. Otherwise a request finds an instance as it was made. WASI 0.3 instances always may.",
-        set: |s, v| parse::switch(v).map(|v| s.instance_reuse = v),
-        show: |s| s.instance_reuse.to_string(),
+        set: |s, v| parse::switch(v).map(|v| s.guests.reuse.wasi_0_2 = v),
+        show: |s| s.guests.reuse.wasi_0_2.to_string(),
     },
     Row {
         name: "SKIFF_MAX_INSTANCE_REUSE_COUNT",
         alias: None,
         kind: Kind::Count,
         meaning: "Requests an instance answers before it is replaced, where instances are reused.",
-        set: |s, v| parse::count(v).map(|v| s.max_instance_reuse_count = v),
-        show: |s| s.max_instance_reuse_count.to_string(),
+        set: |s, v| parse::number(v).map(|v| s.guests.reuse.requests = v),
+        show: |s| s.guests.reuse.requests.to_string(),
     },
     Row {
         name: "SKIFF_MAX_INSTANCE_CONCURRENT_REUSE_COUNT",
         alias: None,
         kind: Kind::Count,
         meaning: "Requests a WASI 0.3 instance answers at the same time.",
-        set: |s, v| parse::count(v).map(|v| s.max_instance_concurrent_reuse_count = v),
-        show: |s| s.max_instance_concurrent_reuse_count.to_string(),
+        set: |s, v| parse::number(v).map(|v| s.guests.reuse.concurrent = v),
+        show: |s| s.guests.reuse.concurrent.to_string(),
     },
     Row {
         name: "SKIFF_IDLE_INSTANCE_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long an instance that can answer another request is kept without one.",
-        set: |s, v| parse::duration(v).map(|v| s.idle_instance_timeout = v),
-        show: |s| parse::show_duration(s.idle_instance_timeout),
+        set: |s, v| parse::duration(v).map(|v| s.guests.reuse.idle = v),
+        show: |s| parse::show_duration(s.guests.reuse.idle),
     },
     Row {
         name: "SKIFF_MAX_HEADER_SIZE",
         alias: None,
         kind: Kind::Size,
         meaning: "Bytes of a request's head, all headers together; more is answered with 431.",
-        set: |s, v| parse::size(v).map(|v| s.max_header_size = v),
-        show: |s| parse::show_size(s.max_header_size),
+        set: |s, v| parse::memory(v).map(|v| s.http.max_header_bytes = v),
+        show: |s| parse::show_memory(s.http.max_header_bytes),
     },
     Row {
         name: "SKIFF_MAX_HEADERS",
         alias: None,
         kind: Kind::Count,
         meaning: "Headers of a request; more is answered with 431.",
-        set: |s, v| parse::count(v).map(|v| s.max_headers = v),
-        show: |s| s.max_headers.to_string(),
+        set: |s, v| parse::number(v).map(|v| s.http.max_header_count = v),
+        show: |s| s.http.max_header_count.to_string(),
     },
     Row {
         name: "SKIFF_HEADER_READ_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long a client may take to send a request's head.",
-        set: |s, v| parse::duration(v).map(|v| s.header_read_timeout = v),
-        show: |s| parse::show_duration(s.header_read_timeout),
+        set: |s, v| parse::duration(v).map(|v| s.http.header_timeout = v),
+        show: |s| parse::show_duration(s.http.header_timeout),
     },
     Row {
         name: "SKIFF_IDLE_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
         meaning: "How long a connection is kept while nothing moves on it.",
-        set: |s, v| parse::duration(v).map(|v| s.idle_timeout = v),
-        show: |s| parse::show_duration(s.idle_timeout),
+        set: |s, v| parse::duration(v).map(|v| s.http.idle_timeout = v),
+        show: |s| parse::show_duration(s.http.idle_timeout),
     },
     Row {
         name: "SKIFF_MAX_CONNECTIONS",
         alias: None,
         kind: Kind::Count,
         meaning: "Connections at once in each worker. For one more, the one that has been idle for longest gives way; where none is idle, its requests are answered 503 with Retry-After, but for the health endpoint's.",
-        set: |s, v| parse::count(v).map(|v| s.max_connections = v),
-        show: |s| s.max_connections.to_string(),
+        set: |s, v| parse::number(v).map(|v| s.http.max_connections = v),
+        show: |s| s.http.max_connections.to_string(),
     },
     Row {
         name: "SKIFF_MAX_REQUEST_BODY",
         alias: None,
         kind: Kind::Size,
         meaning: "Bytes of a request's body; more is answered with 413.",
-        set: |s, v| parse::size(v).map(|v| s.max_request_body = Some(v)),
-        show: |s| optional(s.max_request_body, parse::show_size),
+        set: |s, v| parse::size(v).map(|v| s.http.max_body_bytes = Some(v)),
+        show: |s| optional(s.http.max_body_bytes, parse::show_size),
     },
     Row {
         name: "SKIFF_ACCESS_LOG",
         alias: None,
         kind: Kind::Switch,
         meaning: "Whether each request is a line of the log.",
-        set: |s, v| parse::switch(v).map(|v| s.access_log = v),
-        show: |s| s.access_log.to_string(),
+        set: |s, v| parse::switch(v).map(|v| s.http.access_log = v),
+        show: |s| s.http.access_log.to_string(),
     },
     Row {
         name: "SKIFF_LOG_LEVEL",
         alias: None,
         kind: Kind::LogLevel,
         meaning: "How much Skiff itself logs, on stderr.",
-        set: |s, v| parse::log_level(v).map(|v| s.log_level = v),
-        show: |s| s.log_level.name().to_owned(),
+        set: |s, v| parse::log_level(v).map(|v| s.process.log_level = v),
+        show: |s| s.process.log_level.name().to_owned(),
     },
 ];
 

@@ -25,7 +25,7 @@ fn spins_names_work_and_give_way_to_ours() {
     ])
     .unwrap();
     assert_eq!(settings.listen.unwrap().to_string(), "[::]:9090");
-    assert_eq!(settings.max_instance_memory, Some(1 << 20));
+    assert_eq!(settings.guests.memory, Some(1 << 20));
     assert_eq!(
         settings.retain.unwrap().into_iter().collect::<Vec<_>>(),
         ["api", "web"]
@@ -113,6 +113,14 @@ fn every_setting_takes_what_it_shows_and_is_named_once() {
         assert_eq!((row.show)(&settings), example, "{}", row.name);
         assert_ne!(settings, Settings::default(), "{}", row.name);
     }
+}
+
+#[test]
+fn what_one_variable_sets_in_two_places_has_one_default() {
+    let settings = Settings::default();
+    assert_eq!(settings.guests.abandoned, settings.http.gone_timeout);
+    let (settings, _) = read(&[("SKIFF_CLIENT_GONE_TIMEOUT", "7s")]).unwrap();
+    assert_eq!(settings.guests.abandoned, settings.http.gone_timeout);
 }
 
 #[test]

@@ -15,9 +15,10 @@ use super::handover;
 use super::instance::READY;
 use super::plan::{Plan, Source};
 use super::report::write_termination_message;
-use crate::app::{self, App, Extras};
+use crate::app::{App, Given};
 use crate::exit::{ExitCode, code_of, told};
-use crate::settings::{self, SHUTDOWN_DELAY_IN_POD, Settings};
+use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
+use crate::settings::{self, Settings};
 
 /// What the process is called in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
@@ -80,9 +81,9 @@ pub fn main() -> ProcessCode {
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     let message = told(error);
     // Nobody may read, and the message below is still to be written.
-    let mut stderr = skiff_host::Output::stderr();
+    let mut stderr = process::output::stderr();
     let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
-    skiff_host::flush_output(LAST_LINE);
+    process::output::flush(LAST_LINE);
     if let Err(error) = written {
         tracing::debug!(%error, "Nobody can be told");
     }
@@ -100,7 +101,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let plan = plan()?;
     termination_message.clone_from(&plan.termination_message);
     let (mut settings, warnings) = Settings::from_environment()?;
-    crate::cli::start_logging(settings.log_level);
+    process::start_logging(settings.process.log_level);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -119,17 +120,18 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         host: mount.path,
         writable: mount.writable,
     });
-    let extras = Extras {
+    let delay = &mut settings.process.shutdown_delay;
+    delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
+    let process = Process::new(&settings)?;
+    let given = Given {
         values,
         environment,
         volumes: volumes.collect(),
         arguments: plan.args,
-        quiet: false,
+        ..process.given()
     };
-    let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, extras)?;
-    let listen = settings.listen_in_pod();
-    settings.shutdown_delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
-    app::serve(app, &settings, listen, |_| {
+    let app = App::new(&prepared, &plan.codes, &path_of(&cache), &settings, given)?;
+    process.serve(app, settings.listen_in_pod(), |_| {
         status.ready().context("cannot tell the shim")
     })
 }

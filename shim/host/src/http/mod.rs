@@ -81,12 +81,16 @@ pub struct Reuse {
 }
 
 impl Default for Reuse {
-    /// The contract's own defaults.
+    /// Spin's own defaults.
     fn default() -> Self {
         Reuse {
             wasi_0_2: false,
+            // Rare enough that a leak in a guest stays small.
             requests: 128,
+            // Guests that wait share an instance, guests that compute do not queue for
+            // long behind each other.
             concurrent: 16,
+            // Outlives the gaps of a busy client, not a quiet minute.
             idle: Duration::from_secs(1),
         }
     }

@@ -1,5 +1,5 @@
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::*;
@@ -39,15 +39,11 @@ fn a_line_without_end_does_not_fill_memory() {
 }
 
 /// A queue in front of a pipe that nobody reads yet.
-fn pipe() -> (OwnedFd, OwnedFd, Output) {
+fn pipe() -> (OwnedFd, Output) {
     let (reader, writer) = std::io::pipe().unwrap();
-    let queue = Arc::new(Queue::new(writer.as_raw_fd()));
-    queue_output();
-    (
-        reader.into(),
-        writer.into(),
-        Output::new(Sink::Queue(queue)),
-    )
+    let output = Output::to(writer.into());
+    output.start_queueing();
+    (reader.into(), output)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -78,7 +74,7 @@ fn read_all(reader: OwnedFd, output: &Output, least: usize) -> Vec<u8> {
 
 #[test]
 fn a_pipe_that_nobody_reads_stops_no_guest_for_longer_than_a_second() {
-    let (reader, _writer, output) = pipe();
+    let (reader, output) = pipe();
     let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
     let printed = 1000;
     runtime().block_on(async {
@@ -102,7 +98,7 @@ fn a_pipe_that_nobody_reads_stops_no_guest_for_longer_than_a_second() {
 #[test]
 fn a_command_waits_for_its_reader_and_loses_nothing() {
     const SENT: usize = 4 << 20;
-    let (reader, _writer, output) = pipe();
+    let (reader, output) = pipe();
     let reading = std::thread::spawn({
         let output = output.clone();
         move || {
@@ -126,7 +122,7 @@ fn a_command_waits_for_its_reader_and_loses_nothing() {
 
 #[test]
 fn our_own_log_never_waits_and_finds_room_behind_what_guests_print() {
-    let (reader, _writer, output) = pipe();
+    let (reader, output) = pipe();
     let mut stream = output.clone().in_lines().stream();
     let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
     for _ in 0..1000 {
@@ -139,7 +135,7 @@ fn our_own_log_never_waits_and_finds_room_behind_what_guests_print() {
 
 #[test]
 fn a_command_is_told_that_its_reader_has_gone() {
-    let (reader, _writer, output) = pipe();
+    let (reader, output) = pipe();
     drop(reader);
     runtime().block_on(async {
         let mut stream = output.stream();
@@ -149,4 +145,121 @@ fn a_command_is_told_that_its_reader_has_gone() {
         let mut guest = output.clone().in_lines().stream();
         guest.check_write().unwrap();
     });
+}
+
+/// Prints as guests do, and tells when the last line is taken.
+fn print(output: &Output, lines: usize) {
+    runtime().block_on(async {
+        let mut stream = output.clone().in_lines().stream();
+        for number in 0..lines {
+            stream.ready().await;
+            let line = format!("{number:09999}\n").into();
+            stream.write(line).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_pipe_that_is_full_stops_nobody_who_prints_to_another() {
+    let (_unread, full) = pipe();
+    let (reader, read) = pipe();
+    print(&full, 50);
+    const LINES: usize = 100;
+    let reading = std::thread::spawn({
+        let read = read.clone();
+        move || read_all(reader, &read, LINES * 10_000)
+    });
+    print(&read, LINES);
+    assert_eq!(reading.join().unwrap().len(), LINES * 10_000);
+    let Sink::Queue(full) = &full.sink else {
+        panic!("no queue")
+    };
+    assert!(!full.is_empty());
+}
+
+/// A forked process.
+struct Child(libc::pid_t);
+
+impl Child {
+    /// Does something in a process of its own; false tells that it did not go well.
+    fn new(does: impl FnOnce() -> bool) -> Child {
+        // SAFETY: the child uses nothing that another thread may have left locked but the
+        // allocator, which the C library keeps usable.
+        match unsafe { libc::fork() } {
+            0 => {
+                let went_well = does();
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(i32::from(!went_well)) }
+            }
+            child => Child(child),
+        }
+    }
+
+    fn went_well(self) -> bool {
+        let mut status = 0;
+        // SAFETY: the child is ours, and the pointer outlives the call.
+        unsafe { libc::waitpid(self.0, &mut status, 0) };
+        status == 0
+    }
+}
+
+#[test]
+fn lines_of_two_processes_are_whole_however_long_they_are() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let output = Output::to(writer.into());
+    output.share().unwrap();
+    let lines = |letter: char| {
+        let lengths = [10, 5_000, 50_000, 20, 65_535, 30_000, 4_096];
+        let lines = lengths.into_iter().cycle().take(70);
+        lines.map(move |length| format!("{}\n", letter.to_string().repeat(length)))
+    };
+    let print = |letter| {
+        for line in lines(letter) {
+            output.pass_on(line.as_bytes());
+        }
+        true
+    };
+    let one = Child::new(|| print('a'));
+    let other = Child::new(|| print('b'));
+    drop(output);
+    let text = std::io::read_to_string(reader).unwrap();
+    assert!(one.went_well() && other.went_well());
+    for letter in ['a', 'b'] {
+        let own = text.lines().filter(|line| line.starts_with(letter));
+        assert!(own.map(|line| format!("{line}\n")).eq(lines(letter)));
+    }
+}
+
+#[test]
+fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let output = Output::to(writer.into());
+    output.share().unwrap();
+    let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
+    // More than the pipe takes.
+    let waits = Child::new(|| {
+        for _ in 0..20 {
+            output.pass_on(&line);
+        }
+        true
+    });
+    let Sink::Queue(queue) = &output.sink else {
+        panic!("no queue")
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut held = 0;
+    while Instant::now() < until && held < 30_000 {
+        held = rustix::io::ioctl_fionread(&reader).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // It waits from now on; that it looks again takes it no time.
+    let free = (0..100).filter(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        queue.turn_is_free()
+    });
+    assert!(free.count() > 80);
+    drop(output);
+    let text = std::io::read_to_string(reader).unwrap();
+    assert_eq!(text.len(), 20 * line.len());
+    assert!(waits.went_well());
 }

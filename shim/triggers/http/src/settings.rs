@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Cookies and tokens of real clients reach 16 to 32 KiB; twice that leaves room
-/// and still bounds what one connection can make the server hold before it is routed.
+/// Cookies and tokens of real clients reach 16 to 32 KiB, and what Go's and nginx's servers
+/// allow is between a half and the double of this. It leaves room and still bounds what one connection can make the server hold before it is routed.
 pub const DEFAULT_MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Browsers send about 20 and meshes add about 20 more. Up to this number hyper
@@ -30,9 +30,9 @@ pub const DEFAULT_GONE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may leave a full socket unread; the mirror of the body timeout.
 pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An idle connection costs about 12 KiB, so all of them take some 50 MiB, which a
-/// small pod survives. Ingresses keep a few hundred open.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+/// An idle connection costs some 12 to 20 kB, and ingresses keep a few hundred open. This
+/// is below the usual limit of 1,024 open files.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 900;
 
 /// What hyper may buffer for one HTTP/1 connection in each direction. Larger buffers
 /// do not make bodies faster on this side of 100 Gbit/s, and slow readers fill them.

@@ -106,6 +106,24 @@ impl Watchdog {
         STRUCK.store(false, SeqCst);
         Timer(BEATS.load(SeqCst)).set(if busy { HANGS } else { Duration::ZERO });
     }
+
+    /// What a server is to call with whether it has something to do. A server that is gone
+    /// has nothing.
+    pub(super) fn beats(self) -> impl FnMut(bool) + Send + 'static {
+        struct Server(Watchdog);
+        impl Server {
+            fn beat(&self, busy: bool) {
+                self.0.beat(busy);
+            }
+        }
+        impl Drop for Server {
+            fn drop(&mut self) {
+                self.beat(false);
+            }
+        }
+        let server = Server(self);
+        move |busy| server.beat(busy)
+    }
 }
 
 fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
@@ -180,6 +198,19 @@ mod tests {
     fn a_worker_that_hears_no_signal_is_ended_after_its_limit() {
         // SAFETY: no pointers are passed.
         let end = end_of(|_| unsafe { assert_eq!(libc::raise(libc::SIGTERM), 0) });
+        assert_eq!(end, ExitCode::Internal.number());
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_not_missed() {
+        let end = end_of(|watchdog| {
+            let mut beats = watchdog.beats();
+            beats(true);
+            on_silence(0);
+            drop(beats);
+            assert!(!STRUCK.load(SeqCst));
+            on_late(0);
+        });
         assert_eq!(end, ExitCode::Internal.number());
     }
 

@@ -29,38 +29,6 @@ pub(super) enum Worker {
     Other(usize),
 }
 
-/// Keeps SIGTERM and SIGINT waiting until it is dropped: a process that has no
-/// handler yet would die of them, and of everything that its listener had taken.
-pub(super) struct HeldSignals(libc::sigset_t);
-
-impl HeldSignals {
-    pub(super) fn hold() -> std::io::Result<Self> {
-        // SAFETY: the sets are plain data, for which all zeroes is valid, and are
-        // written before they are read.
-        let (before, error) = unsafe {
-            let mut held: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut held);
-            libc::sigaddset(&mut held, libc::SIGTERM);
-            libc::sigaddset(&mut held, libc::SIGINT);
-            let error = libc::pthread_sigmask(libc::SIG_BLOCK, &held, &mut before);
-            (before, error)
-        };
-        match error {
-            0 => Ok(HeldSignals(before)),
-            error => Err(std::io::Error::from_raw_os_error(error)),
-        }
-    }
-}
-
-impl Drop for HeldSignals {
-    fn drop(&mut self) {
-        // It fails for an unknown operation only.
-        // SAFETY: the set came from the same call, and nothing is written.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
-    }
-}
-
 /// Becomes `workers` processes. Must be called while the process has one thread.
 ///
 /// # Errors

@@ -1,0 +1,102 @@
+//! What each component of an application is granted, and whether there is room for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skiff_artifact::Prepared;
+use skiff_engine::MemoryLimit;
+use skiff_host::{FileLimits, Grants, Mount, Sockets, Variables};
+use skiff_manifest::Application;
+
+use super::check::{self, AppError, Life};
+use super::code::Facts;
+use super::granted;
+use super::load::Given;
+use crate::settings::Settings;
+
+/// What each component may touch: its manifest's grants and what was given.
+pub(super) fn all(
+    application: &Application,
+    prepared: &Prepared,
+    facts: &BTreeMap<String, Facts>,
+    settings: &Settings,
+    given: Given,
+) -> anyhow::Result<BTreeMap<String, Grants>> {
+    let waits = !given.volumes.is_empty();
+    let values = Arc::new(granted::values(application, given.values));
+    let runs = matches!(check::life(application, facts), Life::Run(_));
+    let mut all = BTreeMap::new();
+    for component in &application.components {
+        if !facts.contains_key(&component.id) {
+            continue;
+        }
+        let parts = prepared.components.iter().find(|c| c.id == component.id);
+        let own = parts.into_iter().flat_map(|parts| &parts.mounts);
+        let own = own.map(|mount| Mount {
+            host: mount.host.clone(),
+            guest: mount.guest.clone(),
+            writable: false,
+        });
+        let environment = component.environment.clone().into_iter();
+        let (stdout, stderr) = (given.stdout.clone(), given.stderr.clone());
+        let (stdout, stderr) = if runs {
+            (stdout, stderr)
+        } else {
+            // Many print at once.
+            (stdout.in_lines(), stderr.in_lines())
+        };
+        let grants = Grants {
+            component: component.id.as_str().into(),
+            arguments: if runs {
+                given.arguments.clone()
+            } else {
+                Vec::new()
+            },
+            // What a person sets wins over what an image or a manifest sets.
+            environment: Vec::from_iter(BTreeMap::from_iter(
+                environment.chain(given.environment.clone()),
+            )),
+            mounts: own.chain(given.volumes.clone()).collect(),
+            sockets: Sockets::new(granted::hosts(application, component, &values)?),
+            variables: Variables::new(
+                &component.id,
+                component.variables.clone(),
+                Arc::clone(&values),
+            )?,
+            stdout,
+            stderr,
+            stdin: runs,
+            waits,
+            files: FileLimits {
+                each: settings.guests.files,
+                below: given.files_below,
+            },
+            memory: MemoryLimit {
+                each: settings.guests.memory,
+                budget: given.budget.clone(),
+                alone: runs,
+            },
+        };
+        all.insert(component.id.clone(), grants);
+    }
+    Ok(all)
+}
+
+/// Every request of a component whose memory the pod has no room for would fail.
+pub(super) fn first_memories(
+    facts: &BTreeMap<String, Facts>,
+    grants: &BTreeMap<String, Grants>,
+) -> Result<(), AppError> {
+    let wrong: Vec<_> = grants
+        .iter()
+        .filter_map(|(id, grants)| Some((id, grants, facts.get(id)?.memory)))
+        .filter(|(_, grants, memory)| !grants.memory.allows_start(*memory))
+        .map(|(id, _, memory)| {
+            format!("component `{id}` begins with a memory of {memory} bytes, for which the memory of the pod or machine has no room")
+        })
+        .collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(AppError::Wrong(wrong)),
+    }
+}

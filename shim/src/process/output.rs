@@ -1,0 +1,56 @@
+//! Standard output and standard error of this process, which its applications are given
+//! and its own log is written to.
+
+use std::io;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use skiff_host::Output;
+
+static STDOUT: LazyLock<Output> = LazyLock::new(|| Output::to_standard(rustix::stdio::stdout()));
+
+/// The same where both are one file, so that what is printed stays in its order.
+static STDERR: LazyLock<Output> = LazyLock::new(|| {
+    if are_one_file() {
+        STDOUT.clone()
+    } else {
+        Output::to_standard(rustix::stdio::stderr())
+    }
+});
+
+/// The standard output of this process, byte for byte.
+pub fn stdout() -> Output {
+    STDOUT.clone()
+}
+
+/// The standard error of this process, byte for byte.
+pub fn stderr() -> Output {
+    STDERR.clone()
+}
+
+fn are_one_file() -> bool {
+    let stat = rustix::fs::fstat;
+    match (stat(rustix::stdio::stdout()), stat(rustix::stdio::stderr())) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+/// As [`Output::share`], for both.
+pub(super) fn share() -> io::Result<()> {
+    STDOUT.share()?;
+    STDERR.share()
+}
+
+/// As [`Output::start_queueing`], for both.
+pub(super) fn start_queueing() {
+    STDOUT.start_queueing();
+    STDERR.start_queueing();
+}
+
+/// Waits until all that was printed to both is written, for no longer than `limit`.
+pub fn flush(limit: Duration) {
+    let end = Instant::now() + limit;
+    STDOUT.flush_until(end);
+    STDERR.flush_until(end);
+}
