@@ -40,7 +40,7 @@ struct State {
 }
 
 /// Room for an application in an engine. It costs nothing before the engine is made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Place {
     shared: Arc<Shared>,
     pool: Pool,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use skiff_artifact::Prepared;
-use skiff_engine::{Budget, Cache, Clock, Engines};
+use skiff_engine::{Cache, Clock, Engines};
 use skiff_host::Output;
 use skiff_trigger::Triggers;
 use skiff_trigger_http::Server;
@@ -52,8 +52,9 @@ fn run(does: impl Future<Output = ()>) {
         .enable_all()
         .build()
         .unwrap();
-    let all = tokio::time::timeout(PATIENCE, LocalSet::new().run_until(does));
-    runtime.block_on(async { all.await }).unwrap();
+    let tasks = LocalSet::new();
+    let all = async { tokio::time::timeout(PATIENCE, tasks.run_until(does)).await };
+    runtime.block_on(all).unwrap();
 }
 
 /// An application that is served by a task of this thread.
@@ -263,13 +264,8 @@ fn a_command_runs_to_its_end_and_has_what_it_was_given() {
 }
 
 #[test]
-fn a_component_for_which_the_given_memory_has_no_room_is_refused() {
-    let given = Given {
-        budget: Some(Budget::new(1 << 16, || None, 1, 1).unwrap()),
-        ..Given::default()
-    };
+fn a_component_that_begins_with_more_memory_than_it_may_have_is_refused() {
     let mut settings = Settings::default();
-    app("hello", &settings, given).unwrap();
     settings.guests.memory = Some(1);
     let error = app("hello", &settings, Given::default()).err().unwrap();
     let told = format!("{error:#}");

@@ -79,7 +79,7 @@ impl Writer {
     }
 
     /// Writes a line or two where that cannot wait for a reader: into a pipe that is empty,
-    /// while nobody else who shares it writes. Told is whether that was done.
+    /// while no other process that shares it writes. False where it was not done.
     pub(super) fn write_at_once(&self, bytes: &[u8]) -> bool {
         if bytes.len() > WHOLE || !self.is_pipe {
             return false;
@@ -120,8 +120,8 @@ impl Writer {
         Ok(())
     }
 
-    /// What others must not write into: as many lines as are little, or one that is long.
-    /// One that no pipe has room for is written in parts.
+    /// What is written whole: as many lines as are few bytes together, or one long line. One
+    /// that is longer than the pipe is written in parts.
     fn part<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let most = match self.is_pipe {
             true => rustix::pipe::fcntl_getpipe_size(&self.descriptor).unwrap_or(WHOLE),
@@ -163,8 +163,8 @@ impl Writer {
         }
     }
 
-    /// Waits until the descriptor takes something. Told is whether it takes nothing any
-    /// more, as nobody is left to read it.
+    /// Waits until the descriptor takes something. True where it takes nothing any more, as
+    /// nobody is left to read it.
     fn wait(&self) -> Result<bool, Errno> {
         let mut polled = [PollFd::new(&self.descriptor, PollFlags::OUT)];
         loop {
@@ -244,6 +244,8 @@ impl Drop for Turn<'_> {
 impl Writer {
     /// Whether nobody has the turn now.
     pub(super) fn turn_is_free(&self) -> bool {
-        self.turn.get().is_none_or(|turn| Turn::try_take(turn).is_some())
+        self.turn
+            .get()
+            .is_none_or(|turn| Turn::try_take(turn).is_some())
     }
 }
