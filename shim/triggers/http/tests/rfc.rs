@@ -526,15 +526,15 @@ async fn what_is_expected_of_http_1_0_is_ignored() {
 #[test]
 fn the_page_names_tests_that_exist() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(folder.join("../../docs/http.md")).unwrap();
+    let page = std::fs::read_to_string(folder.join("../../../docs/http.md")).unwrap();
     let mut sources = String::new();
     for place in [
         "tests",
         "src",
         "src/route",
-        "../tests",
-        "../host/src/http",
-        "../host/src/http/p3",
+        "../../tests",
+        "../../host/src/http",
+        "../../host/src/http/p3",
     ] {
         for entry in std::fs::read_dir(folder.join(place)).unwrap() {
             let path = entry.unwrap().path();
