@@ -83,7 +83,7 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(ExitCode::Settings)
             } else if cause.is::<crate::cli::NoScratch>() {
                 Some(ExitCode::State)
-            } else if cause.is::<skiff_trigger::BindError>() {
+            } else if cause.is::<skiff_trigger_http::BindError>() {
                 Some(ExitCode::Listen)
             } else if let Some(lost) = cause.downcast_ref::<crate::process::LostWorker>() {
                 Some(match lost.signal {

@@ -13,6 +13,7 @@ mod watchdog;
 mod workers;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use skiff_engine::{Budget, Engines};
@@ -32,8 +33,10 @@ pub struct Process {
     budget: Option<Budget>,
     descriptors: pod::Descriptors,
     workers: usize,
+    /// How long stopping may take.
+    drain: Duration,
     /// What the HTTP trigger is told: its own settings, and what the process decides.
-    http: skiff_trigger::Settings,
+    http: skiff_trigger_http::Settings,
 }
 
 impl Process {
@@ -49,12 +52,12 @@ impl Process {
             budget: budget(workers, settings.engine.instances as usize)?,
             descriptors,
             workers,
-            http: skiff_trigger::Settings {
+            http: skiff_trigger_http::Settings {
                 max_connections: descriptors.connections,
                 shutdown_delay: settings.process.shutdown_delay.unwrap_or_default(),
-                drain_limit: settings.process.drain_limit,
                 ..settings.http.clone()
             },
+            drain: settings.process.drain_limit,
         })
     }
 

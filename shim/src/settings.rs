@@ -31,7 +31,7 @@ pub struct Settings {
     pub retain: Option<BTreeSet<String>>,
     /// The HTTP trigger, but for what the process decides: how it goes down, and how many
     /// connections there are descriptors for.
-    pub http: skiff_trigger::Settings,
+    pub http: skiff_trigger_http::Settings,
     /// How much an application may take at once.
     pub engine: skiff_engine::Limits,
     /// What guests may have.

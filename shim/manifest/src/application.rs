@@ -51,28 +51,6 @@ impl Application {
     }
 }
 
-impl Trigger {
-    /// Its type: `http`, `redis`, …
-    pub fn trigger_type(&self) -> &str {
-        match &self.kind {
-            TriggerKind::Http(_) => "http",
-            TriggerKind::Other { trigger_type, .. } => trigger_type,
-        }
-    }
-
-    /// The component it runs. A static response runs none.
-    pub fn component(&self) -> Option<&str> {
-        match &self.kind {
-            TriggerKind::Http(HttpTrigger {
-                target: HttpTarget::Component(id),
-                ..
-            }) => Some(id),
-            TriggerKind::Http(_) => None,
-            TriggerKind::Other { component, .. } => component.as_deref(),
-        }
-    }
-}
-
 impl Component {
     /// A component that is granted nothing.
     pub fn new(id: &str, source: ContentRef) -> Self {

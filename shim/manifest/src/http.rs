@@ -5,21 +5,14 @@ use serde_json::{Map, Value as Json, json};
 use crate::check::passed;
 use crate::fields::{Ask, Fields, boolean, text};
 use crate::model::{HttpExecutor, HttpRoute, HttpTarget, HttpTrigger, StaticResponse};
-use crate::node::{Entry, Node, Spanned, Value};
+use crate::node::{Entry, Node, Value};
+use crate::trigger::Runs;
 
 /// The arguments of a WAGI program where none are given.
 const DEFAULT_WAGI_ARGV: &str = "${SCRIPT_NAME} ${ARGS}";
 
 /// The one entry point of WAGI programs that is still supported.
 const WAGI_ENTRYPOINT: &str = "_start";
-
-/// What a trigger runs, told apart from what it failed to say.
-pub(crate) enum Runs {
-    Component(Spanned<String>),
-    Nothing,
-    /// It was reported what is wrong.
-    Unknown,
-}
 
 /// Reads the configuration of a trigger, from which `component` has been taken.
 pub(crate) fn read(runs: Runs, mut fields: Fields<'_>) -> Option<HttpTrigger> {

@@ -25,6 +25,7 @@ mod names;
 mod node;
 mod template;
 pub mod toml;
+mod trigger;
 
 pub use application::RetainError;
 pub use capability::Capability;

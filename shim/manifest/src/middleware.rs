@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Application, Component, Dependency, HttpTarget, Trigger, TriggerKind};
+use crate::model::{Application, Component, Dependency};
 
 /// What a trigger asks for, by role.
 pub(crate) type ByRole = BTreeMap<String, Vec<Dependency>>;
@@ -52,21 +52,6 @@ fn copy(application: &mut Application, id: &str, trigger: usize) -> String {
         };
         application.components.push(copied);
     }
-    application.triggers[trigger].run(&new);
+    application.triggers[trigger].kind.run(&new);
     new
-}
-
-impl Trigger {
-    /// Changes the component it runs.
-    fn run(&mut self, id: &str) {
-        match &mut self.kind {
-            TriggerKind::Http(http) => http.target = HttpTarget::Component(id.to_owned()),
-            TriggerKind::Other {
-                component, config, ..
-            } => {
-                *component = Some(id.to_owned());
-                config.insert("component".into(), id.into());
-            }
-        }
-    }
 }

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::{Template, VariableName};
 
+mod trigger;
+
+pub use trigger::*;
+
 /// A checked application. Every trigger refers to a component that exists, every
 /// template to a variable that is declared, and ids are unique.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,86 +43,6 @@ pub struct Variable {
     pub default: Option<String>,
     /// Kept out of logs and listings.
     pub secret: bool,
-}
-
-/// What makes a component run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trigger {
-    /// Unique in the application.
-    pub id: String,
-    /// What kind of trigger it is and how it is configured.
-    pub kind: TriggerKind,
-}
-
-/// The kinds of triggers. Kinds that Skiff does not serve are kept, so that an
-/// artifact can be read and written; starting them is refused elsewhere.
-#[derive(Debug, Clone, PartialEq)]
-pub enum TriggerKind {
-    /// `[[trigger.http]]`.
-    Http(HttpTrigger),
-    /// Every other type, with its configuration as it was written
-    /// (including `component`).
-    Other {
-        /// The trigger type: `redis`, `mqtt`, `command`, …
-        trigger_type: String,
-        /// The component it runs, where it names one.
-        component: Option<String>,
-        /// All members, `component` included.
-        config: serde_json::Map<String, serde_json::Value>,
-    },
-}
-
-/// An HTTP trigger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpTrigger {
-    /// Where requests come in.
-    pub route: HttpRoute,
-    /// What answers them.
-    pub target: HttpTarget,
-    /// How the component is called.
-    pub executor: HttpExecutor,
-}
-
-/// Where an HTTP trigger is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HttpRoute {
-    /// A route, exactly as written.
-    Path(String),
-    /// `{ private = true }`: reached only by service chaining.
-    Private,
-}
-
-/// What answers an HTTP trigger.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HttpTarget {
-    /// A component, by id.
-    Component(String),
-    /// A fixed answer.
-    Static(StaticResponse),
-}
-
-/// `static_response`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StaticResponse {
-    /// `status_code`, 100 to 599; 200 unless given.
-    pub status_code: u16,
-    /// Headers, names as written.
-    pub headers: BTreeMap<String, String>,
-    /// `body`.
-    pub body: Option<String>,
-}
-
-/// `executor` of an HTTP trigger.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HttpExecutor {
-    /// By the component's exports.
-    #[default]
-    Http,
-    /// As a CGI-like command.
-    Wagi {
-        /// Template of the arguments.
-        argv: String,
-    },
 }
 
 /// A component and everything it was granted.

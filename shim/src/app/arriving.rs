@@ -14,7 +14,7 @@ use http::HeaderMap;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use skiff_host::{BodyFault, Guest};
-use skiff_trigger::{BodyError, RequestBody};
+use skiff_trigger_http::{BodyError, RequestBody};
 use tokio::time::{Instant, Sleep};
 
 /// So much of a body of known length is there before its guest is made. Forms and

@@ -7,10 +7,13 @@ use anyhow::Context;
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
 use skiff_host::{LoadError, Missing, Wanted};
-use skiff_manifest::{Application, HttpExecutor, HttpRoute, HttpTarget, TriggerKind};
+use skiff_manifest::{Application, HttpExecutor, Trigger, TriggerKind};
+use skiff_trigger::Trigger as _;
+use skiff_trigger_http::Http;
 
 use super::code::Facts;
 use super::granted;
+use super::handler::{self, GuestHandler};
 use crate::settings::Settings;
 
 /// Values of application variables: what was set, and defaults.
@@ -26,9 +29,6 @@ pub enum AppError {
     #[error(transparent)]
     Load(#[from] LoadError),
 }
-
-/// Trigger types that Spin has and this version does not serve.
-const NOT_YET: [&str; 4] = ["redis", "mqtt", "sqs", "cron"];
 
 /// An application whose manifest was checked, for the settings and values that it will run
 /// with. Nothing was looked at of its components.
@@ -157,25 +157,22 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
                         trigger.id
                     ));
                 }
-                if let HttpRoute::Path(route) = &http.route
-                    && let Err(error) = skiff_trigger::check_route(&trigger.id, route)
-                {
-                    wrong.push(error.to_string());
-                }
+                let route = handler::route(&http.route);
+                let checked = Http::<GuestHandler>::prepare(&trigger.id, &route);
+                wrong.extend(checked.err().map(|error| error.to_string()));
             }
-            TriggerKind::Other { trigger_type, .. } if trigger_type == "command" => {}
-            TriggerKind::Other { trigger_type, .. } => {
-                let known = NOT_YET.contains(&trigger_type.as_str());
-                let reason = if known {
-                    "which this version of Skiff does not serve yet"
-                } else {
-                    "which nobody knows; `http` and `command` are served"
-                };
-                wrong.push(format!(
-                    "trigger `{}` is of type `{trigger_type}`, {reason}",
-                    trigger.id
-                ));
-            }
+            TriggerKind::Command(_) => {}
+            TriggerKind::Redis(_)
+            | TriggerKind::Mqtt(_)
+            | TriggerKind::Sqs(_)
+            | TriggerKind::Cron(_) => wrong.push(not_served(
+                trigger,
+                "which this version of Skiff does not serve yet",
+            )),
+            TriggerKind::Other { .. } => wrong.push(not_served(
+                trigger,
+                "which nobody knows; `http` and `command` are served",
+            )),
         }
     }
     for (name, variable) in &application.variables {
@@ -211,26 +208,21 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
     wrong
 }
 
+fn not_served(trigger: &Trigger, reason: &str) -> String {
+    let (id, kind) = (&trigger.id, trigger.trigger_type());
+    format!("trigger `{id}` is of type `{kind}`, {reason}")
+}
+
 /// Ids of the components that a trigger refers to; others are never loaded.
 pub(super) fn used(application: &Application) -> BTreeSet<&str> {
-    application
-        .triggers
-        .iter()
-        .filter_map(|trigger| match &trigger.kind {
-            TriggerKind::Http(http) => match &http.target {
-                HttpTarget::Component(id) => Some(id.as_str()),
-                HttpTarget::Static(_) => None,
-            },
-            TriggerKind::Other { component, .. } => component.as_deref(),
-        })
-        .collect()
+    let triggers = application.triggers.iter();
+    triggers.filter_map(Trigger::component).collect()
 }
 
 /// What the triggers of a component look for in it.
 fn wanted(application: &Application, id: &str) -> Wanted {
     let of_http = application.triggers.iter().any(|trigger| {
-        matches!(&trigger.kind, TriggerKind::Http(http)
-            if matches!(&http.target, HttpTarget::Component(target) if target == id))
+        matches!(trigger.kind, TriggerKind::Http(_)) && trigger.component() == Some(id)
     });
     if of_http {
         Wanted::Http

@@ -7,7 +7,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use skiff_engine::Runner;
 use skiff_host::{Guest, GuestError, HttpGuest, Payload};
-use skiff_trigger::{BoxError, Failure, Handler, RequestBody, ResponseBody};
+use skiff_manifest::HttpRoute;
+use skiff_trigger_http::{BoxError, Failure, Handler, RequestBody, ResponseBody, RoutePath};
 
 use super::arriving::Arriving;
 
@@ -51,6 +52,14 @@ impl Handler for GuestHandler {
                 _ => failure(error),
             }),
         }
+    }
+}
+
+/// Where the manifest says that a handler is reached.
+pub(super) fn route(route: &HttpRoute) -> RoutePath {
+    match route {
+        HttpRoute::Path(path) => RoutePath::Public(path.clone()),
+        HttpRoute::Private => RoutePath::Private,
     }
 }
 

@@ -11,13 +11,13 @@ use skiff_engine::{
     Runner, Shares, Tier,
 };
 use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse};
-use skiff_manifest::{Application, HttpRoute, HttpTarget, TriggerKind};
-use skiff_trigger::{AppInfo, Route, RoutePath, Router, StaticAnswer, Target};
+use skiff_manifest::{Application, HttpTarget, TriggerKind};
+use skiff_trigger_http::{AppInfo, Route, Router, StaticAnswer, Target};
 
 use super::check::{self, Checked, Life, Values};
 use super::code::{Facts, concurrency};
 use super::grants;
-use super::handler::GuestHandler;
+use super::handler::{self, GuestHandler};
 use super::serve::Loaded;
 use crate::settings::Settings;
 
@@ -280,10 +280,7 @@ impl App {
             };
             routes.push(Route {
                 trigger: trigger.id.clone(),
-                path: match &http.route {
-                    HttpRoute::Path(path) => RoutePath::Public(path.clone()),
-                    HttpRoute::Private => RoutePath::Private,
-                },
+                path: handler::route(&http.route),
                 target,
             });
         }

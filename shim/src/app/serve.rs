@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use skiff_engine::{Place, Tier};
-use skiff_trigger::{DrainOutcome, Router, RouterHandle, Server};
+use skiff_trigger::{DrainOutcome, Triggers};
+use skiff_trigger_http::{Http, Router, RouterHandle, Server};
 
 use super::handler::GuestHandler;
 use super::load::App;
@@ -34,8 +35,8 @@ impl Loaded {
 impl App {
     /// Takes requests on a listener until it is told to stop, and returns when all that it
     /// had begun is done, or at the limit. It returns before only where it cannot serve,
-    /// which it logs.
-    pub async fn serve(&self, loaded: Loaded, server: Server, stop: Stop) {
+    /// which it logs. `triggers` is the set of its worker, to which it adds its own.
+    pub async fn serve(&self, loaded: Loaded, server: Server, triggers: Triggers, stop: Stop) {
         let Loaded {
             tier,
             router,
@@ -50,18 +51,20 @@ impl App {
         };
         let mut asked = stop.clone();
         let shutdown = async move { asked.asked().await };
+        let triggers = triggers.with(Http::new(server, routes.clone()));
         let outcome = tokio::select! {
-            outcome = server.serve(routes.clone(), shutdown) => outcome,
+            outcome = triggers.serve(stop.limit(), shutdown) => outcome,
             () = swapping => return,
         };
         match outcome {
             Ok(DrainOutcome::Finished) => {}
-            Ok(DrainOutcome::Cut { connections }) => {
-                tracing::warn!(connections, limit = ?stop.limit(), "The drain limit has passed; connections were closed with requests on them");
+            Ok(DrainOutcome::Cut { left }) => {
+                tracing::warn!(connections = left, limit = ?stop.limit(), "The drain limit has passed; connections were closed with requests on them");
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "The listener failed");
+                let error = anyhow::Error::from(error);
+                tracing::error!(error = %format!("{error:#}"), "The application cannot go on");
                 return;
             }
         }

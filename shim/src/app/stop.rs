@@ -31,9 +31,11 @@ impl Stopper {
 }
 
 impl Stop {
-    /// Waits until the application was told to stop, or nobody can tell it any more.
-    pub async fn asked(&mut self) {
-        self.asked.wait_for(Option::is_some).await.ok();
+    /// Waits until the application was told to stop, or nobody can tell it any more, and
+    /// returns the moment from which its time counts.
+    pub async fn asked(&mut self) -> Instant {
+        let asked = self.asked.wait_for(Option::is_some).await.ok();
+        asked.and_then(|asked| *asked).unwrap_or_else(Instant::now)
     }
 
     /// What is left of the time that stopping may take.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use skiff_artifact::Prepared;
 use skiff_engine::{Cache, Clock, Engines};
 use skiff_host::Output;
-use skiff_trigger::Server;
+use skiff_trigger::Triggers;
+use skiff_trigger_http::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
@@ -41,7 +42,7 @@ fn serving(guest: &str, given: Given) -> App {
 }
 
 fn listener() -> Server {
-    let http = skiff_trigger::Settings::default();
+    let http = skiff_trigger_http::Settings::default();
     Server::bind(([127, 0, 0, 1], 0).into(), &http).unwrap()
 }
 
@@ -70,7 +71,8 @@ impl Served {
         let server = listener();
         let address = server.local_addr();
         let (stopper, stop) = Stopper::new(limit);
-        let task = async move { app.serve(loaded, server, stop).await };
+        let triggers = Triggers::of_worker(0);
+        let task = async move { app.serve(loaded, server, triggers, stop).await };
         Served {
             address,
             stopper,

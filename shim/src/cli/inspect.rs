@@ -54,13 +54,10 @@ fn describe(prepared: &Prepared) -> anyhow::Result<String> {
                 };
                 writeln!(out, "trigger {}: http {route} -> {target}", trigger.id)?;
             }
-            TriggerKind::Other {
-                trigger_type,
-                component,
-                ..
-            } => {
-                let component = component.as_deref().unwrap_or("nothing");
-                writeln!(out, "trigger {}: {trigger_type} -> {component}", trigger.id)?;
+            _ => {
+                let (id, kind) = (&trigger.id, trigger.trigger_type());
+                let component = trigger.component().unwrap_or("nothing");
+                writeln!(out, "trigger {id}: {kind} -> {component}")?;
             }
         }
     }

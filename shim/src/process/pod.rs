@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use skiff_trigger::SPARE_CONNECTIONS;
+use skiff_trigger_http::SPARE_CONNECTIONS;
 
 /// Where control groups are.
 const CGROUPS: &str = "/sys/fs/cgroup";

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Pid, Signal};
 use skiff_engine::Clock;
-use skiff_trigger::{BindError, Server};
+use skiff_trigger::{State, Triggers};
+use skiff_trigger_http::{BindError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::signals::{HeldSignals, Signals};
@@ -46,7 +47,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Binds one listener for each worker, all on the same port.
 fn bind(
     listen: SocketAddr,
-    settings: &skiff_trigger::Settings,
+    settings: &skiff_trigger_http::Settings,
     workers: usize,
 ) -> Result<Vec<Server>, BindError> {
     let first = Server::bind(listen, settings)?;
@@ -91,7 +92,8 @@ pub(super) fn serve(
         app,
         loaded,
         server,
-        drain: process.http.drain_limit,
+        triggers: Triggers::of_worker(own),
+        drain: process.drain,
     };
     match forked {
         Worker::First(others) => lead(work, held, &others, || ready(serving)),
@@ -111,6 +113,7 @@ struct Work {
     app: App,
     loaded: Loaded,
     server: Server,
+    triggers: Triggers,
     drain: Duration,
 }
 
@@ -128,6 +131,7 @@ fn lead(
         app,
         loaded,
         server,
+        triggers,
         drain,
     } = work;
     let watchdog = Watchdog::start(drain)?;
@@ -137,11 +141,23 @@ fn lead(
         let mut signals = Signals::new()?;
         let changes = signal(SignalKind::child()).context("cannot watch SIGCHLD")?;
         drop(held);
-        ready()?;
+        let health = triggers.health();
+        let reported = async {
+            if health.started().await == State::Ready
+                && let Err(error) = ready()
+            {
+                return error;
+            }
+            std::future::pending().await
+        };
         let server = server.with_beats(watchdog.beats());
-        let own = app.serve(loaded, server, stop);
+        let own = app.serve(loaded, server, triggers, stop);
         tokio::pin!(own);
         let code = tokio::select! {
+            // That it is ready is reported before it can be told to stop.
+            biased;
+            () = &mut own => Ok(ExitCode::Internal),
+            error = reported => return Err(error),
             number = signals.next() => {
                 tracing::info!(signal = number, "Stopping: running requests are finished");
                 Ok(ExitCode::Success)
@@ -150,7 +166,6 @@ fn lead(
                 tracing::error!(%lost, "A worker has ended; stopping");
                 Err(lost)
             }
-            () = &mut own => Ok(ExitCode::Internal),
         };
         let told = Instant::now();
         workers::end(others, Signal::TERM);

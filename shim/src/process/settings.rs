@@ -9,6 +9,9 @@ use super::LogLevel;
 /// nobody but probes calls goes after two seconds.
 pub const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 
+/// Kubernetes kills after 30 seconds; the rest of the way down needs a little of it.
+const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
 /// How a process serves, stops and logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -28,8 +31,7 @@ impl Default for Settings {
         Settings {
             workers: None,
             shutdown_delay: None,
-            // It is what the triggers are given.
-            drain_limit: skiff_trigger::settings::DEFAULT_DRAIN_LIMIT,
+            drain_limit: DEFAULT_DRAIN_LIMIT,
             log_level: LogLevel::Info,
         }
     }

@@ -119,7 +119,6 @@ fn every_setting_takes_what_it_shows_and_is_named_once() {
 fn what_one_variable_sets_in_two_places_has_one_default() {
     let settings = Settings::default();
     assert_eq!(settings.guests.abandoned, settings.http.gone_timeout);
-    assert_eq!(settings.process.drain_limit, settings.http.drain_limit);
     let (settings, _) = read(&[("SKIFF_CLIENT_GONE_TIMEOUT", "7s")]).unwrap();
     assert_eq!(settings.guests.abandoned, settings.http.gone_timeout);
 }

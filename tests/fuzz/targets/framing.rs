@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use skiff_trigger::*;
+use skiff_trigger::Triggers;
+use skiff_trigger_http::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -67,7 +68,8 @@ fn start() -> (Runtime, SocketAddr) {
     let router = Router::new(&info, vec![route]).unwrap();
     let server = Server::bind(([127, 0, 0, 1], 0).into(), &Settings::default()).unwrap();
     let address = server.local_addr();
-    runtime.spawn(async move { server.serve(router, std::future::pending()).await });
+    let triggers = Triggers::of_worker(0).with(Http::new(server, router));
+    runtime.spawn(async move { triggers.serve(SOON, std::future::pending()).await });
     (runtime, address)
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Map;
+
 use crate::check::{self, Declared, Ids, component_exists, passed, variable_name};
 use crate::dependency_name::DependencyName;
 use crate::fault::{Faults, Sink};
 use crate::fields::{Ask, Fields, boolean, list, text};
 use crate::hosts::{Databases, convert_legacy};
-use crate::http::{self, Runs};
 use crate::middleware::{self, ByRole};
 use crate::model::{Application, Component, Dependency, Trigger, TriggerKind, Variable};
-use crate::node::{Node, Spanned, Value, into_json_map};
+use crate::node::{Node, Spanned, Value};
 use crate::template::Template;
+use crate::trigger::{self, Runs};
 
 use super::{UNDERSTOOD, VERSIONS, content, metadata, tree};
 
@@ -83,7 +85,9 @@ fn application(root: Node, sink: &Sink<'_>) -> Option<Application> {
         .filter_map(|(id, _)| Some(id.as_ref()?.value.as_str()))
         .collect();
     let triggers = fields.required("triggers", |node, ask| {
-        list(node, ask, |node, ask| Some(trigger(node, &known, ask)))
+        list(node, ask, |node, ask| {
+            Some(trigger(node, &known, &variables, ask))
+        })
     });
     let triggers: Vec<TriggerRead> = triggers?;
     if triggers.len() > MAX_PARTS {
@@ -302,7 +306,7 @@ struct TriggerRead {
     asked: ByRole,
 }
 
-fn trigger(node: Node, known: &[&str], ask: &Ask<'_>) -> TriggerRead {
+fn trigger(node: Node, known: &[&str], declared: &Declared, ask: &Ask<'_>) -> TriggerRead {
     let Some((id, mut fields)) = with_id(node, "trigger", ask) else {
         return TriggerRead::default();
     };
@@ -311,7 +315,7 @@ fn trigger(node: Node, known: &[&str], ask: &Ask<'_>) -> TriggerRead {
     let config = fields.required("trigger_config", Fields::of);
     let kind = kind
         .zip(config)
-        .and_then(|(kind, config)| trigger_kind(kind.value, config, known));
+        .and_then(|(kind, config)| trigger_kind(kind.value, config, known, declared));
     let trigger = id.as_ref().zip(kind).map(|(id, kind)| Trigger {
         id: id.value.clone(),
         kind,
@@ -319,7 +323,12 @@ fn trigger(node: Node, known: &[&str], ask: &Ask<'_>) -> TriggerRead {
     TriggerRead { id, trigger, asked }
 }
 
-fn trigger_kind(kind: String, mut config: Fields<'_>, known: &[&str]) -> Option<TriggerKind> {
+fn trigger_kind(
+    kind: String,
+    mut config: Fields<'_>,
+    known: &[&str],
+    declared: &Declared,
+) -> Option<TriggerKind> {
     let written = config.has("component");
     let ask = config.ask.field("component");
     let exists = |id: &Spanned<String>| component_exists(id, known.iter().copied(), &ask);
@@ -329,21 +338,5 @@ fn trigger_kind(kind: String, mut config: Fields<'_>, known: &[&str]) -> Option<
         None if written => Runs::Unknown,
         None => Runs::Nothing,
     };
-    if kind == "http" {
-        return http::read(runs, config).map(TriggerKind::Http);
-    }
-    let component = match runs {
-        Runs::Component(id) => Some(id.value),
-        Runs::Nothing => None,
-        Runs::Unknown => return None,
-    };
-    let mut config = into_json_map(config.rest());
-    if let Some(id) = &component {
-        config.insert("component".into(), id.clone().into());
-    }
-    Some(TriggerKind::Other {
-        trigger_type: kind,
-        component,
-        config,
-    })
+    trigger::read(kind, runs, config, Map::new(), declared)
 }

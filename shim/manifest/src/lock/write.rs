@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::http;
 use crate::model::{
     Application, Component, ContentRef, Dependency, DependencySource, FileMount, Inherit, Trigger,
-    TriggerKind, Variable,
+    Variable,
 };
 use crate::template::Template;
+use crate::trigger;
 
 use super::content::Written;
 use super::{COMPONENT_REQUIREMENTS, COMPOSED_BY, MIDDLEWARE, REQUIRED, SERVICE_CHAINING};
@@ -161,19 +161,8 @@ fn trigger(trigger: &Trigger) -> LockedTrigger<'_> {
     LockedTrigger {
         id: &trigger.id,
         trigger_type: trigger.trigger_type(),
-        trigger_config: match &trigger.kind {
-            TriggerKind::Http(http) => http::to_json(http),
-            TriggerKind::Other { config, .. } => sorted(config),
-        },
+        trigger_config: trigger::to_json(&trigger.kind),
     }
-}
-
-fn sorted(config: &Map<String, Json>) -> Map<String, Json> {
-    let sorted: BTreeMap<_, _> = config.iter().collect();
-    sorted
-        .into_iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }
 
 fn locked<'a>(component: &'a Component, application: &'a Application) -> LockedComponent<'a> {

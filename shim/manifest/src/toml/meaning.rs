@@ -7,11 +7,12 @@ use serde_json::{Map, Value as Json};
 use crate::check::{Declared, Ids, component_exists, passed, variable_name};
 use crate::fault::{Rest, Sink};
 use crate::fields::{Ask, Fields};
-use crate::http::{self, Runs};
+use crate::http;
 use crate::middleware;
-use crate::model::{Application, Component, Trigger, TriggerKind, Variable};
+use crate::model::{Application, Component, Trigger, Variable};
 use crate::names::{Case, VariableName, check_id};
 use crate::node::{Node, Spanned, Value, into_json_map};
+use crate::trigger::{self, Runs};
 
 use super::ids;
 use super::written::{ApplicationTable, ComponentRef, Manifest, TriggerTable, VariableTable};
@@ -52,7 +53,6 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
         partial.insert(id.value.clone());
         checked.extend(source.map(|source| Component::new(&id.value, source)));
     }
-    variables.retain(|name, _| !wrong.contains(name));
     let known: BTreeSet<String> = checked.iter().map(|c| c.id.clone()).collect();
     for component in &checked {
         if component.composed_with().any(|id| !known.contains(id)) {
@@ -73,12 +73,13 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
         let ask = Ask::new(sink, format!("trigger `{}`", id.value));
         trigger_ids.take(&id, &ask.field("id"));
         let asked = dependency::of_trigger(&trigger.dependencies, components, &ask);
-        let read = self::trigger(id.value, &kind.value, trigger, components, &ask);
+        let read = self::trigger(id.value, &kind.value, trigger, components, &variables, &ask);
         complete &= read.is_some();
         let runs = |trigger: &Trigger| trigger.component().is_none_or(|id| known.contains(id));
         checked_triggers.extend(read.filter(runs).map(|trigger| (trigger, asked)));
     }
     let (triggers, asked) = checked_triggers.into_iter().unzip();
+    variables.retain(|name, _| !wrong.contains(name));
 
     let ApplicationTable {
         name,
@@ -185,6 +186,7 @@ fn trigger(
     kind: &str,
     table: TriggerTable,
     components: &[(Spanned<String>, super::written::ComponentTable)],
+    declared: &Declared,
     ask: &Ask<'_>,
 ) -> Option<Trigger> {
     let known = || components.iter().map(|(id, _)| id.value.as_str());
@@ -214,33 +216,17 @@ fn trigger(
         };
         roles.insert(role.value.clone(), value);
     }
-    let kind = match kind {
-        "http" => {
-            if let Some((role, _)) = table.components.first() {
-                ask.field("components")
-                    .fault(role.at, "is not for HTTP triggers, which run one component");
-            }
-            TriggerKind::Http(http::read(runs, Fields::new(table.at, table.config, ask))?)
+    let mut kept = Map::new();
+    match table.components.first() {
+        Some((role, _)) if kind == "http" => ask
+            .field("components")
+            .fault(role.at, "is not for HTTP triggers, which run one component"),
+        Some(_) => {
+            kept.insert("components".into(), Json::Object(roles));
         }
-        _ => {
-            let mut config = into_json_map(table.config);
-            let component = match runs {
-                Runs::Component(id) => Some(id.value),
-                Runs::Nothing => None,
-                Runs::Unknown => return None,
-            };
-            if let Some(id) = &component {
-                config.insert("component".into(), id.clone().into());
-            }
-            if !roles.is_empty() {
-                config.insert("components".into(), Json::Object(roles));
-            }
-            TriggerKind::Other {
-                trigger_type: kind.to_owned(),
-                component,
-                config,
-            }
-        }
-    };
+        None => {}
+    }
+    let fields = Fields::new(table.at, table.config, ask);
+    let kind = trigger::read(kind.to_owned(), runs, fields, kept, declared)?;
     Some(Trigger { id, kind })
 }

@@ -66,6 +66,7 @@ fn application(format: Format) -> impl Strategy<Value = Application> {
     );
     let variables = btree_map(variable_name(), variable(), 0..4);
     (about, variables, settings()).prop_flat_map(move |(about, variables, trigger_settings)| {
+        let names: Vec<VariableName> = variables.keys().cloned().collect();
         let components = btree_map(kebab(), component(format, &variables), 1..4);
         let components = components.prop_map(|components| {
             components
@@ -73,7 +74,7 @@ fn application(format: Format) -> impl Strategy<Value = Application> {
                 .map(|(id, component)| Component { id, ..component })
                 .collect::<Vec<_>>()
         });
-        (components, triggers()).prop_map(move |(components, triggers)| {
+        (components, triggers(names)).prop_map(move |(components, triggers)| {
             let (name, version, description, authors, digest) = about.clone();
             let mut application = Application {
                 name,

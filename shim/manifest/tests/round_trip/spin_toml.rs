@@ -80,12 +80,13 @@ fn variable(variable: &Variable) -> Value {
 
 fn trigger(trigger: &Trigger, application: &Application) -> Value {
     let mut table = match &trigger.kind {
-        TriggerKind::Other { config, .. } => {
-            config.iter().map(|(k, v)| (k.clone(), json(v))).collect()
-        }
         TriggerKind::Http(http) => http_trigger(http),
+        other => other_trigger(other),
     };
     table.insert("id".into(), trigger.id.clone().into());
+    if let Some(component) = trigger.component() {
+        table.insert("component".into(), component.into());
+    }
     let component = trigger.component().and_then(|id| application.component(id));
     if let Some(component) = component.filter(|c| !c.trigger_dependencies.is_empty()) {
         let roles = map(&component.trigger_dependencies, |list| {
@@ -96,10 +97,55 @@ fn trigger(trigger: &Trigger, application: &Application) -> Value {
     Value::Table(table)
 }
 
+fn other_trigger(kind: &TriggerKind) -> Table {
+    let texts = |list: &[String]| (!list.is_empty()).then(|| texts(list));
+    let text = |template: &Template| Some(template.to_string().into());
+    let (members, unknown) = match kind {
+        TriggerKind::Http(_) => unreachable!("it is written elsewhere"),
+        TriggerKind::Redis(redis) => {
+            let address = redis.address.as_ref().and_then(text);
+            let members = vec![("channel", text(&redis.channel)), ("address", address)];
+            (members, &redis.unknown)
+        }
+        TriggerKind::Mqtt(mqtt) => {
+            let members = vec![("topic", text(&mqtt.topic)), ("qos", text(&mqtt.qos))];
+            (members, &mqtt.unknown)
+        }
+        TriggerKind::Sqs(sqs) => {
+            let idle = sqs
+                .idle_wait_seconds
+                .map(|n| i64::try_from(n).expect("small"));
+            let members = vec![
+                ("queue_url", Some(sqs.queue_url.clone().into())),
+                (
+                    "max_messages",
+                    sqs.max_messages.map(|n| i64::from(n).into()),
+                ),
+                ("idle_wait_seconds", idle.map(Value::from)),
+                ("system_attributes", texts(&sqs.system_attributes)),
+                ("message_attributes", texts(&sqs.message_attributes)),
+            ];
+            (members, &sqs.unknown)
+        }
+        TriggerKind::Cron(cron) => {
+            let expression = Some(cron.cron_expression.clone().into());
+            (vec![("cron_expression", expression)], &cron.unknown)
+        }
+        TriggerKind::Command(command) => (Vec::new(), &command.unknown),
+        TriggerKind::Other { config, .. } => (Vec::new(), config),
+    };
+    let members = members.into_iter();
+    let members = members.filter_map(|(name, value): (&str, _)| Some((name.to_owned(), value?)));
+    let unknown = unknown
+        .iter()
+        .map(|(name, value)| (name.clone(), json(value)));
+    members.chain(unknown).collect()
+}
+
 fn http_trigger(http: &HttpTrigger) -> Table {
     let mut table = Table::new();
     match &http.target {
-        HttpTarget::Component(id) => table.insert("component".into(), id.clone().into()),
+        HttpTarget::Component(_) => {}
         HttpTarget::Static(response) => {
             let mut members = Table::new();
             members.insert("status_code".into(), i64::from(response.status_code).into());
@@ -110,9 +156,9 @@ fn http_trigger(http: &HttpTrigger) -> Table {
             if let Some(body) = &response.body {
                 members.insert("body".into(), body.clone().into());
             }
-            table.insert("static_response".into(), members.into())
+            table.insert("static_response".into(), members.into());
         }
-    };
+    }
     let route = match &http.route {
         HttpRoute::Path(route) => route.clone().into(),
         HttpRoute::Private => Table::from_iter([("private".into(), Value::Boolean(true))]).into(),

@@ -2,27 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use proptest::collection::btree_map;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::{Index, select};
-use serde_json::{Map, Value as Json, json};
+use proptest::sample::Index;
+use serde_json::json;
+use skiff_manifest::VariableName;
 use skiff_manifest::model::*;
 
-use super::table;
+use super::{table, template};
 
-/// A trigger yet to be told which component it runs.
-pub(super) type Unplaced = (
-    String,
-    Map<String, Json>,
-    HttpRoute,
-    HttpExecutor,
-    Option<StaticResponse>,
-    Index,
-);
+/// A trigger that is yet to be given which component it runs.
+pub(super) type Unplaced = (TriggerKind, Index);
 
-pub(super) fn triggers() -> impl Strategy<Value = BTreeMap<String, Unplaced>> {
-    let kind = select(vec!["http", "http", "mqtt", "redis"]).prop_map(str::to_owned);
+/// Triggers by id, whose templates name these variables.
+pub(super) fn triggers(
+    names: Vec<VariableName>,
+) -> impl Strategy<Value = BTreeMap<String, Unplaced>> {
+    let kind = prop_oneof![
+        3 => http(),
+        1 => redis(&names),
+        1 => mqtt(&names),
+        1 => sqs(),
+        1 => cron(),
+        1 => table().prop_map(|unknown| {
+            let component = String::new();
+            TriggerKind::Command(CommandTrigger { component, unknown })
+        }),
+        1 => other(),
+    ];
+    btree_map(".{1,6}", (kind, any::<Index>()), 0..5)
+}
+
+fn http() -> impl Strategy<Value = TriggerKind> {
     let route = prop_oneof![
         "(/[a-z:]{1,4}){0,3}(/\\.\\.\\.)?".prop_map(HttpRoute::Path),
         Just(HttpRoute::Private)
@@ -31,9 +43,77 @@ pub(super) fn triggers() -> impl Strategy<Value = BTreeMap<String, Unplaced>> {
         Just(HttpExecutor::Http),
         ".{0,9}".prop_map(|argv| HttpExecutor::Wagi { argv })
     ];
-    let response = option::weighted(0.2, static_response());
-    let trigger = (kind, table(), route, executor, response, any::<Index>());
-    btree_map(".{1,6}", trigger, 0..5)
+    let target = prop_oneof![
+        4 => Just(HttpTarget::Component(String::new())),
+        1 => static_response().prop_map(HttpTarget::Static),
+    ];
+    (route, executor, target).prop_map(|(route, executor, target)| {
+        TriggerKind::Http(HttpTrigger {
+            route,
+            target,
+            executor,
+        })
+    })
+}
+
+fn redis(names: &[VariableName]) -> impl Strategy<Value = TriggerKind> + use<> {
+    let template = || template(names.to_vec());
+    (template(), option::of(template()), table()).prop_map(|(channel, address, unknown)| {
+        TriggerKind::Redis(RedisTrigger {
+            component: String::new(),
+            channel,
+            address,
+            unknown,
+        })
+    })
+}
+
+fn mqtt(names: &[VariableName]) -> impl Strategy<Value = TriggerKind> + use<> {
+    let template = || template(names.to_vec());
+    (template(), template(), table()).prop_map(|(topic, qos, unknown)| {
+        TriggerKind::Mqtt(MqttTrigger {
+            component: String::new(),
+            topic,
+            qos,
+            unknown,
+        })
+    })
+}
+
+fn sqs() -> impl Strategy<Value = TriggerKind> {
+    let numbers = (option::of(any::<u16>()), option::of(any::<u32>()));
+    let attributes = (vec(".{0,6}", 0..3), vec(".{0,6}", 0..3));
+    (".{0,9}", numbers, attributes, table()).prop_map(
+        |(queue_url, numbers, attributes, unknown)| {
+            TriggerKind::Sqs(SqsTrigger {
+                component: String::new(),
+                queue_url,
+                max_messages: numbers.0,
+                idle_wait_seconds: numbers.1.map(u64::from),
+                system_attributes: attributes.0,
+                message_attributes: attributes.1,
+                unknown,
+            })
+        },
+    )
+}
+
+fn cron() -> impl Strategy<Value = TriggerKind> {
+    (".{0,9}", table()).prop_map(|(cron_expression, unknown)| {
+        TriggerKind::Cron(CronTrigger {
+            component: String::new(),
+            cron_expression,
+            unknown,
+        })
+    })
+}
+
+fn other() -> impl Strategy<Value = TriggerKind> {
+    (any::<bool>(), table()).prop_map(|(runs, config)| TriggerKind::Other {
+        trigger_type: "pigeon".to_owned(),
+        component: runs.then(String::new),
+        config,
+    })
 }
 
 /// Triggers in the order of their types, which is how manifests write them.
@@ -41,37 +121,33 @@ pub(super) fn place(
     triggers: BTreeMap<String, Unplaced>,
     components: &[Component],
 ) -> Vec<Trigger> {
-    let mut triggers: Vec<_> = triggers.into_iter().collect();
-    triggers.sort_by(|(_, a), (_, b)| a.0.cmp(&b.0));
-    let place =
-        |(id, (trigger_type, mut config, route, executor, response, index)): (_, Unplaced)| {
-            let component = index.get(components).id.clone();
-            let kind = match (trigger_type.as_str(), response) {
-                ("http", Some(response)) => TriggerKind::Http(HttpTrigger {
-                    route,
-                    target: HttpTarget::Static(response),
-                    executor,
-                }),
-                ("http", None) => TriggerKind::Http(HttpTrigger {
-                    route,
-                    target: HttpTarget::Component(component),
-                    executor,
-                }),
-                (_, response) => {
-                    let component = Some(component).filter(|_| response.is_none());
-                    if let Some(id) = &component {
-                        config.insert("component".into(), json!(id));
-                    }
-                    TriggerKind::Other {
-                        trigger_type,
-                        component,
-                        config,
-                    }
+    let place = |(id, (mut kind, index)): (String, Unplaced)| {
+        let runs = index.get(components).id.clone();
+        match &mut kind {
+            TriggerKind::Http(http) => {
+                if let HttpTarget::Component(component) = &mut http.target {
+                    *component = runs;
                 }
-            };
-            Trigger { id, kind }
-        };
-    triggers.into_iter().map(place).collect()
+            }
+            TriggerKind::Redis(RedisTrigger { component, .. })
+            | TriggerKind::Mqtt(MqttTrigger { component, .. })
+            | TriggerKind::Sqs(SqsTrigger { component, .. })
+            | TriggerKind::Cron(CronTrigger { component, .. })
+            | TriggerKind::Command(CommandTrigger { component, .. }) => *component = runs,
+            TriggerKind::Other {
+                component, config, ..
+            } => {
+                if let Some(component) = component {
+                    config.insert("component".into(), json!(runs));
+                    *component = runs;
+                }
+            }
+        }
+        Trigger { id, kind }
+    };
+    let mut placed: Vec<_> = triggers.into_iter().map(place).collect();
+    placed.sort_by(|a, b| a.trigger_type().cmp(b.trigger_type()));
+    placed
 }
 
 fn static_response() -> impl Strategy<Value = StaticResponse> {

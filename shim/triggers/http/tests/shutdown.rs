@@ -4,7 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use skiff_trigger::{DrainOutcome, Settings};
+use skiff_trigger::DrainOutcome;
+use skiff_trigger_http::Settings;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -13,10 +14,10 @@ const HEALTH: &str = "/.well-known/spin/health";
 fn going_after(shutdown_delay: Duration, drain_limit: Duration) -> Running {
     let settings = Settings {
         shutdown_delay,
-        drain_limit,
         ..Settings::default()
     };
-    serve_with(&settings, vec![route("/...", "main", says("hello"))])
+    let routes = vec![route("/...", "main", says("hello"))];
+    start_with_limit(bind(&settings), routes, drain_limit)
 }
 
 #[tokio::test]

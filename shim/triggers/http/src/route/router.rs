@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use serde::Serialize;
 
 use super::pattern::{Pattern, normalise};
@@ -15,10 +14,8 @@ use super::target::{
     Callee, Destination, Matched, Route, RouteError, RouteErrors, RouteHeaders, RoutePath, Target,
 };
 use crate::chain::{self, ChainError};
+use crate::well_known::WELL_KNOWN;
 use crate::{Handler, RequestBody, ResponseBody};
-
-/// Paths under this prefix are the server's own.
-pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
 
 /// What `/.well-known/spin/info` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,26 +142,9 @@ impl<H> Router<H> {
         self.table.find(path)
     }
 
-    /// Answers a path under [`WELL_KNOWN`], given without the prefix.
-    pub(crate) fn well_known(&self, name: &str, leaving: bool) -> Response<ResponseBody> {
-        let mut response = match name {
-            "health" if leaving => Response::new(ResponseBody::from("Stopping")),
-            "health" => Response::new(ResponseBody::from("OK")),
-            "info" => {
-                let mut response = Response::new(ResponseBody::from(self.info.clone()));
-                response
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                response
-            }
-            _ => Response::new(ResponseBody::Empty),
-        };
-        *response.status_mut() = match name {
-            "health" if leaving => StatusCode::SERVICE_UNAVAILABLE,
-            "health" | "info" => StatusCode::OK,
-            _ => StatusCode::NOT_FOUND,
-        };
-        response
+    /// What `/.well-known/spin/info` tells.
+    pub(crate) fn info(&self) -> &Bytes {
+        &self.info
     }
 }
 
@@ -197,7 +177,7 @@ impl<H: Handler> Router<H> {
 ///
 /// # Errors
 /// What is wrong with it, as [`Router::new`] would say.
-pub fn check_route(trigger: &str, route: &str) -> Result<(), RouteError> {
+pub(crate) fn check_route(trigger: &str, route: &str) -> Result<(), RouteError> {
     headers(trigger.to_owned(), route).map(drop)
 }
 

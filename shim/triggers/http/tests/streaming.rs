@@ -11,7 +11,7 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{ResponseBody, Settings};
+use skiff_trigger_http::{ResponseBody, Settings};
 use support::*;
 use tokio::io::AsyncWriteExt;
 

@@ -5,7 +5,7 @@ mod support;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use skiff_test_support::network::without_ipv6;
-use skiff_trigger::{BindError, Server, Settings};
+use skiff_trigger_http::{BindError, Server, Settings};
 use support::*;
 
 const EVERY: Ipv6Addr = Ipv6Addr::UNSPECIFIED;

@@ -3,12 +3,14 @@
 //! This crate knows listeners, routes, limits, status codes and drain. It cannot tell
 //! what a handler does with a request, nor where an application came from.
 //!
-//! Start reading at [`Server`]; a connection's life is in `connection.rs`, a request's
+//! Start reading at [`Http`] and [`Server`]; a connection's life is in `connection.rs`, a request's
 //! way to its handler in `service.rs`.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! use skiff_trigger::*;
+//! # use std::time::Duration;
+//! use skiff_trigger::Triggers;
+//! use skiff_trigger_http::*;
 //!
 //! struct Hello;
 //!
@@ -27,7 +29,9 @@
 //! let info = AppInfo { name: "hello".to_owned(), version: None, oci_image_digest: None };
 //! let router = Router::new(&info, vec![route])?;
 //! let server = Server::bind("127.0.0.1:3000".parse()?, &Settings::default())?;
-//! server.serve(router, std::future::pending()).await?;
+//! let triggers = Triggers::of_worker(0).with(Http::new(server, router));
+//! let outcome = triggers.serve(Duration::from_secs(25), std::future::pending()).await?;
+//! # let _ = outcome;
 //! # Ok(())
 //! # }
 //! ```
@@ -50,7 +54,9 @@ mod service;
 pub mod settings;
 mod streams;
 mod ticker;
+mod trigger;
 mod watch;
+mod well_known;
 
 pub use body::{BodyError, RequestBody};
 pub use chain::ChainError;
@@ -60,10 +66,11 @@ pub use handler::Handler;
 pub use response::ResponseBody;
 pub use route::{
     AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle,
-    StaticAnswer, StaticAnswerError, Target, check_route,
+    StaticAnswer, StaticAnswerError, Target,
 };
-pub use server::{BindError, DrainOutcome, SPARE_CONNECTIONS, Server};
+pub use server::{BindError, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;
+pub use trigger::Http;
 
 /// Any error of a body or behind a failure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{
-    AppInfo, Counters, DrainOutcome, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath,
-    Router, RouterHandle, Server, Settings, Target,
+use skiff_trigger::{DrainOutcome, ServeError, Triggers};
+use skiff_trigger_http::{
+    AppInfo, Counters, Failure, Handler, Http, RequestBody, ResponseBody, Route, RoutePath, Router,
+    RouterHandle, Server, Settings, Target,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -115,7 +116,7 @@ pub(crate) struct Running {
     pub(crate) counters: Arc<Counters>,
     pub(crate) routes: RouterHandle<Fun>,
     shutdown: Option<oneshot::Sender<()>>,
-    server: JoinHandle<std::io::Result<DrainOutcome>>,
+    server: JoinHandle<Result<DrainOutcome, ServeError>>,
 }
 
 /// Serves one handler on all paths.
@@ -132,13 +133,24 @@ pub(crate) fn bind(settings: &Settings) -> Server {
 }
 
 pub(crate) fn start(server: Server, routes: Vec<Route<Fun>>) -> Running {
+    start_with_limit(server, routes, SOON)
+}
+
+/// Serves with a drain limit.
+pub(crate) fn start_with_limit(
+    server: Server,
+    routes: Vec<Route<Fun>>,
+    drain_limit: Duration,
+) -> Running {
     let routes = RouterHandle::new(router(routes));
     let (shutdown, told) = oneshot::channel();
     let (address, counters) = (server.local_addr(), server.counters());
-    let task = server.serve(routes.clone(), async move {
+    let triggers = Triggers::of_worker(0).with(Http::new(server, routes.clone()));
+    let task = triggers.serve(drain_limit, async move {
         if told.await.is_err() {
             std::future::pending().await
         }
+        Instant::now()
     });
     Running {
         address,

@@ -8,16 +8,20 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use skiff_trigger::{
-    AppInfo, Failure, Handler, RequestBody, ResponseBody, Route, RoutePath, Router, Server,
+use skiff_trigger::Triggers;
+use skiff_trigger_http::{
+    AppInfo, Failure, Handler, Http, RequestBody, ResponseBody, Route, RoutePath, Router, Server,
     Settings, Target,
 };
 
 const ANSWER: &str = "Hello from Wasm\n";
+
+const DRAIN: Duration = Duration::from_secs(25);
 
 struct Constant<const LAZY: bool>;
 
@@ -71,9 +75,9 @@ async fn serve<const LAZY: bool>(
     };
     let server = Server::bind(address, settings)?;
     println!("serving on {}", server.local_addr());
-    let outcome = server
-        .serve(Router::new(&info, vec![route])?, std::future::pending())
-        .await?;
+    let http = Http::new(server, Router::new(&info, vec![route])?);
+    let triggers = Triggers::of_worker(0).with(http);
+    let outcome = triggers.serve(DRAIN, std::future::pending()).await?;
     println!("{outcome:?}");
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use skiff_trigger::{DrainOutcome, Run};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -58,19 +59,6 @@ pub enum BindError {
     },
 }
 
-/// How a server came down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum DrainOutcome {
-    /// Every request was finished.
-    Finished,
-    /// The drain limit passed.
-    Cut {
-        /// Connections that were closed with a request on them.
-        connections: usize,
-    },
-}
-
 /// Who is told that the server lives.
 struct Beats(Box<dyn FnMut(bool) + Send>);
 
@@ -93,7 +81,7 @@ pub struct Server {
 
 impl Server {
     /// Binds an address that nobody else has. From now on the kernel takes
-    /// connections, and they wait for [`Server::serve`]. `[::]` is every address of the
+    /// connections, and they wait until it is served ([`Http`](crate::Http)). `[::]` is every address of the
     /// host, those of IPv4 too; where the kernel has no IPv6, those of IPv4 alone.
     ///
     /// # Errors
@@ -168,43 +156,33 @@ impl Server {
         self.counters.clone()
     }
 
-    /// Serves until `shutdown` is ready, then fails its health, goes on accepting for
-    /// the shutdown delay, finishes what runs, and returns at the drain limit at the
-    /// latest. Dropping the future ends everything at once.
-    ///
-    /// Runs on the runtime that polls it, which is meant to be a current-thread one,
-    /// with its I/O and time drivers on; several servers on one port
-    /// ([`Server::another`]) are the way to more cores.
-    ///
-    /// # Errors
-    /// When the runtime cannot watch the listener.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime, or in one without I/O or time.
-    pub async fn serve<H: Handler>(
+    /// Serves until the run stops, then goes on accepting for the shutdown delay, finishes
+    /// what runs, and returns when it has to have ended at the latest.
+    pub(crate) async fn serve<H: Handler>(
         self,
-        routes: impl Into<RouterHandle<H>>,
-        shutdown: impl Future<Output = ()>,
+        routes: RouterHandle<H>,
+        mut run: Run,
     ) -> io::Result<DrainOutcome> {
-        let limits = Arc::new(Limits::new(&self.settings, self.counters));
+        let health = run.health().clone();
+        let limits = Arc::new(Limits::new(&self.settings, self.counters, health));
         let mut connections = Connections {
             tasks: JoinSet::new(),
             watches: HashMap::new(),
             protocols: Arc::new(Protocols::new(&self.settings)),
             ticker: Ticker::new(self.timer, limits.clock.tick())?,
             limits,
-            routes: routes.into(),
+            routes,
             beats: self.beats,
         };
         let listener = TcpListener::from_std(self.listener)?;
-        connections
-            .accept_until(&listener, self.settings.max_connections, shutdown)
+        run.ready();
+        let end = connections
+            .accept_until(&listener, self.settings.max_connections, run.stopped())
             .await;
-        let told = Instant::now();
-        connections.leave(&listener, &self.settings).await;
+        let end = Instant::from_std(end);
+        connections.leave(&listener, &self.settings, end).await;
         connections.accept_rest(listener.into_std()?);
-        let left = self.settings.drain_limit.saturating_sub(told.elapsed());
-        Ok(connections.drain(left).await)
+        Ok(connections.drain(end).await)
     }
 }
 
@@ -250,18 +228,19 @@ struct Connections<H> {
 }
 
 impl<H: Handler> Connections<H> {
-    async fn accept_until(
+    /// Accepts until `over` is ready, and returns what it becomes.
+    async fn accept_until<T>(
         &mut self,
         listener: &TcpListener,
         most: usize,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let mut shutdown = pin!(shutdown);
+        over: impl Future<Output = T>,
+    ) -> T {
+        let mut over = pin!(over);
         let mut pause = None;
         loop {
             tokio::select! {
                 biased;
-                () = &mut shutdown => return,
+                over = &mut over => return over,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 ticked = self.ticker.tick(), if self.ticker.is_on() => self.ticked(ticked),
                 () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => pause = None,
@@ -273,8 +252,12 @@ impl<H: Handler> Connections<H> {
     }
 
     /// Says that it is going, and goes on accepting from those who have not heard.
-    async fn leave(&mut self, listener: &TcpListener, settings: &Settings) {
-        let end = Instant::now() + settings.shutdown_delay.min(settings.drain_limit);
+    async fn leave(&mut self, listener: &TcpListener, settings: &Settings, end: Instant) {
+        let now = Instant::now();
+        let end = now
+            + settings
+                .shutdown_delay
+                .min(end.saturating_duration_since(now));
         self.limits.leave();
         // Clients of HTTP/2 can be told at once, those of HTTP/1 with an answer.
         let http2 = self.watches.values().filter(|watch| watch.is_http2());
@@ -392,14 +375,14 @@ impl<H: Handler> Connections<H> {
         (self.beats.0)(self.ticker.is_on());
     }
 
-    async fn drain(mut self, limit: Duration) -> DrainOutcome {
+    async fn drain(mut self, end: Instant) -> DrainOutcome {
         // Twice around the loop, so that requests which have reached the kernel are
         // seen by their connections, new ones too, before these are told to end.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
         self.watches.values().for_each(|watch| watch.order(DRAIN));
-        let mut end = pin!(tokio::time::sleep(limit));
+        let mut end = pin!(sleep_until(end));
         loop {
             tokio::select! {
                 biased;
@@ -418,7 +401,7 @@ impl<H: Handler> Connections<H> {
             .open_connections
             .fetch_sub(connections as u64, Relaxed);
         tracing::warn!(connections, "the drain limit has passed; closing");
-        DrainOutcome::Cut { connections }
+        DrainOutcome::Cut { left: connections }
     }
 }
 

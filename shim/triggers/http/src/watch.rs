@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use skiff_trigger::Health;
+
 use crate::clock::{Clock, Mark};
 use crate::streams::Flows;
 use crate::{Counters, Settings};
@@ -34,6 +36,8 @@ const PARTING: Duration = Duration::from_secs(2);
 pub(crate) struct Limits {
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
+    /// What the application answers when it is asked how it is.
+    pub(crate) health: Health,
     pub(crate) body_timeout: Duration,
     pub(crate) max_body_bytes: u64,
     pub(crate) max_header_count: usize,
@@ -54,7 +58,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(settings: &Settings, counters: Arc<Counters>, health: Health) -> Self {
         let times = [
             settings.header_timeout,
             settings.idle_timeout,
@@ -65,6 +69,7 @@ impl Limits {
         let clock = Clock::new(times.into_iter().min().unwrap_or(PARTING));
         Limits {
             counters,
+            health,
             body_timeout: settings.body_timeout,
             max_body_bytes: settings.max_body_bytes.unwrap_or(u64::MAX),
             max_header_count: settings.max_header_count,
@@ -83,8 +88,7 @@ impl Limits {
         }
     }
 
-    /// From now on health says that the server is going, and so does each answer of
-    /// HTTP/1.
+    /// From now on each answer of HTTP/1 says that the server is going.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Relaxed);
     }

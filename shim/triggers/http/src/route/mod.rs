@@ -6,10 +6,10 @@ mod table;
 mod target;
 
 pub use pattern::PatternError;
-pub use router::{AppInfo, Router, RouterHandle, check_route};
+pub use router::{AppInfo, Router, RouterHandle};
 pub use target::{
     Route, RouteError, RouteErrors, RoutePath, StaticAnswer, StaticAnswerError, Target,
 };
 
-pub(crate) use router::WELL_KNOWN;
+pub(crate) use router::check_route;
 pub(crate) use target::{Callee, Destination, Matched, RouteHeaders};

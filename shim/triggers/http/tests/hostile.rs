@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{BodyError, Failure, ResponseBody, SPARE_CONNECTIONS, Settings};
+use skiff_trigger_http::{BodyError, Failure, ResponseBody, SPARE_CONNECTIONS, Settings};
 use support::*;
 use tokio::sync::mpsc;
 

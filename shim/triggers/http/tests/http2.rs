@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use skiff_trigger::{BoxError, DrainOutcome, ResponseBody, Settings};
+use skiff_trigger::DrainOutcome;
+use skiff_trigger_http::{BoxError, ResponseBody, Settings};
 use support::*;
 use tokio::sync::mpsc;
 

@@ -15,8 +15,9 @@ use crate::access::Exchange;
 use crate::authority::{LastHost, Refused};
 use crate::headers::{self, Coding, Scan, SpinHeaders};
 use crate::response::{self, Asked, Outgoing};
-use crate::route::{Callee, Destination, Matched, RouterHandle, WELL_KNOWN};
+use crate::route::{Callee, Destination, Matched, RouterHandle};
 use crate::watch::Watch;
+use crate::well_known::{self, WELL_KNOWN};
 use crate::{Counters, Failure, Handler, RequestBody, ResponseBody};
 
 /// One connection's view of the application.
@@ -134,16 +135,20 @@ impl<H: Handler> Service<H> {
                 _ => Err(Bad::Target),
             };
         }
-        let routes = self.routes.load();
         let path = parts.uri.path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             limits.probed();
-            return Ok(Plan::Answer(routes.well_known(name, limits.is_leaving())));
+            return Ok(match name {
+                "health" => Plan::Answer(well_known::health(limits.health.state())),
+                "info" => Plan::Answer(well_known::info(self.routes.load().info())),
+                _ => answer(StatusCode::NOT_FOUND),
+            });
         }
         if self.watch.is_spare() {
             Counters::add(&limits.counters.refused_connections);
             return Ok(Plan::Answer(response::full(self.watch.is_http2())));
         }
+        let routes = self.routes.load();
         match routes.find(path) {
             None => Ok(answer(StatusCode::NOT_FOUND)),
             Some(matched) => self.dispatch(matched, host, parts, incoming),

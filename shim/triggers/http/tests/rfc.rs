@@ -10,7 +10,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use skiff_trigger::{BoxError, ResponseBody, Route, RoutePath, Settings, StaticAnswer, Target};
+use skiff_trigger_http::{
+    BoxError, ResponseBody, Route, RoutePath, Settings, StaticAnswer, Target,
+};
 use support::*;
 use tokio::io::AsyncWriteExt;
 
@@ -524,15 +526,15 @@ async fn what_is_expected_of_http_1_0_is_ignored() {
 #[test]
 fn the_page_names_tests_that_exist() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(folder.join("../../docs/http.md")).unwrap();
+    let page = std::fs::read_to_string(folder.join("../../../docs/http.md")).unwrap();
     let mut sources = String::new();
     for place in [
         "tests",
         "src",
         "src/route",
-        "../tests",
-        "../host/src/call",
-        "../host/src/call/p3",
+        "../../tests",
+        "../../host/src/call",
+        "../../host/src/call/p3",
     ] {
         for entry in std::fs::read_dir(folder.join(place)).unwrap() {
             let path = entry.unwrap().path();

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use skiff_trigger::{
-    AppInfo, ChainError, Failure, RequestBody, ResponseBody, Route, RoutePath, Router, Settings,
-    StaticAnswer, Target,
+use skiff_trigger::Triggers;
+use skiff_trigger_http::{
+    AppInfo, ChainError, Failure, Http, RequestBody, ResponseBody, Route, RoutePath, Router,
+    Settings, StaticAnswer, Target,
 };
 use support::*;
 
@@ -387,7 +388,7 @@ fn an_answer_that_is_none_is_refused() {
 /// A handler that adds the `spin-*` headers when it pleases.
 struct Lazy;
 
-impl skiff_trigger::Handler for Lazy {
+impl skiff_trigger_http::Handler for Lazy {
     const ADDS_SPIN_HEADERS: bool = true;
 
     async fn handle(&self, mut request: http::Request<RequestBody>) -> Answer {
@@ -422,7 +423,8 @@ async fn a_handler_may_add_the_headers_itself() {
     let router = Router::new(&info, vec![route]).unwrap();
     let server = bind(&Settings::default());
     let address = server.local_addr();
-    let server = tokio::spawn(server.serve(router, std::future::pending()));
+    let triggers = Triggers::of_worker(0).with(Http::new(server, router));
+    let server = tokio::spawn(triggers.serve(SOON, std::future::pending()));
     let mut client = Raw::connect(address).await;
     let peer = client.stream.local_addr().unwrap();
     assert_eq!(client.get("/x").await.text(), format!("1 8 /x {peer}"));

@@ -52,9 +52,6 @@ pub const DEFAULT_MAX_RESETS: usize = 20;
 /// servers, its owner gives it the time to look elsewhere.
 pub const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::ZERO;
 
-/// Kubernetes kills after 30 seconds; the rest of the way down needs a little of it.
-pub const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(25);
-
 /// Connections the kernel holds while the server is busy: a burst of one second at
 /// the rate a single core accepts would be more, but clients retry.
 pub const DEFAULT_BACKLOG: u32 = 1024;
@@ -96,8 +93,6 @@ pub struct Settings {
     /// whoever balances load learns of it a little later. It is over as soon as
     /// none but probes has come for two seconds, and it is part of the drain limit.
     pub shutdown_delay: Duration,
-    /// How long running requests may take once the server was told to stop.
-    pub drain_limit: Duration,
     /// One log line for each request.
     pub access_log: bool,
     /// Connections that wait in the kernel to be accepted.
@@ -120,7 +115,6 @@ impl Default for Settings {
             max_streams: DEFAULT_MAX_STREAMS,
             max_resets: DEFAULT_MAX_RESETS,
             shutdown_delay: DEFAULT_SHUTDOWN_DELAY,
-            drain_limit: DEFAULT_DRAIN_LIMIT,
             access_log: false,
             backlog: DEFAULT_BACKLOG,
         }
