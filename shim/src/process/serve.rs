@@ -150,7 +150,13 @@ fn lead(
             }
             std::future::pending().await
         };
-        let server = server.with_beats(watchdog.beats());
+        let mut beats = watchdog.beats();
+        let server = server.with_beats(move |busy| {
+            beats(busy);
+            if !busy {
+                give_back();
+            }
+        });
         let own = app.serve(loaded, server, triggers, stop);
         tokio::pin!(own);
         let code = tokio::select! {
@@ -189,6 +195,13 @@ fn lead(
     }
     output::flush(LAST_LINES);
     Ok(code?.number())
+}
+
+/// Gives the kernel the memory that freed allocations have left, which the allocator keeps
+/// for the next ones. To be called where none are expected soon.
+fn give_back() {
+    // SAFETY: it may be called at any time, and takes the allocator's own locks.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// Waits until a worker process has ended.

@@ -9,8 +9,8 @@ use skiff_deploy_tests::files;
 
 const PAGE: &str = "ARCHITECTURE.md";
 
-/// The rows of the table whose first heading is `heading`, as cells.
-fn table(heading: &str) -> Vec<Vec<String>> {
+/// The rows of the table whose headings begin like this, as cells.
+fn table(headings: &str) -> Vec<Vec<String>> {
     let text = files::read(PAGE);
     let cells = |row: &str| -> Vec<String> {
         let row = row.trim_matches('|');
@@ -18,10 +18,10 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     };
     let rows = text
         .lines()
-        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip_while(|line| !line.starts_with(&format!("| {headings} |")))
         .take_while(|line| line.starts_with('|'));
     let rows: Vec<_> = rows.skip(2).map(cells).collect();
-    assert!(rows.len() > 5, "{PAGE} has no table of {heading}s");
+    assert!(rows.len() > 5, "{PAGE} has no table with {headings}");
     rows
 }
 
@@ -116,7 +116,10 @@ fn packages() -> Vec<Package> {
 
 #[test]
 fn the_folders_are_there_and_every_crate_has_one() {
-    let folders: BTreeSet<String> = table("folder").iter().map(|row| name(&row[0])).collect();
+    let folders: BTreeSet<String> = table("folder | what is there")
+        .iter()
+        .map(|row| name(&row[0]))
+        .collect();
     for folder in &folders {
         let there = files::path(folder).is_dir();
         assert!(there && folder.ends_with('/'), "{PAGE} names `{folder}`");
@@ -131,7 +134,7 @@ fn the_folders_are_there_and_every_crate_has_one() {
 
 #[test]
 fn every_crate_imports_what_its_row_says_and_knows_nothing_that_it_must_not() {
-    let rows = table("crate");
+    let rows = table("crate | imports");
     let packages = packages();
     let products = |package: &&Package| {
         package.folder.starts_with("shim") || package.folder.starts_with("deploy/installer")
@@ -158,4 +161,46 @@ fn every_crate_imports_what_its_row_says_and_knows_nothing_that_it_must_not() {
         let there = packages.iter().any(|package| package.name == name);
         assert!(there, "{PAGE} has a row of `{name}`");
     }
+}
+
+/// Modules of the binary crate that code names, without its tests.
+fn imported(name: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let own = format!("shim/src/{name}.rs");
+    for file in files::find(&format!("shim/src/{name}/**/*.rs"))
+        .into_iter()
+        .chain([own])
+    {
+        if file.ends_with("/tests.rs") {
+            continue;
+        }
+        let source = files::read(&file);
+        let code = source.split("#[cfg(test)]\nmod tests {").next();
+        for line in code.unwrap_or_default().lines() {
+            let line = line.trim_start();
+            if line.starts_with("//") {
+                continue;
+            }
+            for rest in line.split("crate::").skip(1) {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                all.insert(rest[..end.unwrap_or(rest.len())].to_owned());
+            }
+        }
+    }
+    all.remove(name);
+    all
+}
+
+#[test]
+fn the_modules_of_the_binary_import_what_their_rows_say() {
+    let rows = table("module | imports");
+    for row in &rows {
+        let module = name(&row[0]);
+        assert_eq!(imported(&module), spans(&row[1]), "{PAGE}: `{module}`");
+    }
+    let named: BTreeSet<String> = rows.iter().map(|row| name(&row[0])).collect();
+    let there = files::find("shim/src/*.rs").into_iter();
+    let there = there.map(|file| files::stem(&file).to_owned());
+    let there = there.filter(|module| module != "lib").collect();
+    assert_eq!(named, there, "modules (first: {PAGE}; second: in truth)");
 }
