@@ -19,7 +19,6 @@ use anyhow::Context as _;
 use skiff_engine::{Budget, Engines};
 
 use crate::app::{App, Given, Life};
-use crate::settings::Settings as AllSettings;
 
 pub use logging::{LogLevel, start_logging};
 pub use serve::Serving;
@@ -40,24 +39,29 @@ pub struct Process {
 }
 
 impl Process {
-    /// Looks what this process may have, and takes as many descriptors as it may.
+    /// Looks what this process may have, and takes as many descriptors as it may. A worker
+    /// has room for `instances` at once.
     ///
     /// # Errors
     /// Where workers cannot share memory.
-    pub fn new(settings: &AllSettings) -> anyhow::Result<Self> {
-        let workers = workers::count(settings.process.workers);
-        let descriptors = pod::descriptors(settings.http.max_connections);
+    pub fn new(
+        settings: &Settings,
+        http: &skiff_trigger_http::Settings,
+        instances: u32,
+    ) -> anyhow::Result<Self> {
+        let workers = workers::count(settings.workers);
+        let descriptors = pod::descriptors(http.max_connections);
         Ok(Process {
             engines: Engines::default(),
-            budget: budget(workers, settings.engine.instances as usize)?,
+            budget: budget(workers, instances as usize)?,
             descriptors,
             workers,
             http: skiff_trigger_http::Settings {
                 max_connections: descriptors.connections,
-                shutdown_delay: settings.process.shutdown_delay.unwrap_or_default(),
-                ..settings.http.clone()
+                shutdown_delay: settings.shutdown_delay.unwrap_or_default(),
+                ..http.clone()
             },
-            drain: settings.process.drain_limit,
+            drain: settings.drain_limit,
         })
     }
 

@@ -15,13 +15,6 @@ use wasmtime::{
 use crate::rewind;
 use crate::{Code, CodeKey, Native, Portable, Resources, Ticks};
 
-/// Bytes of a table that stay resident in a free slot. Tables are small and mostly
-/// written at start.
-const TABLE_KEEP_RESIDENT: usize = 1 << 16;
-
-/// The same for stacks; guests seldom go deeper than this.
-const STACK_KEEP_RESIDENT: usize = 1 << 16;
-
 /// Stack that host functions need on top of what a guest may use. wasmtime's
 /// own default leaves 1.5 MiB; host calls nest shallowly here.
 const HOST_STACK: usize = 512 << 10;
@@ -173,8 +166,6 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
         .total_stacks(instances)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
-        .table_keep_resident(TABLE_KEEP_RESIDENT)
         // wasmtime 48 looks for dirty pages among those that are present: one that was
         // swapped out, or that the kernel moves just then, is left to the next instance.
         .pagemap_scan(Enabled::No);
@@ -363,6 +354,9 @@ impl Runner {
         pool: &Pool,
     ) -> Result<Self, EngineError> {
         let mut config = config(tier, concurrency, stack);
+        // Stacks go back to the kernel with their instances, as memories and tables do: what
+        // many at once have used is not kept when they are gone.
+        config.async_stack_zeroing(true);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
         let engine = match Engine::new(&config) {
             Ok(engine) => engine,

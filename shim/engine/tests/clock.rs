@@ -51,8 +51,16 @@ fn a_loop_without_end_meets_its_deadline() {
     }
 }
 
+/// Held by a test that counts ticks, and by one that computes for long.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn guests_of_any_number_of_engines_are_interrupted() {
+    let _alone = alone();
     const ENGINES: usize = 100;
     let _clock = Clock::start().unwrap();
     let pool = Pool {
@@ -91,6 +99,7 @@ fn guests_of_any_number_of_engines_are_interrupted() {
 /// Ticks are processor time of this process, so that this is no race with the machine.
 #[test]
 fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
+    let _alone = alone();
     const GUESTS: usize = 50;
     let _clock = Clock::start().unwrap();
     let pool = Pool {

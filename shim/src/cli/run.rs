@@ -121,7 +121,7 @@ impl Run {
         // As in a pod: without a manifest a component is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
-        let process = Process::new(&settings)?;
+        let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
         let mut given = Given {
             values,
             environment: environment.collect(),

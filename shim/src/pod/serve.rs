@@ -109,7 +109,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     });
     let delay = &mut settings.process.shutdown_delay;
     delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
-    let process = Process::new(&settings)?;
+    let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
     let given = Given {
         values,
         environment,
