@@ -1,10 +1,10 @@
-//! Where the parts are joined: an application is prepared (checked, composed,
-//! compiled), loaded, and served or run to its end.
+//! Preparing an application (checking, composing, compiling), loading it, and serving it
+//! or running it to its end.
 //!
-//! An application is a value, and is given values: its listener, where it prints, its
-//! environment, its part of memory and of the engines, and its stop. Nothing about it lives
-//! in globals, so that one process may hold one or many. What a process does for those that
-//! it holds is in [`process`](crate::process).
+//! An application is a value that receives its listener, outputs, environment, its part
+//! of the memory and engines, and its stop. It uses no globals, so one process may hold
+//! one application or many. What a process does for all its applications is in
+//! [`process`](crate::process).
 
 mod arriving;
 mod check;
@@ -38,7 +38,7 @@ use skiff_engine::Cache;
 
 use crate::settings::Settings;
 
-/// What has to be compiled of an application.
+/// The parts of an application that have to be compiled.
 pub fn request(
     prepared: &Prepared,
     sound: &Sound,
@@ -48,10 +48,10 @@ pub fn request(
     CompileRequest::new(prepared, sound.application(), settings, cache)
 }
 
-/// Checks an application as far as that goes without running it, and compiles
-/// what is not in the cache. The answer names the code of each component that a
-/// trigger uses. `values` are the application's variables; `turn` is waited for before
-/// anything that takes much memory.
+/// Checks an application as far as possible without running it, and compiles what is not
+/// in the cache. Returns the keys of the code of each component that a trigger uses.
+/// `values` are the application's variables; `turn` is called before anything that takes
+/// much memory.
 ///
 /// # Errors
 /// Everything that would stop the application from starting later.
@@ -67,11 +67,12 @@ pub(crate) fn prepare(
     })
 }
 
-/// What `prepare` makes of an application, or everything that would stop it from
-/// starting later.
+/// The result of `prepare`, or everything that would stop the application from starting
+/// later.
 ///
 /// # Errors
-/// That of `prepare`, with what else is wrong with the application.
+/// The error of `prepare`, together with everything else that is wrong with the
+/// application.
 pub(crate) fn all_wrong<T>(
     prepared: &Prepared,
     settings: &Settings,

@@ -23,7 +23,7 @@ pub(crate) use run::NoScratch;
     about = "Runs WebAssembly applications"
 )]
 struct Arguments {
-    /// Tell version, revision and wasmtime
+    /// Print version, revision and wasmtime version
     #[arg(long, short = 'V')]
     version: bool,
     #[command(subcommand)]
@@ -34,11 +34,11 @@ struct Arguments {
 enum Verb {
     /// Serve an application, or run a command component to its end
     Run(run::Run),
-    /// Make an artifact of an application
+    /// Make an artifact from an application
     Push(push::Push),
-    /// Tell what an artifact holds
+    /// Show what an artifact holds
     Inspect(inspect::Inspect),
-    /// Between processes of Skiff
+    /// Used between processes of Skiff
     #[command(hide = true)]
     Internal {
         #[command(subcommand)]
@@ -46,7 +46,7 @@ enum Verb {
     },
 }
 
-/// Runs what the command line asks for. Errors are printed here and nowhere else.
+/// Runs what the command line asks for. Errors are printed only here.
 pub fn main() -> ProcessCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -56,7 +56,7 @@ pub fn main() -> ProcessCode {
             } else {
                 ExitCode::Success
             };
-            // Nobody can be told that the terminal is gone.
+            // If the terminal is gone, the error cannot be shown.
             error.print().ok();
             return code.into();
         }
@@ -82,14 +82,15 @@ pub fn main() -> ProcessCode {
     }
 }
 
-/// Says what is no mistake, and perhaps not what was meant.
+/// Prints warnings about valid input that may not mean what was intended.
 fn warn(warnings: &[String]) {
     for warning in warnings {
         eprintln!("skiff: warning: {}", skiff_manifest::escaped(warning));
     }
 }
 
-/// Prints an answer. A reader who has read enough and went, as `head` does, is no failure.
+/// Prints an answer. It is not a failure if the reader closes the pipe early, as `head`
+/// does.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! Exit codes: what an operator finds in a pod's status.
+//! Exit codes, as an operator sees them in a pod's status.
 
 use std::error::Error;
 use std::process::ExitCode as ProcessCode;
@@ -6,18 +6,18 @@ use std::process::ExitCode as ProcessCode;
 use serde::{Deserialize, Serialize};
 use skiff_artifact::PrepareError;
 
-/// How a process of ours ended. The first seven follow `sysexits.h`, so that
-/// they are told apart from what a guest of `wasi:cli` exits with by convention.
+/// How a Skiff process ended. The first seven follow `sysexits.h`, which distinguishes
+/// them from the codes that `wasi:cli` guests conventionally use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Told to stop, and stopped; requests that did not finish within the drain
-    /// timeout were cut off, which the log says.
+    /// Stopped on request. Requests that did not finish within the drain timeout were cut
+    /// off, which the log says.
     Success = 0,
     /// The command line of `skiff` was not understood.
     Usage = 64,
-    /// The application cannot run: a broken artifact or manifest, an import that
-    /// nothing offers, a variable without a value, code that does not compile.
+    /// The application cannot run: a broken artifact or manifest, an unsupported import,
+    /// a variable without a value, code that does not compile.
     Application = 65,
     /// The listening address is taken or not allowed.
     Listen = 69,
@@ -26,20 +26,20 @@ pub enum ExitCode {
     /// A file of the node (state folder, code cache, volume) cannot be used, or the output
     /// of a command that ended well cannot be written.
     State = 74,
-    /// A setting does not parse; every wrong one is named.
+    /// A setting does not parse; the error names every wrong setting.
     Settings = 78,
-    /// A container's executable is there and cannot be executed.
+    /// A container's executable exists but cannot be executed.
     NotExecutable = skiff_task::exit::NOT_EXECUTABLE,
     /// A component that is run to its end (`wasi:cli`) trapped.
     Trapped = 134,
-    /// Killed, or lost: containerd's convention for what has no status of its own.
+    /// Killed or lost: containerd's convention for processes without an exit status.
     Killed = skiff_task::exit::KILLED,
     /// A second signal cut the drain short.
     Interrupted = 143,
 }
 
 impl ExitCode {
-    /// The number the parent sees.
+    /// The exit code as the parent process sees it.
     pub const fn number(self) -> i32 {
         self as i32
     }
@@ -51,11 +51,11 @@ impl From<ExitCode> for ProcessCode {
     }
 }
 
-/// More is of no use to a person, and may be somebody's intention.
+/// The longest error text in bytes. Longer texts do not help, and may be an attack.
 const LONGEST: usize = 12 << 10;
 
-/// A failure as its owner is told it: in lines, which hold no other control characters
-/// whatever an artifact wrote into its names, and not without end.
+/// A failure as text for its owner: lines without other control characters, even if an
+/// artifact's names contain them, and of limited length.
 pub fn told(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let end = text.floor_char_boundary(LONGEST);
@@ -66,13 +66,13 @@ pub fn told(error: &anyhow::Error) -> String {
     told
 }
 
-/// A text of lines without other control characters.
+/// The text with all control characters except line breaks escaped.
 pub fn in_lines(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(skiff_manifest::escaped).collect();
     lines.join("\n")
 }
 
-/// The code that tells a failure's kind, by what is at its root.
+/// The exit code for a failure, from its root cause.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     let mut causes = error.chain();
     causes
@@ -87,8 +87,8 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
                 Some(ExitCode::Listen)
             } else if let Some(lost) = cause.downcast_ref::<crate::process::LostWorker>() {
                 Some(match lost.signal {
-                    // By the kernel for its memory, or by a person: it is told as if
-                    // there were one process.
+                    // Killed by the kernel for its memory use, or by a person: reported
+                    // as if there were one process.
                     Some(libc::SIGKILL) => ExitCode::Killed,
                     _ => ExitCode::Internal,
                 })
@@ -107,7 +107,8 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
         .unwrap_or(ExitCode::Application)
 }
 
-/// Whether a file system takes no more, whatever is written to it.
+/// The exit code if the error comes from the node: a file system that rejects every
+/// write.
 fn of_the_node(error: &(dyn Error + 'static)) -> Option<ExitCode> {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let mut cause = Some(error);

@@ -1,5 +1,5 @@
-//! Runs WebAssembly applications: as pods of Kubernetes through containerd, and
-//! on a laptop without either.
+//! Runs WebAssembly applications: as Kubernetes pods through containerd, and on a laptop
+//! without either.
 
 pub mod app;
 pub mod cli;

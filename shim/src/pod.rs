@@ -1,6 +1,6 @@
-//! Applications of pods: how one is prepared when containerd asks for its container, and
-//! served in the container's own process. containerd's calls and containers are the task
-//! service's ([`skiff_task`]), which runs this program again for either.
+//! Applications in pods: preparing one when containerd creates its container, and serving
+//! it in the container's own process. The task service ([`skiff_task`]) handles
+//! containerd's calls and the containers; it runs this program again for both steps.
 
 use std::process::ExitCode as ProcessCode;
 
@@ -21,7 +21,7 @@ pub use prepare::main as prepare_main;
 pub use serve::main as serve_main;
 pub use skiff_task::is_called;
 
-/// What the task service has to know of this program.
+/// What the task service needs to know about this program.
 static PROGRAM: Program = Program {
     version: version_text,
     prepare: &["skiff", "internal", "prepare"],
@@ -31,7 +31,7 @@ static PROGRAM: Program = Program {
     message: told,
 };
 
-/// The shim. containerd calls it with `start`, `delete` or nothing; a person may
+/// The shim. containerd calls it with `start`, `delete` or no subcommand; a person may
 /// ask for its version.
 pub fn main() -> ProcessCode {
     match skiff_task::main(&PROGRAM) {
@@ -60,7 +60,7 @@ fn node_settings() -> anyhow::Result<Value> {
     serde_json::to_value(settings).context("cannot write the node's settings")
 }
 
-/// Starts the optimiser; where that fails, the code that is there goes on serving.
+/// Starts the optimiser; if that fails, the existing code stays in use.
 fn optimize(request: &Value) -> anyhow::Result<Assistant> {
     let start = || -> anyhow::Result<Assistant> {
         let request = CompileRequest::deserialize(request).context("cannot read the request")?;

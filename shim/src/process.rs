@@ -1,6 +1,5 @@
-//! The process that applications run in, apart from the applications: what it may have of
-//! memory and descriptors, its standard output, its log, its workers, the signals that it
-//! is told to stop by, and the way down.
+//! The process that applications run in: its memory and descriptor limits, standard
+//! output, log, workers, stop signals and shutdown.
 
 mod logging;
 pub mod output;
@@ -25,25 +24,25 @@ pub use serve::Serving;
 pub use settings::{SHUTDOWN_DELAY_IN_POD, Settings};
 pub use workers::LostWorker;
 
-/// This process, and what it has for the applications in it.
+/// This process, and what it provides to its applications.
 pub struct Process {
     engines: Engines,
     /// Memory that guests of all workers share.
     budget: Option<Budget>,
     descriptors: pod::Descriptors,
     workers: usize,
-    /// How long stopping may take.
+    /// The longest time that stopping may take.
     drain: Duration,
-    /// What the HTTP trigger is told: its own settings, and what the process decides.
+    /// The HTTP trigger's own settings, and what the process decides for it.
     http: skiff_trigger_http::Settings,
 }
 
 impl Process {
-    /// Looks what this process may have, and takes as many descriptors as it may. A worker
-    /// has room for `instances` at once.
+    /// Determines the memory limit and raises the descriptor limit as far as allowed. A
+    /// worker has room for `instances` at once.
     ///
     /// # Errors
-    /// Where workers cannot share memory.
+    /// If workers cannot share memory.
     pub fn new(
         settings: &Settings,
         http: &skiff_trigger_http::Settings,
@@ -65,7 +64,8 @@ impl Process {
         })
     }
 
-    /// What an application is given in this process, with nothing of its own yet.
+    /// What this process gives to an application, before the application's own values are
+    /// set.
     pub fn given(&self) -> Given {
         Given {
             stdout: output::stdout(),
@@ -78,10 +78,11 @@ impl Process {
     }
 
     /// Serves `app` on `listen`, or runs it to its end. `ready` is called once, when
-    /// requests are taken. Must be called while the process has one thread.
+    /// requests are accepted. Must be called while the process has one thread.
     ///
     /// # Errors
-    /// Everything that keeps it from starting; afterwards the answer is the exit code.
+    /// Everything that keeps it from starting; after the start, the result is the exit
+    /// code.
     pub fn serve(
         &self,
         app: App,
@@ -98,7 +99,7 @@ impl Process {
 fn budget(workers: usize, guests: usize) -> anyhow::Result<Option<Budget>> {
     let Some(bytes) = pod::memory() else {
         tracing::warn!(
-            "It cannot be told how much memory the pod may have; its guests are not limited by it"
+            "Cannot determine how much memory the pod may use; its guests are not limited by it"
         );
         return Ok(None);
     };

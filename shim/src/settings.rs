@@ -1,5 +1,5 @@
-//! Settings: read once from the environment, at the door, through a function that
-//! tests replace. Nothing below sees the environment, and nobody writes to it.
+//! Settings, read once from the environment at startup, through a function that tests
+//! replace. No other code reads the environment, and none writes to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,35 +14,36 @@ pub use names::is_service_link;
 pub use node::NodeSettings;
 pub use parse::Kind;
 
-/// Where a pod listens: on the port that Spin's shim takes, so that the same Service
-/// fits, and in a cluster of either family of addresses.
+/// Where a pod listens: on the same port as Spin's shim, so that the same Service works,
+/// and on IPv4 and IPv6.
 pub const LISTEN_IN_POD: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 80);
 
-/// Where `skiff run` listens: what `spin up` does, and out of reach for others.
+/// Where `skiff run` listens: the same address as `spin up`, not reachable from other
+/// machines.
 pub const LISTEN_ON_LAPTOP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
 
-/// What a pod, or whoever calls `skiff run`, may set: each subsystem's own type, which has
-/// the defaults. The table of `docs/settings.md` tells the names and the meaning of each.
+/// The settings of a pod or of `skiff run`: one type per subsystem, which has the
+/// defaults. The table of `docs/settings.md` lists the names and their meaning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Where requests come in; none leaves it to who serves.
+    /// Where requests come in; with `None` the server decides.
     pub listen: Option<SocketAddr>,
-    /// The components to run; none stands for all.
+    /// The components to run; `None` stands for all.
     pub retain: Option<BTreeSet<String>>,
-    /// The HTTP trigger, but for what the process decides: how it goes down, and how many
-    /// connections there are descriptors for.
+    /// The HTTP trigger, except for what the process decides: how it shuts down, and how
+    /// many connections there are descriptors for.
     pub http: skiff_trigger_http::Settings,
-    /// How much an application may take at once.
+    /// Resource limits of an application.
     pub engine: skiff_engine::Limits,
-    /// What guests may have.
+    /// Settings for guests.
     pub guests: skiff_host::Settings,
     /// The process itself.
     pub process: crate::process::Settings,
 }
 
 impl Settings {
-    /// Where a pod listens. `0.0.0.0` is every address of the pod, of either family, as
-    /// Kubernetes' own programs take it: spin-operator writes it in every cluster.
+    /// Where a pod listens. `0.0.0.0` means every address of the pod, IPv4 and IPv6, as
+    /// in Kubernetes' own programs: spin-operator writes it in every cluster.
     pub fn listen_in_pod(&self) -> SocketAddr {
         match self.listen {
             None => LISTEN_IN_POD,
@@ -53,9 +54,9 @@ impl Settings {
         }
     }
 
-    /// Reads every setting. `var` is the environment in production and a closure
-    /// in tests; `names` are the names of all variables there are, so that a
-    /// misspelt setting is noticed.
+    /// Reads every setting. `var` is the environment in production and a closure in
+    /// tests; `names` are the names of all existing variables, so that a misspelt setting
+    /// is noticed.
     ///
     /// # Errors
     /// All values that do not parse, not only the first.
@@ -95,22 +96,22 @@ impl Settings {
     }
 }
 
-/// A variable of this process's environment. What is not Unicode reads as text
-/// that no setting accepts, so that it is reported and not taken for missing.
+/// A variable of this process's environment. A value that is not Unicode becomes text
+/// that no setting accepts, so that it is reported instead of being ignored.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// The variables of this process's environment that are Unicode and neither set us
-/// up nor carry values of application variables.
+/// The variables of this process's environment that are Unicode and neither configure
+/// Skiff nor hold values of application variables.
 pub fn program_environment() -> Vec<(String, String)> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     for_programs(variables)
 }
 
-/// Those of some variables that are for a program, and not for us.
+/// The given variables without those that configure Skiff.
 pub fn for_programs(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Vec<(String, String)> {
@@ -119,7 +120,7 @@ pub fn for_programs(
     variables.filter(|(name, _)| !ours(name)).collect()
 }
 
-/// A variable that looks like a setting and is none.
+/// A variable that looks like a setting but is not one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The variable.
@@ -156,8 +157,8 @@ pub struct SettingErrors {
     pub faults: Vec<SettingError>,
 }
 
-/// Names that are read elsewhere, and not by pods: where compiled code and
-/// unpacked applications are kept.
+/// Settings that are read elsewhere and not by pods: the folders for compiled code and
+/// unpacked applications.
 const OUTSIDE_A_POD: [&str; 5] = [
     "SKIFF_CACHE_DIR",
     NodeSettings::STATE,
@@ -193,7 +194,7 @@ pub fn variable_values<'a>(
         .collect()
 }
 
-/// The settings as their page shows them.
+/// The table of settings for `docs/settings.md`.
 pub fn markdown_table() -> String {
     let defaults = Settings::default();
     let mut text = String::from("| variable | type | default | meaning |\n|---|---|---|---|\n");

@@ -1,4 +1,4 @@
-//! Which of several images is meant, as a person says it on the command line.
+//! Choosing one of several images on the command line.
 
 mod support;
 
@@ -36,8 +36,8 @@ fn pushed(folder: &Path, name: &str) -> (PathBuf, Digest) {
     (layout, digest.trim().parse().unwrap())
 }
 
-/// A layout with the image `several`, `first` for WASI 0.1 and `second` for WASI 0.2, and
-/// the image `third`, whose digest is given back.
+/// A layout with the image `several` (`first` for WASI 0.1, `second` for WASI 0.2) and
+/// the image `third`. Returns the digest of `third`.
 fn layout(folder: &Path) -> (PathBuf, String) {
     let (layout, third) = pushed(folder, "third");
     let blob = |layout: &Path, digest: &Digest| layout.join("blobs/sha256").join(digest.hex());

@@ -12,7 +12,8 @@ fn the_exit_code_is_the_guests() {
     assert_eq!(code("module-exit-code", &[]), Some(3));
     assert_eq!(code("module-exit-code", &["--", "7"]), Some(7));
     assert_eq!(code("exit-code", &["--", "0"]), Some(0));
-    // `wasi:cli/exit@0.2` knows well and not well; Rust's own library uses no more.
+    // `wasi:cli/exit@0.2` only distinguishes success and failure; Rust's standard library
+    // uses nothing else.
     assert_eq!(code("exit-code", &["--", "7"]), Some(1));
 }
 
@@ -52,7 +53,7 @@ fn a_waiting_command_ends_by_the_signal() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
 }
 
-/// Asks `name? ` without a line feed, and answers what it is told, byte for byte.
+/// Asks `name? ` without a line feed, and echoes its input byte for byte.
 const ASKS: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $write (param i32 i32 i32 i32) (result i32)))
@@ -110,13 +111,13 @@ fn the_signal_ends_a_command_whose_output_nobody_reads() {
     let (mut child, _folders) = Skiff::component("cat").spawn();
     let mut stdin = child.stdin.take().unwrap();
     let writing = std::thread::spawn(move || {
-        // Until the command is gone.
+        // Until the command has ended.
         while stdin.write_all(&[b'x'; 1 << 16]).is_ok() {}
     });
-    // It has begun, and the pipe is full soon.
+    // It has started, and the pipe is full soon.
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
-    // SAFETY: the child has not been waited for, so the number is still its own.
+    // SAFETY: the child has not been waited for, so the process id is still its own.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     assert_eq!(child.wait().unwrap().code(), Some(143));
     writing.join().unwrap();
@@ -132,7 +133,7 @@ fn output_that_cannot_be_written_is_no_success() {
     assert_eq!(ended.status.code(), Some(74), "{}", ended.stderr);
     assert!(ended.stderr.contains("standard output"), "{}", ended.stderr);
     assert!(ended.stderr.contains("No space left"), "{}", ended.stderr);
-    // A reader that wants no more is no mistake.
+    // It is not an error if the reader wants no more.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let ended = Skiff::component("args-env").stdout(writer).end();

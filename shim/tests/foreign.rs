@@ -1,4 +1,4 @@
-//! Modules and components that others wrote to test shims like ours.
+//! Modules and components that others wrote to test similar shims.
 
 mod support;
 

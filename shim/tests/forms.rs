@@ -1,5 +1,4 @@
-//! An application in each of the forms in which it can be named: nothing of it may be
-//! lost in any.
+//! An application in each form in which it can be named; no form may lose any of it.
 
 mod support;
 
@@ -14,8 +13,8 @@ use skiff_artifact::pack::Writer;
 use skiff_artifact::{Digest, Manifest, media};
 use support::{Skiff, guest};
 
-/// A folder `app` with a manifest, a guest that reads files, and two files that a
-/// pattern names.
+/// A folder `app` with a manifest, a guest that reads files, and two files matched by a
+/// pattern.
 fn application() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app");
@@ -38,7 +37,7 @@ files = ["static/**/*"]
     folder
 }
 
-/// Where a person is, and what that person types.
+/// The working directory, and the command's arguments.
 const FORMS: [(&str, &[&str]); 9] = [
     ("app", &[]),
     ("app", &["."]),
@@ -106,7 +105,7 @@ fn what_is_pushed_is_an_image_to_whoever_reads_its_configuration() {
     let digest = String::from_utf8(pushed.stdout).unwrap();
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(blob(digest.trim())).unwrap()).unwrap();
-    // As containerd's shims and Spin's read it.
+    // The same way as containerd's and Spin's shims read it.
     let config = ImageConfiguration::from_file(blob(&manifest.config.digest.to_string())).unwrap();
     assert_eq!(config.architecture().to_string(), "wasm");
     let execution = config.config().as_ref().unwrap();
@@ -120,7 +119,7 @@ fn what_is_pushed_is_an_image_to_whoever_reads_its_configuration() {
     );
 }
 
-/// A layout of an ordinary image with one layer of files, in `folder`.
+/// A layout in `folder` with an ordinary image that has one layer of files.
 fn image(folder: &Path, config: &Value, files: &[(&str, &Path)]) -> PathBuf {
     let layout = folder.join("layout");
     let writer = Writer::beside(&layout).unwrap();
@@ -197,7 +196,7 @@ variables = { colour = "{{ colour }}" }
     let config = json!({ "Env": ["SPIN_VARIABLE_COLOUR=green", "SECRET=s"] });
     let files: [(&str, &Path); 2] = [("spin.toml", &manifest), ("app.wasm", &wasm)];
     let skiff = Skiff::of(&image(folder.path(), &config, &files)).start();
-    // With a manifest, guests see what the manifest gives them.
+    // With a manifest, guests only see the manifest's environment.
     assert!(
         !skiff.get("/").text().contains("SECRET"),
         "{}",

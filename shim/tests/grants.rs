@@ -1,4 +1,4 @@
-//! What a manifest grants, and what it does not: that starts, and is denied at the call.
+//! Granted and missing grants: a guest without a grant starts, and is denied at the call.
 
 mod support;
 
@@ -41,7 +41,7 @@ fn http_that_is_not_granted_is_denied_at_the_call() {
             V2,
             r#"allowed_outbound_hosts = ["redis://localhost", "mqtt://*:1883"]"#,
         ),
-        // A host that was left blank is none.
+        // A host that was left blank counts as missing.
         (
             V2,
             "allowed_outbound_hosts = [\"https://{{ host }}\"]\n[variables]\nhost = { default = \"\" }\n",
@@ -78,7 +78,7 @@ fn a_store_that_is_not_granted_is_denied_at_the_call() {
     );
 }
 
-/// A server for one connection, which answers what it was sent, twice.
+/// A server for one connection, which echoes its input twice.
 fn server() -> (u16, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,11 +1,11 @@
-//! A guest that no test names would be built for nothing, and rot.
+//! Every built guest must be used by a test.
 
 mod support;
 
 use std::fs;
 use std::path::Path;
 
-/// Where tests name guests.
+/// Where tests refer to guests.
 const TESTS: [&str; 2] = ["shim/tests", "tests/suite/src/cases"];
 
 fn sources() -> String {

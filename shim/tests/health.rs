@@ -1,5 +1,5 @@
-//! Whatever guests, clients and readers do, health is answered, others are served, and
-//! the signal ends it.
+//! Whatever guests, clients and readers do, health requests are answered, other requests
+//! are served, and the signal ends the process.
 
 mod support;
 
@@ -26,12 +26,12 @@ source = "{guest:sleep}"
 source = "{guest:sleep}"
 "#;
 
-/// Requests that nobody waits for.
+/// Sends requests without waiting for the answers.
 fn ask(skiff: &Running, path: &str, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| skiff.ask(path)).collect()
 }
 
-/// The longest that a probe took, of some that come one after the other.
+/// The longest time of several consecutive probes.
 fn slowest_probe(skiff: &Running) -> Duration {
     let probe = |_| {
         let began = Instant::now();
@@ -87,7 +87,7 @@ fn a_component_that_everybody_asks_for_leaves_the_others_instances() {
         .env("SKIFF_QUEUE_TIMEOUT", "500ms")
         .start();
     let waiting = ask(&skiff, "/one?ms=20000", 10);
-    // The first seven have got nothing in time, which tells that the others have all.
+    // The first seven received nothing in time, which shows that all others did.
     let turned_away = waiting.into_iter().skip(3).map(|mut stream| {
         let mut head = [0; 12];
         stream.read_exact(&mut head).unwrap();
@@ -122,7 +122,7 @@ fn instances_that_wait_for_requests_in_vain_are_for_other_components() {
     };
     assert_eq!(three("/one?ms=300"), ["HTTP/1.1 200"; 3]);
     std::thread::sleep(Duration::from_secs(1));
-    // One has to wait for longer than it may, unless there are three.
+    // Without three instances, one request would exceed its time limit.
     assert_eq!(three("/other?ms=3000"), ["HTTP/1.1 200"; 3]);
 }
 
@@ -192,7 +192,7 @@ fn guests_at_work_after_their_answer_do_not_double_the_drain_limit() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
 }
 
-/// The processes that a process has forked.
+/// The child processes of a process.
 fn children(of: u32) -> Vec<i32> {
     let path = format!("/proc/{of}/task/{of}/children");
     let text = std::fs::read_to_string(path).unwrap();
@@ -207,7 +207,7 @@ fn a_worker_that_is_lost_ends_all_with_a_reason() {
     assert_eq!(skiff.get("/").status, 200);
     let workers = children(skiff.id());
     assert_eq!(workers.len(), 2);
-    // SAFETY: no pointers are passed; the worker lives, so the number is its own.
+    // SAFETY: no pointers are passed; the worker is alive, so the process id is its own.
     unsafe { libc::kill(workers[0], libc::SIGKILL) };
     let ended = skiff.wait();
     assert_eq!(ended.status.code(), Some(137), "{}", ended.stderr);
@@ -222,7 +222,7 @@ fn a_worker_that_hears_nothing_keeps_nobody_from_ending() {
         .env("SKIFF_DRAIN_TIMEOUT", "1s")
         .start();
     assert_eq!(skiff.get("/").status, 200);
-    // SAFETY: no pointers are passed; the worker lives, so the number is its own.
+    // SAFETY: no pointers are passed; the worker is alive, so the process id is its own.
     unsafe { libc::kill(children(skiff.id())[0], libc::SIGSTOP) };
     let told = Instant::now();
     let ended = skiff.stop();
@@ -231,8 +231,8 @@ fn a_worker_that_hears_nothing_keeps_nobody_from_ending() {
     assert!(ended.stderr.contains("they are killed"), "{}", ended.stderr);
 }
 
-/// Instances whose memory the process has made: each maps its first contents, which are in
-/// the file of the compiled code, privately.
+/// The number of instances whose memory the process has created: each privately maps its
+/// initial contents from the file of the compiled code.
 fn places(skiff: &Running) -> usize {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", skiff.id())).unwrap();
     let contents = |line: &&str| line.contains(" rw-p ") && line.ends_with(".native");
@@ -253,7 +253,8 @@ fn requests_that_wait_for_their_turn_have_no_memory() {
                 });
             }
         });
-        // One is struck by the clock now and then, and the next one has a place beside it.
+        // One is sometimes interrupted by the clock, and the next one uses a neighbouring
+        // place.
         let places = places(&skiff);
         eprintln!("{guest}: {places}");
         assert!((1..=8).contains(&places), "{guest}: {places}");

@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{Running, Skiff};
 
-/// One connection, and what its streams bring.
+/// One connection, and the frames of its streams.
 struct Client {
     runtime: tokio::runtime::Runtime,
     sender: SendRequest<Empty<Bytes>>,
@@ -46,7 +46,7 @@ impl Client {
     }
 }
 
-/// Answers that break off at every size reset their streams, and each is a line of the log.
+/// Answers that break off at any size reset their streams, and each is logged.
 fn breaks_off(guest: &str, ways: &[&str]) {
     let skiff = Skiff::component(guest).start();
     let mut client = Client::new(&skiff);
@@ -65,7 +65,7 @@ fn breaks_off(guest: &str, ways: &[&str]) {
             broken += 1;
         }
     }
-    // The connection was none of those streams' affair.
+    // The connection is unaffected by those streams.
     let whole = client.get("/.well-known/spin/health", &[]).unwrap();
     assert_eq!(whole, (200, "OK".to_owned()));
     drop(client);

@@ -1,5 +1,4 @@
-//! Each request has an instance as it was made, whether it is made for it or made what it
-//! was again.
+//! Each request gets a pristine instance, whether it is newly created or reset.
 
 mod support;
 
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::{Running, Skiff, guest, root};
 
-/// Requests that come one after the other meet the same instance, if it serves again.
+/// Consecutive requests use the same instance, if it is reused.
 const REQUESTS: usize = 300;
 
 fn one_worker(path: &Path) -> Running {
@@ -21,11 +20,11 @@ fn sample(name: &str) -> PathBuf {
     root().join("target/images").join(name)
 }
 
-/// Memories of instances that wait, as they were made: nobody may write to them unseen.
+/// Memories of idle instances, in their initial state: no write to them may go unnoticed.
 fn watched(skiff: &Running) -> usize {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", skiff.id())).unwrap();
     let lines = maps.lines().filter(|line| line.ends_with(".native"));
-    // What is mapped of the code itself is never private memory's neighbour.
+    // Mappings of the code itself are never next to private memory.
     lines.filter(|line| line.contains(" r--p ")).count()
 }
 
@@ -43,7 +42,7 @@ fn nothing_of_a_request_is_there_for_the_next() {
     });
 }
 
-/// More handles than wasmtime counts to, a few hundred for each request.
+/// More handles than wasmtime can count, a few hundred per request.
 #[test]
 fn handles_that_guests_leave_behind_fail_no_request() {
     let skiff = one_worker(&guest("hoard"));
@@ -101,7 +100,7 @@ fn a_guest_that_traps_takes_no_other_with_it() {
     }
 }
 
-/// Bytes of memory that nobody shares with a process.
+/// Bytes of memory that a process does not share.
 fn own_memory(skiff: &Running) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", skiff.id())).unwrap();
     let line = rollup

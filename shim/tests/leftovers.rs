@@ -1,5 +1,5 @@
-//! What `skiff run` leaves behind: nothing that the next one would not remove, no process
-//! that outlives it, and a code that says whose fault a full disk is.
+//! What `skiff run` leaves behind: only things that the next run removes, no running
+//! process, and an exit code that shows whose fault a full disk is.
 
 mod support;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use skiff_artifact::Digest;
 use support::{Skiff, guest, root};
 
-/// Longer than anything here takes, so that a hang is a failure.
+/// Longer than any test takes, so that a hang fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn a_temporary_folder_that_cannot_be_made_is_the_nodes_fault() {
     assert!(ended.stderr.contains(missing), "{}", ended.stderr);
 }
 
-/// The optimiser of a process, which it has started itself.
+/// The optimiser that a process has started.
 fn optimizer_of(parent: u32) -> Option<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -78,7 +78,7 @@ fn optimizer_of(parent: u32) -> Option<u32> {
 
 fn lives(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"));
-    // One that has ended and that nobody has waited for is as good as gone.
+    // A process that has ended but was not waited for counts as gone.
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -101,7 +101,7 @@ fn the_optimiser_ends_with_its_application_however_that_ends() {
         running.signal(signal);
         running.wait();
         wait_until("the optimiser's end", || !lives(optimizer));
-        // That its application ended does not count against the component.
+        // The end of its application does not count against the component.
         assert_eq!(tries(), 0, "{signal}");
     }
 }
@@ -145,7 +145,7 @@ fn a_component_that_was_given_up_is_not_tried_again() {
     first.signal(libc::SIGKILL);
     first.wait();
     wait_until("the end of the try", || !note.exists());
-    // As three that ended in the middle, or one that took too long, leave it.
+    // The state after three tries that ended midway, or one that took too long.
     fs::write(&note, "3").unwrap();
     let second = run();
     assert_eq!(second.get("/").status, 200);
@@ -182,7 +182,7 @@ fn a_component_that_takes_too_long_is_given_up_and_not_tried_again() {
             .unwrap();
         let owner = process.stdin.as_mut().unwrap();
         owner.write_all(format!("{request}\n").as_bytes()).unwrap();
-        // With its input open, it ends for no other reason.
+        // Its input is open, so it can only end for this reason.
         wait_until("its end", || process.try_wait().unwrap().is_some());
         assert!(process.wait().unwrap().success());
     };
@@ -195,7 +195,7 @@ fn a_component_that_takes_too_long_is_given_up_and_not_tried_again() {
     optimize(0);
     let [note] = kept("tries").try_into().unwrap();
     assert_eq!(fs::read_to_string(&note).unwrap(), "3");
-    // It would have the time now.
+    // Now it would have enough time.
     optimize(3600);
     assert_eq!(kept("native"), [""; 0].map(PathBuf::from));
     assert_eq!(kept("tries"), [note]);
@@ -218,7 +218,7 @@ fn an_application_of_hundreds_of_components_starts() {
     running.stop();
 }
 
-/// Runs `skiff run` where `folder` is a file system of its own, mounted with `options`.
+/// Runs `skiff run` with `folder` as a separate file system, mounted with `options`.
 fn on_a_file_system(folder: &Path, options: &str, application: &Path, names: &[&str]) -> Output {
     let script = r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#;
     let mut command = Command::new("unshare");

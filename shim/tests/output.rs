@@ -1,4 +1,4 @@
-//! What guests print, for whoever reads it: fast, slowly or not at all.
+//! The output of guests with fast and slow readers, and without a reader.
 
 mod support;
 
@@ -49,7 +49,7 @@ fn much_output_does_not_stop_a_guest() {
 #[test]
 fn a_reader_that_has_stopped_stops_neither_requests_nor_health_nor_the_signal() {
     for workers in ["1", "2"] {
-        // Both stay open, and nobody reads them.
+        // Both stay open, but are not read.
         let (mut skiff, _stdout, _stderr) = Skiff::component("print-a-lot")
             .env("SKIFF_WORKERS", workers)
             .env("SKIFF_ACCESS_LOG", "true")
@@ -85,7 +85,7 @@ fn what_was_not_read_is_dropped_counted_and_said() {
     assert_eq!(skiff.wait().status.code(), Some(0));
     let (read, errors) = (read.join().unwrap(), errors.join().unwrap());
     assert!(errors.contains("Output was dropped"), "{}", errors.len());
-    // What was kept is whole: lines of 50,000 bytes, and the routes.
+    // Whatever was kept is complete: lines of 50,000 bytes, and the routes.
     let lines = read.lines().filter(|line| !line.contains("http"));
     let lengths: Vec<_> = lines.map(str::len).collect();
     assert!(!lengths.is_empty());

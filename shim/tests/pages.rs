@@ -1,7 +1,7 @@
-//! What the README and the pages of `docs/` say is what the program does: the table of
-//! settings, and every command line that it or `make` is to take, run as it stands. The
-//! pods are run by the suite, a node's commands on a node of the cluster's tests, what a
-//! cluster is told is looked at by the tests of `deploy/`.
+//! The program does what the README and the pages of `docs/` say: the table of settings,
+//! and every command line for it or `make`, which runs unchanged. Pods are run by the
+//! suite, a node's commands on a node of the cluster's tests, and resources for a cluster
+//! are checked by the tests of `deploy/`.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use support::{guest, root};
 
-/// Programs that only other tests, or only a cluster, can run.
+/// Programs that only other tests or a cluster can run.
 const ELSEWHERE: [&str; 5] = ["helm", "kubectl", "./skiff-installer", "install", "ln"];
 
 /// The README and every page of `docs/`.
@@ -26,7 +26,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The commands in a page's blocks of shell, without what is said about them.
+/// The commands in a page's shell blocks, without comments.
 fn commands(text: &str) -> Vec<String> {
     let blocks = text.split("```sh\n").skip(1);
     let blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0.replace("\\\n", " ")));
@@ -47,7 +47,7 @@ fn commands(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A folder with what the commands name: a manifest, a component and a layout.
+/// A folder with everything that the commands name: a manifest, a component and a layout.
 fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let manifest = "spin_manifest_version = 2\n[application]\nname = \"hello\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"hello\"\n[component.hello]\nsource = \"app.wasm\"\n";
@@ -60,7 +60,7 @@ fn place() -> tempfile::TempDir {
     folder
 }
 
-/// Starts a line as a shell would, with our own program found by its name.
+/// Starts a line as a shell would, with the tested program first in `PATH`.
 fn shell(line: &str, folder: &Path) -> Child {
     let own = Path::new(env!("CARGO_BIN_EXE_skiff")).parent().unwrap();
     let script = format!("PATH=\"$1:$PATH\"; exec {line}");
@@ -103,7 +103,7 @@ fn every_command_is_run_as_it_stands() {
                     ran += 1;
                 }
                 program if ELSEWHERE.contains(&program) => {}
-                // Pages for authors call their toolchains, which tests of their own do.
+                // Pages for authors call their toolchains, which have their own tests.
                 _ if is_readme => unknown.push(line),
                 _ => {}
             }
@@ -113,7 +113,7 @@ fn every_command_is_run_as_it_stands() {
     assert!(unknown.is_empty(), "no test runs {unknown:?}");
 }
 
-/// Runs one of our own commands to its end, or until it serves.
+/// Runs a `skiff` command to its end, or until it serves.
 #[track_caller]
 fn skiff_does(line: &str, folder: &Path) {
     let mut child = shell(line, folder);
@@ -122,7 +122,7 @@ fn skiff_does(line: &str, folder: &Path) {
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut first)
             .unwrap();
-        // SAFETY: the child has not been waited for, so the number is still its own.
+        // SAFETY: the child has not been waited for, so the process id is still its own.
         unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
         assert!(
             first.starts_with("Serving http://127.0.0.1:"),

@@ -1,4 +1,4 @@
-//! Commands of preview 1, which run as the core modules that they are.
+//! Commands of preview 1, which run as core modules.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::io::Write;
 
 use support::Skiff;
 
-/// Two megabytes of words, nearly all of them different ones.
+/// Two megabytes of words, nearly all of them different.
 fn words() -> String {
     let mut text = String::new();
     for n in 0_u32.. {
@@ -38,8 +38,8 @@ fn two_megabytes_go_through_a_go_program_unchanged() {
     assert!(ended.stdout == text);
 }
 
-/// Both names that preview 1 has had, an export that bindings have, and an exit code that
-/// no component can give.
+/// Both names of preview 1, an export used by bindings, and an exit code that components
+/// cannot return.
 #[test]
 fn a_module_is_a_command_by_its_start_whatever_else_it_exports() {
     for interface in ["wasi_snapshot_preview1", "wasi_unstable"] {
@@ -57,7 +57,7 @@ fn a_module_is_a_command_by_its_start_whatever_else_it_exports() {
     }
 }
 
-/// What reads as it goes answers before its input has ended.
+/// A command that reads incrementally answers before its input has ended.
 #[test]
 fn a_module_reads_and_writes_as_it_goes() {
     let text = r#"(module

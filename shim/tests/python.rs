@@ -1,5 +1,5 @@
-//! Applications made with Spin's SDKs for Python as the SDKs' documents make them: they
-//! import all that the SDK knows, and use next to nothing of it.
+//! Applications made with Spin's SDKs for Python as the SDKs document it: they import
+//! everything that the SDK knows, and use hardly any of it.
 
 mod support;
 

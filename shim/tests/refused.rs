@@ -1,5 +1,5 @@
-//! What cannot start says why, names the thing and the place, and exits with a
-//! code of its kind.
+//! Applications that cannot start report why, name the subject and the place, and exit
+//! with a matching code.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn an_import_that_nobody_offers_names_it_and_the_component() {
     );
 }
 
-/// Applications of Spin's Python SDK import whatever the SDK knows.
+/// Applications of Spin's Python SDK import everything that the SDK knows.
 #[test]
 fn what_was_granted_and_is_not_offered_yet_is_told_by_component_grant_and_interface() {
     for (grant, told, interface) in [
@@ -138,7 +138,7 @@ fn what_is_not_wasm_is_refused() {
 fn a_file_that_makes_no_component_is_told_by_the_name_it_was_given() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("empty.wasm");
-    // A core module without anything in it.
+    // An empty core module.
     std::fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
     let named = format!("`{}`", path.display());
     refused(Skiff::of(&path), 65, &[&named]);
@@ -157,8 +157,8 @@ fn what_does_not_exist_is_named() {
 
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
-    // A variable without a value, files that are not there, components that cannot be
-    // built, and one that is not there at all.
+    // A variable without a value, missing files, components that cannot be built, and a
+    // missing component.
     let skiff = Skiff::manifest(
         r#"spin_manifest_version = 2
 [application]
@@ -266,10 +266,11 @@ dependencies = { "acme:shop/price" = { component = "four" } }
     let skiff = || Skiff::manifest(text).file("five.wasm", "hello");
     let ended = skiff().end();
     refused(skiff(), 65, &wrong);
-    // And nothing else, as of what is missing only because it could not be read.
+    // Nothing else is reported: things missing only because they could not be read do not
+    // count.
     let told = ended.stderr.trim_end();
     assert_eq!(told.lines().count(), wrong.len(), "{told}");
-    // What is to be left out may be what could not be read.
+    // The components to leave out may be those that could not be read.
     let skiff = skiff().env("SKIFF_COMPONENTS_TO_RETAIN", "four,five");
     let ended = skiff.end();
     assert!(!ended.stderr.contains("RETAIN"), "{}", ended.stderr);
@@ -277,7 +278,7 @@ dependencies = { "acme:shop/price" = { component = "four" } }
 
 #[test]
 fn the_port_opens_only_for_what_runs() {
-    // Had it been opened first, this would be told of a port that is taken.
+    // If the port were opened first, the error would be that it is taken.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let skiff = Skiff::manifest(

@@ -1,4 +1,4 @@
-//! What guests answer, and what becomes of those that do not, through `skiff run`.
+//! What guests answer, and what happens to those that do not, through `skiff run`.
 
 mod support;
 
@@ -62,8 +62,7 @@ fn a_wasi_0_3_instance_serves_requests_at_once() {
             asked.into_iter().map(|a| a.join().unwrap()).collect()
         })
     };
-    // The first requests find no instance and get one each; those after them
-    // share what is there.
+    // The first requests find no instance and get one each; later ones share them.
     let at_once = |answer: &String| !answer.trim().ends_with(" 1");
     assert!((0..20).any(|_| round().iter().any(at_once)));
 }
@@ -153,7 +152,7 @@ fn a_second_answer_hurts_only_its_own_request() {
     }
 }
 
-/// Answers that break off at every size are no whole ones, and each is a line of the log.
+/// Answers that break off at any size are incomplete, and each is logged.
 fn breaks_off(guest: &str, ways: &[&str]) {
     let skiff = Skiff::component(guest).start();
     let mut cut = 0;
@@ -225,7 +224,7 @@ fn bodies_that_come_half_keep_no_instance() {
         .map(|_| half("content-length: 10\r\n\r\nhalf"))
         .collect();
     assert_eq!(skiff.post("/", "whole").text(), "whole");
-    // Chunks that begin are a conversation, which gives way.
+    // Chunked bodies that have begun are conversations, which give way.
     let begun: Vec<_> = (0..20)
         .map(|_| half("transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"))
         .collect();
@@ -312,7 +311,7 @@ fn a_guest_whose_client_is_gone_has_an_end() {
             stream.write_all(request.as_bytes()).unwrap();
             stream.shutdown(std::net::Shutdown::Both).unwrap();
         }
-        // Each has had the one instance; the third is seen to end with the process.
+        // Each has used the one instance; the third ends with the process.
         let ended = skiff.stop();
         assert!(
             ended.stderr.matches("its client left").count() >= 1,
@@ -388,7 +387,7 @@ fn a_wasi_0_3_request_over_its_deadline_leaves_its_neighbours_alone() {
         assert_eq!(slow.join().unwrap(), 504);
         assert!(neighbour.text().ends_with("at once 2\n"), "{neighbour:?}");
     });
-    // The instance takes on nothing more.
+    // The instance accepts no further requests.
     assert!(skiff.get("/").text().starts_with("taken 1 "));
 }
 
@@ -418,7 +417,7 @@ fn requests_beyond_all_instances_wait_and_are_then_turned_away() {
         .start();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| skiff.get("/?ms=3000").status);
-        // The first has its instance once it no longer leaves room for another.
+        // Once the first request has its instance, there is no room for another.
         let turned_away = (0..100)
             .map(|_| skiff.get("/?ms=1"))
             .find(|a| a.status == 503);
@@ -475,7 +474,7 @@ fn bytes_of_a_header_reach_guests_as_they_are() {
     }
 }
 
-/// Pages that the processes it has started and waited for have taken: 0 where there was none.
+/// Page faults of its child processes that have ended: 0 if there were none.
 fn pages_of_children(skiff: &Running) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", skiff.id())).unwrap();
     let fields = stat.rsplit_once(')').unwrap().1;

@@ -1,4 +1,4 @@
-//! The way down: what a signal ends, and what it waits for.
+//! Shutdown: what a signal ends, and what it waits for.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn the_way_down_finishes_what_runs() {
     std::thread::scope(|scope| {
         let stream = skiff.ask("/?ms=700");
         let slow = scope.spawn(move || answer(stream).status);
-        // Another request behind it on the same worker shows that it was taken.
+        // A later request on the same worker shows that the first was accepted.
         assert_eq!(skiff.get("/?ms=1").status, 200);
         skiff.signal(libc::SIGTERM);
         assert_eq!(slow.join().unwrap(), 200);

@@ -1,19 +1,19 @@
-//! What a component asks for and offers, without compiling it.
+//! A component's imports and exports, without compiling it.
 
 use wasmparser::{Encoding, MemoryType, Parser, Payload};
 
 use crate::{Cause, WasmKind};
 
-/// Names at a component's boundary.
+/// The names of a component's imports and exports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
-    /// A component, or a core module that runs as it is.
+    /// A component, or a core module that runs unchanged.
     pub kind: WasmKind,
-    /// What it imports, in order; the modules of a core module's imports.
+    /// Its imports, in order; for a core module, the modules that it imports from.
     pub imports: Vec<String>,
-    /// What it exports, in order.
+    /// Its exports, in order.
     pub exports: Vec<String>,
-    /// Bytes of the largest linear memory at its start.
+    /// Size in bytes of the largest linear memory at the start.
     pub memory: u64,
 }
 
@@ -31,7 +31,7 @@ impl From<wasmparser::BinaryReaderError> for BoundaryError {
 /// Lists the imports and exports of a component, or of a core module.
 ///
 /// # Errors
-/// Where the bytes are damaged.
+/// If the bytes are damaged.
 pub fn boundary(bytes: &[u8]) -> Result<Boundary, BoundaryError> {
     let mut boundary = Boundary {
         kind: WasmKind::Component,
@@ -39,7 +39,7 @@ pub fn boundary(bytes: &[u8]) -> Result<Boundary, BoundaryError> {
         exports: Vec::new(),
         memory: 0,
     };
-    // Components nest; only what belongs to the outermost one is its boundary.
+    // Components can be nested; only the outermost one's imports and exports count.
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -84,7 +84,7 @@ pub fn boundary(bytes: &[u8]) -> Result<Boundary, BoundaryError> {
     Ok(boundary)
 }
 
-/// Bytes of a memory at its start.
+/// Size in bytes of a memory at the start.
 fn at_start(memory: &MemoryType) -> u64 {
     let page = 1_u64
         .checked_shl(memory.page_size_log2.unwrap_or(16))

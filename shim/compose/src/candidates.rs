@@ -1,4 +1,4 @@
-//! Release candidates of WASI that became a release with hardly a change: whoever was made
+//! Release candidates of WASI that became a release almost unchanged: a component built
 //! for them means the release, and gets its names.
 
 use std::borrow::Cow;
@@ -10,15 +10,16 @@ use wasmparser::{Parser, Payload};
 
 use crate::{Cause, WasmKind, boundary, kind};
 
-/// A candidate's version and the release's. The newer differs in nothing else. In the older
-/// a few functions have other names or types (timeouts of requests, trailers that come in,
-/// sockets of both families); a component that imports one of them does not link.
+/// The versions of a candidate and its release. The newer candidate differs in nothing
+/// else. In the older one a few functions have other names or types (request timeouts,
+/// incoming trailers, sockets of both address families); a component that imports one of
+/// them does not link.
 const CANDIDATES: [(&str, &str); 2] = [
     ("0.2.0-rc-2023-11-10", "0.2.0"),
     ("0.3.0-rc-2026-03-15", "0.3.0"),
 ];
 
-/// The release's name of an interface of a candidate.
+/// The name in the release of a candidate's interface.
 fn released(name: &str) -> Option<String> {
     let (interface, version) = name.split_once('@')?;
     let (_, release) = CANDIDATES
@@ -29,9 +30,9 @@ fn released(name: &str) -> Option<String> {
         .then(|| format!("{interface}@{release}"))
 }
 
-/// Puts the releases' names in the place of their candidates', for a host that knows no
-/// others. A component that has both stays as it is, and so does what cannot be read:
-/// whoever compiles it tells why.
+/// Replaces the names of candidates with those of their releases, for a host that knows
+/// only the releases. A component that has both is left unchanged, and so are unreadable
+/// bytes: compiling them reports the error.
 pub fn settle(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if kind(&bytes) != Some(WasmKind::Component) {
         return bytes;
@@ -59,7 +60,7 @@ pub fn settle(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// The outermost imports and exports under other names; all else is copied.
+/// Renames the outermost imports and exports; everything else is copied.
 fn rename(bytes: &[u8]) -> Result<Vec<u8>, Cause> {
     let mut renamed = Component::new();
     let mut depth = 0_usize;
@@ -74,7 +75,7 @@ fn rename(bytes: &[u8]) -> Result<Vec<u8>, Cause> {
                 depth = depth.saturating_sub(1);
                 continue;
             }
-            // Within a part that was copied whole.
+            // Inside a part that was copied as a whole.
             _ if depth > 1 => continue,
             _ => {}
         }

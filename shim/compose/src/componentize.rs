@@ -1,4 +1,4 @@
-//! Core modules made into components, through the standard preview 1 adapters.
+//! Converts core modules to components, with the standard preview 1 adapters.
 
 use std::borrow::Cow;
 
@@ -14,8 +14,9 @@ use crate::lend::lend;
 use crate::module::{ModuleError, ModuleInfo};
 use crate::{Cause, WasmKind, is_precompiled, kind};
 
-/// The first clang whose wasi-libc does not corrupt memory in `realloc` beside the
-/// adapter (wasi-libc issue 377); older ones are refused for commands that need it.
+/// The first clang whose wasi-libc does not corrupt memory in `realloc` when used with
+/// the adapter (wasi-libc issue 377); commands that need the adapter are refused if they
+/// were built with older ones.
 const FIRST_SOUND_CLANG: [u64; 3] = [15, 0, 7];
 
 /// Why a binary cannot be made into a component.
@@ -29,37 +30,37 @@ pub enum ComponentizeError {
     /// Native code instead of WebAssembly.
     #[error("precompiled native code instead of WebAssembly: only portable bytes are accepted")]
     Precompiled,
-    /// A module that breaks off or is damaged.
+    /// A module that is truncated or damaged.
     #[error("the core module cannot be read")]
     Damaged {
-        /// Where and what.
+        /// The position and the error.
         #[source]
         source: wasmparser::BinaryReaderError,
     },
     /// Bindings whose world cannot be read.
     #[error("the world in the core module's `component-type` section cannot be read")]
     World {
-        /// Where and what.
+        /// The position and the error.
         #[source]
         source: Cause,
     },
-    /// Bindings of a generation between the two that can be adapted.
+    /// Bindings of a version outside the range that can be adapted.
     #[error(
         "cannot adapt modules created with wit-bindgen version {version}: 0.5 or later (below 1.0) is needed"
     )]
     WitBindgen {
-        /// The version as the module gives it.
+        /// The version as written in the module.
         version: String,
     },
-    /// A module of Spin 1.x's own interface, as TinyGo programs have it.
+    /// A module that uses Spin 1.x's own interface, as TinyGo programs do.
     #[error(
         "the core module uses the legacy Spin ABI of wit-bindgen 0.2 (it exports `{export}`), as programs built with TinyGo and Spin's Go SDK up to 2.2 do; this is not supported yet, rebuild it as a component"
     )]
     LegacySpin {
-        /// The export that gave it away.
+        /// The export by which it was recognised.
         export: String,
     },
-    /// A module nobody can call.
+    /// A module without an entry point.
     #[error(
         "the core module has no entry point: it is neither a command (it exports no `_start`) nor made with bindings of a world (wit-bindgen 0.5 or later)"
     )]
@@ -69,24 +70,24 @@ pub enum ComponentizeError {
         "the command module was compiled with clang {version}, whose wasi-libc corrupts memory: rebuild it with clang 15.0.7 or later"
     )]
     Clang {
-        /// The version as the module gives it.
+        /// The version as written in the module.
         version: String,
     },
     /// The adapter does not fit the module.
     #[error("the core module cannot be made into a component")]
     Encode {
-        /// What the encoder found.
+        /// The encoder's error.
         #[source]
         source: Cause,
     },
 }
 
-/// Makes a component of a core module; a component stays as it is.
+/// Makes a core module into a component; a component is returned unchanged.
 ///
-/// A module with bindings of a world (wit-bindgen 0.5 or later) goes through the reactor
-/// adapter; one that is started by `_start` and whose world exports nothing through the
-/// command adapter, and then exports `wasi:cli/run`. The result imports `wasi:*@0.2.x` in
-/// place of preview 1.
+/// A module with bindings of a world (wit-bindgen 0.5 or later) uses the reactor adapter.
+/// One that starts with `_start` and whose world exports nothing uses the command
+/// adapter, and then exports `wasi:cli/run`. The result imports `wasi:*@0.2.x` instead of
+/// preview 1.
 ///
 /// # Errors
 ///
@@ -101,8 +102,7 @@ pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
     }
 }
 
-/// What can be called: a component, or a command of preview 1, which stays the core
-/// module that it is.
+/// Something callable: a component, or a preview 1 command, which stays a core module.
 pub(crate) fn callable(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
     if kind(bytes) == Some(WasmKind::Module) {
         let info = read(bytes)?;
@@ -130,8 +130,8 @@ fn adapt(module: &[u8], info: &ModuleInfo) -> Result<Vec<u8>, ComponentizeError>
         {
             module = Cow::Owned(changed);
         }
-        // Go's own allocator cannot be called before its runtime has started, which
-        // needs the adapter.
+        // Go's own allocator cannot be called before its runtime has started, which in
+        // turn needs the adapter.
         if !info.realloc || info.go {
             module = Cow::Owned(lend(&module, info.go)?);
         }
@@ -185,7 +185,7 @@ fn is_adaptable(version: &str) -> bool {
 }
 
 /// Whether `version` (`14.0.4 (https://…)`) is known to be older than the first sound
-/// one. What does not read as a version is not known, and passes.
+/// one. Text that is not a version is accepted.
 fn is_unsound_clang(version: &str) -> bool {
     let plain = version
         .split(|c: char| !c.is_ascii_digit() && c != '.')

@@ -1,4 +1,4 @@
-//! A component joined with the components that satisfy some of its imports.
+//! Composes a component with the components that satisfy some of its imports.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use crate::{Cause, ComponentizeError, componentize};
 /// A component that satisfies imports of another one.
 #[derive(Debug, Clone, Copy)]
 pub struct Dependency<'a> {
-    /// Which imports: a plain name, or `namespace:package[/interface][@version]`.
+    /// The imports: a plain name, or `namespace:package[/interface][@version]`.
     pub name: &'a str,
     /// A component or a core module.
     pub bytes: &'a [u8],
-    /// The export to use, where it is not called as the import is.
+    /// The export to use, if its name differs from the import's.
     pub export: Option<&'a str>,
-    /// What it may use of the parent's grants.
+    /// Which of the parent's grants it may use.
     pub inherit: Inherit<'a>,
 }
 
@@ -33,22 +33,22 @@ pub enum Inherit<'a> {
     Keys(&'a [String]),
 }
 
-/// Why components cannot be joined.
+/// Why components cannot be composed.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
-    /// The parent is no component and cannot be made into one.
+    /// The parent is not a component and cannot be made into one.
     #[error("the component cannot be used")]
     Parent {
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         #[source]
         source: ComponentizeError,
     },
-    /// The same of a dependency.
+    /// The same for a dependency.
     #[error("dependency `{dependency}` cannot be used")]
     Dependency {
         /// Its name in the application.
         dependency: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         #[source]
         source: ComponentizeError,
     },
@@ -57,7 +57,7 @@ pub enum ComposeError {
     Invalid {
         /// `component` for the parent, else the dependency's name.
         component: String,
-        /// Where and what.
+        /// The position and the error.
         #[source]
         source: Cause,
     },
@@ -69,27 +69,27 @@ pub enum ComposeError {
         /// As it was written.
         dependency: String,
     },
-    /// The parent imports nothing of that name.
+    /// The parent has no import of that name.
     #[error(
         "dependency `{dependency}` matches no import of the component, which imports {imports}"
     )]
     Unmatched {
         /// The dependency's name.
         dependency: String,
-        /// All imports there are, as a list in words.
+        /// All existing imports, as a list in words.
         imports: String,
     },
-    /// Two dependencies want to satisfy the same import.
+    /// Two dependencies match the same import.
     #[error("import `{import}` is matched by two dependencies, `{first}` and `{second}`")]
     Conflict {
         /// The import.
         import: String,
-        /// The one that came first.
+        /// The first of the two.
         first: String,
-        /// The one that came later.
+        /// The second of the two.
         second: String,
     },
-    /// The dependency does not have what the import needs.
+    /// The dependency lacks the export that the import needs.
     #[error("dependency `{dependency}` does not export `{export}`, which import `{import}` needs")]
     MissingExport {
         /// The dependency's name.
@@ -99,7 +99,7 @@ pub enum ComposeError {
         /// The import to satisfy.
         import: String,
     },
-    /// It has an export of that name and another type.
+    /// It has an export of that name, but with another type.
     #[error("export `{export}` of dependency `{dependency}` does not fit import `{import}`")]
     Incompatible {
         /// The dependency's name.
@@ -112,37 +112,36 @@ pub enum ComposeError {
         #[source]
         source: Cause,
     },
-    /// The dependency cannot be cut off from what it does not inherit.
+    /// The dependency cannot be isolated from grants that it does not inherit.
     #[error("dependency `{dependency}` cannot be isolated")]
     Isolate {
         /// The dependency's name.
         dependency: String,
-        /// What stands in the way.
+        /// The cause.
         #[source]
         source: IsolateError,
     },
-    /// The parts fit one by one, but not together.
+    /// The parts are valid individually, but do not fit together.
     #[error("the component and its dependencies cannot be joined")]
     Join {
-        /// What stands in the way.
+        /// The cause.
         #[source]
         source: Cause,
     },
 }
 
-/// Joins a component with its dependencies into one self-contained component, which
-/// exports what the parent exports and imports only what is left.
+/// Composes a component and its dependencies into one self-contained component, which
+/// exports what the parent exports and imports only what remains.
 ///
 /// Core modules among them are made into components first ([`componentize`]); only a
-/// command of preview 1 that is joined with nothing stays what it is. What a
-/// dependency does not inherit is cut off: its imports of those capabilities trap when
-/// they are called (the environment and the list of directories are empty instead, so
-/// that language runtimes start). Which imports are of which capability is for the host to
-/// say: `capabilities`.
+/// preview 1 command without dependencies stays unchanged. A dependency's imports of
+/// capabilities that it does not inherit trap when they are called (but the environment
+/// and the list of directories are empty instead, so that language runtimes start). The
+/// host's `capabilities` decides which imports belong to which capability.
 ///
 /// # Errors
 ///
-/// [`ComposeError`] names the dependency and, where there is one, the import.
+/// [`ComposeError`] names the dependency and, if there is one, the import.
 pub fn compose<'a>(
     parent: &'a [u8],
     dependencies: &[Dependency<'_>],
@@ -178,7 +177,7 @@ impl Composer {
         })
     }
 
-    /// For each dependency, the imports it satisfies.
+    /// The imports that each dependency satisfies.
     fn plan(&self, dependencies: &[Dependency<'_>]) -> Result<Vec<Vec<String>>, ComposeError> {
         let imports = &self.graph.types()[self.world].imports;
         let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
@@ -212,7 +211,7 @@ impl Composer {
         Ok(plan)
     }
 
-    /// Puts one dependency into the graph and hands its exports to the parent.
+    /// Adds one dependency to the graph and connects its exports to the parent.
     fn satisfy(
         &mut self,
         dependency: &Dependency<'_>,
@@ -283,7 +282,7 @@ fn instantiate(
     Ok((world, graph.instantiate(package)))
 }
 
-/// Makes every export of `instance` an export of the whole.
+/// Exports every export of `instance` from the composition.
 pub(crate) fn export_all(
     graph: &mut CompositionGraph,
     world: WorldId,

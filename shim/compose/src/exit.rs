@@ -1,9 +1,8 @@
 //! The exit code of preview 1 commands, which the standard adapter loses.
 //!
-//! `proc_exit` of preview 1 takes a number; the adapter passes on no more than
-//! whether it is zero. `exit-with-code` of `wasi:cli/exit` takes a number as well,
-//! by the same core signature, so a module that imports the one can as well import
-//! the other.
+//! `proc_exit` of preview 1 takes a number, but the adapter only passes on whether it is
+//! zero. `exit-with-code` of `wasi:cli/exit` also takes a number, with the same core
+//! signature, so a module can import it instead.
 
 use std::borrow::Cow;
 
@@ -15,13 +14,13 @@ use wit_parser::Resolve;
 
 use crate::Cause;
 
-/// What commands import of preview 1.
+/// The function that commands import from preview 1.
 const PROC_EXIT: (&str, &str) = ("wasi_snapshot_preview1", "proc_exit");
 
-/// What they import instead.
+/// The function that replaces it.
 const EXIT_WITH_CODE: (&str, &str) = ("wasi:cli/exit@0.2.12", "exit-with-code");
 
-/// The world of a module with the new import and no other.
+/// The world of a module that only has the new import.
 const WORLD: &str = "
     package skiff:command;
     world command { import wasi:cli/exit@0.2.12; }
@@ -33,7 +32,8 @@ const WORLD: &str = "
     }
 ";
 
-/// Makes a command tell its exit code. One that never exits by itself stays as it is.
+/// Makes a command report its exit code. A command that does not import `proc_exit` is
+/// left unchanged.
 pub(crate) fn keep_code(module: &[u8]) -> Result<Cow<'_, [u8]>, Cause> {
     let mut changed = Module::new();
     let mut exits = false;

@@ -1,4 +1,4 @@
-//! Names of imports, names of dependencies, and when one means the other.
+//! Names of imports and of dependencies, and when they match.
 
 use semver::Version;
 
@@ -11,16 +11,16 @@ pub(crate) enum Name<'a> {
     Package {
         /// `namespace:package`.
         package: &'a str,
-        /// Left out in a dependency that stands for every interface.
+        /// Missing in a dependency that stands for every interface.
         interface: Option<&'a str>,
-        /// Left out where any version will do.
+        /// Missing if any version is acceptable.
         version: Option<Version>,
     },
 }
 
 impl<'a> Name<'a> {
-    /// `None` for what is neither form, such as `url=…` or `unlocked-dep=…` imports,
-    /// which no dependency can satisfy.
+    /// `None` for any other form, such as `url=…` or `unlocked-dep=…` imports, which no
+    /// dependency can satisfy.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
         if name.is_empty() || name.contains(['=', '<', '>', ' ']) {
             return None;
@@ -45,8 +45,8 @@ impl<'a> Name<'a> {
         })
     }
 
-    /// Whether a dependency of this name satisfies `import`: the package is equal, and
-    /// so are the interface and the version where the dependency gives them.
+    /// Whether a dependency of this name satisfies `import`: the package must be equal,
+    /// and so must the interface and the version if the dependency has them.
     pub(crate) fn satisfies(&self, import: &Name<'_>) -> bool {
         match (self, import) {
             (Self::Plain(own), Name::Plain(other)) => own == other,

@@ -1,8 +1,8 @@
-//! A dependency cut off from what it does not inherit of its parent's grants.
+//! Isolates a dependency from grants of its parent that it does not inherit.
 //!
-//! Its imports of those capabilities are satisfied by a component made on the spot,
-//! which has the very interfaces the dependency imports and traps in every function.
-//! Types that only describe (`wasi:http/types`, `wasi:io/streams`) stay the host's.
+//! Its imports of those capabilities are satisfied by a generated component with the same
+//! interfaces, which traps in every function. Interfaces that only describe types
+//! (`wasi:http/types`, `wasi:io/streams`) stay the host's.
 
 use std::borrow::Cow;
 
@@ -22,47 +22,47 @@ use wit_parser::{
 use crate::Cause;
 use crate::compose::{Inherit, export_all};
 
-/// What an interface gives to a component, so far as a dependency may be cut off from it.
+/// A capability that an interface gives to a component, and that a dependency may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capability {
-    /// The key of `inherit_configuration` that hands it on.
+    /// The key of `inherit_configuration` that passes it on.
     pub key: &'static str,
-    /// Whether language runtimes call it when they start. Where it is not inherited, its
-    /// functions that give lists give empty ones then; all others trap.
+    /// Whether language runtimes call it when they start. If it is not inherited, its
+    /// functions that return lists then return empty ones; all others trap.
     pub is_called_at_start: bool,
 }
 
-/// Tells what an interface gives, by its name without a version; none where that may stay
-/// the host's, as it only describes or gives nothing that is granted.
+/// Maps an interface's name without a version to its capability. `None` if the interface
+/// may stay the host's, because it only describes types or gives nothing that is granted.
 pub type Capabilities = fn(&str) -> Option<Capability>;
 
-/// The names `wit-component` knows exports by.
+/// How `wit-component` names exports.
 const MANGLING: ManglingAndAbi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
 
-/// Why a dependency cannot be cut off.
+/// Why a dependency cannot be isolated.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolateError {
     /// The component cannot be read.
     #[error("it is not a valid component")]
     Invalid {
-        /// Where and what.
+        /// The position and the error.
         #[source]
         source: Cause,
     },
-    /// Nothing can be made that stands in for the imports.
-    #[error("nothing can stand in for its imports {imports}")]
+    /// No replacement for the imports can be generated.
+    #[error("cannot generate a replacement for its imports {imports}")]
     StandIn {
         /// The imports, quoted.
         imports: String,
-        /// What stands in the way.
+        /// The cause.
         #[source]
         source: Cause,
     },
 }
 
-/// Plugs every capability import of `component` that is not inherited.
+/// Replaces every capability import of `component` that is not inherited.
 ///
-/// Without such an import the bytes stay as they are.
+/// Without such an import the bytes stay unchanged.
 pub(crate) fn isolate<'a>(
     component: &'a [u8],
     inherit: Inherit<'_>,
@@ -110,7 +110,7 @@ pub(crate) fn isolate<'a>(
     })
 }
 
-/// What `import` gives, whatever its version.
+/// The capability that `import` gives, whatever its version.
 fn capability(import: &str, capabilities: Capabilities) -> Option<Capability> {
     capabilities(import.split('@').next().unwrap_or(import))
 }
@@ -120,7 +120,8 @@ fn is_denied(import: &str, inherited: &[String], capabilities: Capabilities) -> 
         .is_some_and(|capability| !inherited.iter().any(|key| key == capability.key))
 }
 
-/// A component that exports `interfaces`, with the types `component` imports them by.
+/// A component that exports `interfaces`, with the types by which `component` imports
+/// them.
 fn stand_in(
     component: &[u8],
     interfaces: &[String],
@@ -146,7 +147,7 @@ fn stand_in(
         .encode()?)
 }
 
-/// A core module that has every function `world` exports.
+/// A core module with every function that `world` exports.
 fn trapping_module(resolve: &Resolve, world: WorldId, capabilities: Capabilities) -> Vec<u8> {
     let mut parts = Parts::default();
     for (key, item) in &resolve.worlds[world].exports {
@@ -185,7 +186,7 @@ fn trapping_module(resolve: &Resolve, world: WorldId, capabilities: Capabilities
     parts.finish()
 }
 
-/// Whether all zeros in memory mean an empty list or none.
+/// Whether zeroed memory means an empty list or none.
 fn can_be_empty(resolve: &Resolve, ty: Type) -> bool {
     let Type::Id(id) = ty else {
         return false;
@@ -206,10 +207,10 @@ fn flat(ty: &WasmType) -> ValType {
     }
 }
 
-/// What a function of the stand-in does.
+/// What a function of the generated module does.
 enum Body {
     Trap,
-    /// Returns the address of untouched, hence zeroed, memory.
+    /// Returns the address of untouched and therefore zeroed memory.
     Zero,
 }
 

@@ -1,4 +1,4 @@
-//! What the first bytes of a file say it is.
+//! Detects the kind of a file from its first bytes.
 
 /// The two binary formats of WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,10 +9,10 @@ pub enum WasmKind {
     Component,
 }
 
-/// How many bytes [`kind`] and [`is_precompiled`] look at.
+/// How many bytes [`kind`] and [`is_precompiled`] read.
 const HEADER: usize = 8;
 
-/// Tells a module from a component by the eight bytes of the header.
+/// Distinguishes a module from a component by the eight bytes of the header.
 ///
 /// `None` for everything else, WebAssembly text included. A known header does not
 /// make the rest valid.
@@ -24,11 +24,11 @@ pub fn kind(bytes: &[u8]) -> Option<WasmKind> {
     }
 }
 
-/// Whether bytes look like native code some engine made ahead of time.
+/// Whether the bytes look like ahead-of-time compiled native code.
 ///
-/// Wasmtime writes ELF files, WAMR its own format, and the other magics are what
-/// executables of other systems start with. Such bytes are refused by name: running
-/// them would mean to trust whoever sent them.
+/// Wasmtime writes ELF files, WAMR its own format, and the other magic numbers are those
+/// of executables of other systems. Such bytes are refused by name, because running them
+/// would mean trusting their sender.
 pub fn is_precompiled(bytes: &[u8]) -> bool {
     const MAGICS: [&[u8]; 8] = [
         b"\x7fELF",

@@ -1,15 +1,15 @@
-//! Memory for the preview 1 adapter that no allocator of the module takes for its own.
+//! Reserves memory for the preview 1 adapter that the module's allocator does not use.
 //!
 //! The adapter asks the module's allocator for two pages, one for its stack and one for
-//! its state. From a module without one it takes them by `memory.grow`, before the module
-//! starts, and then the module's allocator, which believes that all of its memory is its
-//! own, writes over them or has its own bytes written over. So the module gets an
-//! allocator for the adapter alone (`cabi_realloc_adapter`), over pages that lie behind
-//! what it declares, and does not see them: `memory.size` is what the module declares
-//! until it grows its memory for the first time, which then begins behind those pages.
+//! its state. If the module has none, the adapter takes them with `memory.grow` before
+//! the module starts. The module's allocator then assumes that all memory is its own, and
+//! the two overwrite each other's data. So the module gets an allocator for the adapter
+//! alone (`cabi_realloc_adapter`), over pages behind its declared memory that it does not
+//! see: `memory.size` returns the declared size until the module grows its memory for the
+//! first time; the new memory then begins behind those pages.
 //!
-//! Go's runtime is the exception: it takes only what lies behind `memory.size` at its
-//! start, and believes that all growth is in one piece. It is told the truth.
+//! Go's runtime is the exception: it only uses memory behind `memory.size` at its start,
+//! and assumes that all growth is contiguous. It sees the real size.
 
 use std::convert::Infallible;
 
@@ -28,17 +28,17 @@ const EXPORT: &str = "cabi_realloc_adapter";
 /// Pages that the adapter asks for: a stack and a state.
 const ASKED: u32 = 2;
 
-/// One more page in front of them says how many are taken, and whether the module has
+/// One more page in front of them records how many are taken, and whether the module has
 /// grown its memory. Only its first bytes are ever touched.
 const LENT: u32 = ASKED + 1;
 
 const PAGE: u32 = 1 << 16;
 
-/// Pages of a memory with addresses of 32 bits.
+/// The maximum number of pages of a memory with 32-bit addresses.
 const ALL: u64 = 1 << 16;
 
-/// Lends memory to the adapter of a module. A module without a memory stays as it is,
-/// and so does one of a kind that the adapter does not take.
+/// Reserves memory for a module's adapter. A module without a memory is left unchanged,
+/// and so is one with a memory that the adapter does not accept.
 pub(crate) fn lend(module: &[u8], tell_the_truth: bool) -> Result<Vec<u8>, Cause> {
     let Some(mut lender) = Lender::read(module, tell_the_truth)? else {
         return Ok(module.to_vec());
@@ -51,10 +51,10 @@ pub(crate) fn lend(module: &[u8], tell_the_truth: bool) -> Result<Vec<u8>, Cause
 struct Lender {
     /// Pages that the module declares.
     declared: u32,
-    /// How many types and functions it has.
+    /// How many types and functions the module has.
     types: u32,
     functions: u32,
-    /// Whether `memory.size` is what it is.
+    /// Whether `memory.size` returns the real size.
     tell_the_truth: bool,
 }
 
@@ -99,7 +99,7 @@ impl Lender {
         }))
     }
 
-    /// Where it is kept that the module has grown its memory.
+    /// The address that records whether the module has grown its memory.
     fn grown(&self) -> i32 {
         (self.declared * PAGE).cast_signed()
     }
@@ -130,7 +130,7 @@ impl Lender {
         let mut code = Function::new([(1, ValType::I32)]);
         let old = 1;
         code.instructions()
-            // No pages more is the question how many there are.
+            // Growing by zero pages only asks for the size.
             .local_get(0)
             .i32_eqz()
             .if_(BlockType::Empty)
@@ -152,7 +152,8 @@ impl Lender {
         code
     }
 
-    /// `(old, old_size, align, new_size)`: the next page, as long as there is one.
+    /// `(old, old_size, align, new_size)`: returns the next page, as long as there is
+    /// one.
     fn realloc(&self) -> Function {
         let mut code = Function::new([(1, ValType::I32)]);
         let taken = 4;
@@ -189,7 +190,7 @@ impl Lender {
     }
 }
 
-/// A word of the page that says how it stands.
+/// A word of the page that records the state.
 fn word(offset: u64) -> MemArg {
     MemArg {
         offset,
@@ -201,7 +202,7 @@ fn word(offset: u64) -> MemArg {
 impl Reencode for Lender {
     type Error = Infallible;
 
-    /// No index changes, so names stay true, and a section that is damaged hurts nobody.
+    /// No index changes, so names stay valid, and a damaged section does no harm.
     fn parse_custom_section(
         &mut self,
         module: &mut Module,

@@ -1,17 +1,17 @@
 //! WebAssembly binaries in, one self-contained component out.
 //!
-//! What an application ships may be a core module from before components, or a
-//! component that leaves some of its imports to other components. This crate turns
-//! both into what the engine compiles:
+//! An application may ship a core module from before components existed, or a component
+//! that leaves some of its imports to other components. This crate turns both into what
+//! the engine compiles:
 //!
-//! - [`kind`] and [`is_precompiled`] look at the first bytes only.
+//! - [`kind`] and [`is_precompiled`] only read the first bytes.
 //! - [`componentize`] makes a core module into a component.
-//! - [`compose`] does that for a component and its dependencies and joins them. A
-//!   command of preview 1 that has none stays the core module that it is.
+//! - [`compose`] does that for a component and its dependencies, and composes them. A
+//!   preview 1 command without dependencies stays a core module.
 //! - [`settle`] gives interfaces of release candidates the names of their releases.
 //!
-//! There is no I/O here and no engine: bytes go in, bytes come out, and the same
-//! bytes in give the same bytes out.
+//! There is no I/O and no engine here, and the same input bytes always give the same
+//! output.
 
 mod boundary;
 mod candidates;
@@ -31,9 +31,9 @@ pub use compose::{ComposeError, Dependency, Inherit, compose};
 pub use isolate::{Capabilities, Capability, IsolateError};
 pub use kind::{WasmKind, is_precompiled, kind};
 
-/// Changes with every change by which the same bytes in give other bytes out, so
-/// that whoever keeps what came out can tell.
+/// Increased with every change that alters the output for the same input, so that callers
+/// can tell when kept results are outdated.
 pub const GENERATION: u32 = 3;
 
-/// The cause of an error of the tools beneath, whose own types say nothing to a caller.
+/// The cause of an error in the tools below, whose own types do not help a caller.
 type Cause = Box<dyn std::error::Error + Send + Sync>;

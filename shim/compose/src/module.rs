@@ -1,4 +1,4 @@
-//! What decides how a core module is run, read from the module once.
+//! Reads once from a core module what decides how it is run.
 
 use wasmparser::{ExternalKind, KnownCustom, Parser, Payload, ProducersSectionReader, TypeRef};
 
@@ -7,29 +7,29 @@ use crate::Cause;
 /// The custom sections in which bindings generators keep the module's world.
 const COMPONENT_TYPE: &str = "component-type";
 
-/// The generators of bindings whose version decides; `wit-bindgen-rust`, `wit-bindgen-c`, …
+/// The bindings generators whose version matters: `wit-bindgen-rust`, `wit-bindgen-c`, …
 const BINDGEN: &str = "wit-bindgen";
 
 /// The section that Go's own linker leaves (not TinyGo's).
 const GO_BUILD: &str = "go:buildid";
 
-/// What modules of preview 1, and of what came before it, import.
+/// The modules that preview 1 modules, and their predecessors, import from.
 const PREVIEW_1: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// What a core module tells about its making.
+/// What a core module shows about its toolchain.
 #[derive(Debug, Default)]
 pub(crate) struct ModuleInfo {
     /// It exports a function `_start`.
     pub(crate) start: bool,
     /// It exports an allocator that the adapter can ask for memory.
     pub(crate) realloc: bool,
-    /// It imports nothing but functions of preview 1.
+    /// It imports only functions of preview 1.
     pub(crate) preview_1_only: bool,
-    /// An export only modules of the legacy Spin ABI have.
+    /// An export that only modules of the legacy Spin ABI have.
     pub(crate) legacy_handler: Option<String>,
     /// It exports the allocator of wit-bindgen 0.2.
     pub(crate) legacy_realloc: bool,
-    /// The world that its bindings were made of.
+    /// The world that its bindings were generated from.
     pub(crate) world: Option<World>,
     /// The version of clang that compiled it.
     pub(crate) clang: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct World {
 /// Why a module cannot be read.
 #[derive(Debug)]
 pub(crate) enum ModuleError {
-    /// It breaks off or is damaged.
+    /// It is truncated or damaged.
     Damaged(wasmparser::BinaryReaderError),
     /// Its world cannot be read.
     World(Cause),
@@ -62,7 +62,7 @@ impl From<wasmparser::BinaryReaderError> for ModuleError {
 }
 
 impl ModuleInfo {
-    /// Reads the sections that matter; function bodies are skipped.
+    /// Reads the relevant sections; function bodies are skipped.
     pub(crate) fn read(module: &[u8]) -> Result<Self, ModuleError> {
         let mut info = Self {
             preview_1_only: true,
@@ -108,9 +108,9 @@ impl ModuleInfo {
         Ok(info)
     }
 
-    /// Whether it runs to its end as it is: it is started by `_start`, needs nothing but
-    /// preview 1, and no world says that it is called in another way. What else it
-    /// exports, an allocator for instance, does not matter.
+    /// Whether it runs to its end unchanged: it starts with `_start`, needs only preview
+    /// 1, and has no world by which it is called in another way. Its other exports, such
+    /// as an allocator, do not matter.
     pub(crate) fn is_command(&self) -> bool {
         self.start && self.preview_1_only && !self.is_called()
     }
@@ -136,21 +136,21 @@ impl ModuleInfo {
     }
 }
 
-/// Whether the worlds of a module export anything. Every generation of the sections is
-/// read as the encoder reads them.
+/// Whether the worlds of a module export anything. Sections of every generation are read
+/// in the same way as the encoder does.
 fn has_exports(module: &[u8]) -> Result<bool, Cause> {
     let (_, bound) = wit_component::metadata::decode(module)?;
     Ok(!bound.resolve.worlds[bound.world].exports.is_empty())
 }
 
-/// Looks for wit-bindgen among the producers inside a `component-type` section, which
-/// is a small WebAssembly binary of its own. Up to wit-bindgen 0.16 it comes after the
-/// world's name and its length.
+/// Looks for wit-bindgen among the producers inside a `component-type` section, which is
+/// itself a small WebAssembly binary. Up to wit-bindgen 0.16 it follows the world's name
+/// and its length.
 fn bindgen_version(section: &[u8]) -> wasmparser::Result<Option<String>> {
     let start = section.windows(4).position(|window| window == b"\0asm");
     let inner = &section[start.unwrap_or_default()..];
     for payload in Parser::new(0).parse_all(inner) {
-        // What cannot be read is told by whoever reads the world.
+        // Reading the world reports the error.
         let Ok(payload) = payload else {
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! Core modules of every generation, and what is made of them.
+//! Core modules of every generation, and their conversion to components.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -15,7 +15,7 @@ fn module(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the module is written well")
 }
 
-/// A module as wit-bindgen leaves it: its world, and who wrote that, in a section.
+/// A module as wit-bindgen produces it, with its world and its producers in a section.
 fn bound_module(world: &str, body: &str, bindgen: Option<(&str, &str)>) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("test.wit", world).expect("WIT");
@@ -49,7 +49,7 @@ fn append(bytes: &mut Vec<u8>, section: &impl Section) {
     section.encode(bytes);
 }
 
-/// The names a component imports and exports, after the engine has validated it.
+/// A component's imports and exports, after the engine has validated it.
 fn surface(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
     let engine = Engine::new(&Config::new()).unwrap();
     let component = Component::new(&engine, bytes).expect("a valid component");
@@ -91,8 +91,8 @@ fn the_same_module_gives_the_same_component() {
     assert_eq!(componentize(&bytes).unwrap(), componentize(&bytes).unwrap());
 }
 
-/// Where this fails, raise [`GENERATION`] and put both new numbers here: nodes keep
-/// what came out before.
+/// If this fails, raise [`GENERATION`] and put both new numbers here: nodes keep the
+/// output of earlier versions.
 #[test]
 fn other_components_are_of_another_generation() {
     let command = module(COMMAND);
@@ -166,8 +166,8 @@ fn a_world_is_enough_whoever_wrote_it() {
     assert_eq!(exports, ["price"]);
 }
 
-/// As wit-bindgen 0.5 to 0.16 left a world: a version, an encoding, the world's name with
-/// its length, and the package.
+/// The section that wit-bindgen 0.5 to 0.16 wrote: a version, an encoding, the world's
+/// name with its length, and the package.
 #[test]
 fn a_world_of_the_first_generation_is_read() {
     for version in ["0.5.0", "0.8.0", "0.13.1", "0.16.0"] {
@@ -202,7 +202,7 @@ fn a_command_that_is_joined_with_nothing_stays_a_module() {
         let composed = compose(&bytes, &[], |_| None).unwrap();
         assert!(matches!(composed, Cow::Borrowed(same) if same == bytes));
     }
-    // Imports of a world alone make it a command all the same, one with an adapter.
+    // A world with only imports is still a command, but one with an adapter.
     let world = "package acme:shop; world shop { import price: func() -> u32; }";
     let body = COMMAND.replace(
         "(memory",

@@ -1,4 +1,4 @@
-//! Components joined with their dependencies, and run.
+//! Composes components with their dependencies, and runs them.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use skiff_compose::{Capability, ComposeError, Dependency, Inherit};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store};
 
-/// What a host could say of the interfaces here.
+/// A host's capabilities for the interfaces used here.
 fn capability(interface: &str) -> Option<Capability> {
     let (key, is_called_at_start) = match interface {
         "wasi:cli/environment" => ("environment", true),
@@ -32,8 +32,8 @@ fn component(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the component is written well")
 }
 
-/// Imports one function of each of `imports` and exports `run`, which adds up what
-/// they return.
+/// Imports one function of each of `imports` and exports `run`, which adds up their
+/// results.
 fn caller(imports: &[&str]) -> Vec<u8> {
     let mut lowered = String::new();
     let mut core_imports = String::new();
@@ -72,7 +72,7 @@ fn giver(exports: &[&str], value: u32) -> Vec<u8> {
     ))
 }
 
-/// Exports `acme:shop/price`, whose `get` passes on what `import` gives.
+/// Exports `acme:shop/price`, whose `get` returns the result of `import`.
 fn relay(import: &str) -> Vec<u8> {
     component(&format!(
         r#"(component

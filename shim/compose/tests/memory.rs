@@ -1,4 +1,4 @@
-//! Core modules whose allocators believe that all of their memory is their own, and the
+//! Core modules whose allocators assume that all memory is their own, together with the
 //! adapter in the same memory.
 
 use std::borrow::Cow;
@@ -11,8 +11,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
-/// Fills what it takes for its own memory, has the adapter write into it and keep
-/// something between two calls, and looks whether anything else was touched.
+/// Fills its own memory, lets the adapter write into it and keep state between two calls,
+/// and checks that nothing else was touched.
 const OWNER: &str = r#"(module
     (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
@@ -49,8 +49,8 @@ const OWNER: &str = r#"(module
         (if (i32.ne (i32.load (i32.const 0)) (i32.const 1)) (then (return (i32.const 7))))
         (i32.const 0)))"#;
 
-/// As the allocators of AssemblyScript and of C have it: memory from the end of the data
-/// to `memory.size` is theirs, and what `memory.grow` gives.
+/// Like the allocators of AssemblyScript and C: uses memory from the end of the data to
+/// `memory.size`, and what `memory.grow` returns.
 fn as_most_do() -> String {
     let first = "(local.set $first (i32.shl (memory.size) (i32.const 16)))
         (call $own (i32.const 1024) (local.get $first))";
@@ -61,7 +61,7 @@ fn as_most_do() -> String {
     OWNER.replace("FIRST", first).replace("SECOND", second)
 }
 
-/// As Go has it: what lies behind `memory.size` at the start is theirs, in one piece.
+/// Like Go: uses memory behind `memory.size` at the start, contiguously.
 fn as_go_does() -> String {
     let first = "(local.set $first (i32.const 131072))
         (call $own (i32.const 1024) (local.get $first))
@@ -77,7 +77,7 @@ fn append(bytes: &mut Vec<u8>, name: &str, data: &[u8]) {
     wasm_encoder::Encode::encode(&section, bytes);
 }
 
-/// The module with a world, made a component.
+/// The module with a world, made into a component.
 fn component(text: &str, go: bool) -> Vec<u8> {
     let mut bytes = wat::parse_str(text).expect("the module is written well");
     let mut resolve = Resolve::default();

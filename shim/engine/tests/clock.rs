@@ -1,6 +1,7 @@
 //! A guest that computes for ever yields, so that a deadline can end it and others are
 //! served, however many compute.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skiff_engine::{Clock, Guest, Pool, Resources, Runner, Tier};

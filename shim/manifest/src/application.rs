@@ -1,4 +1,4 @@
-//! What can be asked of an application.
+//! Queries on an application.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use crate::model::{
 };
 
 impl Application {
-    /// The application that a single WebAssembly file stands for: one component on
-    /// every route, granted nothing. `id` is what the file was called by whoever
-    /// named it, so that messages about the component name what that person knows.
+    /// An application for a single WebAssembly file: one component on every route,
+    /// without grants. `id` is the file's name as the user gave it, so that messages
+    /// about the component use a familiar name.
     pub fn single_component(name: &str, id: &str, source: ContentRef) -> Self {
         let http = HttpTrigger {
             route: HttpRoute::Path("/...".into()),
@@ -34,7 +34,7 @@ impl Application {
         }
     }
 
-    /// The component of an id.
+    /// The component with this id.
     pub fn component(&self, id: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.id == id)
     }
@@ -44,7 +44,7 @@ impl Application {
         self.triggers.iter().map(Trigger::trigger_type).collect()
     }
 
-    /// The triggers that a host which serves `known` types cannot serve.
+    /// The triggers that a host serving the `known` types cannot serve.
     pub fn unknown_triggers(&self, known: &[&str]) -> Vec<&Trigger> {
         let unknown = |trigger: &&Trigger| !known.contains(&trigger.trigger_type());
         self.triggers.iter().filter(unknown).collect()
@@ -52,7 +52,7 @@ impl Application {
 }
 
 impl Component {
-    /// A component that is granted nothing.
+    /// A component without grants.
     pub fn new(id: &str, source: ContentRef) -> Self {
         Component {
             id: id.to_owned(),
@@ -80,14 +80,14 @@ impl Component {
         literal.filter_map(|entry| AllowedHost::parse(entry.text()).ok())
     }
 
-    /// Whether it may call other components of the application in the process.
-    /// Entries with variables do not count: they are resolved too late to require it.
+    /// Whether it may call other components of the application in the process. Entries
+    /// with variables do not count, as they are resolved too late to require it.
     pub fn needs_service_chaining(&self) -> bool {
         self.literal_hosts()
             .any(|host| host.chaining_target().is_some())
     }
 
-    /// The ids of components it is composed with.
+    /// The ids of the components that it is composed with.
     pub(crate) fn composed_with(&self) -> impl Iterator<Item = &str> {
         let around = self.trigger_dependencies.values().flatten();
         self.dependencies
@@ -98,7 +98,7 @@ impl Component {
 }
 
 impl Dependency {
-    /// The component of the application it names, if it does.
+    /// The component of the application that it names, if any.
     pub fn component(&self) -> Option<&str> {
         match &self.source {
             DependencySource::Component(id) => Some(id),
@@ -107,7 +107,7 @@ impl Dependency {
     }
 }
 
-/// Why an application cannot be cut down to some of its components.
+/// Why an application cannot be reduced to some of its components.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetainError {
     /// A component that does not exist.
@@ -115,34 +115,34 @@ pub enum RetainError {
     Unknown {
         /// The id that was asked for.
         id: String,
-        /// The ids there are.
+        /// The existing ids.
         known: Vec<String>,
     },
-    /// A component that calls one that would be gone.
+    /// A component may call one that would be removed.
     #[error("component `{component}` may call `{target}`, which is not retained")]
     Chains {
-        /// The component that calls.
+        /// The calling component.
         component: String,
-        /// The component it calls.
+        /// The called component.
         target: String,
     },
     /// A component that may call any other.
     #[error(
-        "component `{component}` may call every component (`*.spin.internal`), which excludes retaining some"
+        "component `{component}` may call every component (`*.spin.internal`), so all of them have to be retained"
     )]
     ChainsToAll {
-        /// The component that calls.
+        /// The calling component.
         component: String,
     },
 }
 
 impl Application {
-    /// Keeps the components named, the triggers that run them and the components
-    /// they are composed with. Static responses go, as they belong to no component.
-    /// With no names nothing stays. On an error nothing is changed.
+    /// Keeps the named components, the triggers that run them and the components they are
+    /// composed with. Static responses are removed, as they belong to no component. With
+    /// no names everything is removed. On an error nothing is changed.
     ///
     /// # Errors
-    /// A name that is unknown, and a component that may call one that would be gone.
+    /// An unknown name, or a component that may call one that would be removed.
     pub fn retain(&mut self, ids: &[&str]) -> Result<(), RetainError> {
         for id in ids {
             if self.component(id).is_none() {

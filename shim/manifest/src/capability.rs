@@ -1,7 +1,7 @@
-//! What a component is granted, kind by kind.
+//! The kinds of grants that a component can have.
 
-/// A kind of grant: a field of a component in the manifest, by whose name its dependencies
-/// inherit it (`inherit_configuration`).
+/// A kind of grant: a field of a component in the manifest, whose name is also used to
+/// let its dependencies inherit it (`inherit_configuration`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
     /// Large language models.
@@ -14,14 +14,14 @@ pub enum Capability {
     Files,
     /// Key-value stores.
     KeyValueStores,
-    /// Databases, those of SQLite and those of servers.
+    /// Databases: SQLite and database servers.
     SqliteDatabases,
     /// Variables.
     Variables,
 }
 
 impl Capability {
-    /// Every one that there is.
+    /// All of them.
     pub const ALL: [Capability; 7] = [
         Capability::AiModels,
         Capability::AllowedOutboundHosts,
@@ -32,7 +32,7 @@ impl Capability {
         Capability::Variables,
     ];
 
-    /// Its key, as manifests have it.
+    /// Its key in manifests.
     pub const fn key(self) -> &'static str {
         match self {
             Capability::AiModels => "ai_models",
@@ -50,7 +50,7 @@ impl Capability {
 mod tests {
     use super::*;
 
-    /// What a manifest says with a component that has this field.
+    /// The error for a manifest with a component that has this field.
     fn with(field: &str) -> String {
         let text = format!(
             "spin_manifest_version = 2\n[application]\nname = \"a\"\n[component.c]\nsource = \"c.wasm\"\n{field} = 5\n"

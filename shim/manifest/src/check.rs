@@ -10,15 +10,15 @@ use crate::names::{VariableName, check_digest};
 use crate::node::Spanned;
 use crate::template::Template;
 
-/// The application's variables, for templates to name.
+/// The application's variables, which templates may use.
 pub(crate) type Declared = BTreeMap<VariableName, Variable>;
 
-/// Reports what is wrong with a value, or gives it on.
+/// Reports what is wrong with a value, or returns it.
 pub(crate) fn passed<T, E: Display>(result: Result<T, E>, at: usize, ask: &Ask<'_>) -> Option<T> {
     result.map_err(|error| ask.fault(at, error)).ok()
 }
 
-/// The name of a variable, as the name of a field.
+/// Reads a variable's name from a field's name.
 pub(crate) fn variable_name(name: &Spanned<String>, ask: &Ask<'_>) -> Option<VariableName> {
     passed(
         VariableName::new(&name.value).map_err(|error| format!("is not a name: {error}")),
@@ -27,7 +27,7 @@ pub(crate) fn variable_name(name: &Spanned<String>, ask: &Ask<'_>) -> Option<Var
     )
 }
 
-/// A template that names only variables that are declared.
+/// Reads a template, which may only use declared variables.
 pub(crate) fn template(
     text: &Spanned<String>,
     declared: &Declared,
@@ -47,7 +47,7 @@ pub(crate) fn template(
     unknown.is_empty().then_some(template)
 }
 
-/// An entry of `allowed_outbound_hosts`. A template is checked with the defaults,
+/// Reads an entry of `allowed_outbound_hosts`. A template is checked with the defaults,
 /// if they suffice.
 pub(crate) fn allowed_host(
     entry: &Spanned<String>,
@@ -73,12 +73,12 @@ pub(crate) fn allowed_host(
     passed(checked, entry.at, ask).map(|_| template)
 }
 
-/// A digest, in lower case.
+/// Reads a digest, converted to lower case.
 pub(crate) fn digest(digest: &Spanned<String>, ask: &Ask<'_>) -> Option<String> {
     passed(check_digest(&digest.value), digest.at, ask)
 }
 
-/// Ids that may be used once each.
+/// Ids that must be unique.
 #[derive(Default)]
 pub(crate) struct Ids(BTreeSet<String>);
 
@@ -86,7 +86,7 @@ impl Ids {
     /// Reports an id that was used before.
     pub(crate) fn take(&mut self, id: &Spanned<String>, ask: &Ask<'_>) {
         if !self.0.insert(id.value.clone()) {
-            ask.fault(id.at, "is there twice; ids must be unique");
+            ask.fault(id.at, "is used twice; ids must be unique");
         }
     }
 }

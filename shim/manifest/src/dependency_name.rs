@@ -4,7 +4,7 @@ use semver::{BuildMetadata, Version};
 
 use crate::names::{Case, check_id, check_package};
 
-/// The name of a dependency: what it imports.
+/// A dependency's name, which says what it satisfies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DependencyName {
     /// A plain kebab name.
@@ -18,7 +18,7 @@ pub(crate) enum DependencyName {
 }
 
 impl DependencyName {
-    /// Reads a name. The error is the rest of a sentence that begins with it.
+    /// Reads a name. The error is the rest of a sentence that begins with the name.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         if !name.contains([':', '/']) {
             return match check_id(name, Case::Kebab) {
@@ -30,7 +30,7 @@ impl DependencyName {
         }
         let (path, version) = match name.split_once('@') {
             Some((path, version)) => {
-                let wrong = |error| format!("has the version {version:?}, which is none: {error}");
+                let wrong = |error| format!("has the invalid version {version:?}: {error}");
                 (path, Some(Version::parse(version).map_err(wrong)?))
             }
             None => (name, None),
@@ -51,7 +51,7 @@ impl DependencyName {
         })
     }
 
-    /// Whether one import could be meant by both names.
+    /// Whether both names could match the same import.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         use DependencyName::Package;
         let (
@@ -78,7 +78,7 @@ impl DependencyName {
     }
 }
 
-/// The versions that may stand in for each other have the same track.
+/// Versions of the same track may replace each other.
 fn track(version: &Version) -> Version {
     let mut track = Version {
         build: BuildMetadata::EMPTY,

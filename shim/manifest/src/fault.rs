@@ -1,4 +1,4 @@
-//! Mistakes: what is wrong, and the file, line and column of each.
+//! Mistakes: a message with the file, line and column of each.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -7,17 +7,17 @@ use std::fmt;
 
 use crate::model::Application;
 
-/// After this many mistakes the rest are only counted. Whoever reads the list
-/// fixes a screenful at a time, and a file made to be wrong must not fill a log.
+/// Further mistakes are only counted. A reader fixes a screenful at a time, and a
+/// malicious file must not fill a log.
 const MAX_LISTED: usize = 30;
 
-/// Bytes of one message. It may quote what was written, which may be anything.
+/// The maximum length of a message in bytes. It may quote arbitrary input.
 const MAX_MESSAGE: usize = 1024;
 
-/// This many mistakes are kept to choose the listed ones from.
+/// How many mistakes are kept, to choose the listed ones from.
 const MAX_KEPT: usize = 100 * MAX_LISTED;
 
-/// The beginning of a text that is longer than `most` bytes.
+/// The beginning of a text, if it is longer than `most` bytes.
 pub(crate) fn clip(text: &str, most: usize) -> Option<String> {
     if text.len() <= most {
         return None;
@@ -29,8 +29,8 @@ pub(crate) fn clip(text: &str, most: usize) -> Option<String> {
     Some(format!("{}…", &text[..end]))
 }
 
-/// A text from outside as it may be shown to a person: control characters, which move a
-/// terminal's cursor or begin a line that is nobody's, are written as Rust writes them.
+/// Makes external text safe to show: control characters, which could move a terminal's
+/// cursor or forge a line, are escaped as in Rust.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
@@ -48,13 +48,13 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 /// One mistake and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file, by the name the caller gave.
+    /// The file, by the caller's name for it.
     pub file: String,
     /// Line, counted from 1.
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What is wrong and what was expected.
+    /// What is wrong, and what was expected.
     pub message: String,
 }
 
@@ -68,22 +68,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every mistake of one file, in the order of their places; never empty.
+/// All mistakes of one file, ordered by position; never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
-    /// The mistakes. Beyond thirty, the last one says how many more there are.
+    /// The mistakes. If there are more than thirty, the last one states how many more.
     pub faults: Vec<Fault>,
-    /// What could be read of a manifest all the same, for who looks for what else is
-    /// wrong.
+    /// The readable parts of a manifest, to look for further mistakes.
     pub rest: Option<Box<Rest>>,
 }
 
-/// What could be read of a manifest with mistakes. Whatever is here was written like
-/// this; what is wrong is left out.
+/// The readable parts of a manifest with mistakes. Everything in it is as written; wrong
+/// parts are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rest {
-    /// Variables, triggers and components. There may be none of them, and the name may be
-    /// empty.
+    /// Variables, triggers and components, possibly none. The name may be empty.
     pub application: Application,
     /// Ids of the components of which only the source is known for certain.
     pub partial: BTreeSet<String>,
@@ -103,21 +101,21 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Where the mistakes of one file gather while it is read. Shared by reference,
-/// so that a reader can report one and go on to the next.
+/// Collects the mistakes of one file while it is read. Shared by reference, so that a
+/// reader can report one and continue.
 pub(crate) struct Sink<'a> {
     file: &'a str,
     text: &'a [u8],
     table: &'static str,
     found: RefCell<Vec<(usize, String)>>,
-    /// Mistakes that are not kept any more.
+    /// The number of mistakes that were not kept.
     dropped: Cell<usize>,
-    /// How often a mistake was noted.
+    /// How many times a mistake was noted.
     noted: Cell<usize>,
 }
 
 impl<'a> Sink<'a> {
-    /// For a text in TOML.
+    /// For a TOML text.
     pub(crate) fn toml(file: &'a str, text: &'a [u8]) -> Self {
         Sink {
             file,
@@ -129,7 +127,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// For a text in JSON, where a table has another name.
+    /// For a JSON text, where a table is called an object.
     pub(crate) fn json(file: &'a str, text: &'a [u8]) -> Self {
         Sink {
             table: "an object",
@@ -137,7 +135,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// What the format calls a table.
+    /// The format's name for a table.
     pub(crate) fn table(&self) -> &'static str {
         self.table
     }
@@ -159,8 +157,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// How often a mistake was noted: more than before where something that was read
-    /// meanwhile has one.
+    /// How many times a mistake was noted. If this has increased, something read in the
+    /// meantime has a mistake.
     pub(crate) fn noted(&self) -> usize {
         self.noted.get()
     }
@@ -183,7 +181,7 @@ impl<'a> Sink<'a> {
             Some(value) if found.is_empty() => return Ok(value),
             Some(_) => {}
             None if !found.is_empty() => {}
-            // A reader that gives nothing has said why; this is the net below it.
+            // A reader that returns nothing has reported why; this is only a safeguard.
             None => found.push((0, "cannot be read".into())),
         }
         found.sort();

@@ -1,4 +1,4 @@
-//! Taking a written tree apart, and saying everything that is wrong with it.
+//! Takes a parsed tree apart, and reports everything that is wrong with it.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::fault::{Sink, clip};
 use crate::node::{Entry, Node, Spanned, Value};
 
-/// Whose value is being read and where mistakes go. The owner (`component "cart"`)
-/// and the path inside it begin every message, because the message is often all
+/// The owner of the value being read, and the sink for mistakes. The owner
+/// (`component "cart"`) and the path inside it begin every message, which is often all
 /// that reaches the reader.
 #[derive(Clone)]
 pub(crate) struct Ask<'c> {
@@ -16,7 +16,7 @@ pub(crate) struct Ask<'c> {
     path: String,
 }
 
-/// An owner's name is in each of its messages, of which there may be thousands.
+/// An owner's name is repeated in all its messages, possibly thousands.
 const MAX_OWNER: usize = 256;
 
 impl<'c> Ask<'c> {
@@ -30,7 +30,7 @@ impl<'c> Ask<'c> {
         }
     }
 
-    /// The same owner's value one name further in.
+    /// For a field of this value.
     pub(crate) fn field(&self, name: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
         Ask {
@@ -39,7 +39,7 @@ impl<'c> Ask<'c> {
         }
     }
 
-    /// The same owner's value at a position of the list.
+    /// For an element of this list.
     pub(crate) fn element(&self, index: usize) -> Self {
         Ask {
             path: format!("{}[{index}]", self.path),
@@ -55,7 +55,7 @@ impl<'c> Ask<'c> {
         }
     }
 
-    /// Says that another kind of value was expected.
+    /// Reports that another kind of value was expected.
     pub(crate) fn mismatch(&self, node: &Node, expected: &str) {
         let kind = match node.value {
             Value::Table(_) => self.sink.table(),
@@ -64,14 +64,14 @@ impl<'c> Ask<'c> {
         self.fault(node.at, format!("must be {expected}, not {kind}"));
     }
 
-    /// Says that a table was expected.
+    /// Reports that a table was expected.
     pub(crate) fn not_a_table(&self, node: &Node) {
         self.mismatch(node, self.sink.table());
     }
 }
 
-/// The members of one table, handed out by name. What is left over at the end is
-/// either refused ([`Fields::done`]) or kept ([`Fields::rest`]).
+/// The members of one table, taken by name. Members left over at the end are either
+/// refused ([`Fields::done`]) or kept ([`Fields::rest`]).
 pub(crate) struct Fields<'c> {
     pub(crate) ask: Ask<'c>,
     pub(crate) at: usize,
@@ -100,7 +100,7 @@ impl<'c> Fields<'c> {
         }
     }
 
-    /// Whether a member was written and is still to be taken. `null` is not written.
+    /// Whether a member exists and was not taken yet. `null` counts as missing.
     pub(crate) fn has(&self, name: &str) -> bool {
         let written = |entry: &Entry| !matches!(entry.node.value, Value::Null);
         self.entries
@@ -108,7 +108,7 @@ impl<'c> Fields<'c> {
             .any(|entry| entry.key.value == name && written(entry))
     }
 
-    /// A member that may be absent. `None` also where it is wrong; that was reported.
+    /// An optional member. Also `None` if it is wrong, which was reported.
     pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
@@ -126,7 +126,7 @@ impl<'c> Fields<'c> {
         }
     }
 
-    /// A member that must be there.
+    /// A required member.
     pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
@@ -163,7 +163,7 @@ impl<'c> Fields<'c> {
             .unwrap_or_default()
     }
 
-    /// Refuses whatever was not asked for.
+    /// Refuses all members that were not taken.
     pub(crate) fn done(self) {
         for entry in &self.entries {
             let known: Vec<String> = self.known.iter().map(|name| format!("`{name}`")).collect();
@@ -174,7 +174,7 @@ impl<'c> Fields<'c> {
         }
     }
 
-    /// What was not asked for.
+    /// The members that were not taken.
     pub(crate) fn rest(self) -> Vec<Entry> {
         self.entries
     }
@@ -202,7 +202,7 @@ pub(crate) fn boolean(node: Node, ask: &Ask<'_>) -> Option<Spanned<bool>> {
     }
 }
 
-/// A list, each element read by `read`. Elements that are wrong are left out.
+/// A list, each element read by `read`. Wrong elements are left out.
 pub(crate) fn list<'c, T>(
     node: Node,
     ask: &Ask<'c>,
@@ -220,7 +220,7 @@ pub(crate) fn list<'c, T>(
     )
 }
 
-/// A table, each member read by `read`. Members that are wrong are left out.
+/// A table, each member read by `read`. Wrong members are left out.
 pub(crate) fn map<'c, T>(
     node: Node,
     ask: &Ask<'c>,

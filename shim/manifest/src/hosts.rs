@@ -1,4 +1,4 @@
-//! `allowed_outbound_hosts`: the grammar of an entry and what it lets through.
+//! `allowed_outbound_hosts`: the grammar of an entry, and what it allows.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ mod network;
 pub(crate) use legacy::{Databases, convert as convert_legacy};
 pub use network::Network;
 
-/// Names that end so belong to components of the same application.
+/// Names with this ending refer to components of the same application.
 const CHAINING_DOMAIN: &str = "spin.internal";
 
 /// One entry of `allowed_outbound_hosts`: `<scheme>://<host>[:<port>][/]`.
@@ -25,11 +25,11 @@ const CHAINING_DOMAIN: &str = "spin.internal";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost {
-    /// Which schemes it lets through.
+    /// The allowed schemes.
     pub scheme: AllowedScheme,
-    /// Which hosts.
+    /// The allowed hosts.
     pub host: AllowedName,
-    /// Which ports.
+    /// The allowed ports.
     pub port: AllowedPort,
 }
 
@@ -38,7 +38,7 @@ pub struct AllowedHost {
 pub enum AllowedScheme {
     /// `*`.
     Any,
-    /// One, compared as text.
+    /// A single scheme, compared as text.
     Named(String),
 }
 
@@ -49,7 +49,7 @@ pub enum AllowedName {
     Any,
     /// `self` or `self.alt`: only requests to the application itself.
     ToSelf,
-    /// `*.domain`: every name below it, not the domain itself.
+    /// `*.domain`: every name below the domain, but not the domain itself.
     Below(String),
     /// A name or an address.
     Literal(Host),
@@ -62,13 +62,13 @@ pub enum AllowedName {
 pub enum AllowedPort {
     /// `*`.
     Any,
-    /// One; also what the scheme implies where none is written.
+    /// A single port; also the scheme's default port if none is written.
     One(u16),
     /// `a..b`, without `b`.
     Range(Range<u16>),
 }
 
-/// The components an entry lets one call without leaving the process.
+/// The components that an entry allows to call without leaving the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainingTarget<'a> {
     /// `*.spin.internal`.
@@ -81,7 +81,7 @@ impl AllowedHost {
     /// Reads an entry. White space around it is trimmed.
     ///
     /// # Errors
-    /// Tells which part breaks the grammar, and what is allowed there.
+    /// States which part breaks the grammar, and what is allowed there.
     pub fn parse(entry: &str) -> Result<Self, AllowedHostError> {
         let entry = entry.trim();
         if entry == "insecure:allow-all" {
@@ -96,18 +96,18 @@ impl AllowedHost {
         })
     }
 
-    /// Whether a connection may be made. `host` is a name or an address, the
-    /// latter of version 6 in brackets.
+    /// Whether a connection is allowed. `host` is a name or an address; IPv6 addresses
+    /// are in brackets.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         self.scheme.allows(scheme) && self.host.allows(host) && self.port.allows(port)
     }
 
-    /// Whether a request to the application itself may be made.
+    /// Whether a request to the application itself is allowed.
     pub fn allows_self(&self, scheme: &str) -> bool {
         self.scheme.allows(scheme) && matches!(self.host, AllowedName::Any | AllowedName::ToSelf)
     }
 
-    /// The components it names for service chaining, if it is for that.
+    /// The components that it names for service chaining, if any.
     pub fn chaining_target(&self) -> Option<ChainingTarget<'_>> {
         match &self.host {
             AllowedName::Below(domain) if domain == CHAINING_DOMAIN => Some(ChainingTarget::All),
@@ -120,8 +120,8 @@ impl AllowedHost {
     }
 }
 
-/// Parts what follows the scheme. A colon may belong to an IPv6 network, whose
-/// text is tried whole first.
+/// Splits off the port after the scheme. A colon may belong to an IPv6 network, so the
+/// whole text is tried as a network first.
 fn split_port(rest: &str) -> Result<(&str, &str), AllowedHostError> {
     let Some((host, port)) = rest.rsplit_once(':') else {
         return Ok((rest, ""));
@@ -136,7 +136,7 @@ fn split_port(rest: &str) -> Result<(&str, &str), AllowedHostError> {
     }
 }
 
-/// What is wrong with a host that goes on after a slash and is no network.
+/// The error for a host with a slash that is not a network.
 fn beyond_a_host(host: &str) -> AllowedHostError {
     match host.split_once('/') {
         Some((address, prefix))
@@ -265,7 +265,7 @@ impl AllowedPort {
     }
 }
 
-/// The port a scheme implies.
+/// The default port of a scheme.
 pub fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
@@ -278,8 +278,8 @@ pub fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Whether a resolved template names no host at all. Such entries are skipped, so
-/// that an optional host can be left blank.
+/// Whether a resolved template contains no host at all. Such entries are skipped, so that
+/// an optional host can be left blank.
 pub fn is_blank(entry: &str) -> bool {
     matches!(entry, "" | "http://" | "https://")
 }
@@ -287,44 +287,44 @@ pub fn is_blank(entry: &str) -> bool {
 /// Why a text is not an entry of `allowed_outbound_hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowedHostError {
-    /// The word of old manifests for everything.
+    /// Old manifests' keyword for every host.
     #[error("`insecure:allow-all` is no longer allowed; `*://*:*` allows every host")]
     AllowAll,
-    /// No `://`.
+    /// `://` is missing.
     #[error("expected `<scheme>://<host>[:<port>]`; `*://*:*` allows every host")]
     NoScheme,
-    /// Something else than letters before `://`.
+    /// Other characters than letters before `://`.
     #[error("the scheme is letters only or `*`, not {scheme:?}")]
     Scheme {
-        /// What stands there.
+        /// The text in place of the scheme.
         scheme: String,
     },
-    /// A host that is none.
+    /// An invalid host.
     #[error("{host:?} is not a host: {reason}")]
     Host {
-        /// What stands there.
+        /// The text in place of the host.
         host: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// More than `/` after the host.
+    /// Anything other than `/` after the host.
     #[error("an allowed host has no path")]
     Path,
-    /// No port, and the scheme implies none.
+    /// The port is missing, and the scheme has no default.
     #[error("a port is needed, as `{scheme}` implies none; `:*` allows every port")]
     NoPort {
         /// The scheme.
         scheme: String,
     },
-    /// Something else than a port after the last colon.
+    /// Something other than a port after the last colon.
     #[error("the port is a number up to 65535, a range `a..b` or `*`, not {port:?}")]
     Port {
-        /// What stands there.
+        /// The text in place of the port.
         port: String,
     },
 }
 
-/// As it could be written in a manifest, with the port always told.
+/// As in a manifest, but always with the port.
 impl fmt::Display for AllowedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scheme {

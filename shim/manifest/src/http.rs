@@ -8,13 +8,13 @@ use crate::model::{HttpExecutor, HttpRoute, HttpTarget, HttpTrigger, StaticRespo
 use crate::node::{Entry, Node, Value};
 use crate::trigger::Runs;
 
-/// The arguments of a WAGI program where none are given.
+/// The default arguments of a WAGI program.
 const DEFAULT_WAGI_ARGV: &str = "${SCRIPT_NAME} ${ARGS}";
 
-/// The one entry point of WAGI programs that is still supported.
+/// The only entry point of WAGI programs that is still supported.
 const WAGI_ENTRYPOINT: &str = "_start";
 
-/// Reads the configuration of a trigger, from which `component` has been taken.
+/// Reads a trigger's configuration, from which `component` has been taken.
 pub(crate) fn read(runs: Runs, mut fields: Fields<'_>) -> Option<HttpTrigger> {
     let ask = fields.ask.clone();
     let at = fields.at;
@@ -39,7 +39,7 @@ pub(crate) fn read(runs: Runs, mut fields: Fields<'_>) -> Option<HttpTrigger> {
         (Runs::Unknown, _) => None,
     };
     Some(HttpTrigger {
-        // That a route is wrong was reported, and says nothing of the component.
+        // A wrong route was reported; the component can still be checked.
         route: route.unwrap_or(HttpRoute::Private),
         target: target?,
         executor: executor?,
@@ -69,13 +69,13 @@ fn route(node: Node, ask: &Ask<'_>) -> Option<HttpRoute> {
     }
 }
 
-/// A wildcard stands only at the end.
+/// Checks that wildcards only occur at the end.
 fn check_route(route: &str) -> Result<(), String> {
     let path = ["/...", "/*"]
         .iter()
         .find_map(|end| route.strip_suffix(end))
         .unwrap_or(route);
-    // `*` and `...` alone are `/*` and `/...` without the slash that is added anyway.
+    // `*` and `...` alone mean `/*` and `/...`, as the slash is added anyway.
     if matches!(path, "*" | "...") {
         return Ok(());
     }
@@ -87,7 +87,7 @@ fn check_route(route: &str) -> Result<(), String> {
     }
 }
 
-/// The outer `None` where it is absent or reported to be of the wrong kind.
+/// The outer `None` means that it is missing, or that its wrong kind was reported.
 fn executor(node: Node, ask: &Ask<'_>) -> Option<Option<HttpExecutor>> {
     let Some(mut fields) = Fields::of(node, ask) else {
         return Some(None);
@@ -96,7 +96,7 @@ fn executor(node: Node, ask: &Ask<'_>) -> Option<Option<HttpExecutor>> {
         return Some(None);
     };
     let executor = match kind.value.as_str() {
-        // The second name is of the time when there was one interface.
+        // The second name dates from when there was only one interface.
         "http" | "spin" => HttpExecutor::Http,
         "wagi" => {
             if let Some(entrypoint) = fields.optional("entrypoint", text)
@@ -131,7 +131,7 @@ fn static_response(node: Node, ask: &Ask<'_>) -> Option<StaticResponse> {
     let status_code = fields.optional("status_code", status_code).unwrap_or(200);
     let headers = fields.map("headers", text);
     let body = fields.optional("body", text).map(|body| body.value);
-    // Spin takes any other field and ignores it.
+    // Like Spin, ignore all other fields.
     fields.rest();
     let ask = ask.field("headers");
     let headers = headers.into_iter().filter_map(|(name, value)| {
@@ -158,7 +158,7 @@ fn status_code(node: Node, ask: &Ask<'_>) -> Option<u16> {
     status
 }
 
-/// What HTTP/1.1 can carry in a header.
+/// Checks that HTTP/1.1 can transmit a header.
 fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(token) {
@@ -185,7 +185,7 @@ pub(crate) fn check_settings(at: usize, entries: Vec<Entry>, ask: &Ask<'_>) {
     fields.done();
 }
 
-/// The configuration as a locked application has it.
+/// The configuration as in a locked application.
 pub(crate) fn to_json(trigger: &HttpTrigger) -> Map<String, Json> {
     let mut config = Map::new();
     if let HttpTarget::Component(id) = &trigger.target {

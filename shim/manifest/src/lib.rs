@@ -1,9 +1,8 @@
-//! What a Spin application is: `spin.toml` (versions 1 and 2) and the locked
-//! application JSON of artifacts, read into checked types.
+//! Spin applications: `spin.toml` (versions 1 and 2) and the locked application JSON of
+//! artifacts, read into checked types.
 //!
-//! This crate reads no file, no environment and no network: text goes in, an
-//! [`Application`] or the list of its [`Faults`] comes out, each mistake with file,
-//! line and column.
+//! This crate reads no files, environment or network: it converts text to an
+//! [`Application`] or a list of its [`Faults`], each with file, line and column.
 //!
 //! ```
 //! let faults = skiff_manifest::toml::read("spin_manifest_version = 2\nnmae = 'x'", "spin.toml");

@@ -1,18 +1,18 @@
-//! Components that a trigger puts around the one it runs.
+//! Components that a trigger wraps around the one it runs.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Application, Component, Dependency};
 
-/// What a trigger asks for, by role.
+/// A trigger's dependencies, by role.
 pub(crate) type ByRole = BTreeMap<String, Vec<Dependency>>;
 
-/// Moves what triggers ask for to the components they run, because composition
-/// goes by component. `asked` has an entry for each trigger. A component that other
-/// triggers run as well is copied first, so that they go on with the plain one.
+/// Moves the triggers' dependencies to the components they run, because composition works
+/// per component. `asked` has an entry for each trigger. If other triggers run the same
+/// component, it is copied first, so that they keep the plain one.
 pub(crate) fn assign(application: &mut Application, asked: Vec<ByRole>) {
-    // Before any trigger is pointed elsewhere, so that all who shared a component
-    // leave the plain one alone.
+    // Read before any trigger is changed, so that all triggers sharing a component leave
+    // the plain one unchanged.
     let runs: Vec<Option<String>> = application
         .triggers
         .iter()

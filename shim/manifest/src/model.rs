@@ -1,6 +1,6 @@
-//! What an application is, after every check: the types the rest of Skiff works with.
+//! A fully checked application: the types that the rest of Skiff uses.
 //!
-//! Both `spin.toml` and the locked application JSON end here.
+//! Both `spin.toml` and the locked application JSON are read into these types.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ mod trigger;
 
 pub use trigger::*;
 
-/// A checked application. Every trigger refers to a component that exists, every
-/// template to a variable that is declared, and ids are unique.
+/// A checked application. Every trigger refers to an existing component, every template
+/// to a declared variable, and ids are unique.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Application {
     /// `name`, never empty.
@@ -22,7 +22,7 @@ pub struct Application {
     pub description: String,
     /// `authors`.
     pub authors: Vec<String>,
-    /// Digest of the image the application came from, for the info endpoint.
+    /// Digest of the image that the application came from, for the info endpoint.
     pub oci_image_digest: Option<String>,
     /// Application variables by name.
     pub variables: BTreeMap<VariableName, Variable>,
@@ -39,13 +39,13 @@ pub struct Application {
 pub struct Variable {
     /// `description`, for people.
     pub description: Option<String>,
-    /// Value where no provider has one.
+    /// The value if no provider has one.
     pub default: Option<String>,
     /// Kept out of logs and listings.
     pub secret: bool,
 }
 
-/// A component and everything it was granted.
+/// A component and all its grants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
     /// Unique in the application.
@@ -62,8 +62,8 @@ pub struct Component {
     pub exclude_files: Vec<String>,
     /// The component's own variables.
     pub variables: BTreeMap<VariableName, Template>,
-    /// `allowed_outbound_hosts`: each is an [`AllowedHost`](crate::hosts::AllowedHost)
-    /// or a template, which is one with the variables' defaults as far as they have any.
+    /// `allowed_outbound_hosts`: each is an [`AllowedHost`](crate::hosts::AllowedHost) or
+    /// a template that becomes one with the variables' defaults, as far as they exist.
     pub allowed_outbound_hosts: Vec<Template>,
     /// Labels of key-value stores.
     pub key_value_stores: Vec<String>,
@@ -71,10 +71,10 @@ pub struct Component {
     pub databases: Vec<String>,
     /// Names of models.
     pub ai_models: Vec<String>,
-    /// Other components this one is composed with, by import name.
+    /// Other components that this one is composed with, by import name.
     pub dependencies: BTreeMap<String, Dependency>,
-    /// Components that its trigger puts around it, by role (`middleware`), outermost
-    /// first. A component that has any is run by one trigger only.
+    /// Components that its trigger wraps around it, by role (`middleware`), outermost
+    /// first. A component with such dependencies is run by only one trigger.
     pub trigger_dependencies: BTreeMap<String, Vec<Dependency>>,
 }
 
@@ -94,7 +94,7 @@ pub struct ContentRef {
 /// `{ registry?, package, version }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Host of the registry, where given.
+    /// The registry's host, if given.
     pub registry: Option<String>,
     /// `namespace:name`.
     pub package: String,
@@ -128,16 +128,16 @@ pub enum FileMount {
 pub struct Dependency {
     /// Where its bytes are; `Local` names another component of the application.
     pub source: DependencySource,
-    /// The export to use, where it is not the import's own name.
+    /// The export to use, if its name differs from the import's.
     pub export: Option<String>,
-    /// What it inherits of the parent's grants.
+    /// Which of the parent's grants it inherits.
     pub inherit: Inherit,
 }
 
 /// Where a dependency's bytes are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DependencySource {
-    /// Bytes of its own.
+    /// Its own bytes.
     Content(ContentRef),
     /// `{ component = … }`.
     Component(String),
@@ -148,6 +148,7 @@ pub enum DependencySource {
 pub enum Inherit {
     /// All of them.
     All,
-    /// Only these keys, those of [`Capability`](crate::Capability); others grant nothing.
+    /// Only those of these keys; see [`Capability`](crate::Capability). Unknown keys
+    /// grant nothing.
     Some(Vec<String>),
 }

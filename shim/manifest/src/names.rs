@@ -1,4 +1,4 @@
-//! The names that may be used: variables, ids, labels, packages, digests.
+//! The allowed names: of variables, ids, labels, packages, digests.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -19,7 +19,7 @@ impl VariableName {
     /// Checks a name.
     ///
     /// # Errors
-    /// Tells which rule the name breaks.
+    /// States which rule the name breaks.
     pub fn new(name: &str) -> Result<Self, VariableNameError> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if let Some(found) = name.chars().find(|c| !allowed(*c)) {
@@ -50,7 +50,7 @@ impl AsRef<str> for VariableName {
     }
 }
 
-/// So that a map by variable name can be asked with a plain string.
+/// Allows looking up a map by variable name with a plain string.
 impl Borrow<str> for VariableName {
     fn borrow(&self) -> &str {
         &self.0
@@ -65,16 +65,16 @@ impl FromStr for VariableName {
     }
 }
 
-/// Why a text is not the name of a variable.
+/// Why a text is not a variable's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VariableNameError {
-    /// A character that names do not have.
+    /// A character that is not allowed in names.
     #[error("a variable name has only lower-case letters, digits and `_`, not {found:?}")]
     Character {
         /// The first such character.
         found: char,
     },
-    /// Empty, or it begins with a digit or `_`.
+    /// It is empty, or begins with a digit or `_`.
     #[error("a variable name begins with a lower-case letter")]
     Start,
     /// It ends in `_`.
@@ -92,7 +92,7 @@ pub(crate) enum Case {
     Kebab,
     /// Words joined by `_`.
     Snake,
-    /// The same, without capitals.
+    /// Words joined by `_`, without capitals.
     LowerSnake,
 }
 
@@ -102,8 +102,8 @@ impl Case {
     }
 }
 
-/// Checks an id: words that begin with a letter, each in one case throughout.
-/// The error is the rest of a sentence that begins with the id.
+/// Checks an id: words that begin with a letter, each in a single case. The error is the
+/// rest of a sentence that begins with the id.
 pub(crate) fn check_id(id: &str, case: Case) -> Result<(), String> {
     let joint = case.joint();
     let wrong_joint = if joint == '-' { '_' } else { '-' };
@@ -162,7 +162,7 @@ pub(crate) fn check_package(package: &str) -> Result<(), String> {
     }
 }
 
-/// Checks `sha256:<64 hex digits>` and gives it in lower case.
+/// Checks `sha256:<64 hex digits>` and returns it in lower case.
 pub(crate) fn check_digest(digest: &str) -> Result<String, String> {
     let hex = digest.strip_prefix("sha256:");
     let valid =

@@ -1,18 +1,18 @@
-//! What was written, TOML or JSON alike: a tree in which every value knows its place.
+//! Parsed TOML or JSON: a tree in which every value knows its position.
 
 use serde_json::Number;
 
-/// A value and the byte offset where it begins.
+/// A value and the byte offset of its beginning.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) at: usize,
     pub(crate) value: Value,
 }
 
-/// The values either format has.
+/// The kinds of values in both formats.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
-    /// JSON only; the same as not written.
+    /// JSON only; treated as missing.
     Null,
     Bool(bool),
     Number(Number),
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
-/// A value with the offset where it was written.
+/// A value with the offset at which it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spanned<T> {
     pub(crate) at: usize,
@@ -44,7 +44,7 @@ impl<T> Spanned<T> {
 }
 
 impl Node {
-    /// What kind of value this is, in words that follow "not".
+    /// The kind of this value, in words that follow "not".
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "null",
@@ -58,8 +58,8 @@ impl Node {
         }
     }
 
-    /// The value without its places. Tables come out in key order, so that the
-    /// JSON made from them does not depend on the order of writing.
+    /// The value without positions. Tables are in key order, so that the resulting JSON
+    /// does not depend on the order of writing.
     pub(crate) fn into_json(self) -> serde_json::Value {
         use serde_json::Value as Json;
         match self.value {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::names::{VariableName, VariableNameError};
 
-/// A text in which `{{ name }}` stands for the value of a variable. There is
-/// nothing else to it: no defaults, no functions, and a single `{` is a `{`.
+/// A text in which `{{ name }}` stands for the value of a variable. There are no other
+/// features: no defaults, no functions, and a single `{` is literal.
 ///
 /// ```
 /// use skiff_manifest::Template;
@@ -60,12 +60,12 @@ impl Template {
         &self.text
     }
 
-    /// Whether no variable is named, so that the text is the value.
+    /// Whether it uses no variables, so that the text is the value.
     pub fn is_literal(&self) -> bool {
         self.variables().next().is_none()
     }
 
-    /// The variables named, in order and with repetitions.
+    /// The variables used, in order and with repetitions.
     pub fn variables(&self) -> impl Iterator<Item = &VariableName> {
         self.parts.iter().filter_map(|part| match part {
             Part::Literal(_) => None,
@@ -73,10 +73,10 @@ impl Template {
         })
     }
 
-    /// Puts the values of the variables in.
+    /// Inserts the values of the variables.
     ///
     /// # Errors
-    /// Names the first variable for which `value` gives nothing.
+    /// Names the first variable for which `value` returns nothing.
     pub fn resolve(
         &self,
         mut value: impl FnMut(&str) -> Option<String>,
@@ -109,13 +109,13 @@ impl fmt::Display for Template {
 /// Why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// `{{` that nothing closes.
+    /// `{{` without closing braces.
     #[error("has `{{{{` without `}}}}`")]
     Unclosed,
-    /// Something else than a variable's name inside the braces.
+    /// Something other than a variable's name inside the braces.
     #[error("has `{{{{ {name} }}}}`, where only the name of a variable can stand: {source}")]
     Name {
-        /// What stands there.
+        /// The text between the braces.
         name: String,
         /// Why it is not a name.
         source: VariableNameError,

@@ -1,8 +1,8 @@
 //! Reading `spin.toml`, versions 1 and 2.
 //!
-//! First what was written (`written`, `dependency`; `v1` turns the old version into
-//! the new), then what it means (`ids`, `meaning`). Each step goes on past mistakes,
-//! so that all of them are told at once.
+//! Reading has two steps: the written structure (`written`, `dependency`; `v1` converts
+//! the old version to the new one), then its meaning (`ids`, `meaning`). Each step
+//! continues after mistakes, so that all of them are reported at once.
 
 use crate::fault::{Faults, Rest, Sink};
 use crate::fields::{Ask, Fields};
@@ -17,14 +17,14 @@ mod tree;
 mod v1;
 mod written;
 
-/// Reads a manifest. `file` is how messages name it.
+/// Reads a manifest. `file` is its name in messages.
 ///
-/// A `{ component = … }` dependency stays a reference, and patterns of files stay
-/// patterns: nothing is looked up outside the text.
+/// A `{ component = … }` dependency stays a reference, and file patterns stay patterns:
+/// nothing outside the text is looked up.
 ///
 /// # Errors
-/// Every mistake with its line and column, and what could be read all the same. Where the
-/// text is not TOML at all, only the mistakes of its syntax.
+/// All mistakes with their line and column, and the readable parts. If the text is not
+/// TOML at all, only the syntax errors.
 pub fn read(text: &str, file: &str) -> Result<Application, Faults> {
     let sink = Sink::toml(file, text.as_bytes());
     let Some(read) = tree::parse(text, &sink).and_then(|root| application(root, &sink)) else {
@@ -55,7 +55,7 @@ enum Version {
 
 /// Takes the version: the string `"1"` or the integer `2`, nothing else.
 fn version(fields: &mut Fields<'_>) -> Option<Version> {
-    // The name of long ago; only version 1 has it.
+    // An old name of the field; only version 1 has it.
     let old_name = !fields.has("spin_manifest_version") && fields.has("spin_version");
     let name = if old_name {
         "spin_version"

@@ -1,5 +1,5 @@
-//! Triggers of every kind: their configuration, the same in manifests and locked
-//! applications, and what can be asked of them.
+//! Triggers of every kind: their configuration, which is the same in manifests and locked
+//! applications, and queries on them.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use crate::model::{
 use crate::node::{Node, Spanned, Value, into_json_map};
 use crate::template::Template;
 
-/// What a trigger runs, told apart from what it failed to say.
+/// What a trigger runs. Distinguishes a missing component from a wrong one.
 pub(crate) enum Runs {
     Component(Spanned<String>),
     Nothing,
-    /// It was reported what is wrong.
+    /// It is wrong, which was reported.
     Unknown,
 }
 
-/// Reads the configuration of a trigger, from which `component` has been taken. `kept` are
-/// members that were taken as well and stay as they were written.
+/// Reads a trigger's configuration, from which `component` has been taken. `kept` are
+/// other members that were taken, and stay as written.
 pub(crate) fn read(
     kind: String,
     runs: Runs,
@@ -112,7 +112,7 @@ pub(crate) fn read(
     })
 }
 
-/// The members of one trigger, and what they are read with.
+/// The members of one trigger, and the context for reading them.
 struct Config<'c> {
     fields: Fields<'c>,
     kept: Map<String, Json>,
@@ -147,7 +147,7 @@ impl Config<'_> {
             .required(name, |node, ask| template(node, ask, declared))
     }
 
-    /// What was not asked for.
+    /// The members that were not taken.
     fn unknown(self) -> Map<String, Json> {
         let mut unknown = into_json_map(self.fields.rest());
         unknown.extend(self.kept);
@@ -175,7 +175,7 @@ fn number<T: TryFrom<u64>>(node: Node, ask: &Ask<'_>) -> Option<T> {
     number
 }
 
-/// The configuration as a locked application has it, sorted by name.
+/// The configuration as in a locked application, sorted by name.
 pub(crate) fn to_json(kind: &TriggerKind) -> Map<String, Json> {
     let mut config = BTreeMap::new();
     let mut add = |name: &str, value: Option<Json>| {
@@ -230,7 +230,7 @@ impl Trigger {
         }
     }
 
-    /// The component it runs. A static response runs none.
+    /// The component that it runs. `None` for a static response.
     pub fn component(&self) -> Option<&str> {
         self.kind.component()
     }
@@ -252,7 +252,7 @@ impl TriggerKind {
         }
     }
 
-    /// Changes the component it runs.
+    /// Changes the component that it runs.
     pub(crate) fn run(&mut self, id: &str) {
         match self {
             TriggerKind::Http(http) => http.target = HttpTarget::Component(id.to_owned()),

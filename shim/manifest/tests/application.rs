@@ -1,4 +1,4 @@
-//! What can be asked of an application, and how it is cut down.
+//! Querying an application, and reducing it to some components.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Manifests and locked applications beside what becomes of them. Adding a case
-//! adds a file and its expectation.
+//! Compares manifests and locked applications with their expected results. To add a case,
+//! add a file and its expectation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ fn rejected_manifests_tell_every_mistake() {
     });
 }
 
-/// Reads every `.toml` and `.json` of a folder, by its own name, and compares what
-/// `outcome` makes of the result with the file of that name and `.expected`.
+/// Reads every `.toml` and `.json` of a folder, and compares `outcome` of the result with
+/// the file of the same name and the extension `.expected`.
 fn check(folder: &str, outcome: impl Fn(&str, Result<Application, Faults>) -> String) {
     let folder = Path::new(FIXTURES).join(folder);
     let mut cases: Vec<PathBuf> = fs::read_dir(&folder)
@@ -61,7 +61,7 @@ fn check(folder: &str, outcome: impl Fn(&str, Result<Application, Faults>) -> St
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// JSON for people to compare.
+/// Formatted JSON, for people to compare.
 fn pretty(json: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     let mut text = serde_json::to_string_pretty(&value).expect("JSON");

@@ -1,6 +1,6 @@
-//! A request's body on its way from the network into a guest: an instance is made when
-//! its body has come, or begun to, and a body that comes too slowly gives way to requests
-//! that wait for an instance.
+//! A request's body on its way from the network to a guest. An instance is created once
+//! the body, or its beginning, has arrived. A body that arrives too slowly gives way to
+//! requests that wait for an instance.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -17,24 +17,25 @@ use skiff_host::{BodyFault, Guest};
 use skiff_trigger_http::{BodyError, RequestBody};
 use tokio::time::{Instant, Sleep};
 
-/// So much of a body of known length is there before its guest is made. Forms and
-/// documents of JSON are smaller, and all connections together buffer as much already.
+/// How much of a body of known length must arrive before its guest is created. Forms and
+/// JSON documents are smaller, and all connections together buffer as much already.
 const BEGINNING: u64 = 64 * 1024;
 
-/// A body of unknown length is a conversation, perhaps, in which the guest speaks first:
-/// this long its first bytes are waited for. A client that has something to say sends it
-/// with the head, or a round trip later.
+/// A body of unknown length may be a conversation in which the guest speaks first, so its
+/// first bytes are awaited no longer than this. A client that has something to say sends
+/// it with the head, or one round trip later.
 const FIRST_BYTES: Duration = Duration::from_secs(1);
 
 /// While a request waits for an instance, no guest waits longer than this for the next
-/// piece of a body. It leaves the one that waits most of its own time.
+/// piece of a body. This leaves the waiting request most of its own time.
 const PRESSED: Duration = Duration::from_secs(1);
 
-/// While a request waits for an instance, a body must come so fast, in bytes per second:
-/// slower than the worst network, and too fast for single bytes that are sent to stay.
+/// The minimum rate of a body, in bytes per second, while a request waits for an
+/// instance: slower than the worst network, but too fast for a client that sends single
+/// bytes to hold an instance.
 const PRESSED_RATE: u64 = 1024;
 
-/// What is wrong with a body, for whoever made it a guest's.
+/// What is wrong with a body, shared with the code that handed it to a guest.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fault(Arc<Mutex<Option<BodyError>>>);
 
@@ -58,11 +59,11 @@ impl Fault {
     }
 }
 
-/// The body of a request that a guest gets. Most requests have none.
+/// The request body that a guest receives. Most requests have none.
 pub(super) struct Arriving(Option<Box<Wire>>);
 
 struct Wire {
-    /// What came before the guest was made.
+    /// What arrived before the guest was created.
     begun: VecDeque<Frame<Bytes>>,
     body: RequestBody,
     fault: Fault,
@@ -70,10 +71,10 @@ struct Wire {
 }
 
 impl Arriving {
-    /// Waits for as much of the body as an instance is worth.
+    /// Waits until enough of the body has arrived to create an instance for it.
     ///
     /// # Errors
-    /// What is wrong with the body so far.
+    /// The body's error, if it fails before then.
     pub(super) async fn new(
         body: RequestBody,
         headers: &HeaderMap,
@@ -88,8 +89,8 @@ impl Arriving {
             fault: Fault::default(),
             pace: Pace::new(guests.clone()),
         });
-        // Whoever asks for leave to send gets it from the guest, and a part of this
-        // process may wait for the guest's answer before it goes on.
+        // A client that sends `Expect` waits for the guest's permission, and a body made
+        // by this process may wait for the guest's answer before it continues.
         if !wire.body.is_of_a_client() || headers.contains_key(EXPECT) {
             return Ok(Arriving(Some(wire)));
         }
@@ -103,14 +104,14 @@ impl Arriving {
         Ok(Arriving(Some(wire)))
     }
 
-    /// Where to look for what was wrong with the body, when its guest has failed.
+    /// Where to find the body's error when its guest has failed.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.0.as_ref().map(|wire| wire.fault.clone())
     }
 }
 
 impl Wire {
-    /// Reads until so many bytes have come, or the body has ended.
+    /// Reads until `least` bytes have arrived or the body has ended.
     async fn begin(&mut self, least: u64) -> Result<(), BodyError> {
         let mut come = 0;
         while come < least && !self.body.is_end_stream() {
@@ -147,14 +148,14 @@ impl Wire {
     }
 }
 
-/// How fast a body comes while its guest waits for it.
+/// How fast a body arrives while its guest waits for it.
 struct Pace {
     guests: Guest,
-    /// Made when the body is first waited for.
+    /// Created when the body is first waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Since when the next piece has been waited for.
+    /// Since when the guest has been waiting for the next piece.
     since: Option<Instant>,
-    /// How long all others were waited for.
+    /// How long the guest waited for all earlier pieces.
     waited: Duration,
     bytes: u64,
 }
@@ -253,7 +254,7 @@ mod tests {
         Guest::new(Duration::from_secs(1))
     }
 
-    /// A body of the process, which is taken as it is.
+    /// A body made by this process, which is passed on unchanged.
     fn made(frames: &[&'static str]) -> RequestBody {
         let frames: Vec<_> = frames
             .iter()

@@ -1,5 +1,5 @@
-//! Everything that can be wrong with an application before it runs, found before
-//! it starts, and all of it at once.
+//! Finds everything that can be wrong with an application before it starts, and reports
+//! all of it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,13 +30,13 @@ pub enum AppError {
     Load(#[from] LoadError),
 }
 
-/// An application whose manifest was checked, for the settings and values that it will run
-/// with. Nothing was looked at of its components.
+/// An application whose manifest was checked for the settings and values that it will run
+/// with. Its components were not checked.
 #[derive(Debug)]
 pub struct Sound(Application);
 
-/// An application of which everything was checked that can be before it runs, once: here,
-/// or by the process that has prepared it.
+/// An application that passed every check possible before it runs: here, or in the
+/// process that prepared it.
 #[derive(Debug)]
 pub struct Checked {
     pub(super) application: Application,
@@ -49,10 +49,10 @@ impl Sound {
         &self.0
     }
 
-    /// Checks the components as well, whose code is in the cache under these keys.
+    /// Checks the components as well; their code is in the cache under these keys.
     ///
     /// # Errors
-    /// What is wrong with them, all of it.
+    /// Everything that is wrong with the components.
     pub fn with_code(
         self,
         codes: &BTreeMap<String, String>,
@@ -70,11 +70,11 @@ impl Sound {
 }
 
 impl Checked {
-    /// An application that the process which has prepared it has checked: of these same
-    /// files, which nobody could change since, for the same settings and values.
+    /// An application that was checked by the process that prepared it: for the same
+    /// settings and values, and with files that nobody could change since.
     ///
     /// # Errors
-    /// Where the cache does not know the code.
+    /// If the cache does not know the code.
     pub fn before(
         prepared: &Prepared,
         codes: &BTreeMap<String, String>,
@@ -88,7 +88,7 @@ impl Checked {
     }
 }
 
-/// What is known of the components whose code has these keys.
+/// The cached facts about the components whose code has these keys.
 fn found(
     codes: &BTreeMap<String, String>,
     cache: &Cache,
@@ -96,17 +96,17 @@ fn found(
     let mut all = BTreeMap::new();
     for (id, digest) in codes {
         let found = Facts::find(cache, digest)?;
-        let found = found.with_context(|| format!("component `{id}`: nothing is known of its code {digest}; it has to be prepared again"))?;
+        let found = found.with_context(|| format!("component `{id}`: the cache does not know its code {digest}; prepare the application again"))?;
         all.insert(id.clone(), found);
     }
     Ok(all)
 }
 
-/// Checks an application as far as that goes without its components: what is not retained
-/// is gone, and what is left is something we can serve.
+/// Checks an application as far as possible without its components. Removes what is not
+/// retained, and makes sure that the rest can be served.
 ///
 /// # Errors
-/// What is wrong with it, all of it.
+/// Everything that is wrong with it.
 pub fn application(
     prepared: &Prepared,
     settings: &Settings,
@@ -135,7 +135,7 @@ pub(super) fn retained(prepared: &Prepared, settings: &Settings) -> Result<Appli
     Ok(application)
 }
 
-/// What is wrong with an application without triggers.
+/// The mistake of an application without triggers.
 pub(super) fn nothing_runs(application: &Application) -> Option<String> {
     let name = &application.name;
     application
@@ -144,8 +144,8 @@ pub(super) fn nothing_runs(application: &Application) -> Option<String> {
         .then(|| format!("application `{name}` has no trigger, so nothing would ever run"))
 }
 
-/// What is wrong with what is there of an application, as far as that can be told without
-/// its components.
+/// Mistakes in the parts of an application that exist, as far as they can be found
+/// without its components.
 pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String> {
     let mut wrong = Vec::new();
     for trigger in &application.triggers {
@@ -171,7 +171,7 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
             )),
             TriggerKind::Other { .. } => wrong.push(not_served(
                 trigger,
-                "which nobody knows; `http` and `command` are served",
+                "which is unknown; `http` and `command` are served",
             )),
         }
     }
@@ -219,7 +219,7 @@ pub(super) fn used(application: &Application) -> BTreeSet<&str> {
     triggers.filter_map(Trigger::component).collect()
 }
 
-/// What the triggers of a component look for in it.
+/// What the triggers of a component need it to export.
 fn wanted(application: &Application, id: &str) -> Wanted {
     let of_http = application.triggers.iter().any(|trigger| {
         matches!(trigger.kind, TriggerKind::Http(_)) && trigger.component() == Some(id)
@@ -234,13 +234,13 @@ fn wanted(application: &Application, id: &str) -> Wanted {
 /// How an application runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Life {
-    /// Until it is told to stop.
+    /// Until it is asked to stop.
     Serve,
-    /// This component, to its end.
+    /// Runs this component to its end.
     Run(String),
 }
 
-/// Tells how an application runs, from what its components export.
+/// Whether the application serves or runs to its end, from what its components export.
 pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -> Life {
     let commands: Vec<&String> = facts
         .iter()
@@ -256,7 +256,7 @@ pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -
     }
 }
 
-/// What the components' own imports, exports and memories tell.
+/// Checks the components' own imports, exports and memories.
 pub(super) fn facts(
     application: &Application,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! From shipped bytes to compiled code: composed once, compiled once a node, in
-//! two tiers.
+//! From shipped bytes to compiled code: composed once, and compiled once per node, in two
+//! tiers.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,12 +21,12 @@ use super::optimizer::{self, Deadline};
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
-/// From this size on a component is compiled by the baseline compiler first.
-/// Below, the optimising compiler takes less than a tenth of a second, and a
-/// second compilation would be in the way of the first requests.
+/// Components of at least this size are compiled by the baseline compiler first. For
+/// smaller ones the optimising compiler takes less than a tenth of a second, and a second
+/// compilation would delay the first requests.
 const BASELINE_FROM: usize = 1 << 20;
 
-/// What is asked of a process that compiles.
+/// A request to a process that compiles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileRequest {
     /// The components that triggers use.
@@ -35,23 +35,23 @@ pub struct CompileRequest {
     pub stack: usize,
     /// The cache's folder.
     pub cache: PathBuf,
-    /// Bytes that the cache may have.
+    /// The size limit of the cache in bytes.
     pub cache_limit: u64,
-    /// How long the optimising compiler may take while nobody waits for it.
+    /// How long the optimising compiler may take in the background.
     pub deadline: Deadline,
 }
 
-/// What a process that compiles answers.
+/// The answer of a process that compiles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompileReply {
     /// There is code for every component.
     Compiled {
         /// Digests of the composed components, by id.
         codes: BTreeMap<String, String>,
-        /// Whether there could be better code than that.
+        /// Whether the code could still be optimised.
         optimize: bool,
     },
-    /// There is none.
+    /// At least one component has no code.
     Failed {
         /// Why.
         message: String,
@@ -65,8 +65,7 @@ pub enum CompileReply {
 pub struct Compiled {
     /// Digests of the composed components, by id.
     pub codes: BTreeMap<String, String>,
-    /// What an [`Optimizer`](super::Optimizer) is to be asked while the application
-    /// serves.
+    /// The request for an [`Optimizer`](super::Optimizer) while the application serves.
     pub optimize: Option<CompileRequest>,
 }
 
@@ -78,10 +77,11 @@ pub struct CompileFailed {
     pub(crate) kind: ExitCode,
 }
 
-/// Waits for a turn at what takes much memory; called before each such thing.
+/// Waits for permission to do something that takes much memory; called before each such
+/// step.
 pub(crate) type Turn<'a> = &'a dyn Fn() -> anyhow::Result<()>;
 
-/// A component's bytes and what they are joined with.
+/// A component's bytes and the dependencies it is composed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
     id: String,
@@ -96,11 +96,11 @@ struct Part {
     wasm: PathBuf,
     digest: String,
     export: Option<String>,
-    /// None stands for all grants.
+    /// `None` stands for all grants.
     inherit: Option<Vec<String>>,
 }
 
-/// What is known of a composed component without reading it again.
+/// What is known about a composed component without reading it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     /// SHA-256 of the composed component.
@@ -118,7 +118,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// What the component is to its trigger.
+    /// How the component's trigger calls it.
     pub(super) fn kind(&self, wanted: Wanted) -> Result<ComponentKind, ImportError> {
         if self.module {
             return Ok(ComponentKind::CommandP1);
@@ -130,12 +130,12 @@ impl Facts {
         format!("{digest}.facts")
     }
 
-    /// Facts that were noted when the component was composed.
+    /// The facts that were recorded when the component was composed.
     pub(super) fn find(cache: &Cache, digest: &str) -> anyhow::Result<Option<Facts>> {
         let Some(text) = cache.note(&Facts::note(digest))? else {
             return Ok(None);
         };
-        // A note of another version is as good as none.
+        // A record of another version is treated as missing.
         Ok(serde_json::from_str(&text).ok())
     }
 }
@@ -195,8 +195,8 @@ impl CompileRequest {
 }
 
 impl CompileRequest {
-    /// What is known of each component without compiling it, and what is wrong with
-    /// those of which that cannot be told.
+    /// What is known about each component without compiling it, and the errors of those
+    /// that cannot be inspected.
     pub(super) fn facts(
         &self,
         cache: &Cache,
@@ -215,7 +215,7 @@ impl CompileRequest {
 
 impl Parts {
     fn prepared(&self) -> anyhow::Result<PreparedComponent> {
-        let digest = |text: &str| text.parse::<Digest>().context("a digest of ours");
+        let digest = |text: &str| text.parse::<Digest>().context("invalid digest");
         let mut dependencies = Vec::new();
         for part in &self.dependencies {
             dependencies.push(PreparedDependency {
@@ -241,7 +241,7 @@ impl Parts {
         Ok(Portable::new(built.into_owned())?)
     }
 
-    /// The name of the note of what these parts make.
+    /// The name under which the facts about these parts are recorded.
     fn note(&self) -> anyhow::Result<String> {
         Ok(format!(
             "{}.source{GENERATION}",
@@ -249,7 +249,7 @@ impl Parts {
         ))
     }
 
-    /// What the component is, where that was noted when it was made.
+    /// The recorded facts about the component, if it was composed before.
     fn known(&self, cache: &Cache) -> anyhow::Result<Option<Facts>> {
         match cache.note(&self.note()?)? {
             Some(digest) => Facts::find(cache, &digest),
@@ -257,7 +257,7 @@ impl Parts {
         }
     }
 
-    /// What the component is, and the component itself where it had to be made.
+    /// The facts about the component, and the component itself if it had to be composed.
     fn facts(&self, cache: &Cache, turn: Turn<'_>) -> anyhow::Result<(Facts, Option<Portable>)> {
         if let Some(facts) = self.known(cache)? {
             return Ok((facts, None));
@@ -274,18 +274,18 @@ impl Parts {
             memory: boundary.memory,
             size: portable.bytes().len(),
         };
-        let text = serde_json::to_vec(&facts).context("cannot note what a component is")?;
+        let text = serde_json::to_vec(&facts).context("cannot record a component's facts")?;
         cache.keep(&Facts::note(&facts.digest), &text)?;
         cache.keep(&self.note()?, facts.digest.as_bytes())?;
         Ok((facts, Some(portable)))
     }
 }
 
-/// A component and what is known of it.
+/// A component and the facts about it.
 pub(super) struct Found<'a> {
     parts: &'a Parts,
     pub(super) facts: Facts,
-    /// The component itself, where it had to be made already.
+    /// The component itself, if it had to be composed already.
     pub(super) portable: Option<Portable>,
 }
 
@@ -315,7 +315,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What the components are, where there is the best code for every one of them.
+/// The facts about the components, if optimised code exists for every one of them.
 fn known(
     request: &CompileRequest,
     cache: &Cache,
@@ -336,8 +336,8 @@ fn known(
     Ok(Some(all))
 }
 
-/// Makes sure that there is code for every component, in one tier or the other,
-/// and tells what the components are, and whether there could be better code.
+/// Makes sure that every component has code, in either tier. Returns the facts about the
+/// components, and whether the code could still be optimised.
 pub(super) fn compile(
     request: &CompileRequest,
     cache: &Cache,
@@ -394,15 +394,14 @@ pub(super) fn digests(facts: BTreeMap<String, Facts>) -> BTreeMap<String, String
     digests.map(|(id, facts)| (id, facts.digest)).collect()
 }
 
-/// Has a request answered by a process of its own, so that this one keeps
-/// neither the compilers' memory nor their threads. Where all code is there already
-/// no process is needed.
+/// Compiles in a separate process, so that this one keeps neither the compilers' memory
+/// nor their threads. No process is started if all code exists already.
 ///
 /// # Errors
-/// What the process answered, or that it did not.
+/// The error that the process reported, or its failure to answer.
 pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
-    // A cache that cannot be used is told before a process is started for nothing, and
-    // tidied before anybody looks, so that what is found stays.
+    // An unusable cache is reported before a process is started in vain. The cache is
+    // tidied before the lookup, so that the code found is not removed.
     let cache = request.open_cache()?;
     cache.tidy();
     if let Some(facts) = known(&request, &cache)? {
@@ -420,11 +419,12 @@ pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
         .stderr(Stdio::inherit())
         .spawn()
         .context("cannot start the compiler")?;
-    // It answers when it has read all, and its last words tell more than a broken pipe.
+    // It answers after reading everything, and its last output explains more than a
+    // broken pipe.
     let sent = child.stdin.take().map(|mut stdin| stdin.write_all(&text));
     let output = child
         .wait_with_output()
-        .context("cannot talk to the compiler")?;
+        .context("cannot send the request to the compiler")?;
     match serde_json::from_slice(&output.stdout) {
         Ok(CompileReply::Compiled { codes, optimize }) => Ok(Compiled {
             codes,
@@ -440,8 +440,8 @@ pub fn compile_apart(request: CompileRequest) -> anyhow::Result<Compiled> {
     }
 }
 
-/// Code of the baseline tier for every component. False where the baseline
-/// compiler does not take one of them; then the optimising one has to.
+/// Compiles every component with the baseline compiler. Returns false if it does not
+/// accept one of them; then the optimising compiler has to.
 fn baseline(
     request: &CompileRequest,
     cache: &Cache,

@@ -1,6 +1,6 @@
-//! What a component was granted, against what it can use: a grant of what is not offered
-//! yet is told before the start, and everything else that it may not do is denied when it
-//! is called.
+//! Compares what a component was granted with what it can use. A grant of something not
+//! offered yet is reported before the start; everything else that the component may not
+//! do is denied when it is called.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use skiff_manifest::{Application, Capability, Component};
 
 use super::check::Values;
 
-/// What an interface gives that a dependency may be cut off from, for those who join
-/// components.
+/// The capability behind an interface from which a dependency may be isolated, for the
+/// composer.
 pub(crate) fn capability(interface: &str) -> Option<skiff_compose::Capability> {
     let capability = skiff_host::capability(interface)?;
     Some(skiff_compose::Capability {
@@ -32,7 +32,7 @@ pub(super) fn values(application: &Application, set: Values) -> Values {
     values
 }
 
-/// An entry of `allowed_outbound_hosts` that is none once its variables have values.
+/// An entry of `allowed_outbound_hosts` that is invalid once its variables have values.
 #[derive(Debug, thiserror::Error)]
 #[error("component `{component}`: allowed_outbound_hosts: `{entry}`: {source}")]
 pub(super) struct HostError {
@@ -41,8 +41,8 @@ pub(super) struct HostError {
     source: skiff_manifest::hosts::AllowedHostError,
 }
 
-/// The hosts that a component was granted, with the application's `values`. Blank ones
-/// are left out; where one cannot be resolved, everything is denied.
+/// The hosts that a component was granted, with the application's `values`. Blank entries
+/// are left out; if an entry cannot be resolved, everything is denied.
 pub(super) fn hosts(
     application: &Application,
     component: &Component,
@@ -69,8 +69,7 @@ pub(super) fn hosts(
     Ok(hosts)
 }
 
-/// What a component was granted and imports, and what is not offered yet: one mistake
-/// for each grant.
+/// Grants of imported features that are not offered yet: one mistake for each grant.
 pub(super) fn not_offered(
     component: &Component,
     hosts: &[AllowedHost],
@@ -94,7 +93,7 @@ pub(super) fn not_offered(
     uses.into_iter().map(mistake).collect()
 }
 
-/// What of the component's grants is for a need.
+/// The component's grants that concern `need`.
 fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<String> {
     let list = |key: &str, names: &[String]| {
         let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

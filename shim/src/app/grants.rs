@@ -1,4 +1,5 @@
-//! What each component of an application is granted, and whether there is room for it.
+//! What each component of an application is granted, and whether the memory suffices for
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::granted;
 use super::load::Given;
 use crate::settings::Settings;
 
-/// What each component may touch: its manifest's grants and what was given.
+/// What each component may access: its manifest's grants, and what the caller gave.
 pub(super) fn all(
     application: &Application,
     prepared: &Prepared,
@@ -42,7 +43,7 @@ pub(super) fn all(
         let (stdout, stderr) = if runs {
             (stdout, stderr)
         } else {
-            // Many print at once.
+            // Several instances print at once.
             (stdout.in_lines(), stderr.in_lines())
         };
         let grants = Grants {
@@ -58,7 +59,7 @@ pub(super) fn all(
                 } else {
                     Vec::new()
                 },
-                // What a person sets wins over what an image or a manifest sets.
+                // What a person sets overrides what an image or a manifest sets.
                 environment: Vec::from_iter(BTreeMap::from_iter(
                     environment.chain(given.environment.clone()),
                 )),
@@ -86,7 +87,7 @@ pub(super) fn all(
     Ok(all)
 }
 
-/// Every request of a component whose memory the pod has no room for would fail.
+/// Without room for its first memory, every request of a component would fail.
 pub(super) fn first_memories(
     facts: &BTreeMap<String, Facts>,
     grants: &BTreeMap<String, Grants>,

@@ -1,4 +1,4 @@
-//! Where the trigger's requests become a guest's, and its answers responses.
+//! Converts the trigger's requests for a guest, and the guest's answers to responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use skiff_trigger_http::{BoxError, Failure, Handler, RequestBody, ResponseBody, 
 
 use super::arriving::Arriving;
 
-/// When a client that was turned away should come back: instances come free
-/// within a request's time, which is far below a second.
+/// When a rejected client should retry: instances become free within a request's time,
+/// which is far below a second.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A component behind a route.
 pub(super) struct GuestHandler {
     guest: HttpGuest,
     guests: Guest,
-    /// Kept, so that other applications find the engine.
+    /// Kept so that other applications find the engine.
     _runner: Arc<Runner>,
 }
 
 impl GuestHandler {
-    /// `guests` are all of the application: a body that comes slowly gives way where one of
-    /// them is waited for. `runner` is what the guest runs on.
+    /// `guests` are all guests of the application: a slow body gives way if a request
+    /// waits for one of them. `runner` runs the guest.
     pub(super) fn new(guest: HttpGuest, guests: Guest, runner: Arc<Runner>) -> Self {
         GuestHandler {
             guest,
@@ -46,7 +46,7 @@ impl Handler for GuestHandler {
         let fault = body.fault();
         match self.guest.handle(Request::from_parts(head, body)).await {
             Ok(response) => Ok(response.map(response_body)),
-            // A guest that stumbles over what its client has sent is not to blame.
+            // The guest is not to blame if it fails because of what its client sent.
             Err(error) => Err(match fault.and_then(|fault| fault.take()) {
                 Some(fault) if is_of_the_guest(&error) => Failure::Body(fault),
                 _ => failure(error),
@@ -55,7 +55,7 @@ impl Handler for GuestHandler {
     }
 }
 
-/// Where the manifest says that a handler is reached.
+/// The route under which the manifest makes a handler reachable.
 pub(super) fn route(route: &HttpRoute) -> RoutePath {
     match route {
         HttpRoute::Path(path) => RoutePath::Public(path.clone()),
@@ -70,7 +70,7 @@ fn response_body(payload: Payload) -> ResponseBody {
     }
 }
 
-/// Whether the guest has ended its request without an answer of its own.
+/// Whether the guest ended its request without an answer of its own.
 fn is_of_the_guest(error: &GuestError) -> bool {
     match error {
         GuestError::Trap(_) | GuestError::NoResponse | GuestError::Refused(_) => true,

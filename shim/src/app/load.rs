@@ -21,8 +21,8 @@ use super::handler::{self, GuestHandler};
 use super::serve::Loaded;
 use crate::settings::Settings;
 
-/// A checked application whose code is compiled and not yet loaded. It knows nothing of
-/// the process that it runs in, but for what it is given.
+/// A checked application whose code is compiled but not loaded yet. It knows only what it
+/// is given about the process that it runs in.
 pub struct App {
     application: Application,
     facts: BTreeMap<String, Facts>,
@@ -31,11 +31,11 @@ pub struct App {
     limits: Limits,
     reuse: Reuse,
     engines: Engines,
-    /// Guests that run without a connection that waits for them.
+    /// Guests that run without a connection waiting for them.
     pub(super) guests: Guest,
 }
 
-/// What an application is given by whoever runs it.
+/// What the caller gives to an application.
 pub struct Given {
     /// Values of application variables.
     pub values: Values,
@@ -49,16 +49,16 @@ pub struct Given {
     pub stdout: Output,
     /// Where guests' standard error goes.
     pub stderr: Output,
-    /// Memory that its guests share with others; none where they are not limited by it.
+    /// Memory that its guests share with others; `None` if they are not limited.
     pub budget: Option<Budget>,
-    /// Guests' files have descriptors below this number.
+    /// Guests' files use descriptors below this number.
     pub files_below: RawFd,
-    /// The engines that its code runs on, with that of others.
+    /// The engines that its code runs on, shared with other applications.
     pub engines: Engines,
 }
 
 impl Default for Given {
-    /// No limits that are shared with others, and nowhere to print.
+    /// No shared limits, and output is discarded.
     fn default() -> Self {
         Given {
             values: Values::default(),
@@ -74,7 +74,7 @@ impl Default for Given {
     }
 }
 
-/// Code of an application that was found, and room for it in the engines.
+/// Compiled code of an application, and room for it in the engines.
 pub struct Reserved {
     tier: Tier,
     codes: BTreeMap<String, Native>,
@@ -82,17 +82,17 @@ pub struct Reserved {
     later: Option<Place>,
 }
 
-/// Code of an application in memory.
+/// An application's code in memory.
 struct InMemory {
     runner: Arc<Runner>,
     components: BTreeMap<String, Code>,
 }
 
 impl App {
-    /// Takes an application that was prepared and checked; the cache has its code.
+    /// Takes a prepared and checked application whose code is in the cache.
     ///
     /// # Errors
-    /// What is wrong with the application, all of it.
+    /// Everything that is wrong with the application.
     pub fn new(
         checked: Checked,
         prepared: &Prepared,
@@ -116,7 +116,7 @@ impl App {
         })
     }
 
-    /// How it runs.
+    /// Whether it serves or runs to its end.
     pub fn life(&self) -> Life {
         check::life(&self.application, &self.facts)
     }
@@ -126,7 +126,7 @@ impl App {
         &self.application.name
     }
 
-    /// Code of every component in one tier, where all of it is there.
+    /// The code of every component in one tier, if all of it exists.
     fn codes(&self, tier: Tier) -> anyhow::Result<Option<BTreeMap<String, Native>>> {
         let compiler = Compiler::new(tier, concurrency(self.facts.values()), self.limits.stack)?;
         let mut codes = BTreeMap::new();
@@ -139,7 +139,7 @@ impl App {
         Ok(Some(codes))
     }
 
-    /// What code of a tier runs on.
+    /// The kind of engine that code of this tier runs on.
     fn kind(&self, tier: Tier) -> EngineKind {
         EngineKind {
             tier,
@@ -148,7 +148,7 @@ impl App {
         }
     }
 
-    /// What the engine has to have room for.
+    /// The size of the pool that the engine needs.
     fn pool(&self, codes: &BTreeMap<String, Native>) -> Pool {
         let largest = |of: fn(Resources) -> u64| {
             let largest = codes.values().map(|native| of(native.resources())).max();
@@ -164,11 +164,11 @@ impl App {
         }
     }
 
-    /// Finds the best code there is and reserves room for it in the engines, to be done for
-    /// all applications that share them before the first is loaded.
+    /// Finds the best available code and reserves room for it in the engines. Call this
+    /// for all applications that share the engines before loading the first one.
     ///
     /// # Errors
-    /// Where there is no code, or the cache cannot be used.
+    /// If there is no code, or the cache cannot be used.
     pub fn reserve(&self) -> anyhow::Result<Reserved> {
         let tiers = [Tier::Optimized, Tier::Baseline];
         for tier in tiers.into_iter().filter(|tier| tier.is_available()) {
@@ -193,7 +193,7 @@ impl App {
     /// Loads an application that serves.
     ///
     /// # Errors
-    /// Where its code does not load, or does not fit its triggers.
+    /// If its code does not load, or does not fit its triggers.
     pub fn load(&self, reserved: Reserved) -> anyhow::Result<Loaded> {
         let Reserved {
             tier,
@@ -209,8 +209,7 @@ impl App {
         })
     }
 
-    /// The same with optimised code, where it is there; in the room that was reserved, if
-    /// that is enough.
+    /// Loads optimised code, if it exists and fits into the reserved room.
     pub(super) fn optimized(
         &self,
         reserved: &mut Option<Place>,
@@ -239,7 +238,7 @@ impl App {
         )?)
     }
 
-    /// A router over components of their own instances.
+    /// A router over components, each with its own instances.
     fn router(&self, loaded: &InMemory) -> anyhow::Result<Router<GuestHandler>> {
         let loader = self.loader(loaded)?;
         let mut handlers = BTreeMap::new();
@@ -296,7 +295,7 @@ impl App {
     /// Loads the component that is run to its end, by its id.
     ///
     /// # Errors
-    /// Where its code does not load, or is no command.
+    /// If its code does not load, or is not a command.
     pub fn command(&self, reserved: Reserved, id: &str) -> anyhow::Result<Command> {
         let loaded = in_memory(&reserved.codes, &reserved.place)?;
         let loader = self.loader(&loaded)?;
@@ -309,7 +308,7 @@ impl App {
     }
 }
 
-/// Maps code into the engine that it has a place in.
+/// Maps code into the engine in which it has a place.
 fn in_memory(codes: &BTreeMap<String, Native>, place: &Place) -> anyhow::Result<InMemory> {
     let runner = place.runner()?;
     let mut components = BTreeMap::new();

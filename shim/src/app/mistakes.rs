@@ -1,7 +1,8 @@
-//! All that is wrong with an application, told at once: a person mends the manifest, a
-//! variable and two components in one go, and does not start it four times for that.
+//! Reports everything that is wrong with an application at once, so that a person can fix
+//! the manifest, a variable and two components in one go instead of starting it four
+//! times.
 //!
-//! This is looked for when something is wrong already, so that a start costs nothing.
+//! This search only runs after a failure, so that it does not slow down a normal start.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use super::code::{CompileRequest, Turn};
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
-/// Adds to a failure what else would stop the application from starting.
+/// Adds everything else that would stop the application from starting to a failure.
 pub(super) fn with_others(
     error: Error,
     prepared: &Prepared,
@@ -23,7 +24,7 @@ pub(super) fn with_others(
     cache_dir: &Path,
     turn: Turn<'_>,
 ) -> Error {
-    // A disk or a setting is at fault, and not the application.
+    // A disk or a setting is at fault, not the application.
     if !matches!(code_of(&error), ExitCode::Application) {
         return error;
     }
@@ -44,8 +45,8 @@ pub(super) fn with_others(
     }
 }
 
-/// The same where components could not even be prepared; `values` are those of the
-/// variables of an application.
+/// The same if components could not even be prepared; `values` are the application's
+/// variables.
 pub(crate) fn with_rest(
     error: Error,
     settings: &Settings,
@@ -69,8 +70,8 @@ fn mistakes(error: &Error) -> Option<&Mistakes> {
         })
 }
 
-/// Everything that can be found without compiling. Nothing is said of what may be missing
-/// only because the manifest could not be read as a `whole`.
+/// Everything that can be found without compiling. If the manifest could not be read as a
+/// `whole`, things that may be missing only for that reason are not reported.
 fn others(
     prepared: &Prepared,
     whole: bool,

@@ -1,6 +1,6 @@
-//! The optimising compiler that works on while an application already serves: a process
-//! of lowest priority, which ends with the application, has a deadline, and remembers
-//! what it gave up.
+//! The optimising compiler that runs while an application already serves: a process of
+//! lowest priority, which ends with the application, has a deadline, and remembers which
+//! components it gave up on.
 
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -21,14 +21,15 @@ use super::slots::{Share, Slots, ends_first};
 /// Processor time that a component may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
-    /// For one of no size.
+    /// The minimum, independent of size.
     least: Duration,
-    /// What each MiB adds.
+    /// Added for each MiB.
     per_mib: Duration,
 }
 
 impl Default for Deadline {
-    /// The JavaScript sample of 12 MB takes 20 s; a slow node may take five times as long.
+    /// The JavaScript sample of 12 MB takes 20 s; a slow node may take five times as
+    /// long.
     fn default() -> Self {
         Deadline {
             least: Duration::from_secs(30),
@@ -44,33 +45,33 @@ impl Deadline {
     }
 }
 
-/// Of the machine's memory, all processes of this kind take a third.
+/// All processes of this kind together may use one third of the machine's memory.
 const PART: u64 = 3;
 
-/// How long the process may take in all, also where it is given no processor.
+/// The longest life of the process, even if it gets no processor time.
 const LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// How often it looks at the time.
+/// How often it checks the time.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often a component is tried where the process ends in the middle: killed for its
-/// memory, or by the end of the machine.
+/// How many times a component is tried if the process ends midway: killed for its memory
+/// use, or because the machine stops.
 const TRIES: u32 = 3;
 
-/// The process, for whoever it works for. It ends when this is dropped, also by the end
-/// of the whole process that has it.
+/// The owner's handle to the process, which ends when this is dropped or when the owner's
+/// process ends.
 #[derive(Debug)]
 pub struct Optimizer {
-    /// Closed with this, which the process notices.
+    /// Closed on drop, which the process notices.
     _owner: ChildStdin,
 }
 
 impl Optimizer {
-    /// Starts it. Nobody waits for it: where it fails, the code that is there goes on
-    /// serving.
+    /// Starts the process without waiting for it. If it fails, the existing code stays in
+    /// use.
     ///
     /// # Errors
-    /// Where the process cannot be started.
+    /// If the process cannot be started.
     pub fn start(request: &CompileRequest) -> anyhow::Result<Self> {
         let mut text = serde_json::to_vec(request).context("cannot write the request")?;
         text.push(b'\n');
@@ -87,19 +88,19 @@ impl Optimizer {
         let mut owner = child.stdin.take().context("a standard stream is missing")?;
         owner
             .write_all(&text)
-            .context("cannot talk to the optimising compiler")?;
+            .context("cannot send the request to the optimising compiler")?;
         Ok(Optimizer { _owner: owner })
     }
 }
 
-/// How often a component was tried without a result.
+/// How many times a component was tried without a result.
 fn tries(cache: &Cache, key: &CodeKey) -> anyhow::Result<u32> {
     let note = cache.note(&name(key))?;
-    // A note that is none is as good as none.
+    // An invalid note is treated as missing.
     Ok(note.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
 }
 
-/// Whether it is of no use to try a component again.
+/// Whether trying a component again is pointless.
 pub(super) fn gave_up(cache: &Cache, key: &CodeKey) -> anyhow::Result<bool> {
     Ok(tries(cache, key)? >= TRIES)
 }
@@ -108,21 +109,21 @@ fn name(key: &CodeKey) -> String {
     format!("{key}.tries")
 }
 
-/// What is being compiled, for the thread that looks at the time.
+/// What is being compiled, for the thread that watches the time.
 struct Current {
     key: CodeKey,
     /// Tries before this one.
     before: u32,
-    /// Of the process's processor time.
+    /// A limit on the process's total processor time.
     until: Duration,
 }
 
-/// The process that [`Optimizer::start`] starts: below everything else that runs.
+/// Runs the process that [`Optimizer::start`] starts, at the lowest priority.
 ///
 /// # Errors
-/// Where the cache cannot be used, or a component is not what it was.
+/// If the cache cannot be used, or a component has changed.
 pub fn optimize() -> anyhow::Result<()> {
-    ends_first().context("cannot offer itself to the kernel")?;
+    ends_first().context("cannot raise the out-of-memory score")?;
     rustix::process::nice(19).context("cannot lower the priority")?;
     let share = Share::of_this_machine(PART);
     let limit = Rlimit {
@@ -140,7 +141,7 @@ pub fn optimize() -> anyhow::Result<()> {
     let cache = request.open_cache()?;
     let current = Arc::new(Mutex::new(None));
     watch(cache.clone(), Arc::clone(&current));
-    // Whoever waits here is ended with its application as well.
+    // If the application ends, a process waiting here is ended as well.
     let slots = Slots::new(&request.cache, "optimize", share.count);
     let _turn = slots.take(LIFE).context("cannot wait for a turn")?;
     work(&request, &cache, &current)
@@ -169,8 +170,8 @@ fn work(
             before,
             until: processor_time().saturating_add(deadline),
         };
-        // The note and what it is about change together, as the process may be ended
-        // whenever nobody holds this.
+        // The note and its subject change together, because the process may be ended
+        // whenever this lock is free.
         let mut held = lock(current);
         cache.keep(&name(&key), (before + 1).to_string().as_bytes())?;
         *held = Some(now);
@@ -180,7 +181,7 @@ fn work(
         *held = None;
         match compiled {
             Ok(_) => cache.forget(&name(&key))?,
-            // It would say the same again.
+            // Another attempt would fail the same way.
             Err(skiff_engine::CacheError::Compile(_)) => give_up(cache, &key)?,
             Err(error) => {
                 cache.forget(&name(&key))?;
@@ -188,7 +189,7 @@ fn work(
             }
         }
         drop(held);
-        // The component is not needed any more, and may be large.
+        // The component is no longer needed, and may be large.
         found.portable = None;
     }
     Ok(())
@@ -203,7 +204,7 @@ fn lock(current: &Mutex<Option<Current>>) -> MutexGuard<'_, Option<Current>> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process when its owner has ended, or a component takes too long. Compiling
+/// Ends the process when its owner has ended or a component takes too long. Compiling
 /// cannot be interrupted in any other way.
 fn watch(cache: Cache, current: Arc<Mutex<Option<Current>>>) {
     spawn(move || {
@@ -211,10 +212,10 @@ fn watch(cache: Cache, current: Arc<Mutex<Option<Current>>>) {
         loop {
             let gone = owner_is_gone();
             let late = Instant::now() >= until;
-            // Held to the end, so that no other component is begun meanwhile.
+            // Held until the end, so that no other component is started meanwhile.
             let now = lock(&current);
             if gone {
-                // It was not the component's fault.
+                // The component is not to blame.
                 if let Some(now) = now.as_ref() {
                     let before = now.before.to_string();
                     let noted = match now.before {
@@ -245,7 +246,7 @@ fn end(noted: anyhow::Result<()>) -> ! {
     std::process::exit(code.number())
 }
 
-/// Waits for the owner's end, but not long.
+/// Waits briefly for the owner to end.
 fn owner_is_gone() -> bool {
     let stdin = io::stdin();
     let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
@@ -256,7 +257,7 @@ fn owner_is_gone() -> bool {
             sleep(LOOK);
             false
         }
-        // Nothing more is sent: this is the end.
+        // The owner sends nothing more, so this is the end of the stream.
         Ok(_) => matches!(stdin.lock().read(&mut [0]), Ok(0)),
     }
 }

@@ -1,4 +1,4 @@
-//! Serving an application until it is told to stop.
+//! Serving an application until it is asked to stop.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use super::handler::GuestHandler;
 use super::load::App;
 use super::stop::Stop;
 
-/// How often it is looked whether optimised code has come. Compiling takes
-/// seconds, and the look is one failed open.
+/// How often to check whether optimised code has arrived. Compiling takes seconds, and a
+/// check is one failed open.
 const LOOK_FOR_CODE: Duration = Duration::from_millis(500);
 
-/// An application that takes requests as soon as it is given a listener.
+/// An application that accepts requests as soon as it is given a listener.
 pub struct Loaded {
     pub(super) tier: Tier,
     pub(super) router: Router<GuestHandler>,
-    /// Room for its optimised code, once that is there.
+    /// Room for its optimised code, once it exists.
     pub(super) later: Option<Place>,
 }
 
 impl Loaded {
-    /// The triggers' routes and who answers them.
+    /// The triggers' routes and their handlers.
     pub fn routes(&self) -> Vec<(String, String)> {
         let routes = self.router.routes();
         routes
@@ -33,9 +33,9 @@ impl Loaded {
 }
 
 impl App {
-    /// Takes requests on a listener until it is told to stop, and returns when all that it
-    /// had begun is done, or at the limit. It returns before only where it cannot serve,
-    /// which it logs. `triggers` is the set of its worker, to which it adds its own.
+    /// Accepts requests on a listener until it is asked to stop. Returns when all its
+    /// work is done, or at the time limit; earlier only if it cannot serve, which it
+    /// logs. `triggers` is its worker's set, to which it adds its own.
     pub async fn serve(&self, loaded: Loaded, server: Server, triggers: Triggers, stop: Stop) {
         let Loaded {
             tier,
@@ -64,23 +64,24 @@ impl App {
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                tracing::error!(error = %format!("{error:#}"), "The application cannot go on");
+                tracing::error!(error = %format!("{error:#}"), "The application cannot continue");
                 return;
             }
         }
-        // One limit for both: for the connections and for what guests do after them.
+        // One limit for both: for the connections, and for guests that work on after
+        // them.
         let idle = tokio::time::timeout(stop.left(), self.guests.idle());
         if idle.await.is_err() {
             tracing::warn!(
                 guests = self.guests.running(),
                 limit = ?stop.limit(),
-                "The drain limit has passed; guests were ended at work"
+                "The drain limit has passed; running guests were ended"
             );
         }
     }
 
-    /// Puts optimised code in the place of baseline code once it is there. Requests
-    /// that run finish on the code they began with.
+    /// Replaces baseline code with optimised code once that exists. Running requests
+    /// finish on the code they started with.
     async fn swap_when_optimized(
         &self,
         routes: &RouterHandle<GuestHandler>,

@@ -1,5 +1,5 @@
-//! Turns at what takes much memory: so many at once on a machine, whichever processes
-//! they are. A turn ends with its process, however that ends.
+//! Limits how many processes of a machine do something memory-intensive at once. A turn
+//! ends with its process, however that ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// How often it is looked whether a turn is free. Nobody can wait for several at a time.
+/// How often to check for a free turn. It is not possible to wait for several locks at a
+/// time.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A number of turns, each the lock of a file.
+/// A number of turns, each of which is the lock of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     folder: PathBuf,
@@ -22,14 +23,14 @@ pub(crate) struct Slots {
     count: usize,
 }
 
-/// A turn, until it is dropped.
+/// A turn, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _lock: File,
 }
 
 impl Slots {
-    /// `count` turns at what `name` says; the files are in `folder`.
+    /// `count` turns at the activity called `name`; the lock files are in `folder`.
     pub(crate) fn new(folder: &Path, name: &'static str, count: usize) -> Self {
         Slots {
             folder: folder.to_owned(),
@@ -38,10 +39,10 @@ impl Slots {
         }
     }
 
-    /// A turn that is free.
+    /// Takes a turn if one is free.
     ///
     /// # Errors
-    /// Where the files cannot be made.
+    /// If the files cannot be made.
     pub(crate) fn try_take(&self) -> io::Result<Option<Slot>> {
         for number in 0..self.count {
             let path = self.folder.join(format!("{}-{number}.slot", self.name));
@@ -63,7 +64,7 @@ impl Slots {
     /// Waits for a turn, but no longer than `patience`.
     ///
     /// # Errors
-    /// Where the files cannot be made.
+    /// If the files cannot be made.
     pub(crate) fn take(&self, patience: Duration) -> io::Result<Option<Slot>> {
         let until = Instant::now() + patience;
         loop {
@@ -78,31 +79,31 @@ impl Slots {
     }
 }
 
-/// Has the kernel end this process before others where memory runs out: what it does
-/// can be done again. Whoever starts it may be protected, and would hand that down.
+/// Makes the kernel end this process before others when memory runs out, because its work
+/// can be repeated. Its parent may be protected, and the child would inherit that.
 ///
 /// # Errors
-/// Where the kernel does not let itself be told.
+/// If the kernel does not accept the new score.
 pub(crate) fn ends_first() -> io::Result<()> {
     fs::write("/proc/self/oom_score_adj", "1000")
 }
 
-/// What processes that take much memory may take, each and together.
+/// How much processes that take much memory may use, each and together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// Bytes of one process.
+    /// Bytes per process.
     pub(crate) memory: u64,
-    /// Processes at once.
+    /// Number of processes at once.
     pub(crate) count: usize,
 }
 
 impl Share {
-    /// Memory a process may write to at most. Compiling 12 MB of JavaScript takes some
-    /// 700 MB on two cores; a component that needs more than this would rather take the
-    /// node's other pods down.
+    /// The most memory that a process may write to. Compiling 12 MB of JavaScript takes
+    /// some 700 MB on two cores; a component that needs more than this limit would take
+    /// down the node's other pods.
     const MOST: u64 = 4 << 30;
 
-    /// One of so many parts of the machine's memory, however many ask.
+    /// Divides one `parts`-th of the machine's memory among the processes.
     pub(crate) fn of_this_machine(parts: u64) -> Self {
         // SAFETY: the structure is plain data, for which all zeroes is valid, and the call
         // fills it.
@@ -138,11 +139,12 @@ mod tests {
         let _second = slots.try_take().unwrap().unwrap();
         assert!(slots.try_take().unwrap().is_none());
         assert!(slots.take(Duration::from_millis(1)).unwrap().is_none());
-        // Others have their own.
+        // Another name has its own turns.
         let others = Slots::new(folder.path(), "optimize", 1);
         let _other = others.try_take().unwrap().unwrap();
         drop(first);
-        // Another test's process may have been forked with the lock, and end in a moment.
+        // Another test's process may have been forked with the lock, and ends in a
+        // moment.
         let again = slots.take(Duration::from_secs(60));
         assert!(again.unwrap().is_some());
     }

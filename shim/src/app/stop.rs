@@ -1,5 +1,5 @@
-//! The stop of an application, as a value: whoever runs it holds one end, and the
-//! application the other.
+//! The stop of an application, as a value: its runner holds one end, and the application
+//! the other.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<Option<Instant>>);
 
-/// How an application learns that it has to stop, and how long that may take.
+/// How an application learns that it has to stop, and how much time it has.
 #[derive(Debug, Clone)]
 pub struct Stop {
     asked: watch::Receiver<Option<Instant>>,
@@ -17,28 +17,29 @@ pub struct Stop {
 }
 
 impl Stopper {
-    /// Both ends. Once it was told to stop, the application has so much time.
+    /// Both ends. `limit` is the time that the application has after it was asked to
+    /// stop.
     pub fn new(limit: Duration) -> (Stopper, Stop) {
         let (stopper, asked) = watch::channel(None);
         (Stopper(stopper), Stop { asked, limit })
     }
 
-    /// Tells the application to stop; its time counts from that moment. False where it has
-    /// ended already.
+    /// Asks the application to stop; its time counts from `asked`. False if it has ended
+    /// already.
     pub fn stop(&self, asked: Instant) -> bool {
         self.0.send(Some(asked)).is_ok()
     }
 }
 
 impl Stop {
-    /// Waits until the application was told to stop, or nobody can tell it any more, and
-    /// returns the moment from which its time counts.
+    /// Waits until the application is asked to stop, or its [`Stopper`] is gone. Returns
+    /// the moment from which its time counts.
     pub async fn asked(&mut self) -> Instant {
         let asked = self.asked.wait_for(Option::is_some).await.ok();
         asked.and_then(|asked| *asked).unwrap_or_else(Instant::now)
     }
 
-    /// What is left of the time that stopping may take.
+    /// The remaining time for stopping.
     pub fn left(&self) -> Duration {
         let asked = (*self.asked.borrow()).unwrap_or_else(Instant::now);
         (asked + self.limit).saturating_duration_since(Instant::now())

@@ -1,5 +1,5 @@
-//! Applications in this very process, without a program that is started for them: each is
-//! given its listener, its outputs and its stop.
+//! Applications in the test process itself, without a separate program: each is given its
+//! listener, its outputs and its stop.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 
-/// Longer than anything here takes, so that a hang is a failure.
+/// Longer than any test takes, so that a hang fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn target() -> PathBuf {
@@ -46,7 +46,7 @@ fn listener() -> Server {
     Server::bind(([127, 0, 0, 1], 0).into(), &http).unwrap()
 }
 
-/// Runs what several applications do, and waits no longer than is patient.
+/// Runs a future, with a timeout.
 fn run(does: impl Future<Output = ()>) {
     let _clock = Clock::start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,7 +58,7 @@ fn run(does: impl Future<Output = ()>) {
     runtime.block_on(all).unwrap();
 }
 
-/// An application that is served by a task of this thread.
+/// An application that is served by a task on this thread.
 struct Served {
     address: std::net::SocketAddr,
     stopper: Stopper,
@@ -85,7 +85,7 @@ impl Served {
         let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         connection.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        // Of what breaks off it is what came.
+        // If the connection breaks, keep what arrived.
         connection.read_to_string(&mut answer).await.ok();
         answer
     }
@@ -104,7 +104,7 @@ fn two_applications_of_one_process_are_stopped_apart() {
         let hello = Served::new(hello, first, PATIENCE);
         let sleep = Served::new(sleep, second, PATIENCE);
         assert!(hello.get("/").await.ends_with("Hello from Wasm\n"));
-        // One is stopped with a request on it, which is finished.
+        // One is stopped while it has a request, which is finished.
         let (answer, ()) = tokio::join!(sleep.get("/?ms=300"), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert!(sleep.stopper.stop(Instant::now()));
@@ -149,7 +149,7 @@ fn applications_of_one_kind_share_an_engine_and_each_has_all_its_instances() {
                 answer
             }
         };
-        // As many at once as all have instances.
+        // As many at once as there are instances in total.
         let asked = served.iter().flat_map(|served| [ask(served), ask(served)]);
         for answer in futures::future::join_all(asked).await {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -164,7 +164,7 @@ fn an_application_that_is_stopped_is_cut_off_at_its_limit() {
         let reserved = app.reserve().unwrap();
         let served = Served::new(app, reserved, Duration::from_millis(300));
         let began = Instant::now();
-        // What is asked for takes longer than it may.
+        // The request takes longer than it may.
         let (answer, ()) = tokio::join!(served.get("/?ms=50000"), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert!(served.stopper.stop(Instant::now()));
@@ -218,7 +218,7 @@ fn an_output_that_nobody_reads_stops_no_other_application() {
             let reserved = app.reserve().unwrap();
             Served::new(app, reserved, PATIENCE)
         });
-        // More than the pipe takes.
+        // More than the pipe holds.
         let much = "/?lines=40&length=50000";
         assert!(served[0].get(much).await.ends_with("40 lines\n"));
         assert!(served[1].get(much).await.ends_with("40 lines\n"));

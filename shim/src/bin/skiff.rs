@@ -1,4 +1,4 @@
-//! One file under two names: how it is called tells what it does.
+//! One file under two names: the name it is called by selects what it does.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Subcommands by which processes of Skiff start one another.
+//! Subcommands with which processes of Skiff start one another.
 
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode as ProcessCode;
@@ -15,9 +15,9 @@ pub(super) enum Internal {
     Prepare,
     /// Serve a container's application
     Serve,
-    /// Compile what is asked for on stdin, and answer on stdout
+    /// Compile the request on stdin, and answer on stdout
     Compile,
-    /// Compile what is asked for on stdin with the optimising compiler, for later
+    /// Compile the request on stdin with the optimising compiler, for later
     Optimize,
 }
 

@@ -1,4 +1,4 @@
-//! `skiff push`: the artifact that `spin registry push` would push.
+//! `skiff push`: builds the same artifact as `spin registry push`.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ pub(super) struct Push {
     created: Option<String>,
 }
 
-/// An image's name as tools take it: what else a registry wants of one is its to say.
+/// Checks an image's name as tools accept it. Registries may have further rules.
 fn reference(text: &str) -> Result<String, String> {
     let wrong = |letter: char| letter.is_whitespace() || letter.is_control();
     match text.is_empty() || text.contains(wrong) {
@@ -42,7 +42,7 @@ fn reference(text: &str) -> Result<String, String> {
     }
 }
 
-/// A time as image configurations have it, kept as it was written.
+/// A time as in image configurations, kept as it was written.
 fn time(text: &str) -> Result<String, String> {
     match DateTime::parse_from_rfc3339(text) {
         Ok(_) => Ok(text.to_owned()),
@@ -66,7 +66,7 @@ impl Push {
         super::warn(&packed.warnings);
         if unnamed {
             eprintln!(
-                "the image has no name, and containerd imports none without: \
+                "the image has no name, and containerd only imports named images: \
                  give it one with --name"
             );
         }

@@ -1,5 +1,4 @@
-//! `skiff run`: the same engine and trigger as in a pod, without containerd and
-//! without root.
+//! `skiff run`: the same engine and trigger as in a pod, without containerd and root.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +18,7 @@ use crate::app::{self, App, CompileRequest, Given, Optimizer};
 use crate::process::{self, Process, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
-/// There is one application here, and nobody to take turns with.
+/// There is only one application, so it never has to wait for a turn.
 const AT_ONCE: app::Turn<'static> = &|| Ok(());
 
 #[derive(Args)]
@@ -88,7 +87,7 @@ impl Run {
         } = opened?;
         super::warn(&prepared.warnings);
         let mut values = settings::variable_values(
-            // What the image sets, a person can set otherwise.
+            // A person's variables override those of the image.
             |name| settings::environment(name).or_else(|| environment.get(name).cloned()),
             prepared.application.variables.keys().map(AsRef::as_ref),
         );
@@ -118,7 +117,7 @@ impl Run {
         )?;
         let checked = sound.with_code(&compiled.codes, &cache, &settings, &values)?;
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
-        // As in a pod: without a manifest a component is a program like any other.
+        // As in a pod: a component without a manifest is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
         let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
@@ -133,7 +132,7 @@ impl Run {
             given.stderr = Output::nowhere();
         }
         let app = App::new(checked, &prepared, cache, &settings, given)?;
-        // Ends with the application.
+        // The optimiser ends with the application.
         let _optimizer = compiled.optimize.as_ref().and_then(optimizer);
         let listen = self.listen.or(settings.listen).unwrap_or(LISTEN_ON_LAPTOP);
         let quiet = self.quiet;
@@ -146,8 +145,8 @@ impl Run {
     }
 }
 
-/// The folder of what is unpacked and copied, which goes with this process; those of
-/// processes that were killed go first.
+/// The folder for unpacked and copied files, which is removed with this process. First
+/// removes the folders of killed processes.
 pub(super) fn scratch() -> anyhow::Result<Scratch> {
     const PREFIX: &str = "skiff-run-";
     let parent = std::env::temp_dir();
@@ -171,7 +170,7 @@ pub(crate) struct NoScratch {
     source: std::io::Error,
 }
 
-/// Starts the optimiser; where that fails, the code that is there goes on serving.
+/// Starts the optimiser; if that fails, the existing code stays in use.
 fn optimizer(request: &CompileRequest) -> Option<Optimizer> {
     let started = Optimizer::start(request);
     started
@@ -181,8 +180,7 @@ fn optimizer(request: &CompileRequest) -> Option<Optimizer> {
         .ok()
 }
 
-/// Tells where the application is served. Nobody has to listen: a reader that has
-/// gone is no reason to stop serving.
+/// Prints where the application is served. If the reader has gone, serving continues.
 fn print_routes(serving: &Serving) {
     let Some(address) = serving.address else {
         return;
@@ -193,7 +191,7 @@ fn print_routes(serving: &Serving) {
     }
 }
 
-/// A line for the server and one for each route, with URLs that can be opened.
+/// One line for the server and one for each route, with URLs that can be opened.
 fn routes_text(listen: SocketAddr, routes: &[(String, String)]) -> String {
     let address = reachable(listen);
     let mut text = format!("Serving http://{address}");
@@ -207,8 +205,8 @@ fn routes_text(listen: SocketAddr, routes: &[(String, String)]) -> String {
     text
 }
 
-/// Where a client on this machine finds what listens there: "every address" is none
-/// that can be opened.
+/// The address at which a client on this machine reaches the listener. "Every address"
+/// itself cannot be opened.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -218,8 +216,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// A route as the path of a URL, with its wildcard told in words. Routes may be
-/// written without the slash that every path has.
+/// A route as the path of a URL, with its wildcard in words. Routes may lack the leading
+/// slash that every path has.
 fn url_path(route: &str) -> String {
     let slash = if route.starts_with('/') { "" } else { "/" };
     let route = format!("{slash}{route}");
@@ -232,14 +230,14 @@ fn url_path(route: &str) -> String {
     }
 }
 
-/// An application with what its image says about how to run it.
+/// An application, with its image's configuration for running it.
 pub(super) struct Opened {
     pub(super) prepared: Prepared,
     /// The command line of a component, without further arguments.
     command: Option<Vec<String>>,
-    /// The image's variables.
+    /// The image's environment variables.
     environment: BTreeMap<String, String>,
-    /// Whether it is a component alone, without a manifest.
+    /// Whether it is a single component without a manifest.
     bare: bool,
 }
 
@@ -254,7 +252,7 @@ impl From<Prepared> for Opened {
     }
 }
 
-/// Finds out what a path is, and prepares it. `scratch` lives as long as the
+/// Detects what `path` is, and prepares it. `scratch` must live as long as the
 /// application.
 pub(super) fn open(path: &Path, which: &Which, scratch: &Path) -> anyhow::Result<Opened> {
     let named = || format!("`{}`", path.display());
@@ -289,7 +287,7 @@ pub(super) fn open(path: &Path, which: &Which, scratch: &Path) -> anyhow::Result
     Ok(Prepared::from_folder(path, &files)?.into())
 }
 
-/// Where a person's compiled code is kept.
+/// The folder for a person's compiled code.
 pub(super) fn cache_folder() -> anyhow::Result<PathBuf> {
     let var = settings::environment;
     if let Some(folder) = var("SKIFF_CACHE_DIR") {

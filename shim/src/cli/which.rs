@@ -1,4 +1,4 @@
-//! Which image of a layout is meant, where it holds several.
+//! Selects an image of a layout that holds several.
 
 use std::path::Path;
 
@@ -18,12 +18,12 @@ pub(super) struct Which {
 }
 
 impl Which {
-    /// The manifest that is meant.
+    /// The selected manifest.
     pub(super) fn manifest(&self, layout: &Layout) -> Result<Descriptor, LayoutError> {
         layout.manifest_for(self.image.as_deref(), self.platform.as_ref())
     }
 
-    /// What is no layout has nothing to choose.
+    /// Rejects these options for a path that is not a layout.
     pub(super) fn refuse(&self, path: &Path) -> anyhow::Result<()> {
         let given = [
             ("--image", self.image.is_some()),
@@ -31,7 +31,7 @@ impl Which {
         ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
             bail!(
-                "{option} chooses in an OCI layout, and `{}` is none",
+                "{option} chooses in an OCI layout, but `{}` is not one",
                 path.display()
             );
         }

@@ -1,13 +1,13 @@
-//! What the process that prepares an application tells the one that serves it. It comes
-//! through the shim and never through the container, which cannot change it.
+//! What the process that prepares an application passes to the one that serves it. It
+//! passes through the shim and never through the container, which cannot change it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What came of preparing an application. It holds nothing that parses foreign bytes
-/// again, except where the application lies in the container's own files.
+/// The result of preparing an application. Nothing in it leads to parsing untrusted bytes
+/// again, unless the application lies in the container's own files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Outcome {
@@ -15,7 +15,7 @@ pub(super) struct Outcome {
     pub(super) source: Source,
     /// Keys of compiled code in the node's cache, by component id.
     pub(super) codes: BTreeMap<String, String>,
-    /// Whether it is a component alone, without a manifest: it sees the container's
+    /// Whether it is a single component without a manifest: it sees the container's
     /// environment, as a program would.
     pub(super) bare: bool,
 }
@@ -27,9 +27,9 @@ pub(super) enum Source {
     Unpacked,
     /// In the container's root file system.
     RootFs {
-        /// What the image, or the pod, wants to be run.
+        /// The entrypoint of the image or the pod.
         entrypoint: Vec<String>,
-        /// What that is relative to.
+        /// The folder to which the entrypoint is relative.
         directory: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! The process that prepares an application: one question on stdin, one answer on stdout.
+//! The process that prepares an application: one request on stdin, one answer on stdout.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,17 +19,17 @@ mod application;
 mod image;
 mod store;
 
-/// Of the machine's memory, all processes of this kind take a half.
+/// All processes of this kind together may use half of the machine's memory.
 const PART: u64 = 2;
 
-/// How long tidying may take once the answer was given. Nobody waits for it.
+/// How long tidying may take after the answer. Nothing waits for it.
 const TIDY_SECONDS: u32 = 60;
 
-/// Below what serves requests, above what is done when nobody waits: somebody
-/// does wait for this.
+/// Lower priority than serving requests, higher than background work: a pod's start waits
+/// for it.
 const NICE: i32 = 5;
 
-/// Answers the question on stdin. Only the shim starts this.
+/// Answers the request on stdin. Only the shim starts this.
 pub fn main() -> ProcessCode {
     match answer() {
         Ok(()) => ExitCode::Success.into(),
@@ -43,7 +43,7 @@ pub fn main() -> ProcessCode {
 fn answer() -> anyhow::Result<()> {
     let share = Share::of_this_machine(PART);
     limit_resources(&share)?;
-    // Pods run as any user, and read what is made here.
+    // Pods run as any user, and read the files made here.
     umask(Mode::WGRP | Mode::WOTH);
     let mut question = Vec::new();
     std::io::stdin()
@@ -62,7 +62,7 @@ fn answer() -> anyhow::Result<()> {
         .write_all(&answer)
         .and_then(|()| stdout.flush())
         .context("cannot write the answer")?;
-    // The end of the output is the end of the answer.
+    // Closing the output marks the end of the answer.
     let nowhere = File::open("/dev/null").context("cannot open `/dev/null`")?;
     dup2_stdout(&nowhere).context("cannot close the output")?;
     // SAFETY: no handler is involved; the default action ends the process.
@@ -76,7 +76,7 @@ fn limit_resources(share: &Share) -> anyhow::Result<()> {
         maximum: Some(share.memory),
     };
     setrlimit(Resource::Data, limit).context("cannot limit memory")?;
-    ends_first().context("cannot offer itself to the kernel")?;
+    ends_first().context("cannot raise the out-of-memory score")?;
     rustix::process::nice(NICE).context("cannot lower the priority")?;
     Ok(())
 }

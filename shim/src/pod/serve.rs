@@ -1,4 +1,4 @@
-//! The process that serves, from its first moment inside the container.
+//! The process that serves, from its start inside the container.
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,14 +19,14 @@ use crate::exit::{ExitCode, code_of, told};
 use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
 use crate::settings::{self, Settings};
 
-/// What the process is called in the node's process list.
+/// The process's name in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
 
-/// How long the last line may take to be written.
+/// How long writing the last line may take.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
-/// Serves the application that the shim has prepared, in the process that the
-/// shim has started for it.
+/// Serves the application that the shim has prepared, in the process that the shim
+/// started for it.
 pub fn main() -> ProcessCode {
     rename();
     let status = match Status::take() {
@@ -40,7 +40,7 @@ pub fn main() -> ProcessCode {
     match run(&status, &mut termination_message) {
         Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         Err(error) => {
-            // The shim tells the owner of a failed start, here and in the events.
+            // After a failed start the shim informs the owner, here and in the events.
             if !status.failed(&told(&error)) {
                 tell(&error, termination_message.as_deref());
             }
@@ -49,15 +49,15 @@ pub fn main() -> ProcessCode {
     }
 }
 
-/// Tells the owner of a container that has started what ended it.
+/// Reports to the owner of a started container what ended it.
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     let message = told(error);
-    // Nobody may read, and the message below is still to be written.
+    // If stderr has no reader, the termination message below is still written.
     let mut stderr = process::output::stderr();
     let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
     process::output::flush(LAST_LINE);
     if let Err(error) = written {
-        tracing::debug!(%error, "Nobody can be told");
+        tracing::debug!(%error, "Cannot write the error to stderr");
     }
     if let Some(path) = termination_message
         && let Err(error) = write_termination_message(&message, path)
@@ -73,10 +73,10 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let Handed { plan, folders } = Handed::take()?;
     termination_message.clone_from(&plan.termination_message);
     let outcome = Outcome::deserialize(&plan.application).context("cannot read the plan")?;
-    // Open for as long as guests may read the application's files.
+    // Kept open for as long as guests may read the application's files.
     let [code, files] = folders
         .try_into()
-        .map_err(|_| anyhow!("the application was not passed along"))?;
+        .map_err(|_| anyhow!("the shim did not pass the application's folders"))?;
     let (mut settings, warnings) = Settings::from_environment()?;
     process::start_logging(settings.process.log_level);
     for warning in warnings {
@@ -87,7 +87,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let values = settings::variable_values(settings::environment, names);
     let cache = Cache::open(&path_of(&code))?;
     let checked = match outcome.source {
-        // By the process that has prepared it, for the same variables.
+        // Checked by the process that prepared it, with the same variables.
         Source::Unpacked => Checked::before(&prepared, &outcome.codes, &cache, &settings)?,
         // The container's own files are checked where they are read.
         Source::RootFs { .. } => app::check(&prepared, &settings, &values)?.with_code(
@@ -119,12 +119,12 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     };
     let app = App::new(checked, &prepared, cache, &settings, given)?;
     process.serve(app, settings.listen_in_pod(), |_| {
-        status.ready().context("cannot tell the shim")
+        status.ready().context("cannot report to the shim")
     })
 }
 
-/// The application, and its files: as they came with the image, whatever the container
-/// has mounted over them.
+/// The application and its files as they came with the image, even if the container has
+/// mounted something over them.
 fn prepared(source: &Source, folder: &Path) -> anyhow::Result<Prepared> {
     Ok(match source {
         Source::Unpacked => Prepared::from_unpacked(folder)?,
@@ -135,13 +135,13 @@ fn prepared(source: &Source, folder: &Path) -> anyhow::Result<Prepared> {
     })
 }
 
-/// A path to an open folder, which no path of the container leads to.
+/// A path to an open folder that is unreachable by any path of the container.
 fn path_of(folder: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
 fn rename() {
-    // A process that was executed from a descriptor is else called by its number.
+    // A process that was executed from a descriptor is otherwise named after its number.
     if let Err(error) = rustix::thread::set_name(NAME) {
         eprintln!("skiff: cannot set the process's name: {error}");
     }

@@ -1,13 +1,13 @@
-//! Logs of our own: events with fields, on stderr, in between what guests print.
+//! Skiff's own logs: events with fields, on stderr, between what guests print.
 
 use super::output;
 
-/// How much is logged.
+/// The log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Only what stops something from working.
+    /// Only what prevents something from working.
     Error,
-    /// Also what may soon.
+    /// Also what may soon do so.
     Warn,
     /// Also start, stop and other rare events.
     Info,
@@ -18,7 +18,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// From the least that is logged to the most.
+    /// All levels, from the fewest messages to the most.
     pub const ALL: [LogLevel; 5] = [
         LogLevel::Error,
         LogLevel::Warn,
@@ -27,7 +27,7 @@ impl LogLevel {
         LogLevel::Trace,
     ];
 
-    /// As it is written.
+    /// The name used in settings.
     pub fn name(self) -> &'static str {
         match self {
             LogLevel::Error => "error",

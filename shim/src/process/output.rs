@@ -1,5 +1,5 @@
-//! Standard output and standard error of this process, which its applications are given
-//! and its own log is written to.
+//! Standard output and standard error of this process, which its applications use and its
+//! own log is written to.
 
 use std::io;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use skiff_host::Output;
 
 static STDOUT: LazyLock<Output> = LazyLock::new(|| Output::to_standard(rustix::stdio::stdout()));
 
-/// The same where both are one file, so that what is printed stays in its order.
+/// Standard output again if both are one file, so that output stays in order.
 static STDERR: LazyLock<Output> = LazyLock::new(|| {
     if are_one_file() {
         STDOUT.clone()
@@ -48,7 +48,7 @@ pub(super) fn start_queueing() {
     STDERR.start_queueing();
 }
 
-/// Waits until all that was printed to both is written, for no longer than `limit`.
+/// Waits until all output to both is written, for no longer than `limit`.
 pub fn flush(limit: Duration) {
     let end = Instant::now() + limit;
     STDOUT.flush_until(end);

@@ -1,4 +1,4 @@
-//! What this process may have, as the kernel tells: memory and descriptors.
+//! The process's limits for memory and descriptors, as reported by the kernel.
 
 use std::fs;
 use std::io;
@@ -11,32 +11,32 @@ use skiff_trigger_http::SPARE_CONNECTIONS;
 /// Where control groups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Descriptors that are neither guests' nor connections': listeners, timers, what is
-/// printed to, code that is mapped.
+/// Descriptors used for neither guests nor connections: listeners, timers, outputs,
+/// mapped code.
 const OWN: usize = 48;
 
-/// What part of the descriptors stays for guests where there are few.
+/// How many descriptors are kept for guests if there are few.
 const LEAST_FOR_GUESTS: usize = 8;
 
-/// More are of no use, as guests and connections end before.
+/// More are useless, as guests and connections reach their limits first.
 const MOST: u64 = 1 << 20;
 
-/// Bytes that this process may have with all others of its pod: what its control groups
-/// allow, or else what the machine has.
+/// Bytes that this process may use together with all others of its pod: the limit of its
+/// control groups, or else the machine's memory.
 pub(super) fn memory() -> Option<usize> {
     least(&mut |file, error| {
-        tracing::warn!(file = %file.display(), %error, "A memory limit cannot be read, and is taken for none");
+        tracing::warn!(file = %file.display(), %error, "Cannot read a memory limit; it is ignored");
     })
 }
 
-/// The same later, where all of it can be read.
+/// Like [`memory`], but `None` if a file cannot be read.
 pub(super) fn memory_now() -> Option<usize> {
     let mut is_whole = true;
     let bytes = least(&mut |_, _| is_whole = false);
     bytes.filter(|_| is_whole)
 }
 
-/// What is told of files that are there and cannot be read.
+/// Called for files that exist but cannot be read.
 type Unread<'a> = &'a mut dyn FnMut(&Path, &io::Error);
 
 fn least(unread: Unread<'_>) -> Option<usize> {
@@ -60,7 +60,7 @@ fn read(file: &Path, unread: Unread<'_>) -> Option<String> {
     }
 }
 
-/// The smallest limit on the way from the groups that a process is in to the root.
+/// The smallest limit of the process's groups and all their parents.
 fn limit(groups: &str, root: &Path, unread: Unread<'_>) -> Option<u64> {
     let files = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -73,13 +73,14 @@ fn limit(groups: &str, root: &Path, unread: Unread<'_>) -> Option<u64> {
             }
             _ => return Vec::new(),
         };
-        // Inside a container the group may be named as the host sees it, and be the root.
+        // Inside a container the group may have its name on the host, while it is the
+        // root here.
         let folders = Path::new(group).ancestors().map(|group| root.join(group));
         folders
             .map(|folder| folder.join(file))
             .collect::<Vec<PathBuf>>()
     });
-    // No limit is `max`, or in version 1 a number beyond all memory.
+    // "No limit" is `max`, or in version 1 a number beyond all memory.
     let limits = files.filter_map(|file| match read(&file, unread)?.trim() {
         "max" => None,
         text => {
@@ -104,11 +105,11 @@ fn total(meminfo: &str) -> Option<u64> {
 pub(super) struct Descriptors {
     /// Connections that have one each.
     pub(super) connections: usize,
-    /// Those below this number are for guests' files.
+    /// Descriptors below this number are for guests' files.
     pub(super) guests: RawFd,
 }
 
-/// Divides the descriptors of this process, once it has as many as it may have.
+/// Divides this process's descriptors, after raising the limit as far as possible.
 pub(super) fn descriptors(connections: usize) -> Descriptors {
     let limits = getrlimit(Resource::Nofile);
     let most = limits.maximum.unwrap_or(MOST).min(MOST);
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(told(), std::slice::from_ref(&file));
         fs::remove_file(&file).unwrap();
         assert!(told().is_empty());
-        // A folder in the place of the file.
+        // A folder in place of the file.
         fs::create_dir(&file).unwrap();
         assert_eq!(told(), [file]);
     }

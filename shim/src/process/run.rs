@@ -13,7 +13,7 @@ use super::watchdog::Watchdog;
 use crate::app::App;
 use crate::exit::ExitCode;
 
-/// Runs a component of `app`; the answer is its exit code.
+/// Runs a component of `app`; returns its exit code.
 pub(super) fn run(
     app: &App,
     component: &str,
@@ -35,7 +35,7 @@ pub(super) fn run(
                 tracing::error!(%error, "Component failed");
                 ExitCode::Trapped.number()
             });
-            // As a program's last write waits for a slow reader.
+            // A program's last write also waits for a slow reader.
             output::stdout().flushed().await;
             output::stderr().flushed().await;
             match code {
@@ -45,18 +45,18 @@ pub(super) fn run(
         };
         tokio::select! {
             code = run => Ok(code),
-            // A program that does not handle the signal ends by it.
+            // A program without a handler ends by the signal.
             number = signals.next() => Ok(128 + number),
         }
     });
-    // A call that waits in the kernel is not waited for.
+    // Do not wait for calls that block in the kernel.
     runtime.shutdown_background();
     output::flush(LAST_LINES);
     result
 }
 
-/// A command that has ended well has not where what it printed is lost: it only could
-/// not know. A reader that has left is told by nobody, as it wanted no more.
+/// A command whose output was lost did not succeed, even if it could not know. A reader
+/// that left early is not reported, as it wanted no more.
 fn lost_output() -> Option<ExitCode> {
     let outputs = [
         ("standard output", output::stdout()),
@@ -66,7 +66,7 @@ fn lost_output() -> Option<ExitCode> {
     for (name, printed) in outputs {
         let failure = printed.failure();
         if let Some(error) = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
-            tracing::error!(%error, "What the component printed to {name} cannot be written");
+            tracing::error!(%error, "Cannot write what the component printed to {name}");
             lost = Some(ExitCode::State);
         }
     }

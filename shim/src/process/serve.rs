@@ -1,4 +1,4 @@
-//! The life of a process that serves: from binding its port to the way down.
+//! The life of a process that serves: from binding its port to its shutdown.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,22 +17,22 @@ use super::{Process, output};
 use crate::app::{App, Loaded, Stopper};
 use crate::exit::ExitCode;
 
-/// How long the last lines may take to be written once everything else is done.
+/// How long writing the last lines may take once everything else is done.
 pub(super) const LAST_LINES: Duration = Duration::from_millis(300);
 
-/// How long after its limit a worker that does not end by itself is killed: before the
-/// first worker's own watchdog strikes.
+/// How long after its limit a worker that has not ended is killed: before the first
+/// worker's own watchdog ends that one.
 const KILL_AFTER: Duration = Duration::from_millis(400);
 
-/// Threads for calls that may wait in the kernel, which are those of files of volumes.
-/// As many guests can wait for a volume that does not answer until others do.
+/// Threads for calls that may block in the kernel: access to files of volumes. If as many
+/// guests wait for a volume that does not answer, others have to wait too.
 const WAITING_THREADS: usize = 64;
 
-/// What happened when an application was started, for whoever waits.
+/// The result of starting an application, for the caller.
 pub struct Serving {
-    /// Where it listens; nothing for a component that is run to its end.
+    /// Where it listens; `None` for a component that is run to its end.
     pub address: Option<SocketAddr>,
-    /// Triggers' routes and who answers them.
+    /// The triggers' routes and their handlers.
     pub routes: Vec<(String, String)>,
 }
 
@@ -59,8 +59,8 @@ fn bind(
     Ok(servers)
 }
 
-/// Serves `app` on `listen` in as many workers as the process has; the answer is the exit
-/// code of this one.
+/// Serves `app` on `listen` in all workers of the process; returns the exit code of this
+/// worker.
 pub(super) fn serve(
     process: &Process,
     app: App,
@@ -68,7 +68,7 @@ pub(super) fn serve(
     ready: impl FnOnce(Serving) -> anyhow::Result<()>,
 ) -> anyhow::Result<i32> {
     let loaded = app.load(app.reserve()?)?;
-    // Nobody connects to what then does not start.
+    // Bound first, so that no client connects to an application that then does not start.
     let mut servers = bind(listen, &process.http, process.workers)?;
     let serving = Serving {
         address: servers.first().map(Server::local_addr),
@@ -108,7 +108,7 @@ pub(super) fn serve(
     }
 }
 
-/// What a worker works with.
+/// What a worker needs.
 struct Work {
     app: App,
     loaded: Loaded,
@@ -117,8 +117,8 @@ struct Work {
     drain: Duration,
 }
 
-/// A worker's life: it serves, hears the signals, and looks after the others where
-/// it is the first.
+/// A worker's life: it serves and reacts to signals; the first worker also watches the
+/// others.
 fn lead(
     work: Work,
     held: HeldSignals,
@@ -160,7 +160,7 @@ fn lead(
         let own = app.serve(loaded, server, triggers, stop);
         tokio::pin!(own);
         let code = tokio::select! {
-            // That it is ready is reported before it can be told to stop.
+            // Readiness is reported before a stop can be handled.
             biased;
             () = &mut own => Ok(ExitCode::Internal),
             error = reported => return Err(error),
@@ -179,14 +179,14 @@ fn lead(
             tokio::select! {
                 () = own => {}
                 _ = signals.next() => {
-                    tracing::warn!("Second signal: ending at once");
+                    tracing::warn!("Second signal: ending immediately");
                     return anyhow::Ok((Ok(ExitCode::Interrupted), told));
                 }
             }
         }
         Ok((code, told))
     })?;
-    // A call that waits in the kernel is not waited for.
+    // Do not wait for calls that block in the kernel.
     runtime.shutdown_background();
     if matches!(code, Ok(ExitCode::Interrupted)) {
         workers::end(others, Signal::KILL);
@@ -197,8 +197,8 @@ fn lead(
     Ok(code?.number())
 }
 
-/// Gives the kernel the memory that freed allocations have left, which the allocator keeps
-/// for the next ones. To be called where none are expected soon.
+/// Returns freed memory to the kernel, which the allocator would keep for the next
+/// allocations. Call this where none are expected soon.
 fn give_back() {
     // SAFETY: it may be called at any time, and takes the allocator's own locks.
     unsafe { libc::malloc_trim(0) };

@@ -1,4 +1,4 @@
-//! The signals that tell a process to stop.
+//! The signals that stop a process.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,8 +25,8 @@ impl Signals {
     }
 }
 
-/// Keeps SIGTERM and SIGINT waiting until it is dropped: a process that has no
-/// handler yet would die of them, and of everything that its listener had taken.
+/// Holds SIGTERM and SIGINT back until it is dropped. A process without a handler would
+/// die of them, and lose all connections that its listener had accepted.
 pub(super) struct HeldSignals(libc::sigset_t);
 
 impl HeldSignals {

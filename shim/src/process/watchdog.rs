@@ -1,5 +1,5 @@
-//! What ends a worker that hangs: two timers of the kernel, whose signals reach a thread
-//! that is stuck in the kernel or computes without end, and so needs no other thread.
+//! Ends a worker that hangs: two kernel timers, whose signals also reach a thread that is
+//! stuck in the kernel or computes without end. No other thread is needed.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,21 +11,22 @@ use anyhow::Context as _;
 
 use crate::exit::ExitCode;
 
-/// A worker looks at its connections every few milliseconds, however much its guests
-/// compute. One that has not for this long, and has connections, will not again.
+/// A worker checks its connections every few milliseconds, however much its guests
+/// compute. If it has connections and has not done so for this long, it never will.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// How long one that has been late may take to show that it lives after all: a pod may
-/// have been frozen, and its clock goes on.
+/// How long a late worker has to show that it is still alive: a pod may have been frozen
+/// while its clock went on.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
-/// What a stop may take beyond its limit before it is cut short.
+/// How long a stop may exceed its limit before it is cut short.
 const BEYOND_THE_LIMIT: Duration = Duration::from_millis(800);
 
 const STUCK: &[u8] = b"skiff: a worker has hung for 35 s; it ends, and with it the pod\n";
 const LATE: &[u8] = b"skiff: a worker did not stop within its limit; it ends at once\n";
 
-/// A timer that was made once for this process and stays, as signal handlers use it.
+/// A timer that is created once per process and never deleted, because signal handlers
+/// use it.
 #[derive(Clone, Copy)]
 struct Timer(libc::timer_t);
 
@@ -45,7 +46,7 @@ impl Timer {
         }
     }
 
-    /// Strikes once after this time; never where it is zero. May be called by a signal
+    /// Fires once after this time; never if it is zero. May be called from a signal
     /// handler.
     fn set(self, after: Duration) {
         let after = libc::itimerspec {
@@ -64,21 +65,21 @@ impl Timer {
     }
 }
 
-/// The timer that a worker which lives sets back, for its handler.
+/// The timer that a live worker resets, for its handler.
 static BEATS: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Whether it has struck since it was last set back.
+/// Whether it has fired since its last reset.
 static STRUCK: AtomicBool = AtomicBool::new(false);
 
-/// Ends this process where it hangs or does not stop in time. There is one.
+/// Ends this process if it hangs or does not stop in time. There is only one.
 #[derive(Clone, Copy)]
 pub(super) struct Watchdog(());
 
 impl Watchdog {
-    /// Watches this process, which forks no more. SIGTERM and SIGINT leave it `limit`
-    /// and a little more.
+    /// Watches this process, which must not fork any more. After SIGTERM or SIGINT it has
+    /// `limit` and a little more.
     pub(super) fn start(limit: Duration) -> anyhow::Result<Self> {
-        // Nobody sends these by mistake.
+        // Nothing sends these signals by mistake.
         let (silence, late) = (libc::SIGRTMIN() + 1, libc::SIGRTMIN() + 2);
         handle(silence, on_silence).context("cannot handle a timer")?;
         handle(late, on_late).context("cannot handle a timer")?;
@@ -86,7 +87,7 @@ impl Watchdog {
         let stop = Timer::new(late).context("cannot make a timer")?;
         BEATS.store(beats.0, SeqCst);
         let limit = limit + BEYOND_THE_LIMIT;
-        // An address, as timers are not for other threads to send.
+        // Passed as an address, because timers are not `Send`.
         let stop = stop.0 as usize;
         for signal in [libc::SIGTERM, libc::SIGINT] {
             // SAFETY: setting a timer is allowed in a signal handler, and nothing else
@@ -101,14 +102,14 @@ impl Watchdog {
         Ok(Watchdog(()))
     }
 
-    /// The worker lives, and has something to do or not.
+    /// Records that the worker is alive, and whether it is busy.
     pub(super) fn beat(self, busy: bool) {
         STRUCK.store(false, SeqCst);
         Timer(BEATS.load(SeqCst)).set(if busy { HANGS } else { Duration::ZERO });
     }
 
-    /// What a server is to call with whether it has something to do. A server that is gone
-    /// has nothing.
+    /// The function that a server calls to report whether it is busy. A server that has
+    /// ended is not busy.
     pub(super) fn beats(self) -> impl FnMut(bool) + Send + 'static {
         struct Server(Watchdog);
         impl Server {
@@ -152,7 +153,8 @@ extern "C" fn on_late(_signal: libc::c_int) {
     end(LATE);
 }
 
-/// Ends the process from within a signal handler. The reason is told if somebody reads.
+/// Ends the process from within a signal handler. Writes the reason if stderr has a
+/// reader.
 fn end(reason: &[u8]) {
     let mut poll = libc::pollfd {
         fd: libc::STDERR_FILENO,
@@ -173,7 +175,7 @@ fn end(reason: &[u8]) {
 mod tests {
     use super::*;
 
-    /// How a process ends that does this and then hangs.
+    /// How a process ends that runs `prepares` and then hangs.
     fn end_of(prepares: impl FnOnce(Watchdog)) -> libc::c_int {
         // SAFETY: the child uses nothing that another thread may have left locked but
         // the allocator, which the C library keeps usable.
@@ -219,7 +221,7 @@ mod tests {
         let end = end_of(|watchdog| {
             watchdog.beat(true);
             watchdog.beat(false);
-            // As when the time has passed once.
+            // As if the time had passed once.
             on_silence(0);
             assert!(STRUCK.load(SeqCst));
         });

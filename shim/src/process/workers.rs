@@ -1,6 +1,6 @@
-//! Workers: processes, each with a runtime and a listener of its own. Threads of one
-//! address space would make each other flush their address caches whenever an
-//! instance is made and unmade.
+//! Workers: processes, each with its own runtime and listener. Threads of one address
+//! space would flush each other's address caches whenever an instance is created or
+//! removed.
 
 use std::num::NonZero;
 use std::process;
@@ -11,19 +11,19 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::exit::ExitCode;
 
-/// The standard library knows both the cores we may run on and the quota of our control
+/// The standard library considers both the usable cores and the quota of the control
 /// groups, and reads a dozen files for it each time.
 static CORES: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
 
-/// Workers beyond the processor's cores only take turns.
+/// More workers than cores would only take turns.
 pub(super) fn count(asked: Option<NonZero<u32>>) -> usize {
     asked.map_or_else(|| *CORES, |asked| asked.get() as usize)
 }
 
-/// Who a process is after [`fork`].
+/// Which worker a process is after [`fork`].
 pub(super) enum Worker {
-    /// The first, which has the others.
+    /// The first, which owns the others.
     First(Vec<Pid>),
     /// Another one, by its number from 1.
     Other(usize),
@@ -32,7 +32,7 @@ pub(super) enum Worker {
 /// Becomes `workers` processes. Must be called while the process has one thread.
 ///
 /// # Errors
-/// Where the kernel has no room; those that exist already are ended.
+/// If the kernel cannot create a process; those that exist already are ended.
 pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
     let mut others = Vec::new();
     // SAFETY: no preconditions.
@@ -42,11 +42,12 @@ pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
         // finds every lock as its parent left it.
         match unsafe { libc::fork() } {
             0 => {
-                // Without the first worker nobody would end the others.
+                // Without the first worker, nothing would end the others.
                 // SAFETY: no pointers are passed.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                // It may have gone before this one asked to be told. Then this one ends as it
-                // would have been ended, and leaves to the next start what the first had.
+                // The first worker may have ended before this one asked for the signal.
+                // Then this one ends as if it had received it, and the next start removes
+                // what the first has left behind.
                 // SAFETY: no preconditions.
                 if unsafe { libc::getppid() } != first {
                     exit(ExitCode::Killed.number());
@@ -67,7 +68,7 @@ pub(super) fn fork(workers: usize) -> std::io::Result<Worker> {
     Ok(Worker::First(others))
 }
 
-/// Signals processes; one that is gone needs none.
+/// Signals processes; those that are gone are skipped.
 pub(super) fn end(workers: &[Pid], signal: Signal) {
     for &worker in workers {
         if let Err(error) = kill_process(worker, signal) {
@@ -76,16 +77,16 @@ pub(super) fn end(workers: &[Pid], signal: Signal) {
     }
 }
 
-/// A worker that has ended by itself. Requests that it had are lost, and a pod with
-/// less than all its workers would be a slower one that nobody notices.
+/// A worker that ended unexpectedly. Its requests are lost, and a pod without all its
+/// workers would be slower without anybody noticing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("worker process {worker} {}", by(*status, *signal))]
 pub struct LostWorker {
     /// Its process.
     pub worker: i32,
-    /// Its exit code, where it has exited.
+    /// Its exit code, if it exited.
     pub status: Option<i32>,
-    /// The signal that has killed it, where one has.
+    /// The signal that killed it, if any.
     pub signal: Option<i32>,
 }
 
@@ -97,7 +98,7 @@ fn by(status: Option<i32>, signal: Option<i32>) -> String {
     }
 }
 
-/// The first of `workers` that has ended, where one has.
+/// The first of `workers` that has ended, if any.
 pub(super) fn ended(workers: &[Pid]) -> Option<LostWorker> {
     workers.iter().find_map(|&worker| {
         let status = match waitpid(Some(worker), WaitOptions::NOHANG) {
@@ -113,10 +114,10 @@ pub(super) fn ended(workers: &[Pid]) -> Option<LostWorker> {
     })
 }
 
-/// How often it is looked whether workers that were told to end have ended.
+/// How often to check whether workers that were asked to end have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Waits until all have ended, and kills at `end` those that have not.
+/// Waits until all have ended, and kills those that have not at `end_at`.
 pub(super) fn wait_until(workers: &[Pid], end_at: Instant) {
     let mut left = workers.to_vec();
     loop {

@@ -1,11 +1,11 @@
-//! Names of environment variables: which are settings, and which Kubernetes put there.
+//! Names of environment variables: which are settings, and which come from Kubernetes.
 
 /// What names of settings begin with.
 pub(super) const PREFIX: &str = "SKIFF_";
 
-/// What Kubernetes adds to every pod of a namespace for each Service in it. A
-/// Service called `skiff` or `skiff-shop` makes names that look like settings
-/// of ours; they are never settings, and never worth a warning.
+/// Variables that Kubernetes adds to every pod of a namespace for each of its Services. A
+/// Service called `skiff` or `skiff-shop` creates names that look like Skiff's settings;
+/// they are never settings, and never cause a warning.
 pub fn is_service_link(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
         return false;

@@ -1,4 +1,4 @@
-//! Settings of the node, which pods neither see nor change.
+//! Settings of the node, which pods can neither see nor change.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, SettingError, SettingErrors, parse};
 
-/// Where the node keeps what outlives pods, unless told otherwise.
+/// Default folder for node data that outlives pods.
 const DEFAULT_STATE_FOLDER: &str = "/var/lib/skiff";
 
-/// Two of the largest applications that are unpacked at all, and room for the many that
-/// have some megabytes.
+/// Room for two of the largest applications that can be unpacked, and for many with a few
+/// megabytes.
 const DEFAULT_APPS_SIZE: u64 = 10 << 30;
 
-/// What the node's administrator may set, in containerd's own environment. No
-/// pod sees or changes it.
+/// What the node's administrator may set in containerd's own environment. Pods can
+/// neither see nor change it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSettings {
     /// Unpacked applications and compiled code; only root may write there.
     pub state: PathBuf,
-    /// Bytes of unpacked applications.
+    /// The size limit of unpacked applications in bytes.
     pub apps_size: u64,
-    /// Bytes of compiled code.
+    /// The size limit of compiled code in bytes.
     pub cache_size: u64,
-    /// Applications that are prepared at once, where that takes much memory; none
-    /// stands for what half of the machine's memory has room for.
+    /// How many applications may do the memory-intensive part of preparing at once;
+    /// `None` means as many as half of the machine's memory has room for.
     pub prepares: Option<NonZeroU32>,
 }
 
@@ -39,7 +39,7 @@ impl NodeSettings {
     /// The variable that bounds how many applications are prepared at once.
     pub const PREPARES: &'static str = "SKIFF_MAX_PREPARES";
 
-    /// The defaults with a state folder.
+    /// The defaults, with the given state folder.
     pub fn at(state: &Path) -> Self {
         NodeSettings {
             state: state.to_owned(),
@@ -52,8 +52,8 @@ impl NodeSettings {
     /// Reads them; `var` is the environment in production and a closure in tests.
     ///
     /// # Errors
-    /// All values that do not parse: also a path that is not absolute, which would depend
-    /// on who starts the shim.
+    /// All values that do not parse. That includes a relative path, which would depend on
+    /// the process that starts the shim.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
         let mut node = NodeSettings::at(Path::new(DEFAULT_STATE_FOLDER));
         let mut faults = Vec::new();
@@ -112,7 +112,7 @@ mod tests {
             told[0],
             "SKIFF_STATE_DIR is `state`, expected an absolute path"
         );
-        // All mistakes at once.
+        // All mistakes are reported at once.
         assert_eq!(told.len(), 4);
     }
 

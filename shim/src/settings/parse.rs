@@ -1,4 +1,4 @@
-//! The values of settings as text: reading them, and showing defaults.
+//! Settings' values as text: parsing them, and showing defaults.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// What a value that does not parse should have been.
+    /// The expected form, for error messages.
     pub fn expected(self) -> &'static str {
         match self {
             Kind::Address => "an IP address and port such as 0.0.0.0:80 or [::]:8080",
@@ -64,8 +64,8 @@ pub(super) fn components(text: &str) -> Option<BTreeSet<String>> {
         .collect()
 }
 
-/// Whole numbers with a unit. A bare number is refused: nobody remembers
-/// whether it would be seconds or milliseconds.
+/// A whole number with a unit. A bare number is rejected, as it could mean seconds or
+/// milliseconds.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let unit = match unit {
@@ -78,7 +78,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(unit).map(Duration::from_secs)
 }
 
-/// Bytes, alone or with Kubernetes' suffixes.
+/// A number of bytes, bare or with a Kubernetes suffix.
 pub(super) fn size(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text)?;
     let unit: u64 = match unit {
@@ -94,7 +94,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
-/// The same in memory, of which no process has more than it can address.
+/// A number of bytes in memory, limited to the address space.
 pub(super) fn memory(text: &str) -> Option<usize> {
     Some(usize::try_from(size(text)?).unwrap_or(usize::MAX))
 }
@@ -104,7 +104,7 @@ pub(super) fn count(text: &str) -> Option<NonZeroU32> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// The same as a plain number.
+/// A plain number.
 pub(super) fn number(text: &str) -> Option<usize> {
     Some(usize::try_from(count(text)?.get()).unwrap_or(usize::MAX))
 }

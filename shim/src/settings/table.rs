@@ -1,5 +1,5 @@
-//! Every setting of a pod, once: reading, the page's table and the list of
-//! known names all come from here.
+//! Every setting of a pod in one place: parsing, the documentation table and the list of
+//! known names all use it.
 
 use super::Settings;
 use super::parse::{self, Kind};
@@ -9,20 +9,20 @@ use crate::process::SHUTDOWN_DELAY_IN_POD;
 pub(super) struct Row {
     /// The variable.
     pub(super) name: &'static str,
-    /// Spin's name for the same, which gives way where both are set.
+    /// Spin's name for the same setting; `name` wins if both are set.
     pub(super) alias: Option<&'static str>,
     /// What its value looks like.
     pub(super) kind: Kind,
-    /// What it does, for the page.
+    /// What it does, for the documentation.
     pub(super) meaning: &'static str,
-    /// Takes a value over; none where it does not parse.
+    /// Applies a value; `None` if it does not parse.
     pub(super) set: fn(&mut Settings, &str) -> Option<()>,
-    /// The value in words.
+    /// The current value as text.
     pub(super) show: fn(&Settings) -> String,
 }
 
 impl Row {
-    /// The names it goes by, the one that wins first.
+    /// All its names, the one with precedence first.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.alias)
     }
@@ -74,7 +74,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_INSTANCE_FILES",
         alias: None,
         kind: Kind::Count,
-        meaning: "Files and folders that a guest may have open; for more it is told that there is no room. A command that is a core module has as many as the kernel gives its process.",
+        meaning: "Files and folders that a guest may have open; opening more fails. A command that is a core module has as many as the kernel gives its process.",
         set: |s, v| parse::number(v).map(|v| s.guests.files = v),
         show: |s| s.guests.files.to_string(),
     },
@@ -225,7 +225,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SKIFF_MAX_CONNECTIONS",
         alias: None,
         kind: Kind::Count,
-        meaning: "Connections at once in each worker. For one more, the one that has been idle for longest gives way; where none is idle, its requests are answered 503 with Retry-After, but for the health endpoint's.",
+        meaning: "Connections at once in each worker. For one more, the one that has been idle for longest gives way; where none is idle, its requests are answered 503 with Retry-After, except the health endpoint's.",
         set: |s, v| parse::number(v).map(|v| s.http.max_connections = v),
         show: |s| s.http.max_connections.to_string(),
     },

@@ -1,5 +1,6 @@
-//! Between the shim and the processes that prepare and serve an application. What they
-//! need of each other passes through unread; what the shim has to know has a field.
+//! What passes between the shim and the processes that prepare and serve an application.
+//! Data that only those processes need passes through unread; what the shim needs has a
+//! field.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub use plan::{Plan, Volume};
 pub use status::Status;
 pub(crate) use status::{READY, read_status};
 
-/// What the process that prepares is asked.
+/// The request to the process that prepares an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -30,20 +31,20 @@ pub struct Request {
     pub rootfs: PathBuf,
     /// The container's arguments.
     pub args: Vec<String>,
-    /// Where the container's program starts.
+    /// The working directory of the container's program.
     pub directory: PathBuf,
     /// The container's environment.
     pub environment: Vec<String>,
-    /// What [`Program::settings`](crate::Program::settings) has read.
+    /// The result of [`Program::settings`](crate::Program::settings).
     pub settings: Value,
 }
 
-/// What the process that prepares answers.
+/// The answer of the process that prepares an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// An application that can run.
     Ready(Ready),
-    /// There is none: a Linux program is to run, if the container has one.
+    /// No application was found: the container is to run a Linux program, if it has one.
     Nothing {
         /// What was looked for.
         reason: String,
@@ -58,22 +59,23 @@ pub enum Answer {
 /// An application that can run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// What the process that serves has to know, as [`Plan::application`].
+    /// What the process that serves needs to know, as [`Plan::application`].
     pub application: Value,
-    /// What the process that serves gets open, in this order, as [`Handed::folders`].
+    /// The folders that the process that serves receives open, in this order, as
+    /// [`Handed::folders`].
     pub folders: Vec<Folder>,
-    /// What [`Program::assist`](crate::Program::assist) is to be asked while the container
+    /// The request for [`Program::assist`](crate::Program::assist) while the container
     /// runs.
     pub assist: Option<Value>,
 }
 
 /// A folder of the node that an application is served from. The process that serves can
-/// read there and not write, whoever it runs as.
+/// read but not write there, whichever user it runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folder {
     /// Where it is on the node.
     pub path: PathBuf,
-    /// Whether others remove it as soon as nobody has locked it (flock(2), shared). It is
-    /// locked for as long as the container has it open.
+    /// Whether other processes may remove it once it is not locked (flock(2), shared). It
+    /// stays locked for as long as the container has it open.
     pub locked: bool,
 }

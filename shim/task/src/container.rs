@@ -1,5 +1,5 @@
-//! A container: its specification has become a control group, namespaces, files and a
-//! first process, and it lives by that one.
+//! A container: its specification becomes a control group, namespaces, files and a first
+//! process, whose life is that of the container.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -42,42 +42,43 @@ pub(crate) use process::Process;
 pub(crate) use rootfs::mount;
 pub(crate) use streams::Streams;
 
-/// How long an application that is ready to run may take until it serves.
-/// Milliseconds are usual; kubelet gives up after two minutes.
+/// How long a prepared application may take until it serves. It usually takes
+/// milliseconds; kubelet gives up after two minutes.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long a process that was killed may take to be gone. Longer means that it
-/// hangs in the kernel, where nothing reaches it.
+/// How long a killed process may take to end. If it takes longer, it hangs in the kernel,
+/// where nothing reaches it.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A container, from its creation on.
+/// A container, from its creation until its deletion.
 pub(crate) struct Container {
     id: String,
     bundle: PathBuf,
     context: Arc<Context>,
     oci: OciContainer,
-    /// Its first process, which all others end with.
+    /// Its first process; all others end with it.
     init: Process,
-    /// The other end is with the first process until it has started.
+    /// The first process holds the other end until it has started.
     status: Mutex<Option<OwnedFd>>,
-    /// Where the specification wants its control group to be.
+    /// The path of its control group in the specification.
     group: PathBuf,
     is_application: bool,
-    /// Whether other processes of the container outlive the first.
+    /// Whether other processes of the container may outlive the first.
     shares_processes: bool,
     kills: Option<oom::Counter>,
-    /// Done what comes between the end of the first process and the news of it.
+    /// Set once everything is done that comes between the end of the first process and
+    /// its report.
     settled: OnceCell<()>,
     owner: Owner,
-    /// What works on for the application, until that ends.
+    /// Works for the application in the background, until the application ends.
     assistant: Mutex<Option<Assistant>>,
-    /// Held by who deletes it.
+    /// Held while the container is deleted.
     deletes: Mutex<()>,
 }
 
 impl Container {
-    /// Makes the container, whose first process then waits to be started. What goes wrong
-    /// is told to its owner as well.
+    /// Creates the container, whose first process then waits to be started. Failures are
+    /// also reported to its owner.
     ///
     /// # Errors
     /// Everything that can be wrong with the container and with its application.
@@ -94,10 +95,10 @@ impl Container {
         &self.init
     }
 
-    /// One of its processes: the first by no name, others by that of their `exec`.
+    /// One of its processes: the first has an empty name, others that of their `exec`.
     ///
     /// # Errors
-    /// Where there is none of that name.
+    /// If there is no process of that name.
     pub(crate) fn process(&self, exec_id: &str) -> Result<&Process, Error> {
         match exec_id {
             "" => Ok(&self.init),
@@ -105,16 +106,16 @@ impl Container {
         }
     }
 
-    /// Its folder, as containerd has made it.
+    /// Its folder, created by containerd.
     pub(crate) fn bundle(&self) -> &Path {
         &self.bundle
     }
 
-    /// Starts it, once, and waits until it serves where it is an application.
+    /// Starts it, once. If it is an application, waits until it serves.
     ///
     /// # Errors
-    /// Where it was started before; what its process says went wrong, which is killed
-    /// then.
+    /// If it was started before, or its process reports a failure; the process is then
+    /// killed.
     pub(crate) async fn start(&self) -> Result<(), Error> {
         self.init.begin_start()?;
         let started = self.begin_and_tell().await;
@@ -122,11 +123,11 @@ impl Container {
         started
     }
 
-    /// Sends a signal to its first process, or kills all of them. Never waits: a
-    /// process that hangs must not make its pod impossible to stop.
+    /// Sends a signal to its first process, or kills all of them. Never waits: a process
+    /// that hangs must not make its pod impossible to stop.
     ///
     /// # Errors
-    /// Where there is no such signal.
+    /// If there is no such signal.
     pub(crate) fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
         let number = i32::try_from(signal)
             .map_err(|_| Error::InvalidArgument(format!("signal {signal}")))?;
@@ -142,7 +143,7 @@ impl Container {
         Ok(())
     }
 
-    /// Keeps others from deleting it.
+    /// Prevents others from deleting it.
     pub(crate) fn deleting(&self) -> MutexGuard<'_, ()> {
         self.deletes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,8 +151,7 @@ impl Container {
     /// Ends and removes it.
     ///
     /// # Errors
-    /// Where it runs; where its process does not end, or something of it cannot be
-    /// removed.
+    /// If it runs, its process does not end, or some of it cannot be removed.
     pub(crate) async fn delete(&self) -> Result<(), Error> {
         self.init.begin_delete()?;
         let deleted = self.end().await;
@@ -169,7 +169,7 @@ impl Container {
         ended
     }
 
-    /// The numbers of its processes. None where it has ended.
+    /// The ids of its processes; `None` if it has ended.
     pub(crate) fn processes(&self) -> Option<Vec<u32>> {
         if self.init.ended().is_some() {
             return None;
@@ -185,7 +185,7 @@ impl Container {
     /// Sets new limits.
     ///
     /// # Errors
-    /// Where one cannot be set; all are as they were then.
+    /// If one cannot be set; all limits are then unchanged.
     pub(crate) fn update(&self, mut limits: Limits) -> Result<(), Error> {
         limits.group.clone_from(&self.group);
         limits.id.clone_from(&self.id);
@@ -219,14 +219,14 @@ impl Container {
         let status = status.context("the container was started before")?;
         self.oci.start()?;
         let told = match timeout(START_DEADLINE, read_status(status)).await {
-            Ok(told) => told.context("cannot learn how the start went")?,
+            Ok(told) => told.context("cannot read the start status")?,
             Err(_) => bail!("did not start within {START_DEADLINE:?}"),
         };
         match (self.is_application, told.trim_end()) {
             (true, READY) | (false, "") => Ok(()),
             (true, "") => match timeout(KILL_DEADLINE, self.init.wait()).await {
                 Ok(ended) => Err(ended_early(ended.code)),
-                Err(_) => bail!("the container's process does not say how its start went"),
+                Err(_) => bail!("the container's process did not report its start status"),
             },
             (_, message) => bail!("{message}"),
         }
@@ -234,7 +234,7 @@ impl Container {
 
     async fn end(&self) -> Result<(), Error> {
         self.init.send(libc::SIGKILL)?;
-        // Nothing else may look at its cgroup while that is removed.
+        // Nothing else may read its cgroup while that is removed.
         if timeout(KILL_DEADLINE, self.wait()).await.is_err() {
             let message = format!("process {} does not end when killed", self.init.pid());
             return Err(Error::FailedPrecondition(message));
@@ -247,9 +247,9 @@ impl Container {
     fn settle(&self) {
         let assistant = self.assistant.lock();
         drop(assistant.unwrap_or_else(PoisonError::into_inner).take());
-        // Whichever of its processes that was: it has done less than it was to do. It
-        // becomes the reason `OOMKilled` of the pod's status, and has to come before the
-        // news that the task has ended.
+        // Whichever of its processes was killed: it could not finish its work. The event
+        // becomes the reason `OOMKilled` in the pod's status, and has to arrive before
+        // the event that the task has ended.
         if self.kills.as_ref().is_some_and(oom::Counter::has_counted) {
             self.context.events.send(&TaskOOM {
                 container_id: self.id.clone(),
@@ -261,8 +261,8 @@ impl Container {
         }
     }
 
-    /// A container without processes of its own (the pod's, or the node's) may
-    /// leave some behind, which the kernel does not end with the first.
+    /// A container without a process namespace of its own (it uses the pod's or the
+    /// node's) may leave processes behind, which the kernel does not end with the first.
     fn sweep(&self) {
         if let Err(error) = self.oci.kill_all() {
             log::warn!(

@@ -1,21 +1,21 @@
-//! The shim: what containerd calls, and what becomes of a container.
+//! The shim: handles containerd's calls and runs containers.
 //!
-//! Three processes take part, all the same file. The *shim* answers containerd's calls,
-//! one for each pod ([`main`]). For a container that is no Linux program it starts one
-//! that *prepares*, which finds the application, answers, and ends. Then the container's
-//! own process comes to be, in its namespaces and with its limits, and becomes the one
-//! that *serves*. What applications are, the [`Program`] knows that this is a part of:
-//! here are containerd, the OCI runtime and the node.
+//! Three processes take part, all running the same file. The *shim* answers containerd's
+//! calls, one shim per pod ([`main`]). For a container that is not a Linux program, it
+//! starts a process that *prepares*, which finds the application, answers, and ends. Then
+//! the container's own process is created, in its namespaces and with its limits, and
+//! becomes the one that *serves*. Only the [`Program`] that uses this crate knows what an
+//! application is; this crate handles containerd, the OCI runtime and the node.
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
 //! | `shim` | the shim's own process: start and end, log, events, memory, its children |
 //! | `service` | containerd's calls |
-//! | `container` | a container: how it is made, its processes, its end |
-//! | `spec` | `config.json`: what is refused, what is completed, what it tells |
+//! | `container` | a container: its creation, its processes, its end |
+//! | `spec` | `config.json`: what is refused, completed and read |
 //! | `node` | control groups, devices, limits, mounts |
 //! | [`application`] | between the shim and the processes that prepare and serve |
-//! | [`report`] | where the owner of a container learns what went wrong |
+//! | [`report`] | reports failures to the owner of a container |
 
 pub mod application;
 mod container;

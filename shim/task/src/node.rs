@@ -1,5 +1,5 @@
-//! What the node's kernel is asked for: control groups, the use of devices, limits, mounts
-//! and files that can only be read.
+//! Uses the node's kernel: control groups, device access, limits, mounts and read-only
+//! files.
 
 pub(crate) mod attributes;
 pub(crate) mod cgroup;

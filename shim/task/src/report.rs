@@ -1,4 +1,4 @@
-//! Why a container did not start, told where its owner looks.
+//! Reports why a container did not start, where its owner looks for it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use containerd_shimkit::sandbox::Error;
 
-/// What kubelet reads of a termination message.
+/// How many bytes kubelet reads of a termination message.
 const MAX_TERMINATION_MESSAGE: usize = 4096;
 
-/// How long containerd may take to open its end of the container's stderr, and to
-/// read from it. It opens before it asks for the container, so this is for a busy
+/// How long containerd may take to open its end of the container's stderr, and to read
+/// from it. It opens it before it creates the container, so this only matters on a busy
 /// node.
 const STDERR_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long containerd needs to put a line that it has read into the log.
+/// How long containerd needs to write a line that it has read to the log.
 const PASSED_ON: Duration = Duration::from_millis(50);
 
-/// Where the owner of a container looks for what went wrong.
+/// Where the owner of a container looks for failures.
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
     stderr: PathBuf,
@@ -29,7 +29,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// One who reads that stream; `message` makes a text of a failure.
+    /// Reports to the container's stderr; `message` formats a failure.
     pub(crate) fn new(stderr: PathBuf, message: fn(&anyhow::Error) -> String) -> Self {
         Owner {
             stderr,
@@ -38,7 +38,7 @@ impl Owner {
         }
     }
 
-    /// The owner expects a termination message at that place of the node, too.
+    /// Also reports to the termination message at this path of the node.
     pub(crate) fn expects_at(&mut self, termination_message: Option<PathBuf>) {
         self.termination_message = termination_message;
     }
@@ -48,7 +48,7 @@ impl Owner {
         &self.stderr
     }
 
-    /// Tells the owner, and makes it the error of the call.
+    /// Reports the failure to the owner, and returns it as the error of the call.
     pub(crate) fn tell(&self, error: &anyhow::Error) -> Error {
         let message = (self.message)(error);
         report(&message, &self.stderr, self.termination_message.as_deref());
@@ -56,8 +56,8 @@ impl Owner {
     }
 }
 
-/// Writes a failure to the container's stderr and as its termination message.
-/// Neither may keep the caller: it only waits shortly for a reader to appear.
+/// Writes a failure to the container's stderr and as its termination message. Neither
+/// delays the caller: it only waits briefly for a reader to appear.
 fn report(message: &str, stderr: &Path, termination_message: Option<&Path>) {
     if !stderr.as_os_str().is_empty()
         && let Err(error) = write_line(message, stderr)
@@ -78,7 +78,7 @@ fn report(message: &str, stderr: &Path, termination_message: Option<&Path>) {
 }
 
 /// Keeps the container's stderr open for a failure that is still to be written:
-/// containerd reads to the end, and the end is where the last writer is gone.
+/// containerd reads until the last writer closes it.
 pub(crate) fn hold(stderr: &Path) -> Option<File> {
     let held = OpenOptions::new()
         .append(true)
@@ -87,7 +87,7 @@ pub(crate) fn hold(stderr: &Path) -> Option<File> {
     held.ok()
 }
 
-/// Writes one line to a FIFO or file without ever waiting for a slow reader.
+/// Writes one line to a FIFO or file without waiting for a slow reader.
 fn write_line(message: &str, path: &Path) -> io::Result<()> {
     let deadline = Instant::now() + STDERR_DEADLINE;
     let mut options = OpenOptions::new();
@@ -96,7 +96,7 @@ fn write_line(message: &str, path: &Path) -> io::Result<()> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let mut file = loop {
         match options.open(path) {
-            // Nobody reads the FIFO yet.
+            // The FIFO has no reader yet.
             Err(error)
                 if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < deadline =>
             {
@@ -117,18 +117,18 @@ fn write_line(message: &str, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// containerd closes its end as soon as the call has failed, and what it has not
-/// read by then is lost.
+/// containerd closes its end as soon as the call has failed, and loses what it has not
+/// read by then.
 fn wait_until_read(fifo: &File, deadline: Instant) -> io::Result<()> {
     while rustix::io::ioctl_fionread(fifo)? > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // It has to pass on what it has read.
+    // containerd has to pass on what it has read.
     std::thread::sleep(PASSED_ON);
     Ok(())
 }
 
-/// Lines of a log belong together, and an event of a pod has only one.
+/// Joins lines, which belong together in a log; an event of a pod has only one line.
 fn one_line(message: &str) -> String {
     let lines = message
         .lines()
@@ -138,10 +138,10 @@ fn one_line(message: &str) -> String {
 }
 
 /// Writes a container's termination message, of which kubelet reads the beginning.
-/// Kubelet made the file; a link in its place was put there by somebody else.
+/// Kubelet creates the file, so a link in its place was put there by somebody else.
 ///
 /// # Errors
-/// Where that is no file, or cannot be written.
+/// If it is not a regular file, or cannot be written.
 pub fn write_termination_message(message: &str, path: &Path) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut file = OpenOptions::new()
@@ -149,13 +149,13 @@ pub fn write_termination_message(message: &str, path: &Path) -> io::Result<()> {
         .custom_flags(flags)
         .open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("is no file"));
+        return Err(io::Error::other("is not a regular file"));
     }
     file.set_len(0)?;
     file.write_all(beginning(message.trim_end()).as_bytes())
 }
 
-/// As much of a text as kubelet would read, cut between characters.
+/// The part of a text that kubelet would read, cut between characters.
 fn beginning(text: &str) -> &str {
     let mut end = text.len().min(MAX_TERMINATION_MESSAGE);
     while !text.is_char_boundary(end) {

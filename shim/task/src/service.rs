@@ -1,7 +1,7 @@
 //! containerd's calls about the containers of one pod.
 //!
-//! No call waits for another: a container that starts, hangs or does not end can be
-//! asked for its state and killed at any time.
+//! No call waits for another: a container that is starting, hangs or does not end can
+//! still be queried and killed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,15 +30,15 @@ use crate::spec;
 
 mod options;
 
-/// What holds for every container of the pod.
+/// What is common to all containers of the pod.
 pub(crate) struct Context {
     /// containerd's namespace.
     pub(crate) namespace: String,
     /// The address of containerd's main socket.
     pub(crate) containerd: String,
-    /// What containerd is told without having asked.
+    /// Events sent to containerd.
     pub(crate) events: Events,
-    /// What prepares and serves applications.
+    /// The program that prepares and serves applications.
     pub(crate) program: &'static Program,
 }
 
@@ -60,7 +60,8 @@ impl Service {
     }
 
     fn containers(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
-        // Every change is a single step, so a panic elsewhere leaves nothing half-done.
+        // Every change is a single step, so a panic elsewhere leaves no inconsistent
+        // state.
         self.containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -195,7 +196,7 @@ impl Calls for Service {
     fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> TtrpcResult<api::Empty> {
         let container = self.container(&request.id)?;
         if container.process(&request.exec_id)?.ended().is_some() {
-            // What runc's shim says, which containerd takes for success.
+            // runc's shim returns the same error, which containerd treats as success.
             return Err(Error::NotFound("process already finished".into()).into());
         }
         container.kill(request.signal, request.all)?;
@@ -220,8 +221,9 @@ impl Calls for Service {
     ) -> TtrpcResult<api::DeleteResponse> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
-        // Whoever comes second is told that it is gone when it is, as by runc's shim:
-        // containerd then clears away what the first is still about to remove.
+        // A second caller receives this error only once the container is gone, as with
+        // runc's shim: containerd then cleans up what the first call is still about to
+        // remove.
         let _turn = container.deleting();
         if !Arc::ptr_eq(&container, &self.container(&request.id)?) {
             return Err(Error::NotFound(format!("container {}", request.id)).into());
@@ -246,8 +248,8 @@ impl Calls for Service {
         })
     }
 
-    /// containerd asks for it when it has been restarted, and clears away who does
-    /// not answer as a shim that was left behind.
+    /// containerd calls this after a restart, and cleans up shims that do not answer as
+    /// leftovers.
     fn pids(&self, _: &TtrpcContext, request: api::PidsRequest) -> TtrpcResult<api::PidsResponse> {
         let container = self.container(&request.id)?;
         let Some(processes) = container.processes() else {
@@ -341,8 +343,8 @@ impl Calls for Service {
     }
 }
 
-/// A call that is not written. The library would say that there is no such container,
-/// which containerd takes for one that has ended.
+/// The answer to a call that is not implemented. The library would say that there is no
+/// such container, which containerd takes for one that has ended.
 fn not_offered(what: &str) -> TtrpcResult<api::Empty> {
     let message = format!("{what} is not offered by this runtime");
     let status = ttrpc::get_status(ttrpc::Code::UNIMPLEMENTED, message);
@@ -352,7 +354,7 @@ fn not_offered(what: &str) -> TtrpcResult<api::Empty> {
 fn stats(pid: u32) -> anyhow::Result<Any> {
     let metrics = containerd_shim::cgroup::collect_metrics(pid)
         .map_err(|error| anyhow!("cannot read the container's control group: {error}"))?;
-    convert_to_any(Box::new(metrics)).map_err(|error| anyhow!("cannot tell the measures: {error}"))
+    convert_to_any(Box::new(metrics)).map_err(|error| anyhow!("cannot encode the metrics: {error}"))
 }
 
 fn timestamp(ended: Ended) -> Timestamp {

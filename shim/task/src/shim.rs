@@ -38,23 +38,23 @@ pub const RUNTIME: &str = "io.containerd.skiff.v1";
 /// The annotation by which containers of one pod find each other.
 const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
 
-/// How long the last answer may take to get out once there is nothing more to do.
+/// How long sending the last answer may take once there is nothing more to do.
 const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the shim cannot do what it is called for.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The flags are not containerd's.
+    /// The flags are not those of containerd.
     #[error(transparent)]
     Flags(containerd_shim::Error),
-    /// Nobody reads the answer.
+    /// The answer has no reader.
     #[error("cannot write the answer")]
     Answer(#[source] io::Error),
 }
 
-/// Whether containerd calls the shim. The file is known by its name, or, as a shim
-/// starts itself again under whatever name the file really has, by containerd's
-/// first argument, which is none of `skiff`.
+/// Whether containerd calls the shim. That shows in the file's name or, as a shim starts
+/// itself again under the file's real name, in containerd's first argument, which `skiff`
+/// does not have.
 pub fn is_called(mut args: impl Iterator<Item = OsString>) -> bool {
     let program = args.next().unwrap_or_default();
     let name = Path::new(&program).file_name().unwrap_or_default();
@@ -67,11 +67,12 @@ pub fn revision() -> &'static str {
     containerd_shimkit::revision!().unwrap_or("unknown")
 }
 
-/// The shim. containerd calls it with `start`, `delete` or nothing; a person may
-/// ask for its version. For the main thread of a process that has no other.
+/// The shim. containerd calls it with `start`, `delete` or no subcommand; a person may
+/// ask for its version. Call this from the main thread of a process without other
+/// threads.
 ///
 /// # Errors
-/// Where it is not called as containerd does, or nobody reads what was asked for.
+/// If it is not called as containerd does, or its answer has no reader.
 pub fn main(program: &'static Program) -> std::result::Result<(), Failure> {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if args
@@ -100,8 +101,8 @@ pub fn main(program: &'static Program) -> std::result::Result<(), Failure> {
     Ok(())
 }
 
-/// containerd asks for this when a shim is gone without having deleted its
-/// container, so there is nobody else who could end it.
+/// containerd calls this if a shim ended without deleting its container, so nothing else
+/// could end it.
 fn clean_up(flags: &Flags) {
     let bundle = match flags.bundle.as_str() {
         "" => std::env::current_dir(),
@@ -116,16 +117,16 @@ fn clean_up(flags: &Flags) {
     socket::remove_left_behind(flags);
 }
 
-/// What the library, which makes the shim by its type, does not hand on.
+/// Global, because the library creates the shim by its type and does not pass this on.
 static PROGRAM: OnceLock<&'static Program> = OnceLock::new();
 
-/// Does what containerd calls for.
+/// Runs the subcommand that containerd calls.
 fn run(flags: &Flags, program: &'static Program) {
     PROGRAM.get_or_init(|| program);
     if flags.action.is_empty() {
         let debug = flags.debug;
         logging::start(debug);
-        // Containers are made by a process of their own, which logs as well.
+        // Containers are created in a separate process, which also logs.
         Zygote::global().run(logging::start, debug);
     }
     let config = Config {
@@ -135,10 +136,10 @@ fn run(flags: &Flags, program: &'static Program) {
     containerd_shim::run::<Shim>(RUNTIME, Some(config));
 }
 
-/// What containerd asks of a runtime without running anything.
+/// Answers containerd's query for the runtime's features, without running anything.
 ///
 /// # Errors
-/// Where nobody listens.
+/// If the answer has no reader.
 fn print_info() -> io::Result<()> {
     let info = RuntimeInfo {
         name: RUNTIME.to_owned(),
@@ -173,7 +174,7 @@ impl containerd_shim::Shim for Shim {
         }
     }
 
-    /// Containers of one pod share a shim: who comes later is sent to it.
+    /// Containers of one pod share a shim: later ones are directed to the first.
     fn start_shim(&mut self, options: StartOpts) -> Result<String> {
         let spec = Spec::load("config.json").map_err(|error| {
             Error::InvalidArgument(format!("cannot read `config.json`: {error}"))
@@ -181,17 +182,18 @@ impl containerd_shim::Shim for Shim {
         let annotations = spec.annotations().as_ref();
         let pod = annotations.and_then(|all| all.get(SANDBOX)).cloned();
         let group = pod.unwrap_or_else(|| options.id.clone());
-        // The shim inherits it. On a node that is out of memory it may go before
-        // containerd, which can clean up after it, and long before nothing can.
+        // Inherited by the shim. On a node that is out of memory the shim may be killed
+        // before containerd, which can clean up after it, and long before processes that
+        // nothing cleans up after.
         if let Err(error) = containerd_shim::cgroup::adjust_oom_score(process::id()) {
-            log::warn!("cannot set the shim's score for the killer of processes: {error}");
+            log::warn!("cannot set the shim's out-of-memory score: {error}");
         }
         let (_, address) = containerd_shim::spawn(options, &group, Vec::new())?;
         write_address(&address)?;
         Ok(address)
     }
 
-    /// The container was cleaned up before this is asked for.
+    /// The container was cleaned up before this call.
     fn delete_shim(&mut self) -> Result<api::DeleteResponse> {
         let now = Utc::now();
         let exited_at = Timestamp {
@@ -208,8 +210,8 @@ impl containerd_shim::Shim for Shim {
 
     fn wait(&mut self) {
         self.exit.wait();
-        // The server is stopped next, which now and then waits without an end for the
-        // thread of a connection that is still open (seen with ttrpc 0.8).
+        // The server is stopped next, which sometimes waits forever for the thread of a
+        // connection that is still open (seen with ttrpc 0.8).
         thread::spawn(|| {
             thread::sleep(STOPPED_WITHIN);
             process::exit(0);
@@ -217,7 +219,8 @@ impl containerd_shim::Shim for Shim {
     }
 
     fn create_task_service(&self, publisher: RemotePublisher) -> Service {
-        // Events are sent through one that finds a restarted containerd again.
+        // Events are sent through our own publisher, which reconnects to a restarted
+        // containerd.
         drop(publisher);
         let context = Context {
             namespace: self.namespace.clone(),
@@ -229,7 +232,7 @@ impl containerd_shim::Shim for Shim {
     }
 }
 
-/// Where containerd takes events: it says so in the environment of the shim.
+/// The address of containerd's event service, from the shim's environment.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 fn events_address() -> String {
     let address = std::env::var_os("TTRPC_ADDRESS");

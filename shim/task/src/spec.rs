@@ -1,9 +1,9 @@
-//! The container's specification, as libcontainer is to get it.
+//! The container's specification, completed for libcontainer.
 //!
-//! libcontainer takes many a field that is not there for "leave it as it is", where
-//! runc takes the least there is; some fields it does not look at. So the specification
-//! is read once, what nobody would honour is refused by name, and what is left out is
-//! written out before libcontainer reads it.
+//! libcontainer often treats a missing field as "leave it unchanged", where runc applies
+//! the most restrictive value; it ignores some fields. So the specification is read once,
+//! unsupported fields are refused by name, and missing ones are filled in before
+//! libcontainer reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,10 @@ pub(crate) mod volumes;
 pub(crate) use mounts::{Cgroups, Propagation};
 pub(crate) use refuse::Refused;
 
-/// The file of the specification, in the bundle.
+/// The specification's file in the bundle.
 const FILE: &str = "config.json";
 
-/// What can be wrong with a specification.
+/// Errors of a specification.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpecError {
     #[error("cannot read the container's specification `{}`", path.display())]
@@ -31,7 +31,7 @@ pub(crate) enum SpecError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("the container's specification `{}` is not one", path.display())]
+    #[error("the container's specification `{}` is invalid", path.display())]
     Parse {
         path: PathBuf,
         source: serde_json::Error,
@@ -44,31 +44,31 @@ pub(crate) enum SpecError {
     Refused(#[from] Refused),
 }
 
-/// A specification as containerd has written it: nothing of it was looked at, but where
-/// the root file system is.
+/// A specification as containerd has written it: unchecked, except for the location of
+/// the root file system.
 #[derive(Debug)]
 pub(crate) struct Written {
     spec: Spec,
-    /// With the fields that `spec` has no place for.
+    /// With the fields that `spec` cannot hold.
     raw: serde_json::Value,
 }
 
-/// A specification that can be honoured, and what of it libcontainer is not told.
+/// A supported specification, and the parts that are not passed to libcontainer.
 #[derive(Debug)]
 pub(crate) struct Completed {
-    /// As libcontainer is to get it.
+    /// The part for libcontainer.
     pub(crate) spec: Spec,
-    /// How mounts are to propagate, which libcontainer leaves as it is.
+    /// How mounts are to propagate, which libcontainer ignores.
     pub(crate) propagation: Vec<Propagation>,
-    /// The control groups that are to be mounted, where libcontainer cannot.
+    /// The control groups to mount if libcontainer cannot.
     pub(crate) cgroups: Option<Cgroups>,
 }
 
-/// Reads the specification of a bundle. Nothing else of the shim reads it while the
-/// container is made.
+/// Reads the specification of a bundle. Nothing else in the shim reads it while the
+/// container is created.
 ///
 /// # Errors
-/// Where there is none.
+/// If there is none.
 pub(crate) fn read(bundle: &Path) -> Result<Written, SpecError> {
     let path = bundle.join(FILE);
     let text = match std::fs::read(&path) {
@@ -83,15 +83,15 @@ pub(crate) fn read(bundle: &Path) -> Result<Written, SpecError> {
 }
 
 impl Written {
-    /// Where the root file system is, on the node.
+    /// The root file system on the node.
     pub(crate) fn root(&self) -> Option<&Path> {
         self.spec.root().as_ref().map(|root| root.path().as_path())
     }
 
-    /// Looks at everything that is asked for, and completes it.
+    /// Checks everything in the specification, and completes it.
     ///
     /// # Errors
-    /// Where something is asked for that is not offered.
+    /// If something in it is not offered.
     pub(crate) fn complete(self, unified: bool) -> Result<Completed, SpecError> {
         let Written { mut spec, raw } = self;
         refuse::unknown(&raw, &spec)?;
@@ -108,17 +108,17 @@ impl Written {
     }
 }
 
-/// Writes the specification where libcontainer reads it.
+/// Writes the specification to where libcontainer reads it.
 ///
 /// # Errors
-/// Where that cannot be written.
+/// If it cannot be written.
 pub(crate) fn save(spec: &Spec, bundle: &Path) -> Result<(), SpecError> {
     let path = bundle.join(FILE);
     spec.save(&path)
         .map_err(|source| SpecError::Write { path, source })
 }
 
-/// The rules of a specification on which devices may be used.
+/// The specification's rules on which devices may be used.
 pub(crate) fn devices(spec: &Spec) -> Vec<LinuxDeviceCgroup> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -126,10 +126,10 @@ pub(crate) fn devices(spec: &Spec) -> Vec<LinuxDeviceCgroup> {
     devices.unwrap_or_default()
 }
 
-/// Whether new limits of a container can be set.
+/// Checks whether a container's new limits can be set.
 ///
 /// # Errors
-/// The first that cannot, by name.
+/// The first one that cannot, by name.
 pub(crate) fn check_limits(
     raw: &serde_json::Value,
     resources: &LinuxResources,
@@ -139,7 +139,7 @@ pub(crate) fn check_limits(
     refuse::check_resources(resources, unified)
 }
 
-/// Where the specification wants the control group to be.
+/// The control group's path in the specification.
 pub(crate) fn group(spec: &Spec) -> PathBuf {
     let linux = spec.linux().as_ref();
     linux

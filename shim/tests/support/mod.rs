@@ -1,4 +1,4 @@
-//! `skiff run` as a person starts it, and a client that sees every byte.
+//! `skiff run` as a user starts it, and a client that sees every byte.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
@@ -10,10 +10,10 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-/// Longer than anything here takes, so that a hang is a failure.
+/// Longer than any test takes, so that a hang fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a pod's health is asked.
+/// A pod's health endpoint.
 pub(crate) const HEALTH: &str = "/.well-known/spin/health";
 
 /// A guest built by `make images`.
@@ -31,7 +31,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The cache is shared by all tests of one build, which compiles each guest once.
+/// All tests of one build share the cache, so each guest is compiled once.
 fn cache() -> PathBuf {
     root().join("target/test-cache")
 }
@@ -39,7 +39,7 @@ fn cache() -> PathBuf {
 pub(crate) struct Skiff {
     command: Command,
     folder: tempfile::TempDir,
-    /// Its temporary folder, which outlives it where it is killed.
+    /// Its temporary folder, which remains if the process is killed.
     scratch: tempfile::TempDir,
 }
 
@@ -58,12 +58,12 @@ pub(crate) struct Ended {
 }
 
 impl Skiff {
-    /// A component alone.
+    /// A single component.
     pub(crate) fn component(name: &str) -> Self {
         Skiff::of(&guest(name))
     }
 
-    /// A manifest, in whose text `{name}` stands for a guest's file.
+    /// A manifest, in which `{name}` stands for a guest's file.
     pub(crate) fn manifest(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut text = text.to_owned();
@@ -104,14 +104,14 @@ impl Skiff {
         }
     }
 
-    /// The application as a person in `folder` names it; nothing where none is named.
+    /// The application as a user in `folder` would name it; an empty list names none.
     pub(crate) fn named(folder: &Path, application: &[&str]) -> Self {
         let mut skiff = Skiff::with_arguments(application);
         skiff.command.current_dir(folder);
         skiff
     }
 
-    /// Starts it with a standard input to be written to, for who reads and writes itself.
+    /// Starts it with a piped standard input, for tests that read and write themselves.
     pub(crate) fn spawn(mut self) -> (Child, [tempfile::TempDir; 2]) {
         let child = self.command.stdin(Stdio::piped()).spawn().unwrap();
         (child, [self.folder, self.scratch])
@@ -138,7 +138,7 @@ impl Skiff {
         self
     }
 
-    /// Where its standard output goes.
+    /// Redirects its standard output.
     pub(crate) fn stdout(mut self, to: impl Into<Stdio>) -> Self {
         self.command.stdout(to);
         self
@@ -177,7 +177,7 @@ impl Skiff {
         }
     }
 
-    /// Starts it, and reads nothing of what it prints but where it serves.
+    /// Starts it, and reads only the line with its address.
     pub(crate) fn start_unread(mut self) -> (Running, BufReader<ChildStdout>, ChildStderr) {
         let mut child = self.command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -194,7 +194,7 @@ impl Skiff {
         (running, stdout, stderr)
     }
 
-    /// Runs it to its end, with these bytes as its input.
+    /// Runs it to its end, with `input` as its standard input.
     pub(crate) fn end_with(mut self, input: &[u8]) -> Ended {
         self.command.stdin(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
@@ -222,7 +222,7 @@ impl Skiff {
     }
 }
 
-/// Where it says that it serves.
+/// The address in the line that it prints.
 fn address(line: &str) -> SocketAddr {
     let address = line.strip_prefix("Serving http://").unwrap();
     address.parse().unwrap()
@@ -233,7 +233,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// Whether the body was complete.
     pub(crate) whole: bool,
 }
 
@@ -251,7 +251,7 @@ impl Running {
         stream
     }
 
-    /// A request whose answer nobody waits for yet.
+    /// Sends a request without waiting for the answer.
     pub(crate) fn ask(&self, path: &str) -> TcpStream {
         let mut stream = self.connect();
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -272,20 +272,20 @@ impl Running {
         ))
     }
 
-    /// Sends bytes as they are and reads to the end of the connection.
+    /// Sends bytes unchanged and reads until the connection ends.
     pub(crate) fn send(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         answer(stream)
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     pub(crate) fn signal(&self, number: i32) {
-        // SAFETY: the child has not been waited for, so the number is still its own.
+        // SAFETY: the child has not been waited for, so the process id is still its own.
         unsafe { libc::kill(self.child.id() as i32, number) };
     }
 
@@ -297,7 +297,7 @@ impl Running {
             .collect()
     }
 
-    /// Tells it to stop and waits for that.
+    /// Asks it to stop and waits for its end.
     pub(crate) fn stop(mut self) -> Ended {
         self.signal(libc::SIGTERM);
         self.wait()

@@ -1,19 +1,19 @@
-//! `allowed_http_hosts`, the list of hosts before `allowed_outbound_hosts`.
+//! `allowed_http_hosts`, the predecessor of `allowed_outbound_hosts`.
 
 use url::Url;
 
 use crate::fields::Ask;
 use crate::node::Spanned;
 
-/// Whether a list from before `allowed_outbound_hosts` stands alone. Databases
-/// were open to everyone then, and stay so for such applications.
+/// Whether an application only has the old list. All databases were allowed then, and
+/// stay so for such applications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Databases {
     Allowed,
     Denied,
 }
 
-/// The entries of `allowed_outbound_hosts` that mean the same.
+/// The equivalent entries of `allowed_outbound_hosts`.
 pub(crate) fn convert(
     entries: &[Spanned<String>],
     databases: Databases,
@@ -54,7 +54,8 @@ fn host_and_port(entry: &str) -> Result<(String, Option<u16>), &'static str> {
     const NO_HOST: &str = "which is not a host, `host:port` or an `http` or `https` URL of one";
     let url = match entry.contains("//") {
         true => Url::parse(entry),
-        // A bare `localhost:80` would otherwise pass for the scheme `localhost`.
+        // A bare `localhost:80` would otherwise be parsed as having the scheme
+        // `localhost`.
         false => Url::parse(&format!("http://{entry}")),
     };
     let url = url.map_err(|_| NO_HOST)?;

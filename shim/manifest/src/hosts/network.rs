@@ -11,11 +11,11 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `address/prefix`. Bits beyond the prefix are masked off. `None` for
-    /// anything else.
+    /// Reads `address/prefix`. Bits beyond the prefix are cleared. `None` for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = text.split_once('/')?;
-        // `parse` would take a sign.
+        // `parse` would accept a sign.
         if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -44,7 +44,7 @@ impl fmt::Display for Network {
 fn mask(address: IpAddr, prefix: u8) -> IpAddr {
     let prefix = u32::from(prefix);
     match address {
-        // A shift by the whole width (prefix 0) is what `checked_shl` refuses.
+        // `checked_shl` refuses a shift by the whole width (prefix 0).
         IpAddr::V4(v4) => {
             let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))

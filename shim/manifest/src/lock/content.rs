@@ -13,7 +13,7 @@ use crate::node::{Node, Value};
 
 use super::WASM;
 
-/// A reference as it is written; `content_type` only for components.
+/// A reference as written; `content_type` is only for components.
 #[derive(Serialize)]
 pub(super) struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The source of a component.
+/// A component's source.
 pub(super) fn wasm(node: Node, ask: &Ask<'_>) -> Option<ContentRef> {
     let mut fields = Fields::of(node, ask)?;
     if let Some(kind) = fields.required("content_type", text)

@@ -1,4 +1,4 @@
-//! `metadata` of the application, and what a host must meet to run it.
+//! `metadata` of the application, and its requirements on the host.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::node::{Node, Spanned, Value, into_json_map};
 
 use super::{OPTIONAL, SUPPORTED_REQUIREMENTS};
 
-/// What the application's metadata says; other keys are for other tools.
+/// The known metadata of the application; other keys are for other tools.
 #[derive(Default)]
 pub(super) struct Metadata {
     pub(super) name: Option<String>,
@@ -44,7 +44,7 @@ pub(super) fn read(node: Node, ask: &Ask<'_>) -> Option<Metadata> {
     })
 }
 
-/// `triggers` by type, or the `trigger` of older writers, which tells its own type.
+/// `triggers` by type, or `trigger` of older writers, which contains its type.
 fn settings(fields: &mut Fields<'_>) -> BTreeMap<String, Map<String, Json>> {
     if fields.has("triggers") {
         let settings = fields.map("triggers", |node, ask| {

@@ -17,18 +17,19 @@ use crate::trigger::{self, Runs};
 
 use super::{UNDERSTOOD, VERSIONS, content, metadata, tree};
 
-/// Components, and triggers, of one application. Each is looked for among all, and every
-/// one is held ready by each worker: hundreds are the most that anybody has.
+/// The maximum number of components, and of triggers, of one application. Each is
+/// searched for among all, and each worker keeps every one ready; real applications have
+/// at most hundreds.
 const MAX_PARTS: usize = 10_000;
 
-/// Reads a locked application. `file` is how messages name it.
+/// Reads a locked application. `file` is its name in messages.
 ///
-/// Members that are not known are ignored, as the format asks; what must not be
-/// ignored says so itself (`must_understand`).
+/// Unknown members are ignored, as the format requires; those that must not be ignored
+/// are listed in `must_understand`.
 ///
 /// # Errors
-/// Every mistake with its line and column and the id or path of what it is in.
-/// Where the text is not JSON at all, only the first mistake of its syntax.
+/// All mistakes with their line and column, and the id or path they occur in. If the text
+/// is not JSON at all, only the first syntax error.
 pub fn read(json: &[u8], file: &str) -> Result<Application, Faults> {
     let sink = Sink::json(file, json);
     let application = match std::str::from_utf8(json) {
@@ -162,7 +163,7 @@ fn variable(node: Node, ask: &Ask<'_>) -> Option<Variable> {
     })
 }
 
-/// The fields of a node with an id, and messages that name that id.
+/// The fields of a node with an id, and a context that names that id.
 fn with_id<'c>(
     node: Node,
     what: &str,
@@ -176,8 +177,8 @@ fn with_id<'c>(
     Some((id, fields))
 }
 
-/// The id as far as there is one, so that triggers can refer to components that
-/// have other mistakes.
+/// The id if it could be read, so that triggers can refer to components that have other
+/// mistakes.
 type ComponentRead = (Option<Spanned<String>>, Option<Component>);
 
 fn component(node: Node, declared: &Declared, ask: &Ask<'_>) -> ComponentRead {
@@ -191,7 +192,7 @@ fn component(node: Node, declared: &Declared, ask: &Ask<'_>) -> ComponentRead {
     (id, component)
 }
 
-/// Ids name folders when an artifact is unpacked.
+/// Ids become folder names when an artifact is unpacked.
 fn check_path_part(id: &str) -> Result<(), &'static str> {
     let unsafe_part = id.contains(['/', '\\']) || id.chars().any(char::is_control);
     match id.is_empty() || matches!(id, "." | "..") || unsafe_part {

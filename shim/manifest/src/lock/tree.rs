@@ -1,4 +1,4 @@
-//! From JSON text to a tree with places.
+//! From JSON text to a tree with positions.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,18 +9,19 @@ use serde_json::value::RawValue;
 use crate::fault::Sink;
 use crate::node::{Entry, Node, Spanned, Value};
 
-/// Locked applications are six levels deep; trigger configurations may add some.
-/// Each level is scanned once more, so depth costs time as well as stack.
+/// Locked applications are six levels deep; trigger configurations may add some. Each
+/// level is scanned once more, so depth costs time as well as stack.
 const MAX_DEPTH: usize = 32;
 
-/// Values in all. Each takes some hundred bytes, however few it was written with. Each of
-/// the 100,000 files that an artifact may have is three of them.
+/// The maximum number of values. Each takes some hundred bytes of memory, however short
+/// its text. Each of the up to 100,000 files of an artifact needs three values.
 const MAX_VALUES: usize = 1_000_000;
 
-/// Bytes of a member's name. Each is repeated in messages, and in what leads up to them.
+/// The maximum length of a member's name in bytes. Names are repeated in messages, and in
+/// the paths that messages begin with.
 const MAX_NAME: usize = 1024;
 
-/// The tree of a text, or `None` after reporting why it has none.
+/// The tree of a text, or `None` after reporting why it cannot be read.
 pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
     let reader = Reader {
         text,
@@ -39,14 +40,14 @@ pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
 struct Reader<'a> {
     text: &'a str,
     sink: &'a Sink<'a>,
-    /// How many values there may be yet.
+    /// How many more values are allowed.
     left: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
     fn node(&self, raw: &'a RawValue, depth: usize) -> Option<Node> {
         let written = raw.get();
-        // A raw value borrows from the text, so that its place is known.
+        // A raw value borrows from the text, which gives its position.
         let at = written.as_ptr() as usize - self.text.as_ptr() as usize;
         if depth > MAX_DEPTH {
             self.sink
@@ -89,7 +90,7 @@ impl<'a> Reader<'a> {
             }
             let node = self.node(raw, depth + 1)?;
             if !names.insert(name.clone()) {
-                self.sink.fault(node.at, format!("`{name}` is there twice"));
+                self.sink.fault(node.at, format!("`{name}` occurs twice"));
             }
             entries.push(Entry {
                 key: Spanned::new(node.at, name),
@@ -105,7 +106,7 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// The elements of a list or the members of an object, as far as there may be so many.
+    /// The elements of a list or the members of an object, unless they exceed the limit.
     fn counted<T>(&self, at: usize, written: &'a str) -> Option<Vec<T>>
     where
         for<'r> Counted<'r, T>: DeserializeSeed<'a, Value = Vec<T>>,
@@ -117,7 +118,7 @@ impl<'a> Reader<'a> {
         };
         match counted.deserialize(&mut json) {
             Ok(values) => Some(values),
-            // All of the text was found to be JSON before.
+            // The whole text was already found to be valid JSON.
             Err(_) if self.left.get() == 0 => {
                 let message = format!("holds more than {MAX_VALUES} values in all");
                 self.sink.fault(at, message);
@@ -130,7 +131,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports a mistake of syntax in the text that begins at `at`.
+    /// Reports a syntax error in the text that begins at `at`.
     fn wrong(&self, at: usize, error: &serde_json::Error) {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message);
@@ -141,8 +142,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes one value after the other and stops at the limit, before there is a list of
-/// millions. Members come in the order of writing, names that come twice included.
+/// Takes one value after the other and stops at the limit, before a list of millions
+/// exists. Members are in the order of writing, including duplicate names.
 struct Counted<'r, T> {
     left: &'r Cell<usize>,
     values: Vec<T>,
@@ -256,7 +257,7 @@ mod tests {
                 "{\"a\": 1e999}",
                 "spin.json:1:11: not valid JSON: number out of range",
             ),
-            ("{\"a\":1,\n\"a\":2}", "spin.json:2:5: `a` is there twice"),
+            ("{\"a\":1,\n\"a\":2}", "spin.json:2:5: `a` occurs twice"),
         ] {
             assert_eq!(json(text), Err(expected.into()), "{text:?}");
         }
@@ -286,7 +287,7 @@ mod tests {
         );
         let members: String = (0..MAX_VALUES).map(|n| format!("\"{n:x}\":0,")).collect();
         assert!(json(&format!("{{{members}\"x\":0}}")).is_err());
-        // A long text is one value.
+        // A long text is a single value.
         assert!(json(&format!("[\"{}\"]", "x".repeat(4 << 20))).is_ok());
         assert!(json(&format!("[{}0]", "0,".repeat(100_000))).is_ok());
     }

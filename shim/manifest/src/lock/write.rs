@@ -15,12 +15,13 @@ use crate::trigger;
 use super::content::Written;
 use super::{COMPONENT_REQUIREMENTS, COMPOSED_BY, MIDDLEWARE, REQUIRED, SERVICE_CHAINING};
 
-/// Writes an application as compact JSON. The same application gives the same bytes.
+/// Writes an application as compact JSON. The same application always gives the same
+/// bytes.
 ///
-/// The format knows content only where it is: a dependency on a component of the
-/// application becomes that component's source, and a pattern of files the entry it
-/// would be if it named a folder. Packages of registries, and what is excluded from
-/// patterns, it cannot say at all; resolve them first.
+/// The format cannot express everything: a dependency on a component of the application
+/// becomes that component's source, and a file pattern becomes the entry of a folder with
+/// that name. Registry packages and excluded files cannot be expressed at all; resolve
+/// them first.
 pub fn write(application: &Application) -> Vec<u8> {
     let components: Vec<_> = application
         .components
@@ -47,7 +48,7 @@ pub fn write(application: &Application) -> Vec<u8> {
         components,
     };
     serde_json::to_vec(&locked).unwrap_or_else(|error| {
-        // Only keys that are not strings and failing writers can fail.
+        // Only non-string keys and failing writers can cause an error.
         unreachable!("a locked application of strings cannot be written: {error}")
     })
 }
@@ -140,7 +141,7 @@ fn metadata(application: &Application) -> BTreeMap<&'static str, Json> {
     let types = application.trigger_types();
     if let (Some(only), 1) = (types.first(), types.len()) {
         let settings = application.trigger_settings.get(*only).cloned();
-        // Sorted as every other map, whatever order `serde_json`'s own map keeps.
+        // Sorted like all other maps, independent of the order of `serde_json`'s own map.
         let mut trigger: BTreeMap<String, Json> =
             settings.unwrap_or_default().into_iter().collect();
         trigger.insert("type".into(), json!(only));

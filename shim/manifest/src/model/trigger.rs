@@ -1,4 +1,4 @@
-//! What makes components run.
+//! Triggers, which run components.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use serde_json::{Map, Value as Json};
 
 use crate::Template;
 
-/// What makes a component run.
+/// A trigger, which runs a component.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trigger {
     /// Unique in the application.
     pub id: String,
-    /// What kind of trigger it is and how it is configured.
+    /// The kind of trigger and its configuration.
     pub kind: TriggerKind,
 }
 
-/// The kinds of triggers. Kinds that Skiff does not serve are kept, so that an
-/// artifact can be read and written; starting them is refused elsewhere.
+/// The kinds of triggers. Kinds that Skiff does not serve are kept, so that an artifact
+/// can be read and written; starting them is refused elsewhere.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TriggerKind {
     /// `[[trigger.http]]`.
@@ -31,71 +31,70 @@ pub enum TriggerKind {
     Cron(CronTrigger),
     /// `[[trigger.command]]`.
     Command(CommandTrigger),
-    /// A type that nobody knows, with its configuration as it was written
-    /// (including `component`).
+    /// An unknown type, with its configuration as written (including `component`).
     Other {
         /// The trigger type.
         trigger_type: String,
-        /// The component it runs, where it names one.
+        /// The component that it runs, if it names one.
         component: Option<String>,
-        /// All members, `component` included.
+        /// All members, including `component`.
         config: Map<String, Json>,
     },
 }
 
-/// A trigger of messages of a Redis channel.
+/// A trigger for messages of a Redis channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RedisTrigger {
     /// The component it runs.
     pub component: String,
     /// `channel`.
     pub channel: Template,
-    /// `address` of the server; that of the application's settings unless given.
+    /// `address` of the server; by default that of the application's settings.
     pub address: Option<Template>,
-    /// Members that are not known, as they were written.
+    /// Unknown members, as written.
     pub unknown: Map<String, Json>,
 }
 
-/// A trigger of messages of an MQTT topic.
+/// A trigger for messages of an MQTT topic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MqttTrigger {
     /// The component it runs.
     pub component: String,
     /// `topic`, which may be a pattern.
     pub topic: Template,
-    /// `qos`: `0`, `1` or `2`, how often a message may come.
+    /// `qos`: `0`, `1` or `2`, the delivery guarantee.
     pub qos: Template,
-    /// Members that are not known, as they were written.
+    /// Unknown members, as written.
     pub unknown: Map<String, Json>,
 }
 
-/// A trigger of messages of a queue of AWS.
+/// A trigger for messages of an AWS queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqsTrigger {
     /// The component it runs.
     pub component: String,
     /// `queue_url`.
     pub queue_url: String,
-    /// `max_messages` that are fetched at once; 10 unless given.
+    /// `max_messages` to fetch at once; by default 10.
     pub max_messages: Option<u16>,
-    /// `idle_wait_seconds` after the queue was empty; 2 unless given.
+    /// `idle_wait_seconds` after the queue was empty; by default 2.
     pub idle_wait_seconds: Option<u64>,
     /// `system_attributes` to fetch.
     pub system_attributes: Vec<String>,
     /// `message_attributes` to fetch.
     pub message_attributes: Vec<String>,
-    /// Members that are not known, as they were written.
+    /// Unknown members, as written.
     pub unknown: Map<String, Json>,
 }
 
-/// A trigger at times of a schedule.
+/// A trigger that follows a schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CronTrigger {
     /// The component it runs.
     pub component: String,
-    /// `cron_expression`, as it was written.
+    /// `cron_expression`, as written.
     pub cron_expression: String,
-    /// Members that are not known, as they were written.
+    /// Unknown members, as written.
     pub unknown: Map<String, Json>,
 }
 
@@ -104,7 +103,7 @@ pub struct CronTrigger {
 pub struct CommandTrigger {
     /// The component it runs.
     pub component: String,
-    /// Members that are not known, as they were written.
+    /// Unknown members, as written.
     pub unknown: Map<String, Json>,
 }
 
@@ -140,9 +139,9 @@ pub enum HttpTarget {
 /// `static_response`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StaticResponse {
-    /// `status_code`, 100 to 599; 200 unless given.
+    /// `status_code`, 100 to 599; by default 200.
     pub status_code: u16,
-    /// Headers, names as written.
+    /// Headers, with names as written.
     pub headers: BTreeMap<String, String>,
     /// `body`.
     pub body: Option<String>,
@@ -151,7 +150,7 @@ pub struct StaticResponse {
 /// `executor` of an HTTP trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HttpExecutor {
-    /// By the component's exports.
+    /// Determined by the component's exports.
     #[default]
     Http,
     /// As a CGI-like command.

@@ -1,4 +1,4 @@
-//! Component dependencies as they were written.
+//! Component dependencies as written.
 
 use crate::fields::{Ask, Fields, list, text};
 use crate::node::{Node, Spanned, Value};
@@ -39,7 +39,7 @@ pub(super) enum InheritValue {
     Some(Vec<String>),
 }
 
-/// The members that tell the forms apart.
+/// The members that distinguish the forms.
 const FORMS: [&str; 4] = ["version", "path", "url", "component"];
 
 impl DependencyTable {
@@ -101,8 +101,8 @@ impl TriggerDependencyTable {
 }
 
 impl DependencyForm {
-    /// The outer `None` where no form can be told, so that nothing else can be
-    /// checked; the inner one where the form is known and has a mistake.
+    /// The outer `None` means that the form is unclear, so that nothing else can be
+    /// checked; the inner one that the form is known but has a mistake.
     fn read(fields: &mut Fields<'_>) -> Option<Option<Self>> {
         let written: Vec<_> = FORMS.into_iter().filter(|form| fields.has(form)).collect();
         let [form] = written[..] else {

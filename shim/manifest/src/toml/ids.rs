@@ -7,9 +7,9 @@ use crate::node::Spanned;
 
 use super::written::{ComponentRef, Manifest, TriggerTable};
 
-/// Gives every trigger an id, and every component on the spot a table of its own
-/// with an id. Users meet these ids (in metrics, in the list of components to
-/// retain), so the rules are part of the format.
+/// Gives every trigger an id, and every inline component its own table with an id. Users
+/// see these ids (in metrics, in the list of components to retain), so the rules are part
+/// of the format.
 pub(super) fn assign(manifest: &mut Manifest) {
     trigger_ids(manifest);
     inline_components(manifest);
@@ -45,7 +45,7 @@ fn trigger_ids(manifest: &mut Manifest) {
     }
 }
 
-/// The id of a trigger; an empty one is as good as none.
+/// The id of a trigger; an empty one counts as missing.
 fn written_id(trigger: &TriggerTable) -> Option<&str> {
     trigger
         .id
@@ -90,7 +90,7 @@ fn inline_components(manifest: &mut Manifest) {
     }
 }
 
-/// The first numbered id that is free, counting on from `number`.
+/// The first free numbered id, counting from `number`.
 fn free(number: &mut u32, id: impl Fn(u32) -> String, taken: impl Fn(&str) -> bool) -> String {
     loop {
         let id = id(*number);

@@ -1,4 +1,4 @@
-//! From a manifest as it was written to what it means.
+//! From a manifest as written to its meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use super::written::{ApplicationTable, ComponentRef, Manifest, TriggerTable, Var
 mod component;
 mod dependency;
 
-/// The application, or what can be read of it where the sink knows what is wrong.
+/// The application, or its readable parts if the sink has mistakes.
 pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
     ids::assign(&mut manifest);
     let (mut variables, wrong) = variables(manifest.variables, sink);
@@ -97,7 +97,7 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
         !name.value.is_empty()
     });
     if sink.noted() == 0 && !(complete && name.is_some()) {
-        // Whoever gives nothing has said why; this is the net below it.
+        // A reader that returns nothing has reported why; this is only a safeguard.
         sink.fault(0, "cannot be read");
     }
     let mut application = Application {
@@ -118,7 +118,7 @@ pub(super) fn application(mut manifest: Manifest, sink: &Sink<'_>) -> Rest {
     }
 }
 
-/// Whether a component has a template that names one of these variables.
+/// Whether a component has a template that uses one of these variables.
 fn names_any(component: &Component, variables: &BTreeSet<VariableName>) -> bool {
     let templates = component.variables.values();
     templates
@@ -127,7 +127,7 @@ fn names_any(component: &Component, variables: &BTreeSet<VariableName>) -> bool 
         .any(|name| variables.contains(name))
 }
 
-/// The variables, and those of them that something is wrong with.
+/// The variables, and the names of those with mistakes.
 fn variables(
     written: Vec<(Spanned<String>, VariableTable)>,
     sink: &Sink<'_>,
@@ -157,7 +157,7 @@ fn variables(
     (declared, wrong)
 }
 
-/// A variable's name as manifests restrict it: words that begin with a letter.
+/// A variable's name with the stricter rule of manifests: words begin with a letter.
 fn snake_name(name: &Spanned<String>, ask: &Ask<'_>) -> Option<crate::names::VariableName> {
     let checked = check_id(&name.value, Case::LowerSnake);
     passed(checked, name.at, &ask.field(&name.value))?;

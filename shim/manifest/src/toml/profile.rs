@@ -1,5 +1,5 @@
-//! What a manifest says for building only. It is checked, so that a typing error
-//! in it is told, and then left aside.
+//! The parts of a manifest that only concern building. They are checked, so that typing
+//! errors are reported, and then ignored.
 
 use crate::fields::{Ask, Fields, list, text};
 use crate::node::{Node, Value};
@@ -7,7 +7,7 @@ use crate::node::{Node, Value};
 use super::dependency::DependencyTable;
 use super::written::SourceTable;
 
-/// `build` of a component: a table, or a list of what the table has, in its order.
+/// `build` of a component: a table, or a list of the table's values in its order.
 pub(super) fn build(node: Node, ask: &Ask<'_>) -> Option<()> {
     if let Value::List(parts) = node.value {
         return build_list(node.at, parts, ask);
@@ -20,8 +20,8 @@ pub(super) fn build(node: Node, ask: &Ask<'_>) -> Option<()> {
     Some(())
 }
 
-/// `build = ["cargo build"]`, which Spin takes for the command, the folder to work in
-/// and what to watch, one after the other.
+/// `build = ["cargo build"]`, which Spin reads as the command, the working directory and
+/// the watched files, in this order.
 fn build_list(at: usize, parts: Vec<Node>, ask: &Ask<'_>) -> Option<()> {
     let mut parts = parts.into_iter();
     let Some(first) = parts.next() else {

@@ -1,4 +1,4 @@
-//! From TOML text to a tree with places.
+//! From TOML text to a tree with positions.
 
 use ::toml::Spanned as TomlSpanned;
 use ::toml::de::{DeInteger, DeTable, DeValue};
@@ -7,20 +7,20 @@ use serde_json::Number;
 use crate::fault::Sink;
 use crate::node::{Entry, Node, Spanned, Value};
 
-/// The tree of a text, or `None` after reporting why it has none.
+/// The tree of a text, or `None` after reporting why it cannot be read.
 pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         sink.fault(error.span().map_or(0, |span| span.start), error.message());
     }
-    // What is recovered from a broken text would only give mistakes nobody made.
+    // Parts recovered from a broken text would cause misleading mistakes.
     errors.is_empty().then(|| Node {
         at: 0,
         value: members(table.into_inner(), sink),
     })
 }
 
-/// The members in the order of writing; the parser gives them by name.
+/// The members in the order of writing; the parser returns them by name.
 fn members(table: DeTable<'_>, sink: &Sink<'_>) -> Value {
     let mut entries: Vec<Entry> = table
         .into_iter()

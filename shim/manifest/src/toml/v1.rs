@@ -1,4 +1,4 @@
-//! Version 1 manifests, turned into what they would be in version 2.
+//! Version 1 manifests, converted to version 2.
 
 use crate::fields::{Ask, Fields, list, text};
 use crate::hosts::{Databases, convert_legacy};
@@ -10,7 +10,7 @@ use super::written::{
     plain_text,
 };
 
-/// Reads everything but the version, which the caller has taken.
+/// Reads everything except the version, which the caller has taken.
 pub(super) fn read(mut fields: Fields<'_>) -> Manifest {
     let sink = fields.ask.sink;
     let name = fields.required("name", text);
@@ -69,7 +69,7 @@ fn trigger(node: Node, ask: &Ask<'_>) -> Option<(Spanned<String>, Node)> {
     ))
 }
 
-/// One `[[component]]` by its id, and the trigger that is written inside it.
+/// One `[[component]]` with its id, and the trigger written inside it.
 type Written = ((Spanned<String>, ComponentTable), Option<TriggerTable>);
 
 fn component(node: Node, ask: &Ask<'_>) -> Option<Written> {
@@ -105,8 +105,8 @@ fn component(node: Node, ask: &Ask<'_>) -> Option<Written> {
     Some(((id, component), trigger))
 }
 
-/// Ids were freer then. What a likely repair does not make valid is reported with
-/// all other ids.
+/// Ids had fewer rules in version 1. Ids that stay invalid after this repair are reported
+/// with all others.
 fn kebab(id: &str) -> String {
     match check_id(id, Case::Kebab) {
         Ok(()) => id.to_owned(),
@@ -114,7 +114,7 @@ fn kebab(id: &str) -> String {
     }
 }
 
-/// The id of a component that is yet to be read, to name it in messages.
+/// The id of a component that was not read yet, to name it in messages.
 fn id(component: &Node) -> Option<String> {
     let Value::Table(entries) = &component.value else {
         return None;

@@ -1,4 +1,4 @@
-//! A version 2 manifest as it was written.
+//! A version 2 manifest as written.
 
 use crate::fields::{Ask, Fields, boolean, list, text};
 use crate::node::{Entry, Node, Spanned, Value};
@@ -14,7 +14,7 @@ pub(super) struct Manifest {
     pub(super) components: Vec<(Spanned<String>, ComponentTable)>,
 }
 
-/// `[application]`. A name that is missing or wrong was reported.
+/// `[application]`. A missing or wrong name was reported.
 #[derive(Default)]
 pub(super) struct ApplicationTable {
     pub(super) name: Option<Spanned<String>>,
@@ -29,7 +29,7 @@ pub(super) struct VariableTable {
     pub(super) description: Option<String>,
     pub(super) default: Option<String>,
     pub(super) secret: bool,
-    /// Whether nothing is wrong with it.
+    /// Whether it has no mistakes.
     pub(super) whole: bool,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct TriggerTable {
     pub(super) config: Vec<Entry>,
 }
 
-/// What runs: a component by name or one written on the spot.
+/// The component to run: by name or inline.
 pub(super) enum ComponentRef {
     Named(Spanned<String>),
     Inline(Box<ComponentTable>),
-    /// Neither. That was reported; that none is given would be wrong to say as well.
+    /// It is wrong, which was reported; do not report it as missing as well.
     Wrong,
 }
 
@@ -57,15 +57,15 @@ pub(super) struct OneOrMany {
     pub(super) listed: bool,
 }
 
-/// `[component.<id>]`, or a component on the spot.
+/// `[component.<id>]`, or an inline component.
 pub(super) struct ComponentTable {
     pub(super) at: usize,
-    /// Whether nothing is wrong with it so far.
+    /// Whether it has no mistakes so far.
     pub(super) whole: bool,
     pub(super) source: Option<SourceTable>,
     pub(super) description: String,
     pub(super) variables: Vec<(Spanned<String>, Spanned<String>)>,
-    /// What this version of the manifest calls them.
+    /// The name of this field in this version of the manifest.
     pub(super) variables_field: &'static str,
     pub(super) environment: Vec<(Spanned<String>, Spanned<String>)>,
     pub(super) files: Vec<FileEntry>,
@@ -103,7 +103,7 @@ pub(super) enum FileEntry {
 }
 
 impl Manifest {
-    /// Reads everything but the version, which the caller has taken.
+    /// Reads everything except the version, which the caller has taken.
     pub(super) fn read(mut fields: Fields<'_>) -> Self {
         let sink = fields.ask.sink;
         let owner = |what: &str, name: &str| Ask::new(sink, format!("{what} `{name}`"));
@@ -142,7 +142,7 @@ impl Manifest {
     }
 }
 
-/// The members of a table whose names are given by whoever writes the manifest.
+/// The members of a table whose names the manifest's author chooses.
 fn members<T>(
     node: Node,
     ask: &Ask<'_>,
@@ -181,7 +181,7 @@ impl VariableTable {
     pub(super) fn read(node: Node, ask: &Ask<'_>) -> Option<Self> {
         let before = ask.sink.noted();
         let mut fields = Fields::of(node, ask)?;
-        // One that is of the wrong kind was meant nevertheless.
+        // A default of the wrong kind still counts as written.
         let has_default = fields.has("default");
         let has_required = fields.has("required");
         let description = fields.optional("description", text).map(|text| text.value);
@@ -268,7 +268,7 @@ impl ComponentTable {
         Some(component)
     }
 
-    /// The fields that both versions of the manifest have, under the same name.
+    /// The fields that have the same name in both versions of the manifest.
     pub(super) fn common(fields: &mut Fields<'_>) -> Self {
         let component = ComponentTable {
             at: fields.at,
@@ -355,7 +355,7 @@ impl FileEntry {
     }
 }
 
-/// A string that is empty if absent, and whose place nobody asks for.
+/// A string that is empty if missing, and whose position is not needed.
 pub(super) fn plain_text(fields: &mut Fields<'_>, name: &'static str) -> String {
     fields
         .optional(name, text)
@@ -363,7 +363,7 @@ pub(super) fn plain_text(fields: &mut Fields<'_>, name: &'static str) -> String 
         .unwrap_or_default()
 }
 
-/// A table of which nothing further is known here.
+/// A table that is not examined further here.
 fn table(node: Node, ask: &Ask<'_>) -> Option<Node> {
     match node.value {
         Value::Table(_) => Some(node),

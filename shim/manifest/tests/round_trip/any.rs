@@ -1,4 +1,4 @@
-//! Applications as they may come.
+//! Generates arbitrary applications.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,24 +14,24 @@ mod trigger;
 
 use trigger::{place, triggers};
 
-/// What the two formats cannot say in the same way.
+/// The format to generate for: each can express some things that the other cannot.
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
     Lock,
     Toml,
 }
 
-/// An application that locked JSON can hold.
+/// An application that locked JSON can express.
 pub(crate) fn locked() -> impl Strategy<Value = Application> {
     application(Format::Lock)
 }
 
-/// An application that a version 2 manifest can hold.
+/// An application that a version 2 manifest can express.
 pub(crate) fn manifest() -> impl Strategy<Value = Application> {
     application(Format::Toml)
 }
 
-/// A written lock with some bytes changed.
+/// A written locked application with some bytes changed.
 pub(crate) fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
     let written = locked().prop_map(|application| lock::write(&application));
     (written, vec((any::<Index>(), any::<u8>()), 0..4)).prop_map(|(mut bytes, changes)| {
@@ -95,8 +95,8 @@ fn application(format: Format) -> impl Strategy<Value = Application> {
     })
 }
 
-/// In a manifest triggers ask for what is around a component, and a component that
-/// several triggers run would be copied.
+/// In a manifest, triggers wrap components around another one, which would be copied if
+/// several triggers ran it.
 fn one_trigger_asks(application: &mut Application) {
     let runs: Vec<String> = application
         .triggers
@@ -169,7 +169,7 @@ fn component(
     )
 }
 
-/// Keeps one dependency for each package.
+/// Keeps one dependency per package.
 fn of_different_packages(all: BTreeMap<String, Dependency>) -> BTreeMap<String, Dependency> {
     let mut seen = BTreeSet::new();
     let package = |name: &str| name.split(['/', '@']).next().unwrap_or_default().to_owned();
@@ -335,7 +335,7 @@ fn settings() -> impl Strategy<Value = BTreeMap<String, Map<String, Json>>> {
     })
 }
 
-/// A table of values that both formats have, without names of special meaning.
+/// A table of values that both formats support, without names of special meaning.
 fn table() -> impl Strategy<Value = Map<String, Json>> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Json::from),

@@ -1,4 +1,4 @@
-//! Whatever application there is, writing it and reading it back gives the same one.
+//! Writing any application and reading it back gives the same application.
 
 mod any;
 mod spin_toml;

@@ -1,4 +1,4 @@
-//! Writing version 2 manifests, which only tests do.
+//! Writes version 2 manifests, which only tests do.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use skiff_manifest::Template;
 use skiff_manifest::model::*;
 use toml::{Table, Value};
 
-/// The manifest of an application that came from one.
+/// Writes an application that was read from a manifest.
 pub(crate) fn write(application: &Application) -> String {
     let mut root = Table::new();
     root.insert("spin_manifest_version".into(), Value::Integer(2));
@@ -218,7 +218,7 @@ fn component(component: &Component) -> Value {
     Value::Table(table)
 }
 
-/// The members that tell where content is; `path` is for dependencies.
+/// The members that say where content is; `path` is for dependencies.
 fn content_members(content: &ContentRef) -> Table {
     let mut table = Table::new();
     let mut add = |name: &str, value: &Option<String>| {

@@ -19,18 +19,18 @@ use crate::app::slots::{Slot, Slots};
 use crate::pod::outcome::{Outcome, Source};
 use crate::settings::{self, NodeSettings, Settings};
 
-/// How long a turn is waited for: less than the whole may take, so that who waits in vain
-/// can say so. What others have done meanwhile makes the next try shorter.
+/// How long to wait for a turn: less than the total time allowed, so that a process that
+/// gets none can still report it. What others did meanwhile makes the next try shorter.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// From this size on, reading an application takes memory worth a turn.
+/// From this size on, reading an application takes enough memory to need a turn.
 const LARGE_APPLICATION: u64 = 1 << 20;
 
-/// Finds, unpacks, checks and compiles what a container is to run. `at_once` of this may
-/// take much memory at the same time on a node.
+/// Finds, unpacks, checks and compiles a container's application. At most `at_once`
+/// processes of a node do the memory-intensive part at the same time.
 ///
 /// # Errors
-/// Everything that is wrong with it, with every cause.
+/// Everything that is wrong with the application, with every cause.
 pub(super) fn prepare(
     request: &Request,
     node: &NodeSettings,
@@ -44,7 +44,7 @@ pub(super) fn prepare(
     let turns = Turns::new(node, at_once);
     let turn = || turns.wait();
     let found = find(request, node, &turns)?;
-    // Nobody removes the application while this process looks at it.
+    // Locked, so that the application is not removed while this process reads it.
     let (prepared, source, bare, files) = match &found {
         Found::Unpacked { app, bare } => {
             let directory = app.directory();
@@ -74,7 +74,7 @@ pub(super) fn prepare(
                     };
                     (prepared, source, bare, files)
                 }
-                // Perhaps a program that only the container can find.
+                // It may be a program that only the container can find.
                 Err(error @ PrepareError::NothingToRun { .. }) => {
                     let reason = error.to_string();
                     return Ok(Answer::Nothing { reason });
@@ -106,12 +106,12 @@ pub(super) fn prepare(
     }))
 }
 
-/// Removes what killed processes have left, and what was used longest ago.
+/// Removes leftovers of killed processes, and the least recently used entries.
 ///
 /// # Errors
-/// Where the node's folders cannot be used.
+/// If the node's folders cannot be used.
 pub(super) fn tidy(node: &NodeSettings) -> anyhow::Result<()> {
-    // One at a time is enough.
+    // One process at a time is enough.
     let slots = Slots::new(&node.cache(), "tidy", 1);
     let Some(_turn) = slots.try_take().context("cannot tidy")? else {
         return Ok(());
@@ -129,7 +129,7 @@ pub(super) fn tidy(node: &NodeSettings) -> anyhow::Result<()> {
 fn make_room(apps: &Path, keep: u64) -> anyhow::Result<()> {
     let tidied = Apps::new(apps, "").tidy(keep);
     let tidied = tidied.with_context(|| format!("cannot tidy `{}`", apps.display()))?;
-    // The shim has this in its log.
+    // The shim writes this to its log.
     for path in &tidied.leftovers {
         eprintln!("removed `{}`, left by a killed process", path.display());
     }
@@ -139,7 +139,7 @@ fn make_room(apps: &Path, keep: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The turns of this node, of which one is enough.
+/// The turns of this node; a process takes at most one.
 struct Turns {
     slots: Slots,
     taken: OnceCell<Slot>,
@@ -163,7 +163,7 @@ impl Turns {
             .take(PATIENCE)
             .context("cannot wait for a turn")?;
         let slot = slot.with_context(|| {
-            format!("the node prepares other applications, and there was no turn within {PATIENCE:?}; how many it prepares at once is its {}", NodeSettings::PREPARES)
+            format!("the node is busy preparing other applications, and no turn was free within {PATIENCE:?}; {} sets how many it prepares at once", NodeSettings::PREPARES)
         })?;
         self.taken.set(slot).ok();
         Ok(())
@@ -179,15 +179,15 @@ fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::
     settings::variable_values(var, names)
 }
 
-/// Where an application is found.
+/// Where an application was found.
 enum Found {
     /// In a folder of the node.
     Unpacked {
         app: Held,
-        /// Whether the image holds a component and no manifest.
+        /// Whether the image holds a component without a manifest.
         bare: bool,
     },
-    /// In the container's own files, if at all.
+    /// In the container's own files, if anywhere.
     RootFs,
 }
 
@@ -205,8 +205,8 @@ fn find(request: &Request, node: &NodeSettings, turns: &Turns) -> anyhow::Result
     Ok(Found::Unpacked { app, bare })
 }
 
-/// Makes the node's folder so that only root comes in: what is in it may be of
-/// private images. Containers are handed what they need of it open.
+/// Creates the node's folder for root only, because it may hold the content of private
+/// images. Containers receive open handles to what they need.
 fn make_state_folder(path: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)
@@ -215,7 +215,7 @@ fn make_state_folder(path: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make the state folder `{}`", path.display()))
 }
 
-/// The image's folder on the node, which is made by whoever needs it first.
+/// The image's folder on the node, created on first use.
 fn unpacked(
     image: &Image,
     store: &Store,
@@ -235,14 +235,14 @@ fn unpacked(
     Ok(apps.get(image, store, &Limits::default())?)
 }
 
-/// What tells this boot of the node from others. Where that cannot be read, every
-/// application is looked through each time it is used.
+/// Identifies this boot of the node. If it cannot be read, every application is verified
+/// each time it is used.
 fn boot() -> String {
     let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     read.unwrap_or_default().trim().to_owned()
 }
 
-/// A container's environment; of a variable that is there twice the last counts.
+/// A container's environment; for a repeated variable the last value counts.
 fn variables(environment: &[String]) -> BTreeMap<String, String> {
     let pairs = environment.iter().filter_map(|text| text.split_once('='));
     pairs

@@ -1,9 +1,9 @@
-//! Which image a container is of.
+//! Determines which image a container was created from.
 //!
-//! containerd's CRI names an image by the digest of its configuration, so artifacts
-//! with the same one are a single image to it: it makes their containers from whichever
-//! of them it lists first. The reference that the pod's owner wrote decides here, and
-//! where containerd does not hand it on the container is refused: nobody is served an
+//! containerd's CRI names an image by the digest of its configuration, so artifacts with
+//! the same configuration are a single image to it: it creates their containers from the
+//! first one it lists. The reference written by the pod's owner decides here. If
+//! containerd does not pass it on, the container is refused, so that it never serves an
 //! application that was not asked for.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use skiff_artifact::{
     Blobs, Choice, ChoiceError, Descriptor, Digest, Image, Kind, Manifest, read_whole,
 };
 
-/// Registries refuse larger manifests, too.
+/// Registries also refuse larger manifests.
 const MAX_MANIFEST: u64 = 4 << 20;
 
 /// What containerd knows of images.
@@ -27,16 +27,16 @@ pub(super) trait Images: Blobs {
     /// Whether a blob is there.
     fn has(&self, descriptor: &Descriptor) -> bool;
 
-    /// Itself, for what reads blobs.
+    /// The store as plain blobs.
     fn blobs(&self) -> &dyn Blobs;
 }
 
-/// What containerd says about a container's image.
+/// What containerd records about a container's image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     /// The image that its record names.
     pub(super) record: String,
-    /// What that name stands for.
+    /// What that name refers to.
     pub(super) target: Descriptor,
     /// Who chose the name.
     pub(super) by: NamedBy,
@@ -45,7 +45,7 @@ pub(super) struct Named {
 /// Who chose an image's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NamedBy {
-    /// Whoever made the container: the record is what was asked for.
+    /// The caller that created the container: the record is what was asked for.
     Caller,
     /// The pod's owner, with this reference; the record is containerd's guess.
     Pod(String),
@@ -53,10 +53,10 @@ pub(super) enum NamedBy {
     Nobody,
 }
 
-/// Reads the image that a container is of.
+/// Reads the image of a container.
 ///
 /// # Errors
-/// Where it cannot be read, or it cannot be told which it is.
+/// If it cannot be read, or it is ambiguous which image it is.
 pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> {
     if let Some(target) = another_name(images, named)? {
         return Ok(Image::read(images.blobs(), &manifest(images, &target)?)?);
@@ -71,7 +71,7 @@ pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> 
     }
     let mut known = Vec::new();
     for (name, target) in images.all()? {
-        // Other images are no concern of this container, whatever is wrong with them.
+        // Other images do not concern this container, even if they are broken.
         if let Ok(manifest) = manifest(images, &target)
             && sharing.contains(&manifest.digest)
         {
@@ -104,7 +104,7 @@ pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> 
         .map(|digest| {
             let of =
                 |(_, _, manifest): &&(String, Descriptor, Descriptor)| manifest.digest == *digest;
-            // The CRI keeps each image under its configuration's digest as well.
+            // The CRI also keeps each image under its configuration's digest.
             let names = || known.iter().filter(of).map(|(name, _, _)| name);
             let name = names().find(|name| !name.starts_with("sha256:"));
             let name = name.or_else(|| names().next()).cloned();
@@ -124,8 +124,8 @@ pub(super) fn read(images: &dyn Images, named: &Named) -> anyhow::Result<Image> 
     )
 }
 
-/// What the pod's reference stands for, where the record names the same image otherwise:
-/// a Linux image has a name of its own beside that of an index that lists it.
+/// What the pod's reference refers to, if the record names the same image differently: a
+/// Linux image has a name of its own, besides that of an index that lists it.
 fn another_name(images: &dyn Images, named: &Named) -> anyhow::Result<Option<Descriptor>> {
     let NamedBy::Pod(reference) = &named.by else {
         return Ok(None);
@@ -143,12 +143,12 @@ fn another_name(images: &dyn Images, named: &Named) -> anyhow::Result<Option<Des
         let manifests = choose(images, |choice| choice.all(std::slice::from_ref(target)))?;
         Ok(manifests.iter().map(|manifest| manifest.digest).collect())
     };
-    // A name may stand for something else by now.
+    // A name may refer to something else by now.
     let is_same = !all(&target)?.is_disjoint(&all(&named.target)?);
     Ok(is_same.then_some(target))
 }
 
-/// Follows indexes to the manifest that the node has.
+/// Follows indexes to the manifest that exists on the node.
 fn manifest(images: &dyn Images, target: &Descriptor) -> anyhow::Result<Descriptor> {
     choose(images, |choice| {
         choice.manifest(std::slice::from_ref(target))
@@ -174,8 +174,8 @@ fn config_of(images: &dyn Images, manifest: &Descriptor) -> anyhow::Result<Diges
     Ok(manifest.config.digest)
 }
 
-/// A reference as containerd names images: with the registry and a tag, or with the
-/// digest alone where it has one.
+/// A reference as containerd names images: with the registry and a tag, or with only the
+/// digest if it has one.
 fn normalized(reference: &str) -> (String, Option<Digest>) {
     let (rest, digest) = match reference.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),

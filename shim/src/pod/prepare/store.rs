@@ -27,7 +27,7 @@ impl Store {
     /// Connects to containerd.
     ///
     /// # Errors
-    /// Where nothing listens at `socket`.
+    /// If nothing listens at `socket`.
     pub(super) fn connect(socket: &Path, namespace: &str) -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -38,7 +38,7 @@ impl Store {
             .with_context(|| format!("cannot connect to containerd at `{}`", socket.display()))?;
         let namespace = namespace
             .parse()
-            .with_context(|| format!("containerd's namespace `{namespace}` is no header value"))?;
+            .with_context(|| format!("containerd's namespace `{namespace}` is not valid"))?;
         Ok(Store {
             runtime,
             client,
@@ -46,10 +46,10 @@ impl Store {
         })
     }
 
-    /// The image of a container; none where it has no image.
+    /// The image of a container; `None` if it has no image.
     ///
     /// # Errors
-    /// Where containerd knows the container not, or its image no longer.
+    /// If containerd does not know the container, or no longer has its image.
     pub(super) fn image(&self, container: &str) -> anyhow::Result<Option<Named>> {
         let request = self.request(GetContainerRequest {
             id: container.to_owned(),
@@ -98,15 +98,15 @@ impl Images for Store {
             .map_err(|status| said(&status))
             .context("cannot list containerd's images")?;
         let images = found.into_inner().images.into_iter();
-        // One that cannot be read is not one that a container is made from.
+        // A container cannot have been created from an unreadable image.
         Ok(images
             .filter_map(|image| Some((image.name, descriptor(&image.target?).ok()?)))
             .collect())
     }
 
     fn with_config(&self, config: Digest) -> anyhow::Result<Vec<Digest>> {
-        // The labels by which containerd keeps what a manifest refers to: the first is
-        // for configurations of a kind that it knows, the other for all others.
+        // containerd uses these labels to keep what a manifest refers to: the first for
+        // configurations of a kind that it knows, the other for all others.
         let labels = ["content.config", "content.0"];
         let filter =
             |label: &&str| format!("labels.\"containerd.io/gc.ref.{label}\"==\"{config}\"");
@@ -148,9 +148,9 @@ fn descriptor(target: &containerd_client::types::Descriptor) -> anyhow::Result<D
     Ok(Descriptor::new(&target.media_type, digest, size))
 }
 
-/// What the CRI keeps of a container beside containerd's own record of it. Its record
-/// of the image is the first of those that have the same configuration, and so is its
-/// annotation where the kubelet's reference is not known to it (containerd 1.7).
+/// What the CRI stores with a container in addition to containerd's own record. Its
+/// record of the image is the first image with the same configuration. So is its
+/// annotation if the CRI does not know the kubelet's reference (containerd 1.7).
 fn named_by(container: &containerd_client::services::v1::Container) -> NamedBy {
     const METADATA: &str = "io.cri-containerd.container.metadata";
 
@@ -219,7 +219,7 @@ impl Blobs for Store {
     }
 }
 
-/// A blob on its way from containerd, a chunk at a time.
+/// A blob read from containerd, one chunk at a time.
 struct Blob<'a> {
     runtime: &'a Runtime,
     stream: Streaming<ReadContentResponse>,
@@ -247,7 +247,7 @@ impl Read for Blob<'_> {
     }
 }
 
-/// containerd's own words, without the transport's.
+/// containerd's own message, without the transport's part.
 fn said(status: &Status) -> anyhow::Error {
     anyhow!("{}", status.message())
 }

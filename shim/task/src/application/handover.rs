@@ -1,5 +1,5 @@
-//! What the process that serves takes along from the node: open files, at numbers both
-//! sides know.
+//! What the process that serves receives from the node: open files, at fixed descriptor
+//! numbers.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -14,28 +14,28 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use super::{Folder, Plan};
 use crate::node::read_only::open_read_only;
 
-/// Where the status of the start is told.
+/// Where the status of the start is written.
 pub(super) const STATUS: RawFd = 3;
 /// The plan.
 const PLAN: RawFd = 4;
 /// The first of the folders; the others follow.
 const FOLDERS: RawFd = 5;
 
-/// What the serving process is handed.
+/// What the serving process receives.
 #[derive(Debug)]
 pub struct Handed {
-    /// How it is to serve.
+    /// How to serve.
     pub plan: Plan,
     /// The application's folders, in the order of the answer that named them.
     pub folders: Vec<OwnedFd>,
 }
 
 impl Handed {
-    /// Takes over what the shim hands to this process; once in a process, and before
-    /// anything else is opened but [`Status::take`](super::Status::take).
+    /// Takes over what the shim hands to this process. Call it once per process, and
+    /// before opening anything else, except [`Status::take`](super::Status::take).
     ///
     /// # Errors
-    /// Where it is not there, or of another version of the shim.
+    /// If it is missing, or comes from another version of the shim.
     pub fn take() -> anyhow::Result<Self> {
         let mut text = Vec::new();
         take(PLAN)
@@ -44,22 +44,22 @@ impl Handed {
         let plan: Plan = serde_json::from_slice(&text).context("cannot read the plan")?;
         let numbers = (FOLDERS..).take(plan.folders);
         let folders = numbers.map(take).collect::<io::Result<_>>();
-        let folders = folders.context("the application was not passed along")?;
+        let folders = folders.context("the shim did not pass the application's folders")?;
         Ok(Handed { plan, folders })
     }
 }
 
-/// Keeps a folder where it is, if others remove it otherwise. None where it is gone.
+/// Locks a folder so that others do not remove it. `None` if it is gone.
 ///
 /// # Errors
-/// What the system says.
+/// The operating system's error.
 pub(crate) fn hold(folder: &Folder) -> io::Result<Option<OwnedFd>> {
     let held = match File::open(&folder.path) {
         Ok(opened) => OwnedFd::from(opened),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Who has it alone is about to remove it, or has just made it.
+    // The holder of an exclusive lock is about to remove it, or has just created it.
     flock(&held, FlockOperation::LockShared)?;
     let opened = fstat(&held)?;
     let is_still = match stat(&folder.path) {
@@ -70,11 +70,11 @@ pub(crate) fn hold(folder: &Folder) -> io::Result<Option<OwnedFd>> {
     Ok(is_still.then_some(held))
 }
 
-/// Opens a folder for the process that serves, and locks it for as long as that has it
-/// open where it is to be locked.
+/// Opens a folder for the process that serves. If the folder is to be locked, it stays
+/// locked while that process has it open.
 ///
 /// # Errors
-/// What the system says.
+/// The operating system's error.
 fn open(folder: &Folder) -> io::Result<OwnedFd> {
     let opened = open_read_only(&folder.path)?;
     if folder.locked {
@@ -86,7 +86,7 @@ fn open(folder: &Folder) -> io::Result<OwnedFd> {
 /// Files of the node for the process that serves.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    /// What is executed: ourselves.
+    /// The file to execute: Skiff itself.
     program: OwnedFd,
     /// See [`STATUS`].
     pub(crate) status: OwnedFd,
@@ -97,10 +97,10 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Opens what is handed over; `plan` is the file that the plan was written to.
+    /// Opens what is handed over; `plan` is the file with the plan.
     ///
     /// # Errors
-    /// Where something of it cannot be opened.
+    /// If something cannot be opened.
     pub(crate) fn open(plan: &Path, folders: &[Folder], status: OwnedFd) -> anyhow::Result<Self> {
         let file = |path: &Path| {
             open_read_only(path).with_context(|| format!("cannot open `{}`", path.display()))
@@ -116,8 +116,8 @@ impl Handover {
         })
     }
 
-    /// Becomes `program` with the files at their numbers, and nothing else of
-    /// this process. Returns only where that fails.
+    /// Executes `program` with the files at their numbers, and nothing else of this
+    /// process. Returns only on failure.
     pub(crate) fn execute(&self, args: &[CString], environment: &[CString]) -> io::Error {
         let Err(error) = self.place() else {
             return execute(&self.program, args, environment);
@@ -129,7 +129,7 @@ impl Handover {
         leave_nothing_open()?;
         let files = [(&self.status, STATUS), (&self.plan, PLAN)];
         let files = files.into_iter().chain(self.folders.iter().zip(FOLDERS..));
-        // Open files get out of the way of the fixed numbers before they take them.
+        // Move open files away from the fixed numbers first.
         let first_free = FOLDERS.saturating_add_unsigned(self.folders.len() as u32);
         let mut moved = Vec::new();
         for (file, number) in files {
@@ -146,14 +146,14 @@ impl Handover {
     }
 }
 
-/// Replaces this process. Returns only where that fails.
+/// Replaces this process. Returns only on failure.
 fn execute(program: &OwnedFd, args: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         let pointers = list.iter().map(|text| text.as_ptr());
         pointers.chain([std::ptr::null()]).collect()
     };
     let (args, environment) = (pointers(args), pointers(environment));
-    // A Rust program ignores SIGPIPE, and what is ignored stays so across execve.
+    // A Rust program ignores SIGPIPE, and ignored signals stay ignored across execve.
     reset_sigpipe();
     let empty: &CStr = c"";
     // SAFETY: both arrays end with null and outlive the call, as do the strings
@@ -171,8 +171,8 @@ fn execute(program: &OwnedFd, args: &[CString], environment: &[CString]) -> io::
     io::Error::last_os_error()
 }
 
-/// Makes sure that whatever else is open ends with the next execution: libcontainer
-/// passes on what the environment of containerd says systemd opened.
+/// Closes all other files at the next execution: libcontainer passes on the files that
+/// systemd opened according to containerd's environment.
 pub(crate) fn leave_nothing_open() -> io::Result<()> {
     const FIRST: libc::c_uint = 3;
     // SAFETY: nothing is closed now.
@@ -187,23 +187,23 @@ pub(crate) fn leave_nothing_open() -> io::Result<()> {
     match result {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // Before Linux 5.11 libcontainer's own way has to do.
+            // Before Linux 5.11, libcontainer's own way has to suffice.
             error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
             error => Err(error),
         },
     }
 }
 
-/// Gives SIGPIPE the meaning that programs expect.
+/// Restores the default action of SIGPIPE, which programs expect.
 pub(crate) fn reset_sigpipe() {
-    // SAFETY: no handler of ours is involved, and there is one thread.
+    // SAFETY: no signal handler is involved, and there is one thread.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Takes over a file that the process was started with.
 ///
 /// # Errors
-/// Where nothing is open at that number.
+/// If nothing is open at that number.
 pub(super) fn take(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the caller asks once for each number, and nothing else in the
     // process was given these.
@@ -211,7 +211,8 @@ pub(super) fn take(number: RawFd) -> io::Result<OwnedFd> {
     match fcntl_setfd(file.as_fd(), FdFlags::CLOEXEC) {
         Ok(()) => Ok(file),
         Err(error) => {
-            // Closing what is not open would be a fault of its own.
+            // Dropping it would close a descriptor that is not open, which is an error of
+            // its own.
             std::mem::forget(file);
             Err(error.into())
         }

@@ -1,16 +1,16 @@
-//! What the process that serves a container has to know.
+//! What the process that serves a container needs to know.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How an application runs: made when its container is created, outside of it, and read
-/// by the serving process inside. The container cannot change it on the way.
+/// How an application runs. Written outside the container when it is created, and read by
+/// the serving process inside. The container cannot change it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What the process that prepared it has answered.
+    /// The answer of the process that prepared it.
     pub application: Value,
     /// How many folders are handed over.
     pub(crate) folders: usize,
@@ -18,16 +18,16 @@ pub struct Plan {
     pub volumes: Vec<Volume>,
     /// The container's arguments.
     pub args: Vec<String>,
-    /// Where the termination message goes, as the container sees it.
+    /// The path of the termination message inside the container.
     pub termination_message: Option<PathBuf>,
 }
 
-/// A volume of the pod, under the path where the pod mounts it.
+/// A volume of the pod, at the path where the pod mounts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// Absolute path in the container.
     pub path: PathBuf,
-    /// Whether the pod mounts it for writing.
+    /// Whether the pod mounts it writable.
     pub writable: bool,
 }
 

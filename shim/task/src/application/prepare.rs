@@ -1,5 +1,5 @@
-//! Having an application prepared, by a short-lived process of its own: it reads what
-//! anyone may have sent, and takes memory that the shim must not keep.
+//! Has an application prepared in a short-lived process: it reads untrusted data, and
+//! takes memory that the shim must not keep.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -16,24 +16,24 @@ use tokio::time::timeout;
 use super::{Answer, Request};
 use crate::shim::reaper::{Ended, Reaper};
 
-/// How long it may take. kubelet waits two minutes for a container; this leaves
-/// time to say what happened.
+/// The time limit. kubelet waits two minutes for a container; this leaves time to report
+/// what happened.
 const DEADLINE: Duration = Duration::from_secs(110);
 
-/// How long the process may take to end once it has answered, or was killed.
+/// How long the process may take to end after it has answered or was killed.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is read of an answer: keys of code and places of files, a few hundred bytes a
-/// component.
+/// The largest answer that is read: keys of code and paths of files, a few hundred bytes
+/// per component.
 const MAX_ANSWER: u64 = 16 << 20;
 
-/// What is kept of what the process says on stderr: a panic's message.
+/// How much of the process's stderr is kept: a panic's message.
 const MAX_STDERR: u64 = 8 << 10;
 
-/// Asks the process of that name and with those arguments.
+/// Sends the request to a new process with this name and these arguments.
 ///
 /// # Errors
-/// Where the process cannot be started, takes too long, or ends without an answer.
+/// If the process cannot be started, takes too long, or ends without an answer.
 pub(crate) async fn prepare(name_and_args: &[&str], request: &Request) -> anyhow::Result<Answer> {
     let mut command = Command::new("/proc/self/exe");
     if let [name, args @ ..] = name_and_args {
@@ -62,15 +62,15 @@ async fn ask(
     let process = pidfd_open(process, PidfdFlags::empty());
     let Ok(spoken) = timeout(deadline, converse(child, &question)).await else {
         if let Ok(process) = process {
-            // That it has just ended by itself changes nothing.
+            // It makes no difference if the process has just ended.
             pidfd_send_signal(process, Signal::KILL).ok();
         }
         bail!("preparing the application took longer than {deadline:?}");
     };
     let (answer, words) =
-        spoken.context("cannot talk to the process that prepares the application")?;
+        spoken.context("cannot communicate with the process that prepares the application")?;
     if let Ok(answer) = serde_json::from_slice(&answer) {
-        // It tidies the node yet; nobody has to wait for that.
+        // The process still tidies the node; do not wait for that.
         tokio::spawn(async move {
             if let Ok(words) = words.await
                 && !words.trim().is_empty()
@@ -86,8 +86,8 @@ async fn ask(
     bail!("{}", without_answer(ended, &words))
 }
 
-/// Sends a question and reads the answer. What the process says on stderr comes until it
-/// ends.
+/// Sends a request and reads the answer. What the process writes to stderr is read until
+/// it ends.
 async fn converse(
     mut child: Child,
     question: &[u8],
@@ -105,7 +105,7 @@ async fn converse(
         Receiver::from_owned_fd(stderr)?,
     );
     let send = async move {
-        // A process that ends early closes its end; its last words tell more.
+        // A process that ends early closes its end; its last output explains more.
         sender.write_all(question).await.ok();
     };
     let words = tokio::spawn(async move {
@@ -116,7 +116,7 @@ async fn converse(
     Ok((answer?, words))
 }
 
-/// Reads to the end and keeps the beginning.
+/// Reads to the end, but keeps only the beginning.
 async fn read_some(mut from: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     (&mut from).take(most).read_to_end(&mut kept).await?;
@@ -127,7 +127,7 @@ async fn read_some(mut from: impl AsyncRead + Unpin, most: u64) -> std::io::Resu
 fn without_answer(ended: Option<Ended>, stderr: &str) -> String {
     let how = match ended.map(|ended| ended.code) {
         None => "did not end".to_owned(),
-        Some(137) => "was killed, perhaps for want of memory".to_owned(),
+        Some(137) => "was killed, perhaps because memory ran out".to_owned(),
         Some(code @ 129..=192) => format!("was killed by signal {}", code - 128),
         Some(code) => format!("ended with exit code {code}"),
     };
@@ -199,7 +199,7 @@ mod tests {
         );
         assert_eq!(
             without_answer(ended(137), ""),
-            "the process that prepares the application was killed, perhaps for want of memory"
+            "the process that prepares the application was killed, perhaps because memory ran out"
         );
         assert_eq!(
             without_answer(ended(1), ""),

@@ -1,4 +1,4 @@
-//! How a start went: the process that serves writes it, and the shim reads it.
+//! The result of a start: the process that serves writes it, and the shim reads it.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -10,31 +10,31 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::handover;
 
-/// What a serving process says when it takes requests.
+/// What a serving process writes when it accepts requests.
 pub(crate) const READY: &str = "ready";
 
-/// What is read of a failed start's message.
+/// The largest message of a failed start that is read.
 const MAX_STATUS: u64 = 16 << 10;
 
-/// Tells the shim how the start went, once.
+/// Reports to the shim, once, how the start went.
 #[derive(Debug)]
 pub struct Status(RefCell<Option<File>>);
 
 impl Status {
-    /// Takes it over from the shim; once in a process, and before anything else is
-    /// opened.
+    /// Takes it over from the shim. Call it once per process, and before opening anything
+    /// else.
     ///
     /// # Errors
-    /// Where it was not the shim that has started this process.
+    /// If the shim has not started this process.
     pub fn take() -> io::Result<Self> {
         let file = handover::take(handover::STATUS)?;
         Ok(Status(RefCell::new(Some(file.into()))))
     }
 
-    /// Tells that requests are taken from now on.
+    /// Reports that requests are accepted from now on.
     ///
     /// # Errors
-    /// Where the shim cannot be reached.
+    /// If the shim cannot be reached.
     pub fn ready(&self) -> io::Result<()> {
         match self.0.take() {
             Some(mut file) => file.write_all(format!("{READY}\n").as_bytes()),
@@ -42,8 +42,8 @@ impl Status {
         }
     }
 
-    /// Tells a failure, and whether that was one of the start: the shim then sees to it
-    /// that the container's owner learns of it.
+    /// Reports a failure. Returns whether it was one of the start, which the shim then
+    /// reports to the container's owner.
     pub fn failed(&self, message: &str) -> bool {
         let told = self
             .0
@@ -53,8 +53,8 @@ impl Status {
     }
 }
 
-/// What the container's process says until it closes its end, or is ready: its
-/// workers, which are processes, may keep the end open.
+/// What the container's process writes until it closes its end or is ready. Do not wait
+/// for the end after that: its worker processes may keep it open.
 pub(crate) async fn read_status(status: OwnedFd) -> io::Result<String> {
     rustix::io::ioctl_fionbio(&status, true)?;
     let mut receiver = Receiver::from_owned_fd(status)?.take(MAX_STATUS);

@@ -1,4 +1,4 @@
-//! Making a container, in the process that is there for this step alone.
+//! Creates a container, in a process used only for this step.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,24 +24,24 @@ use crate::spec::{Cgroups, Propagation};
 /// The file of the plan, in the bundle.
 pub(super) const PLAN: &str = "skiff-plan.json";
 
-/// What a container becomes.
+/// What a container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Workload {
-    /// The program that its arguments name.
+    /// The program named by its arguments.
     Linux {
-        /// Why there is no application, where that was looked into.
+        /// Why no application was found, if one was looked for.
         no_application: Option<String>,
     },
     /// The serving process; the plan lies in the bundle.
     Application {
         /// Name and arguments of the process.
         serve: Vec<String>,
-        /// What it gets open. Nothing that the container mounts over it is seen.
+        /// The folders that it receives open. Container mounts cannot cover them.
         folders: Vec<Folder>,
     },
 }
 
-/// What is needed to make a container.
+/// What is needed to create a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Make {
     pub(super) id: String,
@@ -55,11 +55,11 @@ pub(super) struct Make {
     pub(super) workload: Workload,
 }
 
-/// Has libcontainer make the container, whose first process then waits to be started.
-/// Returns its number on the node.
+/// Creates the container with libcontainer. Its first process then waits to be started.
+/// Returns the process id on the node.
 ///
 /// # Errors
-/// What libcontainer says, with every cause.
+/// libcontainer's error, with every cause.
 pub(super) fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
     let state = make.bundle.join(STATE);
     let mut builder = ContainerBuilder::new(make.id.clone(), SyscallType::Linux)
@@ -80,7 +80,7 @@ pub(super) fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
         }
     };
     if let Some(file) = streams::open(&make.streams.stdin)? {
-        // Who can write to it as well would never see its end.
+        // A process that can also write to it would never see its end.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file = File::open(path)
             .with_context(|| format!("cannot open `{}`", make.streams.stdin.display()))?;
@@ -101,10 +101,10 @@ pub(super) fn build(make: &Make, status: OwnedFd) -> anyhow::Result<i32> {
     Ok(pid.as_raw())
 }
 
-/// Does what libcontainer leaves undone, while the first process waits.
+/// Does what libcontainer does not, while the first process waits.
 ///
 /// # Errors
-/// What the kernel says, with the place.
+/// The kernel's error, with the path.
 pub(super) fn finish(make: &Make, pid: i32) -> anyhow::Result<()> {
     if let Some(group) = cgroup::unified_of(pid) {
         devices::guard(&group, &make.devices)?;

@@ -1,4 +1,4 @@
-//! What libcontainer says when it fails, with every cause, once.
+//! libcontainer's errors with every cause, without repetition.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// What is read of libcontainer's log when it fails.
+/// How much of libcontainer's log is read when it fails.
 const MAX_CAUSE: usize = 4 << 10;
 
-/// What libcontainer says each time the first process of a container fails.
+/// libcontainer's message each time the first process of a container fails.
 const NOISE: &str = "exec process failed with error error in executing process : ";
 
-/// libcontainer's processes send each other errors without their causes, and log
-/// the causes. The first thing logged is what went wrong first.
+/// libcontainer's processes send each other errors without their causes, and log the
+/// causes. The first log entry is the original failure.
 pub(super) fn with_causes(step: impl FnOnce() -> anyhow::Result<i32>) -> Result<i32, String> {
     let log = memfd_create(c"setup", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let log = Arc::new(File::from(log));
@@ -37,7 +37,7 @@ pub(super) fn with_causes(step: impl FnOnce() -> anyhow::Result<i32>) -> Result<
     })
 }
 
-/// Joins an error and what was logged on the way to it.
+/// Joins an error with what was logged before it.
 fn tidy(error: &str, logged: &str) -> String {
     let error = error.replace(NOISE, "");
     match logged.lines().next().map(str::trim) {
@@ -46,13 +46,13 @@ fn tidy(error: &str, logged: &str) -> String {
     }
 }
 
-/// An error and what has caused it.
+/// An error with all its causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let next = error.to_string();
-        // libcontainer repeats a cause in the text of what it caused.
+        // libcontainer repeats a cause in the text of its effect.
         if !text.contains(&next) {
             text = format!("{text}: {next}");
         }
@@ -61,7 +61,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// libcontainer does not say which folder it cannot go to.
+/// Adds the folder that libcontainer could not change to, which it does not name.
 pub(super) fn name_folder(error: String, folder: &Path) -> String {
     match error.contains("failed to chdir") {
         true => format!(

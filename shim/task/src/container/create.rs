@@ -1,4 +1,4 @@
-//! How a container comes to be.
+//! Creation of a container.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,20 +21,20 @@ use crate::spec::volumes::termination_log;
 use crate::spec::{self, Completed, Written};
 use crate::{Assistant, Program};
 
-/// A container that is to be made.
+/// A container to be created.
 pub(crate) struct Creation {
     pub(crate) id: String,
-    /// Its folder, as containerd has made it.
+    /// Its folder, created by containerd.
     pub(crate) bundle: PathBuf,
     /// The standard streams of its first process.
     pub(crate) streams: Streams,
-    /// Whether systemd is to make its control group.
+    /// Whether systemd creates its control group.
     pub(crate) systemd_cgroup: bool,
-    /// The specification of the bundle.
+    /// The specification in the bundle.
     pub(crate) spec: Written,
 }
 
-/// Makes a container, and tells `owner` where its termination message goes.
+/// Creates a container, and sets the termination message's path in `owner`.
 ///
 /// # Errors
 /// Everything that can be wrong with the container and with its application.
@@ -71,7 +71,7 @@ pub(super) async fn create(
     }
     spec::save(&spec, &bundle)?;
     if let Err(error) = working_folder::make(&spec) {
-        // It is told by name when it is gone to.
+        // Changing to it fails later, with an error that names it.
         log::info!("container {id}: {error}");
     }
     let stdin = streams::open(&streams.stdin)?;
@@ -92,15 +92,15 @@ pub(super) async fn create(
         workload,
     };
     let (oci, pid) = OciContainer::make(make, status_writer)?;
-    // The container's process holds the application from here on.
+    // From here on, the container's process holds the application.
     drop(held);
-    // The hold does not keep the process from being reaped, but a number is not
-    // given out again before thousands of others were.
+    // The hold does not prevent the process from being reaped, but a process id is only
+    // reused after thousands of others.
     let init = match Process::new(pid, hold.watch(pid), streams, stdin) {
         Ok(init) => init,
         Err(error) => {
             oci.delete()?;
-            return Err(error).context("the container's process ended at once");
+            return Err(error).context("the container's process ended immediately");
         }
     };
     Ok(Container {
@@ -131,8 +131,8 @@ fn start_assistant(program: &Program, asked: &Value) -> Option<Assistant> {
     }
 }
 
-/// Artifacts name no program, and `ctr run` adds none as the kubelet does;
-/// libcontainer ends a container without a program before we are asked.
+/// Artifacts name no program, and unlike the kubelet `ctr run` adds none. Without one,
+/// libcontainer ends a container before Skiff's executor is called.
 fn name_a_program(spec: &mut Spec) {
     if let Some(process) = spec.process_mut()
         && process.args().as_ref().is_none_or(Vec::is_empty)

@@ -1,4 +1,5 @@
-//! What a container is to be: a Linux one, or an application, which is made ready here.
+//! Decides whether a container is a Linux program or an application, and has applications
+//! prepared.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,18 @@ use crate::application::{Answer, Plan, Ready, Request, handover, prepare};
 use crate::service::Context;
 use crate::spec::volumes;
 
-/// What CRI says of the container that holds a pod's namespaces.
+/// The CRI annotation of the container that holds a pod's namespaces.
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 
-/// How often an application is prepared that others remove before it can be held.
+/// How often an application is prepared if others remove it before it can be locked.
 const TRIES: usize = 3;
 
-/// What a container is to be.
+/// What a container runs.
 pub(super) struct Decided {
     pub(super) workload: Workload,
-    /// Keeps the application where it is until the container's process does.
+    /// Keeps the application in place until the container's process does.
     pub(super) held: Vec<OwnedFd>,
-    /// What is to work on for the application.
+    /// The request for background work for the application.
     pub(super) assist: Option<Value>,
 }
 
@@ -41,7 +42,7 @@ impl Decided {
 /// Whether this is a Linux container or an application, which is then prepared.
 ///
 /// # Errors
-/// What is wrong with the application, or with the node.
+/// What is wrong with the application or the node.
 pub(super) async fn decide(
     id: &str,
     bundle: &Path,
@@ -105,7 +106,7 @@ pub(super) async fn decide(
     })
 }
 
-/// Has a container prepared, and sees to it that its application stays.
+/// Has a container's application prepared, and locks it so that it stays.
 async fn prepare_and_hold(
     prepare: &[&str],
     request: &Request,

@@ -1,4 +1,4 @@
-//! What a container's first process becomes, once it is inside.
+//! What a container's first process executes, once it is inside the container.
 
 use std::collections::HashMap;
 use std::ffi::{CString, NulError};
@@ -20,9 +20,9 @@ use crate::exit::{INTERNAL, NOT_EXECUTABLE};
 /// Runs a Linux program, as runc would.
 #[derive(Clone)]
 pub(crate) struct Linux {
-    /// Closed by a successful execution; told what went wrong by another.
+    /// A successful execution closes it; otherwise the error is written to it.
     pub(crate) status: Arc<File>,
-    /// Why there is no application, where that was looked into.
+    /// Why no application was found, if one was looked for.
     pub(crate) no_application: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Executor for Linux {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         reset_sigpipe();
         if let Err(error) = leave_nothing_open() {
-            tell(&self.status, &format!("cannot close what is open: {error}"));
+            tell(&self.status, &format!("cannot close open files: {error}"));
             std::process::exit(INTERNAL.into());
         }
         if let Err(error) = set_selinux_label(spec) {
@@ -55,8 +55,8 @@ impl Executor for Linux {
         let name = args.first().map_or("", String::as_str);
         let message = format!("exec {name}: {error}");
         if error.kind() == io::ErrorKind::NotFound {
-            // The program was found: what is missing is its interpreter, which runc
-            // leaves to the container's own log and exit code.
+            // The program was found, but its interpreter is missing; runc reports this
+            // only in the container's own log and exit code.
             eprintln!("{message}");
             std::process::exit(1);
         }
@@ -65,7 +65,7 @@ impl Executor for Linux {
     }
 }
 
-/// Becomes the program. Returns only where that fails.
+/// Executes the program. Returns only on failure.
 fn execute(args: &[String]) -> io::Error {
     let args = match strings(args) {
         Ok(args) => args,
@@ -81,8 +81,8 @@ fn execute(args: &[String]) -> io::Error {
     io::Error::last_os_error()
 }
 
-/// Has the kernel give the program the label of the specification, which libcontainer
-/// does not look at.
+/// Sets the SELinux label of the specification for the next execution; libcontainer
+/// ignores it.
 fn set_selinux_label(spec: &Spec) -> Result<(), String> {
     const NEXT: &str = "/proc/thread-self/attr/exec";
     let process = spec.process().as_ref();
@@ -94,8 +94,8 @@ fn set_selinux_label(spec: &Spec) -> Result<(), String> {
         .map_err(|error| format!("cannot set the SELinux label `{label}`: {error}"))
 }
 
-/// Whether a program can be executed by the user that the container runs as.
-/// This process is inside the container by now and is that user.
+/// Checks whether the container's user can execute a program. At this point the process
+/// is inside the container and runs as that user.
 fn find_program(name: &str, search_path: &str) -> Result<(), String> {
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![PathBuf::from(name)]
@@ -125,7 +125,7 @@ fn check_program(path: &Path) -> io::Result<()> {
 }
 
 /// Executes the shim's own file again, to serve an application: a clean process, small
-/// because it begins with nothing of the one that set the container up.
+/// because it keeps nothing of the one that set the container up.
 #[derive(Clone)]
 pub(crate) struct Application {
     /// Name and arguments of the process.
@@ -144,7 +144,7 @@ impl Executor for Application {
         if let Err(error) = set_selinux_label(spec) {
             match self.handover.status.try_clone() {
                 Ok(status) => tell(&status.into(), &error),
-                Err(_) => log::error!("{error}; and nobody can be told"),
+                Err(_) => log::error!("{error}; cannot report this to the shim"),
             }
             std::process::exit(INTERNAL.into());
         }
@@ -158,12 +158,12 @@ impl Executor for Application {
         let message = format!("cannot execute Skiff inside the container: {error}");
         match self.handover.status.try_clone() {
             Ok(status) => tell(&status.into(), &message),
-            Err(error) => log::error!("{message}; and nobody can be told: {error}"),
+            Err(error) => log::error!("{message}; cannot report this to the shim: {error}"),
         }
         std::process::exit(INTERNAL.into())
     }
 
-    // The environment is given with the execution; this process keeps its own.
+    // The environment is set at the execution; this process keeps its own.
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
@@ -175,11 +175,11 @@ fn strings(list: &[impl AsRef<str>]) -> Result<Vec<CString>, NulError> {
         .collect()
 }
 
-/// Tells the shim what went wrong. Where even that fails, the exit code has to do.
+/// Reports a failure to the shim. If that fails too, only the exit code remains.
 fn tell(status: &File, message: &str) {
     let mut status = status;
     if let Err(error) = status.write_all(message.as_bytes()) {
-        log::error!("{message}; and the shim cannot be told: {error}");
+        log::error!("{message}; cannot report this to the shim: {error}");
     }
 }
 

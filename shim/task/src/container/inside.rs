@@ -1,5 +1,5 @@
-//! What is done in a container's own mounts once libcontainer has made them, from
-//! outside: its first process waits to be started meanwhile.
+//! Changes a container's own mounts from outside, after libcontainer has created them and
+//! while its first process waits to be started.
 
 use std::fs::File;
 use std::io;
@@ -14,15 +14,15 @@ use crate::node::attributes::{Attributes, set_attributes};
 use crate::node::cgroup::{self, Hierarchy};
 use crate::spec::{Cgroups, Propagation};
 
-/// Who may enter the folders of control groups, as the kernel has it.
+/// The permissions of the kernel's control group folders.
 const FOLDER: u32 = 0o755;
 
-/// What every mount of control groups forbids.
+/// The restrictions of every mount of control groups.
 const GROUPS: Attributes = Attributes::NOSUID
     .and(Attributes::NODEV)
     .and(Attributes::NOEXEC);
 
-/// What can go wrong, with the place as the container has it.
+/// Errors, with paths as seen in the container.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InsideError {
     #[error("cannot read `{path}`")]
@@ -43,11 +43,11 @@ pub(crate) enum InsideError {
     Propagation { path: PathBuf, source: io::Error },
 }
 
-/// Finishes the mounts of the container whose first process that is. For a process of
-/// one thread, which is where it was afterwards.
+/// Finishes the mounts of the container whose first process is `pid`. Call this from a
+/// process with one thread, which returns to its own namespace and folder.
 ///
 /// # Errors
-/// What the kernel says, with the place.
+/// The kernel's error, with the path.
 pub(crate) fn finish(
     pid: i32,
     propagation: &[Propagation],
@@ -74,8 +74,8 @@ pub(crate) fn finish(
     finished
 }
 
-/// Moves this process, of one thread, into the mounts of another. What it has open stays
-/// what it is.
+/// Moves this process, which has one thread, into the mount namespace of another. Its
+/// open files are unaffected.
 fn enter(namespace: &File) -> io::Result<()> {
     Ok(move_into_thread_name_spaces(
         namespace.as_fd(),
@@ -83,7 +83,7 @@ fn enter(namespace: &File) -> io::Result<()> {
     )?)
 }
 
-/// Each of the container's groups, as a mount that is nowhere yet.
+/// Each of the container's groups, as a detached mount.
 fn open_trees(pid: i32) -> Result<Vec<(Hierarchy, OwnedFd)>, InsideError> {
     let open = |hierarchy: Hierarchy| {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -144,7 +144,7 @@ fn set_propagation(propagation: &Propagation) -> Result<(), InsideError> {
     })
 }
 
-/// What lies at a path of the container, which cannot lead out of it.
+/// Opens a path of the container, which cannot lead out of it.
 fn find(path: &Path) -> Result<OwnedFd, InsideError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let found =

@@ -1,4 +1,4 @@
-//! Whether a container is a plain Linux one: its first argument names a program.
+//! Detects a plain Linux container: its first argument names a program.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -11,17 +11,17 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::spec::volumes::binds;
 
-/// Where programs are looked for when the container's environment does not say;
-/// the same as in containerd's own runtime.
+/// Where programs are looked for if the container's environment has no `PATH`; the same
+/// as in containerd's own runtime.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Whether the container's first argument names an ELF program or a script in
-/// its files. What lies behind a link that leaves the root is looked for inside.
+/// Whether the container's first argument names an ELF program or a script in its files.
+/// Links that point outside the root are resolved inside it.
 pub(crate) fn is_linux(spec: &Spec, rootfs: &Path) -> bool {
     candidates(spec).any(|path| is_program(spec, rootfs, &path))
 }
 
-/// The paths at which the first argument may lie, as the container sees them.
+/// The possible paths of the first argument, as seen in the container.
 fn candidates(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let process = spec.process().as_ref();
     let args = process.and_then(|process| process.args().as_deref());
@@ -51,8 +51,8 @@ pub(crate) fn search_path(spec: &Spec) -> &str {
 }
 
 fn is_program(spec: &Spec, rootfs: &Path, path: &Path) -> bool {
-    // The last mount over a path hides what is below it. Volumes are not mounted
-    // yet at this point, so they are looked into at their source.
+    // The last mount over a path hides what is below it. Volumes are not mounted yet at
+    // this point, so their sources are searched.
     let over = binds(spec)
         .filter_map(|(mount, source)| Some((source, path.strip_prefix(mount.destination()).ok()?)))
         .last();
@@ -68,14 +68,15 @@ fn is_program(spec: &Spec, rootfs: &Path, path: &Path) -> bool {
     }
 }
 
-/// Looks at the first bytes of an executable file, which the kernel resolves as
-/// if `root` were the root.
+/// Checks the first bytes of an executable file. The kernel resolves its path with `root`
+/// as the root.
 fn begins_as_program(root: &Path, path: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()) else {
         return false;
     };
-    // A pipe in an image must not make the shim wait, nor a device of the node be opened.
+    // A pipe in an image must not block the shim, and a device of the node must not be
+    // opened.
     let place = OFlags::PATH | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let Ok(handle) = openat2(&root, path, place, Mode::empty(), inside) else {

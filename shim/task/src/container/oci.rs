@@ -1,9 +1,9 @@
-//! A container as libcontainer makes it, each step in a process of its own.
+//! A container managed by libcontainer, each step in a separate process.
 //!
-//! libcontainer forks without executing, changes its folder and its limits, and
-//! a hook it runs may hang: none of that may happen in the shim, which has threads
-//! and must go on. The processes are forked from one that was set aside at start
-//! and end with the step, so a running container has no helper beside it.
+//! libcontainer forks without executing, changes its working directory and limits, and a
+//! hook it runs may hang. None of that may happen in the shim, which has threads and must
+//! keep running. The processes are forked from one that was set aside at start, and end
+//! with the step, so a running container needs no helper process.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -18,34 +18,34 @@ use super::causes::{chain, name_folder, with_causes};
 use super::privileges;
 use crate::node::limits::{self, Limits};
 
-/// How long a step may take before its process is killed. Namespaces, mounts and
-/// cgroups take milliseconds; this leaves room for hooks on a busy node.
+/// How long a step may take before its process is killed. Namespaces, mounts and cgroups
+/// take milliseconds; this leaves room for hooks on a busy node.
 const STEP_SECONDS: u32 = 60;
 
-/// Where libcontainer keeps a container's state: in its bundle, so that whatever
-/// is left when everything went wrong goes away with the bundle.
+/// Where libcontainer keeps a container's state: in its bundle, so that leftovers are
+/// removed with the bundle.
 pub(super) const STATE: &str = "skiff";
 
-/// What libcontainer says when the news of the first process being ready came before
-/// those of its existence: two processes tell them, and nothing puts them in order.
+/// libcontainer's error if the message that the first process is ready arrives before the
+/// one that it exists: two processes send them, in no defined order.
 const OVERTAKEN: &str = "received unexpected message: InitReady";
 
-/// How often a container is set up before that is an error.
+/// How often setting up a container is tried.
 const TRIES: usize = 5;
 
-/// A container that libcontainer knows.
+/// A container created by libcontainer.
 #[derive(Debug)]
 pub(super) struct OciContainer {
     folder: PathBuf,
 }
 
 impl OciContainer {
-    /// Makes the container's first process, which waits inside until it is
-    /// started. `status` is closed when that process has become what it is to be,
-    /// or is told why not. Returns the process's number on the node.
+    /// Creates the container's first process, which waits inside until it is started.
+    /// `status` is closed when that process has executed its program; if it fails, it
+    /// writes the reason first. Returns the process id on the node.
     ///
     /// # Errors
-    /// What libcontainer says, with every cause.
+    /// libcontainer's error, with every cause.
     pub(super) fn make(make: Make, status: OwnedFd) -> anyhow::Result<(Self, i32)> {
         let container = OciContainer {
             folder: folder(&make.bundle, &make.id),
@@ -64,18 +64,18 @@ impl OciContainer {
         Ok((container, pid))
     }
 
-    /// Lets the first process become what it is to be.
+    /// Lets the first process execute its program.
     ///
     /// # Errors
-    /// What libcontainer says, with every cause.
+    /// libcontainer's error, with every cause.
     pub(super) fn start(&self) -> anyhow::Result<()> {
         step(in_zygote_start, self.folder.clone())
     }
 
-    /// Sets new limits of the container whose first process that is.
+    /// Sets new limits of the container whose first process is `pid`.
     ///
     /// # Errors
-    /// Where one cannot be set; all are as they were then.
+    /// If one cannot be set; all limits are then unchanged.
     pub(super) fn update(&self, pid: i32, limits: &Limits) -> anyhow::Result<()> {
         step(in_zygote_update, (self.folder.clone(), pid, limits.clone()))
     }
@@ -83,15 +83,16 @@ impl OciContainer {
     /// Kills everything in the container's cgroup.
     ///
     /// # Errors
-    /// What libcontainer says, with every cause.
+    /// libcontainer's error, with every cause.
     pub(super) fn kill_all(&self) -> anyhow::Result<()> {
         step(in_zygote_kill_all, self.folder.clone())
     }
 
-    /// Removes what is left: cgroup, state. A container that is gone is fine.
+    /// Removes the remaining cgroup and state. It is not an error if the container is
+    /// gone.
     ///
     /// # Errors
-    /// What libcontainer says, with every cause.
+    /// libcontainer's error, with every cause.
     pub(super) fn delete(&self) -> anyhow::Result<()> {
         step(in_zygote_delete, self.folder.clone())
     }
@@ -101,15 +102,16 @@ fn folder(bundle: &Path, id: &str) -> PathBuf {
     bundle.join(STATE).join(id)
 }
 
-/// Removes a container of a shim that is no more. For a process of one thread.
+/// Removes a container of a shim that no longer runs. Call this from a process with one
+/// thread.
 ///
 /// # Errors
-/// What libcontainer says, with every cause.
+/// libcontainer's error, with every cause.
 pub(crate) fn clean_up(bundle: &Path, id: &str) -> anyhow::Result<()> {
     delete(&folder(bundle, id)).map_err(|error| anyhow!(error))
 }
 
-/// Runs a step in a new process. What it answers crosses as text.
+/// Runs a step in a new process. Its result is passed back as text.
 fn step<Args, Answer>(
     step: fn(Args) -> Result<Answer, String>,
     args: Args,
@@ -131,7 +133,7 @@ fn in_zygote_make((make, status): (Make, WireFd<OwnedFd>)) -> Result<i32, String
         privileges::inherit_none(&make.id)?;
         let pid = build(&make, status.into_inner())?;
         if let Err(error) = finish(&make, pid) {
-            // What was made has to go, and what went wrong first is what counts.
+            // Remove what was created; the first error is the one that counts.
             delete(&folder(&make.bundle, &make.id)).ok();
             return Err(error);
         }
@@ -169,7 +171,7 @@ fn load(folder: PathBuf) -> Result<Container, String> {
     Container::load(folder).map_err(|error| chain(&error))
 }
 
-/// A step that hangs is killed, which ends the wait for its answer.
+/// Kills a step that hangs, which ends the wait for its answer.
 fn limit_time() {
     // SAFETY: no handler is involved; the default action ends the process.
     unsafe {

@@ -1,4 +1,4 @@
-//! What a container would inherit from its shim, and is not asked for.
+//! Drops privileges that a container would otherwise inherit from its shim.
 
 use std::ffi::CString;
 use std::io;
@@ -12,11 +12,11 @@ pub(crate) enum PrivilegesError {
     Keyring(#[source] io::Error),
 }
 
-/// Gives up the node's groups, which libcontainer only replaces by others, and the
-/// keys of containerd's session. For the process that makes a container.
+/// Gives up the node's groups, which libcontainer would only replace by others, and the
+/// keys of containerd's session. Call this in the process that creates a container.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub(crate) fn inherit_none(id: &str) -> Result<(), PrivilegesError> {
     // SAFETY: no group is read from the empty list.
     if unsafe { libc::setgroups(0, std::ptr::null()) } == -1 {
@@ -25,7 +25,7 @@ pub(crate) fn inherit_none(id: &str) -> Result<(), PrivilegesError> {
     join_new_keyring(id).map_err(PrivilegesError::Keyring)
 }
 
-/// Joins a session keyring of the container's own, under the name that runc gives it.
+/// Joins a session keyring of the container's own, named as runc does.
 fn join_new_keyring(id: &str) -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     let name = CString::new(format!("_ses.{id}"))?;
@@ -33,7 +33,7 @@ fn join_new_keyring(id: &str) -> io::Result<()> {
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
     match io::Error::last_os_error() {
         _ if joined >= 0 => Ok(()),
-        // A kernel without keys has none to inherit.
+        // A kernel without keyrings has none to inherit.
         error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         error => Err(error),
     }

@@ -1,5 +1,5 @@
-//! A process of a container: its standard streams, how far its life was called on, and
-//! its end. What ends the whole container is the container's to do.
+//! A process of a container: its standard streams, its state as set by containerd's
+//! calls, and its end. What ends the whole container is handled by the container.
 
 use std::fs::File;
 use std::io;
@@ -13,18 +13,18 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::streams::Streams;
 use crate::shim::reaper::{Ended, Exit};
 
-/// A process that was made and is watched.
+/// A created process that is being watched.
 pub(crate) struct Process {
     pid: i32,
     handle: OwnedFd,
     exit: Exit,
     streams: Streams,
-    /// Held open for writing, so that its standard input ends only when it is told to.
+    /// Held open for writing, so that its standard input ends only on request.
     stdin: Mutex<Option<File>>,
     life: Mutex<Life>,
 }
 
-/// How far a process's life has been called on. Whether it still runs is another
+/// A process's state as set by containerd's calls. Whether it still runs is a separate
 /// question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -48,11 +48,11 @@ impl Life {
 }
 
 impl Process {
-    /// A child of the shim that waits to be started. Its number must not have been given
-    /// to another: `exit` has to be from before it could end.
+    /// A child of the shim that waits to be started. `exit` must have been created before
+    /// the process could end, so that its id cannot have been reused.
     ///
     /// # Errors
-    /// Where it is gone already.
+    /// If it is gone already.
     pub(super) fn new(
         pid: i32,
         exit: Exit,
@@ -71,7 +71,7 @@ impl Process {
         })
     }
 
-    /// Its number on the node.
+    /// Its process id on the node.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.cast_unsigned()
     }
@@ -81,12 +81,12 @@ impl Process {
         &self.streams
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it has.
     pub(crate) fn ended(&self) -> Option<Ended> {
         self.exit.now()
     }
 
-    /// Its state, as containerd knows states.
+    /// Its state, in containerd's terms.
     pub(crate) fn status(&self) -> Status {
         match *self.life() {
             _ if self.ended().is_some() => Status::STOPPED,
@@ -96,7 +96,7 @@ impl Process {
         }
     }
 
-    /// Ends its standard input, once it has read what is there.
+    /// Ends its standard input, once it has read what was already written.
     pub(crate) fn close_stdin(&self) {
         self.stdin
             .lock()
@@ -109,10 +109,10 @@ impl Process {
         self.exit.wait().await
     }
 
-    /// Whether it may be started now, which it then may not be again.
+    /// Marks it as starting, which is possible only once.
     ///
     /// # Errors
-    /// Where it was started before.
+    /// If it was started before.
     pub(super) fn begin_start(&self) -> Result<(), Error> {
         let mut life = self.life();
         if *life != Life::Created {
@@ -123,7 +123,7 @@ impl Process {
         Ok(())
     }
 
-    /// Its start came to an end, well or not.
+    /// Records that its start has finished, successfully or not.
     pub(super) fn has_started(&self, well: bool) {
         *self.life() = match well {
             true => Life::Started,
@@ -131,10 +131,10 @@ impl Process {
         };
     }
 
-    /// Whether it may be removed now.
+    /// Marks it as being removed.
     ///
     /// # Errors
-    /// Where it runs, or is about to.
+    /// If it runs or is about to.
     pub(super) fn begin_delete(&self) -> Result<(), Error> {
         let mut life = self.life();
         life.may_be_deleted(self.ended().is_some())?;
@@ -142,15 +142,15 @@ impl Process {
         Ok(())
     }
 
-    /// It could not be removed.
+    /// Records that it could not be removed.
     pub(super) fn delete_failed(&self) {
         *self.life() = Life::Failed;
     }
 
-    /// Sends it a signal. That it is gone is fine.
+    /// Sends it a signal. It is not an error if it is gone.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub(super) fn send(&self, signal: i32) -> io::Result<()> {
         if self.ended().is_some() {
             return Ok(());
@@ -216,7 +216,7 @@ mod tests {
         assert!(process.begin_delete().is_err());
         process.send(libc::SIGKILL).unwrap();
         child.wait().unwrap();
-        // That it is gone before the reaper knows is fine.
+        // It is not an error if it ends before the reaper knows.
         process.send(libc::SIGKILL).unwrap();
         reaper.ended(pid, Ended::now(137));
         assert_eq!(process.wait().await.code, 137);

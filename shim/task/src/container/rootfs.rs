@@ -6,10 +6,10 @@ use anyhow::Context;
 use containerd_shim::protos::types::mount::Mount;
 use containerd_shimkit::sandbox::Error;
 
-/// Mounts it where containerd leaves that to the shim.
+/// Mounts it if containerd leaves that to the shim.
 ///
 /// # Errors
-/// Where that cannot be done.
+/// If it cannot be mounted.
 pub(crate) fn mount(root: &Path, mounts: &[Mount]) -> Result<(), Error> {
     if !root.exists() {
         std::fs::create_dir_all(root)
@@ -22,7 +22,7 @@ pub(crate) fn mount(root: &Path, mounts: &[Mount]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fields that are left out come as empty text.
+/// Missing fields arrive as empty text.
 fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

@@ -1,4 +1,4 @@
-//! Standard streams of a process, as containerd gives them: FIFOs or files, by path.
+//! Standard streams of a process, as containerd passes them: paths of FIFOs or files.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// The paths, each empty where there is no such stream.
+/// The paths; each is empty if there is no such stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Streams {
     pub(crate) stdin: PathBuf,
@@ -14,9 +14,9 @@ pub(crate) struct Streams {
     pub(crate) stderr: PathBuf,
 }
 
-/// Opens a FIFO for both directions, which neither waits for the other end nor
-/// loses it when containerd restarts. None where containerd gave none, or gave a
-/// URI, which only its own runtime knows.
+/// Opens a FIFO in both directions, which neither waits for the other end nor loses it
+/// when containerd restarts. `None` if containerd gave no path, or gave a URI, which only
+/// its own runtime supports.
 pub(super) fn open(path: &Path) -> anyhow::Result<Option<File>> {
     if !path.is_absolute() {
         return Ok(None);

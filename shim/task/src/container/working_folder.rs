@@ -1,4 +1,4 @@
-//! A container's working directory, which is made where it is missing, as runc does.
+//! A container's working directory, which is created if it is missing, as runc does.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 
 use crate::spec::volumes::binds;
 
-/// Who may enter it, as runc has it.
+/// Its permissions, as in runc.
 const MODE: u32 = 0o755;
 
-/// It cannot be made.
+/// It cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make the working directory `{}`", path.display())]
 pub(crate) struct WorkingFolderError {
@@ -22,11 +22,12 @@ pub(crate) struct WorkingFolderError {
     source: io::Error,
 }
 
-/// Makes the working directory where it is missing: in the container's own files, or in
-/// the volume that it lies in. What is not mounted yet, or only for reading, is left.
+/// Creates the working directory if it is missing: in the container's own files, or in
+/// the volume that contains it. Mounts that do not exist yet or are read-only are
+/// skipped.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub(crate) fn make(spec: &Spec) -> Result<(), WorkingFolderError> {
     let Some(process) = spec.process() else {
         return Ok(());
@@ -41,7 +42,7 @@ pub(crate) fn make(spec: &Spec) -> Result<(), WorkingFolderError> {
     })
 }
 
-/// Without `.` and `..`, which mean what they say here: nothing is a link in them.
+/// The path without `.` and `..`, resolved by text alone: it is not checked for links.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::from("/");
     for part in path.components() {
@@ -56,7 +57,8 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The folder of the node that a path of the container lies in, and the way from there.
+/// The folder of the node that contains a path of the container, and the rest of the
+/// path.
 fn place<'a>(spec: &'a Spec, path: &'a Path) -> Option<(&'a Path, &'a Path)> {
     let all = spec.mounts().as_deref().unwrap_or_default();
     let over = |mount: &&Mount| path.starts_with(mount.destination());
@@ -78,7 +80,7 @@ fn make_below(base: &Path, rest: &Path) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = openat(CWD, base, flags, Mode::empty())?;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    // Links are followed as the container would, from the base each time.
+    // Follows links as the container would, from the base each time.
     let open = |path: &Path| -> Result<OwnedFd, Errno> {
         let path = if path == Path::new("") {
             Path::new(".")

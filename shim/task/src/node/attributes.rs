@@ -1,23 +1,23 @@
-//! What a mount allows and how it propagates, set by its descriptor.
+//! A mount's restrictions and propagation, set through its descriptor.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// What a mount allows, as mount_setattr(2) has it.
+/// A mount's restrictions, as in mount_setattr(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes(u64);
 
 impl Attributes {
-    /// Nothing can be written.
+    /// It is read-only.
     pub(crate) const RDONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
-    /// Programs get no other user's rights.
+    /// Set-user-id and set-group-id bits of programs are ignored.
     pub(crate) const NOSUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
-    /// Device files are no devices.
+    /// Device files cannot be used as devices.
     pub(crate) const NODEV: Self = Self(libc::MOUNT_ATTR_NODEV);
     /// Programs cannot be executed.
     pub(crate) const NOEXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
-    /// Nothing is forbidden.
+    /// No restrictions.
     pub(crate) const NONE: Self = Self(0);
 
     /// Both.
@@ -26,11 +26,11 @@ impl Attributes {
     }
 }
 
-/// Sets attributes of a mount, and its propagation where that is not 0; of the mounts
-/// below it too where `recursive`.
+/// Sets attributes of a mount, and its propagation if that is not 0. Includes the mounts
+/// below it if `recursive`.
 ///
 /// # Errors
-/// What the kernel says: before Linux 5.12 that it cannot.
+/// The kernel's error: before Linux 5.12 it does not support this.
 pub(crate) fn set_attributes(
     mount: &impl AsFd,
     attributes: Attributes,

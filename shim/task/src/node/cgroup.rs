@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 
-/// Where the kernel's control groups are, of version 2 or of each controller.
+/// Where the kernel's control groups are mounted, those of version 2 or of each
+/// controller.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
-/// What the kernel calls the file system of version 2.
+/// The kernel's magic number of the version 2 file system.
 const CGROUP2: i64 = 0x6367_7270;
 
-/// Whether the node has control groups of version 2 alone.
+/// Whether the node uses only control groups of version 2.
 pub(crate) fn is_unified() -> bool {
     #[allow(clippy::unnecessary_cast)] // Its type is another on other machines.
     statfs(ROOT).is_ok_and(|found| found.f_type as i64 == CGROUP2)
 }
 
-/// The group of version 2 of a process, where the node has no others.
+/// The version 2 group of a process, if the node has no other version.
 pub(crate) fn unified_of(pid: i32) -> Option<PathBuf> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -30,18 +31,18 @@ pub(crate) fn unified_of(pid: i32) -> Option<PathBuf> {
 pub(crate) struct Hierarchy {
     /// Its folder's name.
     pub(crate) name: String,
-    /// Other names of it, where it is several controllers in one.
+    /// Further names, if it combines several controllers.
     pub(crate) aliases: Vec<String>,
-    /// Its controllers, by the kernel's names.
+    /// Its controllers, as the kernel names them.
     pub(crate) controllers: Vec<String>,
     /// The container's group on the node.
     pub(crate) path: PathBuf,
 }
 
-/// The groups of version 1 of a process.
+/// The version 1 groups of a process.
 ///
 /// # Errors
-/// Where the kernel does not tell.
+/// If the kernel does not report them.
 pub(crate) fn hierarchies_of(pid: i32) -> io::Result<Vec<Hierarchy>> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -78,7 +79,7 @@ fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
         let (Some(path), Some(name)) = (group(&controllers), name) else {
             continue;
         };
-        // A node that is a container itself has a part of the hierarchy mounted.
+        // If the node is itself a container, only a part of the hierarchy is mounted.
         let below = Path::new(path)
             .strip_prefix(root)
             .unwrap_or(Path::new(path));

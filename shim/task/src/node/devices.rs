@@ -1,6 +1,6 @@
 //! Which devices a container may use, on nodes with control groups of version 2: the
-//! kernel asks a program of ours at every use. libcontainer does this only with a
-//! library of C's, without which it lets a container use every device.
+//! kernel runs one of our BPF programs at every use. libcontainer supports this only with
+//! a C library, and without it lets a container use every device.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 mod program;
 
-/// What can be done with a device, as the kernel numbers it.
+/// Operations on a device, as the kernel numbers them.
 const MAKE: u32 = 1;
 const READ: u32 = 2;
 const WRITE: u32 = 4;
@@ -20,8 +20,8 @@ const WRITE: u32 = 4;
 const BLOCK: u32 = 1;
 const CHARACTER: u32 = 2;
 
-/// What every container may use, as runc has it: make any file of a device, and use
-/// null, zero, full, random, urandom, tty, terminals and what makes them.
+/// What every container may use, as in runc: create any device file, and use null, zero,
+/// full, random, urandom, tty, terminals and what creates them.
 const ALWAYS: [(u32, Option<u32>, Option<u32>, u32); 10] = [
     (CHARACTER, None, None, MAKE),
     (BLOCK, None, None, MAKE),
@@ -35,18 +35,18 @@ const ALWAYS: [(u32, Option<u32>, Option<u32>, u32); 10] = [
     (CHARACTER, Some(136), None, MAKE | READ | WRITE),
 ];
 
-/// What can go wrong.
+/// Possible errors.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevicesError {
     #[error("cannot open the container's control group `{}`", path.display())]
     Group { path: PathBuf, source: io::Error },
-    #[error("the kernel does not take the program that guards the container's devices")]
+    #[error("the kernel rejects the program that guards the container's devices")]
     Load(#[source] io::Error),
     #[error("cannot guard the devices of the control group `{}`", path.display())]
     Attach { path: PathBuf, source: io::Error },
 }
 
-/// Devices of one kind, by number; none stands for every number.
+/// Devices of one kind, by number; `None` stands for every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Devices {
     kind: u32,
@@ -54,16 +54,16 @@ struct Devices {
     minor: Option<u32>,
 }
 
-/// What the rules come to: what holds for every device, and for which not.
+/// The result of the rules: the default for all devices, and the exceptions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Policy {
     allow: bool,
-    /// What is not as for all others may be done with these.
+    /// The operations for which these devices differ from the default.
     except: BTreeMap<Devices, u32>,
 }
 
 impl Policy {
-    /// Rules apply one after the other, as control groups of version 1 have it.
+    /// Rules apply one after the other, as with control groups of version 1.
     fn asked_for<'a>(rules: impl IntoIterator<Item = &'a LinuxDeviceCgroup>) -> Self {
         let mut policy = Self::default();
         for rule in rules {
@@ -72,7 +72,7 @@ impl Policy {
         policy
     }
 
-    /// What was asked for, and what every container may use.
+    /// The specification's rules, and what every container may use.
     fn new<'a>(rules: impl IntoIterator<Item = &'a LinuxDeviceCgroup>) -> Self {
         let mut policy = Self::asked_for(rules);
         for (kind, major, minor, access) in ALWAYS {
@@ -90,10 +90,10 @@ impl Policy {
                 self.except.clear();
                 return;
             }
-            // Pipes are no devices.
+            // A pipe is not a device.
             LinuxDeviceType::P => return,
         };
-        // Negative numbers stand for every number too.
+        // Negative numbers also stand for every number.
         let number = |given: Option<i64>| given.and_then(|number| u32::try_from(number).ok());
         let (major, minor) = (number(rule.major()), number(rule.minor()));
         let letters = rule.access().as_deref().unwrap_or("rwm");
@@ -119,17 +119,17 @@ impl Policy {
         }
     }
 
-    /// Whether everything may be done with every device.
+    /// Whether every operation on every device is allowed.
     fn allows_all(&self) -> bool {
         self.allow && self.except.is_empty()
     }
 }
 
-/// Takes the node's console from a control group of version 1 that did not ask for it:
+/// Removes the node's console from a control group of version 1 that did not ask for it:
 /// libcontainer gives it to every container.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub(crate) fn take_console<'a>(
     path: &Path,
     rules: impl IntoIterator<Item = &'a LinuxDeviceCgroup>,
@@ -152,7 +152,7 @@ pub(crate) fn take_console<'a>(
 /// Guards the devices of the control group at `path`.
 ///
 /// # Errors
-/// Where the kernel refuses.
+/// If the kernel refuses.
 pub(crate) fn guard<'a>(
     path: &Path,
     rules: impl IntoIterator<Item = &'a LinuxDeviceCgroup>,

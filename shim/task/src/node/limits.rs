@@ -1,4 +1,4 @@
-//! New limits of a container that runs, as an in-place resize of its pod brings them.
+//! New limits for a running container, as sent by an in-place resize of its pod.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ mod files;
 /// The type of the limits, as containerd names it.
 const TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
-/// What can go wrong.
+/// Possible errors.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LimitsError {
     #[error("the new limits are of type `{0}`, expected `{TYPE}`")]
@@ -36,7 +36,7 @@ pub(crate) enum LimitsError {
         value: String,
         source: io::Error,
     },
-    #[error("systemd does not take the new limits: {0}")]
+    #[error("systemd rejects the new limits: {0}")]
     Systemd(String),
 }
 
@@ -45,16 +45,16 @@ pub(crate) enum LimitsError {
 pub(crate) struct Limits {
     resources: LinuxResources,
     unified: bool,
-    /// The specification's path of the control group, which systemd knows it by.
+    /// The control group's path in the specification, by which systemd knows it.
     pub(crate) group: PathBuf,
     pub(crate) id: String,
 }
 
 impl Limits {
-    /// Reads what containerd sends.
+    /// Reads the limits that containerd sends.
     ///
     /// # Errors
-    /// Where it cannot be read, or is not offered.
+    /// If they cannot be read, or are not offered.
     pub(crate) fn read(sent: Option<&Any>, unified: bool) -> Result<Self, LimitsError> {
         let mut resources = LinuxResources::default();
         if let Some(sent) = sent {
@@ -65,7 +65,7 @@ impl Limits {
             resources = LinuxResources::deserialize(&raw).map_err(LimitsError::Json)?;
             spec::check_limits(&raw, &resources, unified)?;
         }
-        // containerd sends those of the creation along, which cannot change.
+        // containerd also sends the devices set at creation, which cannot change.
         resources.set_devices(None);
         Ok(Self {
             resources,
@@ -79,17 +79,17 @@ impl Limits {
 /// One value for one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
-    /// The controller whose file it is; of version 1 only.
+    /// The controller whose file it is; only for version 1.
     controller: &'static str,
     file: String,
     value: String,
 }
 
-/// Sets limits of the container whose first process that is. Where one cannot be set,
-/// those that were are set back.
+/// Sets limits of the container whose first process is `pid`. If one cannot be set, the
+/// previous limits are restored.
 ///
 /// # Errors
-/// The first that cannot be set.
+/// The first one that cannot be set.
 pub(crate) fn set(pid: i32, systemd: bool, limits: &Limits) -> Result<(), LimitsError> {
     let folder = folders(pid, limits.unified)?;
     let current = |controller: &str, file: &str| {
@@ -104,7 +104,7 @@ pub(crate) fn set(pid: i32, systemd: bool, limits: &Limits) -> Result<(), Limits
         false => files::of_version_1(&limits.resources),
     };
     if systemd && limits.unified && limits.group.is_relative() {
-        // Or it would set back what it knows at its next reload.
+        // Otherwise systemd would restore its own values at its next reload.
         tell_systemd(limits)?;
     }
     let mut undo = Vec::new();
@@ -117,8 +117,8 @@ pub(crate) fn set(pid: i32, systemd: bool, limits: &Limits) -> Result<(), Limits
     for setting in &settings {
         let path = place(setting);
         match write(&path, &setting.value, &mut undo) {
-            // A value may have to wait for another, as a limit of memory for that of
-            // memory and swap.
+            // A value may depend on another one being set first, as a memory limit on
+            // that of memory and swap.
             Err(source) if source.raw_os_error() == Some(libc::EINVAL) => again.push(setting),
             Err(source) => {
                 let value = setting.value.clone();
@@ -155,10 +155,10 @@ pub(crate) fn set(pid: i32, systemd: bool, limits: &Limits) -> Result<(), Limits
 
 fn write(path: &Path, value: &str, undo: &mut Vec<(PathBuf, String)>) -> io::Result<()> {
     let before = fs::read_to_string(path).unwrap_or_default();
-    // Nothing is made here: a file that is missing is a controller that is.
+    // Do not create the file: if it is missing, so is its controller.
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, value.as_bytes())?;
-    // Several lines are of several devices, and cannot be written back as one.
+    // Several lines concern several devices, and cannot be written back as one.
     if before.trim().lines().count() == 1 {
         undo.push((path.to_owned(), before));
     }
@@ -185,7 +185,8 @@ fn folders(pid: i32, unified: bool) -> Result<impl Fn(&str) -> Option<PathBuf>, 
     })
 }
 
-/// A limit below what is used ends processes; who asks for a look first gets an error.
+/// A limit below the current use ends processes. If a check was requested, this is an
+/// error instead.
 fn check_use(
     limits: &Limits,
     current: &impl Fn(&str, &str) -> Option<String>,

@@ -1,4 +1,4 @@
-//! Whether the kernel ended processes of a container for their memory.
+//! Detects whether the kernel killed processes of a container for lack of memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use super::cgroup;
 pub(crate) struct Counter(PathBuf);
 
 impl Counter {
-    /// The counter of the group that a process is in. None where the kernel does
-    /// not limit its memory by groups.
+    /// The counter of a process's group. `None` if the kernel does not limit its memory
+    /// by groups.
     pub(crate) fn of_process(pid: i32) -> Option<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         find(&groups, Path::new(cgroup::ROOT)).map(Counter)
     }
 
-    /// Whether the kernel has killed any process of the group for its memory.
+    /// Whether the kernel has killed a process of the group for lack of memory.
     pub(crate) fn has_counted(&self) -> bool {
-        // A group that is gone tells nothing any more.
+        // A removed group no longer has a counter.
         fs::read_to_string(&self.0).is_ok_and(|text| kills(&text) > 0)
     }
 
-    /// The processes that are in the group.
+    /// The processes in the group.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let listed = fs::read_to_string(self.0.with_file_name("cgroup.procs"));
         let numbers = listed.unwrap_or_default();

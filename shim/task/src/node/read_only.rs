@@ -1,4 +1,4 @@
-//! Files of the node that may be read and not written.
+//! Files of the node that can be read but not written.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,11 +9,12 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::attributes::{Attributes, set_attributes};
 
-/// Opens a file or folder of the node so that whoever holds it can only read,
-/// root or not: through a mount of its own that is read-only and that no
-/// namespace contains, so nobody can mount it again for writing.
+/// Opens a file or folder of the node so that the holder of the descriptor can only read,
+/// even as root: through a separate read-only mount that is in no namespace, so it cannot
+/// be remounted for writing.
 ///
-/// Where the kernel cannot do that (before 5.12), permissions have to do.
+///
+/// If the kernel does not support that (before 5.12), only file permissions protect it.
 pub(crate) fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = match open_tree(CWD, path, flags) {
@@ -22,8 +23,8 @@ pub(crate) fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
         Err(error) => return Err(error.into()),
     };
     match set_attributes(&tree, Attributes::RDONLY, 0, false) {
-        // The mount itself goes away with `tree`; what is opened through it stays
-        // usable, and read-only.
+        // The mount itself goes away with `tree`; files opened through it stay usable,
+        // and read-only.
         Ok(()) => reopen(&tree),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             open_path(path)
@@ -32,7 +33,7 @@ pub(crate) fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Opens what a path descriptor stands for, so that it can be read or executed.
+/// Reopens a path descriptor, so that it can be read or executed.
 fn reopen(tree: &OwnedFd) -> io::Result<OwnedFd> {
     let link = format!("/proc/self/fd/{}", tree.as_raw_fd());
     Ok(std::fs::File::open(link)?.into())
@@ -63,7 +64,7 @@ mod tests {
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
         let written = fs::OpenOptions::new().write(true).open(again);
         if root {
-            // Root may write to the file everywhere but through this descriptor.
+            // Root may write to the file, but not through this descriptor.
             assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EROFS));
             assert!(fs::OpenOptions::new().write(true).open(&path).is_ok());
         }

@@ -1,5 +1,5 @@
-//! The options of the runtime in containerd's configuration, as they come with the
-//! call that creates a container.
+//! The runtime's options in containerd's configuration, which are sent with the call that
+//! creates a container.
 
 use anyhow::{Context, bail};
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
@@ -14,11 +14,11 @@ const TYPE: &str = "runtimeoptions.v1.Options";
 /// The number of its field `config_body`, which is TOML.
 const CONFIG_BODY: u32 = 3;
 
-/// What the TOML may say, by the name that runc's options have for it.
+/// The TOML's options, named as in runc's options.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Options {
-    /// Whether systemd makes the control groups.
+    /// Whether systemd creates the control groups.
     #[serde(rename = "SystemdCgroup", alias = "systemd_cgroup")]
     pub(super) systemd_cgroup: bool,
 }
@@ -26,7 +26,7 @@ pub(super) struct Options {
 /// Reads the options; all have defaults.
 ///
 /// # Errors
-/// Where they are of another type, or the TOML cannot be read.
+/// If they are of another type, or the TOML cannot be read.
 pub(super) fn read(options: Option<&Any>) -> anyhow::Result<Options> {
     let Some(options) = options else {
         return Ok(Options::default());
@@ -45,7 +45,7 @@ pub(super) fn read(options: Option<&Any>) -> anyhow::Result<Options> {
         _ => &[],
     };
     let body = std::str::from_utf8(body).context("the runtime's options are not text")?;
-    toml::from_str(body).context("the runtime's options are not what is expected")
+    toml::from_str(body).context("the runtime's options are invalid")
 }
 
 #[cfg(test)]

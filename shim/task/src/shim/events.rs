@@ -1,11 +1,11 @@
-//! What containerd is told without having asked.
+//! Events sent to containerd.
 
 use std::sync::{Mutex, PoisonError};
 
 use containerd_shim::event::Event;
 use containerd_shim::publisher::RemotePublisher;
 
-/// The way to containerd's event service, for one namespace of it.
+/// A connection to containerd's event service, for one namespace.
 pub(crate) struct Events {
     namespace: String,
     address: String,
@@ -22,8 +22,8 @@ impl Events {
         }
     }
 
-    /// Tells it. A containerd that was restarted is found again; one that is away
-    /// asks for itself when it is back.
+    /// Sends an event. Reconnects if containerd was restarted. If it is down, it asks for
+    /// the state itself once it is back.
     pub(crate) fn send<E: Event + Clone>(&self, event: &E) {
         let mut publisher = self
             .publisher
@@ -40,7 +40,7 @@ impl Events {
         });
         match found {
             Ok(new) => *publisher = Some(new),
-            Err(error) => log::warn!("cannot tell containerd of {}: {error}", event.topic()),
+            Err(error) => log::warn!("cannot send {} to containerd: {error}", event.topic()),
         }
     }
 

@@ -1,6 +1,6 @@
-//! What containerd is told that this runtime can do, in the form of the specification of
-//! OCI: only what is so. It offers recursive read-only mounts and user namespaces to pods
-//! by this.
+//! The features that this runtime reports to containerd, in the format of the OCI runtime
+//! specification. Only supported features are listed: containerd uses them to offer
+//! recursive read-only mounts and user namespaces to pods.
 
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The type of the features, as containerd names it.
 const TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
-/// Options of mounts that are heeded.
+/// Supported mount options.
 const MOUNT_OPTIONS: &[&str] = &[
     "atime",
     "bind",
@@ -57,7 +57,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "unbindable",
 ];
 
-/// The features as containerd asks for them.
+/// The features in the form that containerd asks for.
 pub(crate) fn message() -> Any {
     Any {
         type_url: TYPE.to_owned(),
@@ -66,7 +66,7 @@ pub(crate) fn message() -> Any {
     }
 }
 
-/// No user namespace and no mapped mounts: neither is offered.
+/// User namespaces and idmapped mounts are missing: neither is supported.
 fn features() -> Value {
     json!({
         "ociVersionMin": "1.0.0",

@@ -1,5 +1,4 @@
-//! The shim's log, which containerd reads from a pipe in the bundle and adds to its
-//! own.
+//! The shim's log, which containerd reads from a pipe in the bundle and adds to its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,11 +8,11 @@ use log::{LevelFilter, Log, Metadata, Record};
 /// The pipe's name in the bundle, which is the shim's working folder.
 const PIPE: &str = "log";
 
-/// Logs to containerd from now on: warnings, or everything where containerd itself
-/// is asked for everything.
+/// Starts logging to containerd: warnings, or everything if containerd itself logs at
+/// debug level.
 pub(crate) fn start(debug: bool) {
     let opened = OpenOptions::new().write(true).open(PIPE);
-    // Nobody reads what is logged of a failed log.
+    // If the log cannot be opened, there is nowhere to report it.
     let Ok(pipe) = opened else { return };
     let level = match debug {
         true => LevelFilter::Debug,
@@ -33,7 +32,7 @@ impl Log for Pipe {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // One write, so that lines of several processes do not mix.
+            // A single write, so that lines of several processes do not mix.
             let line = line(record);
             let _ = (&self.0).write_all(line.as_bytes());
         }
@@ -42,7 +41,7 @@ impl Log for Pipe {
     fn flush(&self) {}
 }
 
-/// A line as containerd's own are.
+/// A line in the format of containerd's own.
 fn line(record: &Record<'_>) -> String {
     let level = match record.level() {
         log::Level::Error => "error",

@@ -1,5 +1,5 @@
-//! What keeps a shim small. There is one for each pod, idle nearly always, so what
-//! it holds on to is a node's memory lost.
+//! Keeps a shim small. There is one for each pod, and it is nearly always idle, so all
+//! memory that it holds is lost to the node.
 
 use std::mem::MaybeUninit;
 
@@ -9,11 +9,11 @@ use containerd_shimkit::zygote::Zygote;
 use rustix::param::page_size;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Stack below the caller that is left alone: frames of what runs right now.
+/// Stack below the caller that is left alone: frames of currently running functions.
 const STACK_IN_USE: usize = 16 << 10;
 
-/// One arena of the allocator for all threads: a shim does little at a time, and
-/// each of a dozen threads would otherwise keep memory of its own.
+/// Makes all threads share one arena of the allocator: a shim does little at a time, and
+/// otherwise each of a dozen threads would keep its own memory.
 pub(crate) fn use_one_arena() {
     // SAFETY: no other thread runs yet.
     #[cfg(target_env = "gnu")]
@@ -22,8 +22,8 @@ pub(crate) fn use_one_arena() {
     }
 }
 
-/// Starts shimkit's runtime with a single worker, as it has as many as there are
-/// CPUs to run on. The zygote has to come first, while there is one thread.
+/// Starts shimkit's runtime with a single worker; by default it has one per usable CPU.
+/// Start the zygote first, while there is one thread.
 pub(crate) fn start_small_runtime() -> anyhow::Result<()> {
     Zygote::init();
     let all = sched_getaffinity(None).context("cannot read the CPU affinity")?;
@@ -33,7 +33,7 @@ pub(crate) fn start_small_runtime() -> anyhow::Result<()> {
         sched_setaffinity(None, &first).context("cannot set the CPU affinity")?;
         async {}.block_on();
     }
-    // The worker has inherited the one CPU and is set free as well.
+    // The worker has inherited the restriction to one CPU; remove it there as well.
     for thread in std::fs::read_dir("/proc/self/task").context("cannot list threads")? {
         let name = thread.context("cannot list threads")?.file_name();
         let id = name.to_str().and_then(|name| name.parse().ok());
@@ -44,8 +44,8 @@ pub(crate) fn start_small_runtime() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives back what the last call needed: free heap, and the part of this thread's
-/// stack that deeper calls have touched.
+/// Returns memory that the last call needed to the kernel: free heap, and the part of
+/// this thread's stack that deeper calls have used.
 pub(crate) fn give_back() {
     // SAFETY: the allocator locks what it trims.
     #[cfg(target_env = "gnu")]
@@ -59,7 +59,7 @@ pub(crate) fn give_back() {
     }
 }
 
-/// Start and size of the whole pages of this thread's stack that no frame is on.
+/// Start and size of the whole pages of this thread's stack below all frames.
 fn unused_stack() -> Option<(usize, usize)> {
     let here = 0u8;
     let mut attributes = MaybeUninit::uninit();

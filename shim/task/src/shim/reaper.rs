@@ -1,5 +1,5 @@
-//! Who ended, and how. The shim's signal thread reaps every child; this passes
-//! the news on to whoever waits for that child.
+//! Reports which processes ended, and how. The shim's signal thread reaps every child;
+//! this informs the tasks that wait for that child.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use chrono::{DateTime, Utc};
 use containerd_shim::monitor::{ExitEvent, Subject, Topic, monitor_subscribe};
 use tokio::sync::watch;
 
-/// Stack of the thread that listens; it calls nothing deep.
+/// Stack of the listening thread, which makes no deep calls.
 const STACK: usize = 64 << 10;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// Its exit code, or 128 and the number of the signal that killed it.
+    /// Its exit code, or 128 plus the number of the signal that killed it.
     pub(crate) code: u32,
-    /// When that was noticed.
+    /// When its end was noticed.
     pub(crate) at: DateTime<Utc>,
 }
 
 impl Ended {
-    /// It was noticed now.
+    /// An end that was noticed now.
     pub(crate) fn now(code: u32) -> Self {
         let at = Utc::now();
         Ended { code, at }
@@ -38,12 +38,12 @@ impl Exit {
         let mut receiver = self.0.clone();
         match receiver.wait_for(Option::is_some).await {
             Ok(ended) => ended.unwrap_or_else(lost),
-            // The sender is gone only with the whole shim.
+            // The sender is gone only when the whole shim is.
             Err(_) => lost(),
         }
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it has.
     pub(crate) fn now(&self) -> Option<Ended> {
         *self.0.borrow()
     }
@@ -53,26 +53,26 @@ fn lost() -> Ended {
     Ended::now(crate::exit::KILLED.into())
 }
 
-/// Knows which children somebody waits for.
+/// Knows which children are being waited for.
 #[derive(Debug, Default)]
 pub(crate) struct Reaper(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     watched: HashMap<i32, watch::Sender<Option<Ended>>>,
-    /// Children that ended while somebody was about to watch one.
+    /// Children that ended while a hold existed.
     early: HashMap<i32, Ended>,
     holds: usize,
 }
 
-/// While one is held, no end of a child goes unnoticed: a child can be made
-/// first and watched afterwards.
+/// While a hold exists, every end of a child is remembered: a child can be created first
+/// and watched afterwards.
 #[derive(Debug)]
 pub(crate) struct Hold(Arc<Reaper>);
 
 impl Reaper {
-    /// The shim's own, which begins to listen when it is first asked for. That
-    /// must be before the first child of interest is made.
+    /// The shim's only reaper, which starts listening at the first call. That must be
+    /// before the first child of interest is created.
     pub(crate) fn global() -> &'static Arc<Reaper> {
         static REAPER: LazyLock<Arc<Reaper>> = LazyLock::new(|| {
             let reaper = Arc::new(Reaper::default());
@@ -90,7 +90,7 @@ impl Reaper {
         Hold(Arc::clone(self))
     }
 
-    /// That child has ended, as the signal thread says.
+    /// Records the end of a child, as reported by the signal thread.
     pub(crate) fn ended(&self, pid: i32, ended: Ended) {
         let mut state = self.state();
         if let Some(sender) = state.watched.remove(&pid) {
@@ -101,13 +101,14 @@ impl Reaper {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is a single step, so a panic elsewhere leaves nothing half-done.
+        // Every change is a single step, so a panic elsewhere leaves no inconsistent
+        // state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hold {
-    /// The end of a child that was made while this was held.
+    /// The end of a child that was created while this was held.
     pub(crate) fn watch(&self, pid: i32) -> Exit {
         let mut state = self.0.state();
         let early = state.early.remove(&pid);
@@ -124,7 +125,7 @@ impl Drop for Hold {
         let mut state = self.0.state();
         state.holds -= 1;
         if state.holds == 0 {
-            // Freed, not only emptied: a shim is to be small between events.
+            // Freed, not only emptied, to keep the shim small between events.
             state.early = HashMap::new();
         }
     }

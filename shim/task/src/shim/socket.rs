@@ -1,4 +1,5 @@
-//! The socket at which containerd calls the shim, which has to go with it.
+//! The socket on which the shim accepts containerd's calls, which must be removed with
+//! the shim.
 
 use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
@@ -10,14 +11,14 @@ use std::sync::OnceLock;
 
 use containerd_shim::Flags;
 
-/// Where containerd's shims find the socket that they listen on.
+/// The descriptor at which containerd's shims receive their listening socket.
 const SOCKET: i32 = 3;
 
-/// The socket's file, and the process whose end is its end.
+/// The socket's file, and the process that removes it when it ends.
 static OURS: OnceLock<(PathBuf, u32)> = OnceLock::new();
 
-/// Removes the socket's file when this process ends. The library does so too, but
-/// reads its name from a folder that containerd may have removed by then.
+/// Removes the socket's file when this process ends. The library does so too, but reads
+/// its name from a folder that containerd may have removed by then.
 pub(crate) fn remove_at_exit() {
     // SAFETY: the descriptor is only borrowed: it is never closed here.
     let listener = ManuallyDrop::new(unsafe { UnixListener::from_raw_fd(SOCKET) });
@@ -30,24 +31,24 @@ pub(crate) fn remove_at_exit() {
 }
 
 extern "C" fn remove() {
-    // A forked process has inherited this, and the socket is not its own.
+    // A forked process has inherited this function, but does not own the socket.
     if let Some((path, owner)) = OURS.get()
         && *owner == process::id()
     {
-        // It is gone already where the library was in time.
+        // It is gone already if the library was in time.
         std::fs::remove_file(path).ok();
     }
 }
 
-/// Removes the socket of a shim that was killed, if the call is for the container that
-/// its pod is named by: the others' have no socket of their own.
+/// Removes the socket of a killed shim, if the call is for the container that its pod is
+/// named after; other containers have no socket of their own.
 pub(crate) fn remove_left_behind(flags: &Flags) {
     let address = containerd_shim::socket_address(&flags.address, &flags.namespace, &flags.id);
     let path = address.strip_prefix("unix://").unwrap_or(&address);
     remove_unheard(Path::new(path));
 }
 
-/// Removes a socket that nobody listens at.
+/// Removes a socket that has no listener.
 fn remove_unheard(path: &Path) {
     let answer = UnixStream::connect(path);
     if answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)

@@ -1,4 +1,4 @@
-//! Writing out what a specification leaves out, as runc understands it.
+//! Fills in the fields missing in a specification, with runc's meaning.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use oci_spec::runtime::{
     Spec,
 };
 
-/// The mask of files that a container makes, where its specification has none.
+/// The umask of a container whose specification has none.
 const UMASK: u32 = 0o022;
 
-/// The period of the processor's time that the kernel begins with, in microseconds.
+/// The kernel's default CPU period, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
 /// Completes a specification.
@@ -30,8 +30,8 @@ fn complete_process(process: &mut Process) {
     let mut user = process.user().clone();
     user.set_umask(user.umask().or(Some(UMASK)));
     process.set_user(user);
-    // libcontainer looks whether it is there, and loads the system call filter too late
-    // for one who may not gain privileges.
+    // libcontainer only checks whether the field exists, and then loads the system call
+    // filter too late for a process that may not gain privileges.
     if process.no_new_privileges() == Some(false) {
         process.set_no_new_privileges(None);
     }
@@ -40,7 +40,7 @@ fn complete_process(process: &mut Process) {
     }
 }
 
-/// libcontainer leaves a set that is not there as it is, which is full in the shim.
+/// libcontainer leaves a missing capability set unchanged, which is full in the shim.
 fn all_sets(given: Option<&LinuxCapabilities>) -> LinuxCapabilities {
     let set = |given: Option<&Option<HashSet<_>>>| given.cloned().flatten().unwrap_or_default();
     let sets = LinuxCapabilitiesBuilder::default()
@@ -54,7 +54,7 @@ fn all_sets(given: Option<&LinuxCapabilities>) -> LinuxCapabilities {
 
 fn complete_linux(linux: &mut Linux) {
     let propagation = linux.rootfs_propagation().as_deref();
-    // The other names of the same: the root is always changed with what is below it.
+    // Other names for the same: the root is always changed recursively.
     let known = match propagation {
         Some("rshared") => Some("shared"),
         Some("rslave" | "") => Some("slave"),
@@ -71,12 +71,12 @@ fn complete_linux(linux: &mut Linux) {
 }
 
 fn complete_resources(resources: &mut LinuxResources) {
-    // A group that is new may use what its parent may: everything.
+    // A new group may use what its parent may: every device.
     let devices = resources.devices().iter().flatten().cloned();
     let devices = no_device().into_iter().chain(devices);
     resources.set_devices(Some(devices.collect()));
     if let Some(cpu) = resources.cpu_mut() {
-        // libcontainer looks at the others before it looks at this one.
+        // libcontainer checks the other fields before this one.
         let alone = cpu.shares().is_none() && cpu.quota().is_none() && cpu.period().is_none();
         if cpu.burst().is_some() && alone {
             cpu.set_period(Some(CPU_PERIOD));
@@ -84,7 +84,7 @@ fn complete_resources(resources: &mut LinuxResources) {
     }
 }
 
-/// The rule that refuses all devices; what comes after it may allow some.
+/// The rule that denies all devices; later rules may allow some.
 fn no_device() -> Option<LinuxDeviceCgroup> {
     let rule = LinuxDeviceCgroupBuilder::default()
         .allow(false)

@@ -1,24 +1,24 @@
-//! What of a container's mounts is done here instead of by libcontainer: how they
-//! propagate, which it leaves as the node has it, and the control groups of version 1,
-//! which it mounts for writing and finds by a number of another process namespace.
+//! Handles what libcontainer cannot do with a container's mounts: their propagation,
+//! which it leaves as on the node, and control groups of version 1, which it mounts
+//! writable and finds by a process id of another process namespace.
 
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Mount, Spec};
 use serde::{Deserialize, Serialize};
 
-/// How one mount passes on, and takes over, what is mounted below it.
+/// How a mount shares, and receives, mounts below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Propagation {
-    /// Where the container has the mount.
+    /// The mount's path in the container.
     pub(crate) destination: PathBuf,
-    /// As mount(2) has it: `MS_SHARED` and so on.
+    /// A flag of mount(2): `MS_SHARED` and so on.
     pub(crate) kind: u64,
-    /// Whether the mounts below it are meant too.
+    /// Whether it includes the mounts below.
     pub(crate) recursive: bool,
 }
 
-/// The control groups of a container, where they are mounted one by one.
+/// The control groups of a container, if they are mounted one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cgroups {
     /// The folder that holds them.
@@ -29,7 +29,7 @@ pub(crate) struct Cgroups {
     pub(crate) propagation: u64,
 }
 
-/// What the mounts say of their propagation, in their order; the last word of one counts.
+/// The propagation of each mount, in their order; the last option of a mount counts.
 pub(crate) fn propagations(spec: &Spec) -> Vec<Propagation> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let seen = mounts
@@ -37,7 +37,7 @@ pub(crate) fn propagations(spec: &Spec) -> Vec<Propagation> {
         .enumerate()
         .filter(|(index, _)| !is_covered(mounts, *index));
     let said = seen.filter_map(|(_, mount)| propagation(mount));
-    // What is mounted in a root that is shared goes nowhere under runc all the same.
+    // With runc, mounts in a shared root do not propagate to the node either.
     let root = (root_kind(spec) == libc::MS_SHARED).then(|| Propagation {
         destination: PathBuf::from("/"),
         kind: libc::MS_PRIVATE,
@@ -56,7 +56,7 @@ fn root_kind(spec: &Spec) -> u64 {
     }
 }
 
-/// Whether a later mount lies over one, so that no path leads to it.
+/// Whether a later mount covers this one, so that no path leads to it.
 fn is_covered(mounts: &[Mount], index: usize) -> bool {
     let (before, after) = mounts.split_at(index + 1);
     let covered = before.last().map(Mount::destination);
@@ -87,7 +87,7 @@ fn propagation(mount: &Mount) -> Option<Propagation> {
     })
 }
 
-/// Leaves libcontainer an empty folder in memory instead of control groups of version 1.
+/// Replaces control groups of version 1 with an empty in-memory folder for libcontainer.
 pub(crate) fn take_cgroups(spec: &mut Spec, unified: bool) -> Option<Cgroups> {
     if unified {
         return None;

@@ -1,5 +1,5 @@
-//! What a specification may ask for that is not offered here. It is refused by name:
-//! a container that has less than was asked for is a fault, one that has more is worse.
+//! What a specification may ask for that is not supported. It is refused by name: giving
+//! a container less than was asked for is wrong, and giving it more is worse.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Spec};
 use serde_json::Value;
 
-/// A wish that is not fulfilled.
+/// A request that cannot be fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error(
@@ -41,13 +41,13 @@ pub(crate) enum Refused {
     Sysctl { name: String, why: &'static str },
 }
 
-/// Where the kernel shows SELinux when it is enabled.
+/// Where the kernel shows SELinux if it is enabled.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 
-/// Parts of a specification of which every field has to be known.
+/// Parts of a specification in which every field has to be known.
 const LOOKED_INTO: [&str; 4] = ["process", "linux", "mounts", "root"];
 
-/// Options of every kind of mount. Others are the file system's own.
+/// Options of every kind of mount. All others belong to the file system.
 const OPTIONS: [&str; 47] = [
     "defaults",
     "ro",
@@ -98,7 +98,7 @@ const OPTIONS: [&str; 47] = [
     "rsymfollow",
 ];
 
-/// Options of every kind of mount that nothing here heeds.
+/// Options of every kind of mount that are not supported.
 const NOT_HEEDED: [&str; 12] = [
     "sync",
     "dirsync",
@@ -114,10 +114,10 @@ const NOT_HEEDED: [&str; 12] = [
     "acl",
 ];
 
-/// Whether every field that says something is one that libcontainer can read.
+/// Checks that libcontainer can read every field with a value.
 ///
 /// # Errors
-/// The first that is not.
+/// The first field that it cannot.
 pub(super) fn unknown(raw: &Value, spec: &Spec) -> Result<(), Refused> {
     let known = serde_json::to_value(spec).unwrap_or_default();
     for part in LOOKED_INTO {
@@ -131,7 +131,7 @@ pub(super) fn unknown(raw: &Value, spec: &Spec) -> Result<(), Refused> {
 /// The same for limits alone.
 ///
 /// # Errors
-/// The first field that is not known.
+/// The first unknown field.
 pub(super) fn unknown_limits(raw: &Value, limits: &LinuxResources) -> Result<(), Refused> {
     let known = serde_json::to_value(limits).unwrap_or_default();
     match lost(raw, &known, "linux.resources") {
@@ -140,7 +140,7 @@ pub(super) fn unknown_limits(raw: &Value, limits: &LinuxResources) -> Result<(),
     }
 }
 
-/// The path of the first value that is in `raw` and not in `known`.
+/// The path of the first value in `raw` that is missing in `known`.
 fn lost(raw: &Value, known: &Value, path: &str) -> Option<String> {
     match raw {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
@@ -151,7 +151,7 @@ fn lost(raw: &Value, known: &Value, path: &str) -> Option<String> {
             )
         }),
         Value::Array(values) => values.iter().enumerate().find_map(|(index, value)| {
-            // A set has no order: only objects are looked into.
+            // A set has no order, so only objects are compared by index.
             let other = known.get(index).unwrap_or(&Value::Null);
             value
                 .is_object()
@@ -170,11 +170,11 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Whether everything that is asked for is offered. `unified` tells the version of the
-/// node's control groups.
+/// Checks that everything in the specification is supported. `unified` says whether the
+/// node only has control groups of version 2.
 ///
 /// # Errors
-/// The first that is not.
+/// The first field that is not.
 pub(super) fn check(spec: &Spec, unified: bool) -> Result<(), Refused> {
     if let Some(process) = spec.process() {
         check_process(process, Path::new(SELINUX))?;
@@ -205,7 +205,7 @@ fn check_process(process: &Process, selinux: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Nothing would have it without SELinux.
+/// Without SELinux the label has no effect.
 fn check_label(label: Option<&str>, selinux: &Path) -> Result<(), Refused> {
     match label {
         Some(label) if !label.is_empty() && !selinux.exists() => {
@@ -249,7 +249,7 @@ fn check_namespaces(spec: &Spec) -> Result<(), Refused> {
         ("domainname", spec.domainname()),
     ];
     for (field, name) in named {
-        // The containers of a pod are given the name of the sandbox that they join.
+        // The containers of a pod have the host name of the sandbox that they join.
         let joins = kinds.contains(&LinuxNamespaceType::Uts);
         if name.as_deref().is_some_and(|name| !name.is_empty()) && !joins {
             return Err(Refused::SharedUts { field });
@@ -295,7 +295,7 @@ fn check_linux(linux: &Linux, selinux: &Path) -> Result<(), Refused> {
     }
 }
 
-/// Limits that control groups cannot set, here or at all.
+/// Limits that control groups cannot set, on this node or at all.
 pub(super) fn check_resources(resources: &LinuxResources, unified: bool) -> Result<(), Refused> {
     let memory = resources.memory().as_ref();
     let cpu = resources.cpu().as_ref();
@@ -381,7 +381,7 @@ fn check_mount(mount: &Mount) -> Result<(), Refused> {
             .any(|option| option == "bind" || option == "rbind");
     let offered = |option: &&String| {
         let option = option.as_str();
-        // The kernel takes no options of a file system for a mount of what is there.
+        // The kernel accepts no file system options for a bind mount.
         !NOT_HEEDED.contains(&option) && (!bind || option.is_empty() || OPTIONS.contains(&option))
     };
     match options.iter().find(|option| !offered(option)) {

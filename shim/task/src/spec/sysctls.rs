@@ -1,5 +1,5 @@
-//! Kernel parameters: only those that belong to a namespace of the container's own,
-//! as any other is the node's.
+//! Kernel parameters: only those that belong to a namespace of the container's own, as
+//! all others belong to the node.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use super::Refused;
 
-/// Those of the namespace of System V's means of communication.
+/// The parameters of the IPC namespace.
 const IPC: [&str; 8] = [
     "kernel.msgmax",
     "kernel.msgmnb",
@@ -20,10 +20,10 @@ const IPC: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-/// Whether every parameter is the container's own.
+/// Checks that every parameter belongs to the container's own namespaces.
 ///
 /// # Errors
-/// The first that is not.
+/// The first one that does not.
 pub(super) fn check(spec: &Spec) -> Result<(), Refused> {
     let linux = spec.linux().as_ref();
     let namespaces = linux.and_then(|linux| linux.namespaces().as_deref());
@@ -35,13 +35,13 @@ pub(super) fn check(spec: &Spec) -> Result<(), Refused> {
         let Some(owner) = owner(name) else {
             return Err(Refused::Sysctl {
                 name: name.clone(),
-                why: "is the node's own",
+                why: "belongs to the node",
             });
         };
         if !is_own(namespaces, owner) {
             return Err(Refused::Sysctl {
                 name: name.clone(),
-                why: "is the node's, as the container shares its namespace",
+                why: "belongs to the node, whose namespace the container shares",
             });
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn check(spec: &Spec) -> Result<(), Refused> {
 
 /// The namespace that a parameter belongs to.
 fn owner(name: &str) -> Option<LinuxNamespaceType> {
-    // Either separator may be used; the first tells which.
+    // Either separator may be used; the first one decides.
     let dotted = match name.find(['.', '/']) {
         Some(first) if name.as_bytes()[first] == b'/' => swapped(name),
         _ => name.to_owned(),
@@ -84,13 +84,13 @@ fn is_own(namespaces: &[LinuxNamespace], owner: LinuxNamespaceType) -> bool {
     }
 }
 
-/// Whether a path leads to the network that this process has itself.
+/// Whether a path refers to the network namespace of this process.
 fn is_ours(path: &Path) -> bool {
     let identity = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.dev(), metadata.ino()))
     };
-    // One that cannot be looked at is refused when it is entered.
+    // A namespace that cannot be inspected is refused when it is entered.
     identity(path).is_some_and(|it| Some(it) == identity(Path::new("/proc/self/ns/net")))
 }
 

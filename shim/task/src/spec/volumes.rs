@@ -1,4 +1,4 @@
-//! What a container's mounts tell: the pod's volumes and the termination message.
+//! What a container's mounts show: the pod's volumes and the termination message.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,8 +6,8 @@ use oci_spec::runtime::{Mount, Spec};
 
 use crate::application::Volume;
 
-/// Mounts that make a Linux container usable and are no volumes of the pod. Each
-/// stands for itself and everything below it.
+/// Mounts that make a Linux container usable but are not volumes of the pod. Each
+/// includes everything below it.
 const NO_VOLUMES: [&str; 8] = [
     "/dev",
     "/proc",
@@ -15,8 +15,8 @@ const NO_VOLUMES: [&str; 8] = [
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
-    // Where the kubelet and webhooks put tokens: of the API server, of clouds, of a
-    // mesh. Applications have no use for them, and what one cannot read one cannot leak.
+    // Where the kubelet and webhooks put tokens: of the API server, of clouds, of a mesh.
+    // Applications do not need them, and cannot leak what they cannot read.
     "/var/run/secrets",
     "/run/secrets",
 ];
@@ -24,7 +24,7 @@ const NO_VOLUMES: [&str; 8] = [
 /// Kubernetes' default place for the termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// The folders among the pod's volumes, as an application may use them.
+/// The folders among the pod's volumes that an application may use.
 pub(crate) fn volumes(spec: &Spec) -> Vec<Volume> {
     binds(spec)
         .filter(|(mount, _)| is_volume(mount.destination()))
@@ -47,7 +47,7 @@ fn is_volume(destination: &Path) -> bool {
         && !NO_VOLUMES.iter().any(|no| destination.starts_with(no))
 }
 
-/// Every bind mount with its source on the node, in the order they are mounted.
+/// Every bind mount with its source on the node, in mount order.
 pub(crate) fn binds(spec: &Spec) -> impl Iterator<Item = (&Mount, &PathBuf)> {
     let mounts = spec.mounts().as_deref().unwrap_or_default().iter();
     mounts.filter_map(|mount| {
@@ -65,14 +65,14 @@ fn options(mount: &Mount) -> impl Iterator<Item = &str> {
 /// The file whose content becomes the container's termination message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TerminationLog {
-    /// As the container sees it.
+    /// Its path in the container.
     pub(crate) inside: PathBuf,
-    /// On the node.
+    /// Its path on the node.
     pub(crate) host: PathBuf,
 }
 
-/// A pod may choose another path than the default, which containerd does not
-/// tell; the file is then known by the place where kubelet makes it.
+/// A pod may choose another path than the default, which containerd does not report. The
+/// file is then recognised by the place where kubelet creates it.
 pub(crate) fn termination_log(spec: &Spec) -> Option<TerminationLog> {
     let by_default =
         |(mount, _): &(&Mount, &PathBuf)| mount.destination() == Path::new(TERMINATION_LOG);

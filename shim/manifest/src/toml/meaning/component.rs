@@ -1,4 +1,4 @@
-//! What a component's table means.
+//! The meaning of a component's table.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::node::Spanned;
 use super::super::written::{ComponentTable, FileEntry, SourceTable};
 use super::{dependency, snake_name};
 
-/// The component, or its source where another part of it is wrong. Every part is checked.
+/// The component, or only its source if another part is wrong. Every part is checked.
 pub(super) fn read(
     id: &Spanned<String>,
     table: &ComponentTable,
@@ -90,7 +90,7 @@ pub(super) fn read(
     component().ok_or(source.map(Box::new))
 }
 
-/// Reads all entries, and gives none if one is wrong.
+/// Reads all entries, and returns none if one is wrong.
 fn entries<'c, W, T>(
     written: &[W],
     ask: &Ask<'c>,
@@ -115,7 +115,7 @@ fn label(label: &Spanned<String>, ask: &Ask<'_>) -> Option<String> {
     )
 }
 
-/// Where the bytes of a component are.
+/// The source of a component's bytes.
 pub(super) fn source(source: &SourceTable, ask: &Ask<'_>) -> Option<ContentRef> {
     match source {
         SourceTable::Path(path) => path_source(path, ask),
@@ -228,8 +228,8 @@ fn file(entry: &FileEntry, ask: &Ask<'_>) -> Option<FileMount> {
                 ask.fault(destination.at, message);
                 return None;
             }
-            // Whoever writes a source down means that folder or file, wherever it is;
-            // an image has nothing outside of itself.
+            // An explicit source means that folder or file, wherever it is; an image
+            // contains nothing outside of itself.
             Some(FileMount::Placed {
                 source: source.value.clone(),
                 destination: destination.value.clone(),
@@ -238,8 +238,8 @@ fn file(entry: &FileEntry, ask: &Ask<'_>) -> Option<FileMount> {
     }
 }
 
-/// Refuses a pattern that climbs out of the application's folder. What links do can
-/// only be seen where the files are.
+/// Refuses a pattern that leads out of the application's folder. Links can only be
+/// checked where the files are.
 fn inside(path: &Spanned<String>, ask: &Ask<'_>) -> Option<()> {
     let mut depth = 0_usize;
     for part in path.value.split('/') {

@@ -1,4 +1,4 @@
-//! What the dependencies of components and triggers mean.
+//! The meaning of the dependencies of components and triggers.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ pub(super) fn of_component(
     checked.into_iter().collect()
 }
 
-/// What a trigger puts around its component, by role. Empty where it is wrong.
+/// The components that a trigger wraps around its own, by role. Empty if it is wrong.
 pub(super) fn of_trigger(
     written: &[(Spanned<String>, Vec<TriggerDependencyTable>)],
     all: &Components,
@@ -82,7 +82,7 @@ pub(super) fn of_trigger(
     roles
 }
 
-/// `name` is what the dependency is for, where it is known and right.
+/// `name` is the dependency's name, if it is known and valid.
 fn read(
     name: Option<&DependencyName>,
     table: &DependencyTable,
@@ -141,10 +141,10 @@ fn content(
                 (Some(written), _) => package(written, &ask.field("package")),
                 (None, Some(DependencyName::Package { package, .. })) => Some(package.clone()),
                 (None, Some(DependencyName::Plain)) => {
-                    ask.fault(at, "must have `package`, as its name does not tell one");
+                    ask.fault(at, "must have `package`, as its name does not contain one");
                     None
                 }
-                // The name or the absence of a package was reported.
+                // The wrong name or missing package was reported.
                 (None, None) => None,
             };
             requirement?;
@@ -154,8 +154,8 @@ fn content(
     }
 }
 
-/// A component that another one is composed with. What it was granted would be lost
-/// without a word, so it may not have been granted anything.
+/// A component that another one is composed with. Its own grants would silently be lost,
+/// so it must not have any.
 fn component(id: &Spanned<String>, all: &Components, ask: &Ask<'_>) -> Option<DependencySource> {
     if !component_exists(id, all.iter().map(|(id, _)| id.value.as_str()), ask) {
         return None;

@@ -12,10 +12,10 @@ use skiff_manifest::model::*;
 
 use super::{table, template};
 
-/// A trigger that is yet to be given which component it runs.
+/// A trigger without its component yet.
 pub(super) type Unplaced = (TriggerKind, Index);
 
-/// Triggers by id, whose templates name these variables.
+/// Triggers by id, whose templates use these variables.
 pub(super) fn triggers(
     names: Vec<VariableName>,
 ) -> impl Strategy<Value = BTreeMap<String, Unplaced>> {
@@ -116,7 +116,7 @@ fn other() -> impl Strategy<Value = TriggerKind> {
     })
 }
 
-/// Triggers in the order of their types, which is how manifests write them.
+/// Sorts triggers by type, as manifests write them.
 pub(super) fn place(
     triggers: BTreeMap<String, Unplaced>,
     components: &[Component],

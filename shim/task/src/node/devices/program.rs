@@ -1,4 +1,4 @@
-//! The program that the kernel asks: bpf(2), type `BPF_PROG_TYPE_CGROUP_DEVICE`.
+//! The program that the kernel runs: bpf(2), type `BPF_PROG_TYPE_CGROUP_DEVICE`.
 
 use std::fs::File;
 use std::io;
@@ -6,15 +6,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::Policy;
 
-/// Commands and kinds of bpf(2), by `linux/bpf.h`.
+/// Commands and kinds of bpf(2), from `linux/bpf.h`.
 const PROG_LOAD: libc::c_int = 5;
 const PROG_ATTACH: libc::c_int = 8;
 const CGROUP_DEVICE_PROGRAM: u32 = 15;
 const CGROUP_DEVICE: u32 = 6;
-/// Programs of the groups above count as well.
+/// Programs of parent groups apply as well.
 const ALLOW_MULTI: u32 = 2;
 
-/// Operations, by `linux/bpf.h` and `linux/bpf_common.h`.
+/// Operations, from `linux/bpf.h` and `linux/bpf_common.h`.
 const LOAD_WORD: u8 = 0x61;
 const MOVE_REGISTER: u8 = 0xbc;
 const MOVE_NUMBER: u8 = 0xb4;
@@ -24,7 +24,7 @@ const JUMP_UNEQUAL: u8 = 0x56;
 const JUMP_EQUAL: u8 = 0x16;
 const EXIT: u8 = 0x95;
 
-/// What the registers hold: the answer, the question, its parts, and what is tried.
+/// What the registers hold: the answer, the request, its parts, and a temporary value.
 const ANSWER: u8 = 0;
 const QUESTION: u8 = 1;
 const KIND: u8 = 2;
@@ -33,12 +33,13 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const TRIED: u8 = 6;
 
-/// One instruction, as the kernel has it.
+/// One instruction, in the kernel's layout.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instruction {
     code: u8,
-    /// The register that is changed, and above it the one that is read.
+    /// The register that is changed in the lower half, and the one that is read in the
+    /// upper.
     registers: u8,
     offset: i16,
     number: i32,
@@ -55,7 +56,7 @@ fn instruction(code: u8, to: u8, from: u8, offset: i16, number: u32) -> Instruct
 
 /// The program of a policy.
 pub(super) fn of(policy: &Policy) -> Vec<Instruction> {
-    // What is asked comes as three words: kind and access in one, major, minor.
+    // The request consists of three words: kind and access in one, major, minor.
     let mut program = vec![
         instruction(LOAD_WORD, KIND, QUESTION, 0, 0),
         instruction(MOVE_REGISTER, ACCESS, KIND, 0, 0),
@@ -65,7 +66,7 @@ pub(super) fn of(policy: &Policy) -> Vec<Instruction> {
         instruction(LOAD_WORD, MINOR, QUESTION, 8, 0),
     ];
     for (devices, access) in &policy.except {
-        // Another device: on to the next exception.
+        // For another device, skip to the next exception.
         let mut tests = vec![instruction(JUMP_UNEQUAL, KIND, 0, 0, devices.kind)];
         let numbers = [(MAJOR, devices.major), (MINOR, devices.minor)];
         for (register, number) in numbers {
@@ -73,11 +74,11 @@ pub(super) fn of(policy: &Policy) -> Vec<Instruction> {
         }
         tests.push(instruction(MOVE_REGISTER, TRIED, ACCESS, 0, 0));
         if policy.allow {
-            // Any part of what is forbidden is enough.
+            // Deny if any requested operation is forbidden.
             tests.push(instruction(AND, TRIED, 0, 0, *access));
             tests.push(instruction(JUMP_EQUAL, TRIED, 0, 0, 0));
         } else {
-            // Only a part of what is asked for is not.
+            // Skip unless all requested operations are allowed.
             tests.push(instruction(AND, TRIED, 0, 0, !*access));
             tests.push(instruction(JUMP_UNEQUAL, TRIED, 0, 0, 0));
         }
@@ -85,7 +86,7 @@ pub(super) fn of(policy: &Policy) -> Vec<Instruction> {
         let end = tests.len();
         for (index, test) in tests.iter_mut().enumerate() {
             if matches!(test.code, JUMP_UNEQUAL | JUMP_EQUAL) {
-                // A block has nine instructions at most.
+                // A block has at most nine instructions.
                 test.offset = i16::try_from(end - index - 1).unwrap_or(i16::MAX);
             }
         }
@@ -102,7 +103,7 @@ fn answer(allow: bool) -> [Instruction; 2] {
     ]
 }
 
-/// What bpf(2) wants to know of a program, as far as this needs it.
+/// The attributes of a program for bpf(2), as far as needed here.
 #[repr(C)]
 #[derive(Default)]
 struct Load {
@@ -118,7 +119,7 @@ struct Load {
     name: [u8; 16],
 }
 
-/// What bpf(2) wants to know of an attachment.
+/// The attributes of an attachment for bpf(2).
 #[repr(C)]
 struct Attach {
     target: u32,
@@ -127,7 +128,7 @@ struct Attach {
     flags: u32,
 }
 
-/// Has the kernel check a program and keep it.
+/// Loads a program into the kernel, which checks it.
 pub(super) fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     // Kernels before 5.11 count programs as locked memory. This process ends soon.
     let all = libc::rlimit {
@@ -144,7 +145,7 @@ pub(super) fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
         ..Load::default()
     };
     // SAFETY: the pointers in the structure outlive the call, and a descriptor that
-    // is returned belongs to nobody else.
+    // is returned has no other owner.
     unsafe {
         let descriptor =
             libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>());
@@ -155,7 +156,7 @@ pub(super) fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     }
 }
 
-/// Has the kernel ask a program for every process of a control group.
+/// Makes the kernel run a program for every process of a control group.
 pub(super) fn attach(program: &OwnedFd, group: &File) -> io::Result<()> {
     let attach = Attach {
         target: group.as_raw_fd().cast_unsigned(),
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What a program answers, by the few operations that it may have.
+    /// Computes a program's answer by interpreting the few operations that it may have.
     fn ask(program: &[Instruction], kind: u32, access: u32, major: u32, minor: u32) -> bool {
         let question = [access << 16 | kind, major, minor];
         let mut registers = [0u32; 7];
@@ -264,7 +265,7 @@ mod tests {
         assert!(ask(&program, CHARACTER, WRITE, 1, 1));
     }
 
-    /// A control group of version 2, where this node has those, beside others or alone.
+    /// A control group of version 2, if this node has those, with or without version 1.
     struct Group(PathBuf);
 
     impl Group {

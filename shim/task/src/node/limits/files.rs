@@ -1,10 +1,10 @@
-//! Which value goes to which file of a control group.
+//! Which values are written to which files of a control group.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Setting;
 
-/// The period of the processor's time that the kernel begins with, in microseconds.
+/// The kernel's default CPU period, in microseconds.
 const PERIOD: &str = "100000";
 
 fn setting(controller: &'static str, file: &str, value: impl ToString) -> Setting {
@@ -51,7 +51,7 @@ pub(super) fn of_version_1(resources: &LinuxResources) -> Vec<Setting> {
 
 fn memory_1(memory: &LinuxMemory) -> Vec<Setting> {
     let limit = memory.limit().filter(|limit| *limit != 0);
-    // Without a limit of memory there can be none of memory and swap.
+    // Without a memory limit there can be no limit of memory and swap.
     let both = memory.swap().filter(|both| *both != 0);
     let both = both.or_else(|| limit.filter(|limit| *limit < 0));
     let numbers = [
@@ -103,7 +103,7 @@ fn block_1(block: &LinuxBlockIo) -> Vec<Setting> {
     settings
 }
 
-/// For control groups of version 2. `current` tells what a file holds.
+/// For control groups of version 2. `current` returns a file's content.
 pub(super) fn of_version_2(
     resources: &LinuxResources,
     current: &impl Fn(&str, &str) -> Option<String>,
@@ -136,7 +136,7 @@ pub(super) fn of_version_2(
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
-    // A name is one of a file, whatever else may be written in it.
+    // Each name must be a plain file name, whatever the specification contains.
     let files = unified.into_iter().filter(|(file, _)| !file.contains('/'));
     settings.extend(files.map(|(file, value)| setting("", file, value)));
     settings
@@ -161,7 +161,7 @@ fn memory_2(memory: &LinuxMemory) -> Vec<Setting> {
     given(numbers).collect()
 }
 
-/// As libcontainer does it when a container is made.
+/// Converts as libcontainer does when a container is created.
 fn weight(shares: u64) -> String {
     let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
     weight.to_string()
@@ -200,7 +200,7 @@ fn block_2(block: &LinuxBlockIo) -> Vec<Setting> {
     settings
 }
 
-/// Processors and memory nodes, which both versions write alike.
+/// Processors and memory nodes, which are written the same way in both versions.
 fn sets(cpu: &LinuxCpu) -> impl Iterator<Item = Setting> {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     given([
@@ -218,7 +218,7 @@ fn name(device: &LinuxThrottleDevice) -> String {
     format!("{}:{}", device.major(), device.minor())
 }
 
-/// Zero is what is left out.
+/// Zero means that the value is missing.
 fn number<N: ToString + Default + PartialEq>(number: Option<N>) -> Option<String> {
     let number = number.filter(|number| *number != N::default());
     number.map(|number| number.to_string())
