@@ -153,7 +153,7 @@ files = [{ source = "data", destination = "/" }]
     assert_eq!(few.trim(), "200");
     let errors = skiff.stop().stderr;
     assert_eq!(
-        errors.matches("as many files open as it may").count(),
+        errors.matches("reached its limit of open files").count(),
         1,
         "{errors}"
     );

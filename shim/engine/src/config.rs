@@ -134,7 +134,7 @@ fn has_vectors() -> bool {
     #[cfg(target_arch = "riscv64")]
     {
         const V: libc::c_ulong = 1 << (b'v' - b'a');
-        // SAFETY: it reads what the kernel told the process at its start.
+        // SAFETY: it reads what the kernel passed to the process at its start.
         unsafe { libc::getauxval(libc::AT_HWCAP) & V != 0 }
     }
     #[cfg(not(target_arch = "riscv64"))]
