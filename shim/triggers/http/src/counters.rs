@@ -1,18 +1,18 @@
-//! What happened, in numbers.
+//! Counters of events.
 
 use std::sync::atomic::AtomicU64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Numbers of one server since it was bound. The owner reads them at any
-        /// time; they only grow, except for `open_connections`.
+        /// The counters of one server since it was bound. The owner reads them at any time;
+        /// they only grow, except for `open_connections`.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
         impl Counters {
-            /// Every number with its name, in a fixed order.
+            /// Every counter with its name, in a fixed order.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.load(std::sync::atomic::Ordering::Relaxed)),)*]
             }
