@@ -56,7 +56,7 @@ pub enum AppsError {
     /// It was removed each time after it was unpacked.
     #[error("`{}` is removed as soon as it is unpacked", path.display())]
     Lost {
-        /// Where it should be.
+        /// Its path.
         path: PathBuf,
     },
 }
@@ -90,7 +90,7 @@ impl Held {
         take(&Beneath::open(parent)?, name)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

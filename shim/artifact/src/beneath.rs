@@ -126,7 +126,7 @@ impl Beneath {
         Ok(symlinkat(target, &parent, name)?)
     }
 
-    /// Gives a file, or a link itself, a second name.
+    /// Creates a hard link to a file, or to a link itself.
     pub(crate) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, from_name) = self.parent(from)?;
         let (to, to_name) = self.parent(to)?;

@@ -96,7 +96,7 @@ pub enum ChoiceError {
         /// The innermost index that was read.
         digest: Digest,
     },
-    /// More manifests than one image has.
+    /// More manifests than one image may have.
     #[error(
         "the index of images {digest} goes over what one image may list: {MAX_ENTRIES} manifests in {MAX_BYTES} bytes"
     )]
@@ -138,7 +138,7 @@ pub enum ChoiceError {
 /// Where manifests are looked for, and which one.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
-    /// Where indexes are read.
+    /// Where indexes are read from.
     pub blobs: &'a dyn Blobs,
     /// Whether a manifest or index is present at all: containerd pulls one platform of an
     /// image but stores the whole index.

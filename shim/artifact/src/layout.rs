@@ -112,7 +112,7 @@ pub enum LayoutError {
         /// The names that exist.
         found: String,
     },
-    /// Several images and nothing to choose by.
+    /// Several images, and no way to choose one.
     #[error(
         "`{}` holds several images: {found}; choose one by name or digest with `--image`",
         path.display()

@@ -195,7 +195,7 @@ impl OfWorker<'_> {
 #[derive(Debug)]
 struct Shared(NonNull<[AtomicUsize]>);
 
-// SAFETY: all that is behind the pointer are atomics, and it lives as long as the value.
+// SAFETY: the pointer leads to atomics only, and lives as long as the value.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -213,10 +213,10 @@ impl Shared {
         let count = Self::WORKERS + 2 * workers;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         let size = count * size_of::<AtomicUsize>();
-        // SAFETY: a new mapping at an address that the kernel chooses is nobody else's.
+        // SAFETY: a new mapping at an address that the kernel chooses is not used elsewhere.
         let page =
             unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), size, protection, flags) }?;
-        // It is zeroes, which are valid numbers, and aligned as pages are.
+        // It contains zeroes, which are valid numbers, and is page-aligned.
         let first = NonNull::new(page.cast());
         first
             .map(|first| Shared(NonNull::slice_from_raw_parts(first, count)))
@@ -241,7 +241,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let size = self.0.len() * size_of::<AtomicUsize>();
-        // SAFETY: it was mapped with this size, and nobody has a reference any more.
+        // SAFETY: it was mapped with this size, and no reference is left.
         if let Err(error) = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), size) } {
             tracing::debug!(%error, "cannot unmap a page");
         }

@@ -98,10 +98,10 @@ fn register(engine: &Engine) -> Ticking {
     }));
     let mut first = PLACES.load(SeqCst);
     loop {
-        // SAFETY: nobody else knows the place yet, and the first one is as in `places`.
+        // SAFETY: the place is not shared yet, and the first one is as in `places`.
         unsafe { (*place).next = first.as_ref() };
         match PLACES.compare_exchange(first, place, SeqCst, SeqCst) {
-            // SAFETY: it is never freed, and not written to any more.
+            // SAFETY: it is never freed, and no longer written to.
             Ok(_) => return Ticking(unsafe { &*place }),
             Err(other) => first = other,
         }

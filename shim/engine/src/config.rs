@@ -81,7 +81,7 @@ pub enum EngineError {
     Load {
         /// Its key.
         key: CodeKey,
-        /// What wasmtime said.
+        /// Wasmtime's error.
         source: wasmtime::Error,
     },
 }
@@ -93,7 +93,7 @@ pub enum EngineError {
 pub struct CompileError {
     /// The tier it was compiled for.
     pub tier: Tier,
-    /// What wasmtime said.
+    /// Wasmtime's error.
     #[source]
     pub source: wasmtime::Error,
 }
@@ -232,7 +232,7 @@ impl Compiler {
         let (code, required) = if Parser::is_core_wasm(&bytes) {
             let module = Module::new(&self.engine, &bytes).map_err(failed)?;
             // SAFETY: the range is the module's own mapping, which lives as long as it
-            // does and is written by nobody.
+            // does and is never written to.
             let code = unsafe { copy(module.image_range()) };
             (code, Some(module.resources_required()))
         } else {
@@ -273,7 +273,7 @@ impl Compiler {
 /// # Safety
 /// The range is of one allocation, and can be read as long as this takes.
 unsafe fn copy(range: Range<*const u8>) -> Vec<u8> {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees it.
     unsafe {
         let length = range.end.offset_from_unsigned(range.start);
         std::slice::from_raw_parts(range.start, length).to_vec()

@@ -47,7 +47,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 #[error("all {instances} instances were busy for {waited:?}")]
 pub struct Busy {
-    /// How many there are.
+    /// The number of instances.
     pub instances: u32,
     /// How long the request waited.
     pub waited: Duration,

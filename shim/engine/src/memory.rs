@@ -31,10 +31,10 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The host holds more for it than its memory limit allows.
-    #[error("the guest makes the host hold {0} bytes, for which its memory limit has no room")]
+    #[error("the host holds {0} bytes for the guest, more than its memory limit allows")]
     Held(usize),
     /// All guests together have used up the pod's memory.
-    #[error("the memory of the pod is used up; the guest that computes is ended")]
+    #[error("the memory of the pod is used up; the guest that is computing is ended")]
     Exhausted,
 }
 

@@ -190,7 +190,7 @@ impl<F: Future> Future for Running<'_, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the guest is not moved, and there is no other way to it.
+        // SAFETY: the guest is not moved, and cannot be accessed in another way.
         let (memories, guest) = unsafe {
             let this = self.get_unchecked_mut();
             (this.memories, Pin::new_unchecked(&mut this.guest))

@@ -46,7 +46,7 @@ impl Swap {
             return Err(String::from_utf8_lossy(&made.stderr).into_owned());
         }
         let path = CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: the path is a string that ends.
+        // SAFETY: the path is a NUL-terminated string.
         if unsafe { libc::swapon(path.as_ptr(), 0) } != 0 {
             return Err(format!("swapon: {}", std::io::Error::last_os_error()));
         }
@@ -110,7 +110,7 @@ async fn no_byte_of_a_request_is_in_the_next_where_memory_was_swapped_out() {
         let before = swapped();
         let (start, length) = (memory.data_ptr(&store), memory.data_size(&store));
         assert_eq!(length, PAGES << 16);
-        // SAFETY: it is the memory of an instance; what it holds stays as it is.
+        // SAFETY: it is the memory of an instance; its content does not change.
         let out = unsafe { libc::madvise(start.cast(), length, libc::MADV_PAGEOUT) };
         assert_eq!(out, 0, "{}", std::io::Error::last_os_error());
         assert!(swapped() > before, "the kernel swaps nothing out");

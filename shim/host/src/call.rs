@@ -27,7 +27,7 @@ pub(crate) use p3::P3;
 pub(crate) use preview1::Preview1;
 pub use running::Guests as Guest;
 
-/// Why a guest did not answer.
+/// Why a guest did not respond.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// It trapped, or a host function failed.
@@ -39,7 +39,7 @@ pub enum GuestError {
     /// It answered with an error code instead of a response.
     #[error("the guest answered with an error: {0}")]
     Refused(String),
-    /// It took longer than a request may.
+    /// It took longer than the deadline of a request.
     #[error("the guest took longer than {0:?}")]
     Deadline(Duration),
     /// No instance was free.

@@ -29,7 +29,7 @@ pub enum LoadError {
     Link {
         /// The component's id.
         component: String,
-        /// What wasmtime said.
+        /// Wasmtime's error.
         reason: String,
     },
     /// Exports that do not say how to call it.

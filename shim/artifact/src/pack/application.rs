@@ -182,7 +182,7 @@ fn layer_count(components: &[Parts<'_>], options: &Options) -> usize {
 }
 
 impl Parts<'_> {
-    /// Writes the binaries and makes `component` refer to them.
+    /// Writes the binaries and lets `component` refer to them.
     fn push_wasm(
         &self,
         component: &mut Component,

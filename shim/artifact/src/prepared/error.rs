@@ -161,7 +161,7 @@ pub enum PrepareError {
     Copy {
         /// The file.
         from: PathBuf,
-        /// Where it should go.
+        /// The destination.
         to: PathBuf,
         /// The system's error.
         source: io::Error,

@@ -222,7 +222,7 @@ fn the_configuration_is_what_kubelet_needs_to_run_it() {
     };
     let (digest, shop) = config("name = \"shop\"");
     assert_eq!(shop["config"]["Entrypoint"], serde_json::json!(["/"]));
-    // containerd tells images apart by this blob.
+    // containerd distinguishes images by this blob.
     let (other, _) = config("name = \"other\"");
     assert_ne!(digest, other);
 }

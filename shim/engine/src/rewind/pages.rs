@@ -47,7 +47,7 @@ pub(super) struct Kept {
     full: AtomicBool,
 }
 
-// SAFETY: the contents are written once, by who holds `adding`, and read up to `count`.
+// SAFETY: the contents are written once, by the holder of `adding`, and read up to `count`.
 unsafe impl Send for Kept {}
 // SAFETY: as above.
 unsafe impl Sync for Kept {}
@@ -55,7 +55,7 @@ unsafe impl Sync for Kept {}
 impl Kept {
     pub(super) fn new() -> io::Result<Arc<Kept>> {
         let page = rustix::param::page_size();
-        // SAFETY: it is a new mapping, which nobody else knows.
+        // SAFETY: it is a new mapping, which is not used elsewhere.
         let contents = unsafe {
             rustix::mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -102,7 +102,7 @@ impl Kept {
         let at = self.pages().position(|page| page == number).or_else(|| {
             let at = self.count.load(Relaxed);
             let slot = self.pages.get(at)?;
-            // SAFETY: nobody reads this one before it is counted; the caller vouches for
+            // SAFETY: this one is not read before it is counted; the caller guarantees
             // the other.
             unsafe { ptr::copy_nonoverlapping(from, self.content(at), self.page) };
             slot.store(u32::try_from(number).ok()?, Relaxed);
@@ -119,7 +119,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nobody has a pointer into it any more.
+        // SAFETY: the mapping is ours, and no pointer into it is left.
         unsafe { rustix::mm::munmap(self.contents.as_ptr().cast(), MOST * self.page).ok() };
     }
 }
@@ -137,7 +137,7 @@ pub(super) struct Watched {
     lost: AtomicBool,
 }
 
-// SAFETY: the memory is its instance's, which whoever has this has as well.
+// SAFETY: the memory belongs to the instance, and the owner of this also owns that.
 unsafe impl Send for Watched {}
 // SAFETY: as above.
 unsafe impl Sync for Watched {}
@@ -147,8 +147,8 @@ impl Watched {
     ///
     /// # Safety
     /// They are an instance's memory: pages of its own, mapped to be read and written for
-    /// as long as this lives, and nobody else changes how. Each piece that the kernel has of
-    /// them was written to, or it stays in the pieces that this makes of it.
+    /// as long as this lives, and their protection is changed only here. Each of their kernel
+    /// mappings has been written to; otherwise it stays split into the pieces made here.
     ///
     /// # Errors
     /// If the kernel refuses to make them read-only.
@@ -191,8 +191,8 @@ impl Watched {
     }
 
     fn protect(&self, from: usize, length: usize, how: MprotectFlags) -> rustix::io::Result<()> {
-        // SAFETY: it is within the memory, as is checked where it comes from; contents
-        // stay as they are.
+        // SAFETY: it is within the memory, which the callers check; contents do not
+        // change.
         unsafe { rustix::mm::mprotect(self.base.add(from).cast(), length, how) }
     }
 
@@ -277,8 +277,8 @@ static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 fn handle_faults() -> io::Result<()> {
     static TAKEN: OnceLock<bool> = OnceLock::new();
     let taken = *TAKEN.get_or_init(|| {
-        // SAFETY: all zeros is one of these plain structures, and the handler does nothing
-        // that a handler may not.
+        // SAFETY: all zeros is valid for these plain structures, and the handler does nothing
+        // that a signal handler must not do.
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(libc::SIGSEGV, ptr::null(), &mut before) != 0 {
@@ -293,11 +293,11 @@ fn handle_faults() -> io::Result<()> {
     });
     taken
         .then_some(())
-        .ok_or_else(|| io::Error::other("the kernel gives no faults"))
+        .ok_or_else(|| io::Error::other("cannot install the fault handler"))
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel gives what it says; what a thread runs lives while it does.
+    // SAFETY: the kernel passes valid pointers; a thread's memories live while its guest runs.
     unsafe {
         let address = (*info).si_addr().addr();
         let memories = &*RUNNING.get();

@@ -128,8 +128,8 @@ impl RequestBody {
         self.peer
     }
 
-    /// Whether the body comes from a client. Another part of the process may create one
-    /// only after its request was answered.
+    /// Whether the body comes from a client. Another part of the process may
+    /// provide one only after it got the response.
     pub fn is_of_a_client(&self) -> bool {
         matches!(self.kind, Kind::Wire(_))
     }

@@ -141,7 +141,7 @@ impl Io {
             self.watch.closed_half();
             return Poll::Pending;
         }
-        // SAFETY: so many bytes of it have just been filled.
+        // SAFETY: this many bytes of it have just been filled.
         unsafe { buf.advance(read) };
         self.watch.bytes_came();
         Poll::Ready(Ok(()))

@@ -72,5 +72,5 @@ pub use server::{BindError, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;
 pub use trigger::Http;
 
-/// Any error of a body or behind a failure.
+/// Any error of a body, or the cause of a failure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

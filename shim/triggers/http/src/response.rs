@@ -19,7 +19,7 @@ pub enum ResponseBody {
     /// An empty body.
     #[default]
     Empty,
-    /// All bytes at once.
+    /// The complete bytes.
     Full(Bytes),
     /// Bytes as they come, possibly with trailers. An error cuts the response off. The
     /// stream is dropped as soon as no more of it is wanted, which may be before its end or

@@ -46,7 +46,7 @@ pub enum BindError {
     Socket {
         /// The requested address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The address is in use, not one of this host, or not permitted.
@@ -54,7 +54,7 @@ pub enum BindError {
     Listen {
         /// The requested address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }

@@ -32,7 +32,7 @@ impl Ticker {
     /// A ticker, switched off.
     pub(crate) fn new(timer: OwnedFd, tick: Duration) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` always gives the same descriptor and keeps it open, and it
-        // stays inside the `AsyncFd`, which gives no way to exchange it, until that is dropped.
+        // stays inside the `AsyncFd`, which cannot replace it, until that is dropped.
         let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
         Ok(Ticker {
             timer,

@@ -297,7 +297,7 @@ impl Watch {
         !self.is_http2() && self.write_wait.is_set()
     }
 
-    /// Large responses leave after their request has ended here.
+    /// Large responses are still being written after their request has ended here.
     pub(crate) fn wrote(&self) {
         self.idle.set(&self.limits.clock);
     }

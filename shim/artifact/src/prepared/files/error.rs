@@ -41,7 +41,7 @@ pub enum FilesError {
     Outside {
         /// The file, with links resolved.
         component: String,
-        /// The file, after links.
+        /// The file, with links resolved.
         path: PathBuf,
     },
     /// A pattern with `..` after a wildcard, which has no single meaning.
@@ -110,7 +110,7 @@ pub enum FilesError {
         /// A path used both as a file and as a folder.
         source_url: String,
     },
-    /// One path that is to be both.
+    /// A path used both as a file and as a folder.
     #[error("component `{component}`: `{}` is to be a file, and a folder with `{}`", file.display(), below.display())]
     Collision {
         /// The component.

@@ -78,7 +78,7 @@ impl Desk {
     }
 }
 
-/// Seals an instance's bodies when it is dropped, before the instance is.
+/// Seals an instance's bodies on drop, before the instance is dropped.
 struct Seals(Arc<Desk>);
 
 impl Drop for Seals {

@@ -103,7 +103,7 @@ pub(super) use how;
 /// Why nothing was opened.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The kernel, or a sandbox around us, lacks `openat2`.
+    /// The kernel, or a sandbox around Skiff, lacks `openat2`.
     NoSuchCall,
     Error(io::Error),
 }

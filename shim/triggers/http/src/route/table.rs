@@ -126,7 +126,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without free dots the sorted list and the comparison of all matches agree.
+        /// Without free dots, the sorted list and a comparison of all matches agree.
         #[test]
         fn sorting_finds_what_comparing_all_matches_finds(
             routes in prop::collection::vec("(/(a|b|:p|:q|a\\.b)){0,3}(/\\.\\.\\.)?", 0..8),

@@ -19,7 +19,7 @@ pub struct Route<H> {
     pub trigger: String,
     /// How it is reached.
     pub path: RoutePath,
-    /// What answers.
+    /// What answers its requests.
     pub target: Target<H>,
 }
 
