@@ -167,7 +167,7 @@ pub enum UnpackError {
     },
     /// A link that leads out of the directory.
     #[error(
-        "layer {layer}: link `{}` leads out of the image, to `{}`",
+        "layer {layer}: link `{}` leads outside, to `{}`",
         shown_path(path),
         shown_path(target)
     )]
