@@ -1,9 +1,9 @@
-//! Tells the crate which wasmtime it is linked with, which wasmtime itself does not.
+//! Passes the version of the linked wasmtime to the crate; wasmtime does not expose it.
 
 use std::path::Path;
 
 fn main() {
-    // The lock file is the one place where the exact version stands.
+    // The lock file is the only place with the exact version.
     #[expect(clippy::disallowed_methods, reason = "cargo talks to build scripts so")]
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let lock = Path::new(&root).join("../../Cargo.lock");

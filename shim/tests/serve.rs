@@ -255,7 +255,7 @@ fn what_is_against_the_rules_of_http_is_a_line_of_the_log_with_the_reason() {
         ),
         (
             "GET / HTTP/1.1\r\nhost: a b\r\n\r\n",
-            "the request's host is not one",
+            "the request's host is not valid",
         ),
         (
             "GET / HTTP/1.1\r\nhost: other.spin.internal\r\n\r\n",

@@ -1,11 +1,11 @@
-//! The node's unpacked applications: each unpacked once, checked after every boot of the
-//! node, and removed when others need the room and nothing runs from it.
+//! The node's unpacked applications: each image is unpacked once, checked once per boot of
+//! the node, and removed when space is needed and nothing runs from it.
 //!
 //! | what | where |
 //! | --- | --- |
 //! | an unpacked image, by its manifest's digest | `<64 hex digits>/` |
-//! | what all of it is, and its size | `<64 hex digits>/contents` |
-//! | when it was used last, and the boot in which it was checked | `<64 hex digits>/used` |
+//! | the record of its contents, and its size | `<64 hex digits>/contents` |
+//! | when it was last used, and the boot in which it was checked | `<64 hex digits>/used` |
 //! | one that is being unpacked | `.unpack-…/` |
 //! | one that is being removed | `.gone-…/` |
 
@@ -23,23 +23,23 @@ use crate::scratch::{is_still, remove_unheld, sweep};
 use crate::unpack::{UNFINISHED, unpack_and};
 use crate::{Blobs, Digest, Image, Limits, UnpackError};
 
-/// How the names of folders begin that are being removed.
+/// The prefix of folders that are being removed.
 const GONE: &str = ".gone-";
 
-/// How often an application is looked for. It is there at the first time or the second,
-/// unless others remove what this one makes.
+/// How often an application is looked up. It is found the first or second time unless other
+/// processes keep removing it.
 const TRIES: usize = 5;
 
 /// A folder of unpacked applications.
 #[derive(Debug, Clone)]
 pub struct Apps {
     folder: PathBuf,
-    /// What tells this boot of the machine from others; nothing where that is unknown,
-    /// and everything is checked each time.
+    /// Identifies this boot of the machine; `None` where it is unknown, and then everything
+    /// is checked each time.
     boot: String,
 }
 
-/// Why an application cannot be had.
+/// Why an application is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum AppsError {
     /// The folder, or something in it, cannot be used.
@@ -47,50 +47,50 @@ pub enum AppsError {
     Folder {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The image cannot be unpacked.
     #[error("cannot unpack the image")]
     Unpack(#[from] UnpackError),
-    /// It was gone again each time it was there.
+    /// It was removed each time after it was unpacked.
     #[error("`{}` is removed as soon as it is unpacked", path.display())]
     Lost {
-        /// Where it should be.
+        /// Its path.
         path: PathBuf,
     },
 }
 
-/// An unpacked application that nobody removes as long as this is there.
+/// An unpacked application that is not removed as long as this value lives.
 #[derive(Debug)]
 pub struct Held {
     directory: PathBuf,
     folder: Beneath,
 }
 
-/// What was removed to make room, and what stays although there is no room for it.
+/// What was removed to make room, and how much is left.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tidied {
-    /// What processes that were killed had left.
+    /// Leftovers of killed processes.
     pub leftovers: Vec<PathBuf>,
-    /// Applications that were used longest ago, and those that did not check out.
+    /// The least recently used applications, and those that failed their check.
     pub evicted: Vec<PathBuf>,
-    /// Bytes of the applications that are there now.
+    /// Total bytes of the remaining applications.
     pub bytes: u64,
 }
 
 impl Held {
-    /// Holds the application in `directory`. `None` where there is none (any more).
+    /// Locks the application in `directory`. `None` where it does not exist (any more).
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn take(directory: &Path) -> io::Result<Option<Self>> {
         let parent = directory.parent().unwrap_or(Path::new("."));
         let name = directory.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         take(&Beneath::open(parent)?, name)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -103,7 +103,7 @@ fn take(parent: &Beneath, name: &OsStr) -> io::Result<Option<Held>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Whoever has it for itself is about to remove it, or has just made it.
+    // Whoever holds the exclusive lock is about to remove it, or has just created it.
     flock(&folder, FlockOperation::LockShared)?;
     let held = Held {
         directory: parent.shown(name),
@@ -113,8 +113,8 @@ fn take(parent: &Beneath, name: &OsStr) -> io::Result<Option<Held>> {
 }
 
 impl Apps {
-    /// The applications in a folder that exists. `boot` is a text that every boot of the
-    /// machine has another of.
+    /// The applications in an existing folder. `boot` is a text that differs for every boot
+    /// of the machine.
     pub fn new(folder: &Path, boot: &str) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -122,8 +122,7 @@ impl Apps {
         }
     }
 
-    /// The image's application, if it is there and whole. One that is not whole is taken
-    /// away.
+    /// The image's application, if it is there and complete. An incomplete one is removed.
     ///
     /// # Errors
     /// [`AppsError::Folder`].
@@ -146,7 +145,7 @@ impl Apps {
         Ok(None)
     }
 
-    /// The image's application, unpacked now where it is not there or not whole.
+    /// The image's application, which is unpacked now if it is missing or incomplete.
     ///
     /// # Errors
     /// [`AppsError`].
@@ -164,7 +163,7 @@ impl Apps {
             }
             let finish = |folder: &Beneath| record::finish(folder, &self.boot);
             match unpack_and(image, blobs, &into, limits, finish) {
-                // In the latter case another pod of the same image was quicker.
+                // In the latter case another pod of the same image was faster.
                 Ok(_) | Err(UnpackError::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -172,8 +171,8 @@ impl Apps {
         Err(AppsError::Lost { path: into })
     }
 
-    /// Removes what killed processes have left, and what was used longest ago until no
-    /// more than `keep` bytes are there. What is held stays, also where that is more.
+    /// Removes leftovers of killed processes, then the least recently used applications
+    /// until at most `keep` bytes are left. Applications in use stay, even beyond that.
     ///
     /// # Errors
     /// Where the folder cannot be read.
@@ -196,7 +195,7 @@ impl Apps {
                     tidied.bytes += bytes;
                     apps.push((Some(used), bytes, name.to_owned()));
                 }
-                // Nobody can use it, nor know how large it is.
+                // Without a record its size is unknown and it cannot be used.
                 Ok(None) => apps.push((None, 0, name.to_owned())),
                 Err(_) => {}
             }
@@ -215,7 +214,7 @@ impl Apps {
     }
 }
 
-/// Removes an application unless it is held, or was used since.
+/// Removes an application unless it is locked or was used since.
 fn evict(parent: &Beneath, name: &str, used: Option<SystemTime>) -> io::Result<bool> {
     let folder = parent.folder(Path::new(name))?;
     if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -231,11 +230,11 @@ fn evict(parent: &Beneath, name: &str, used: Option<SystemTime>) -> io::Result<b
     Ok(true)
 }
 
-/// Takes away an application that is not whole. Should something run from it all the
-/// same, it is only out of the way, and removed when that has ended.
+/// Removes an incomplete application. If something still runs from it, it is only renamed,
+/// and removed after that has ended.
 fn set_aside(parent: &Beneath, name: &str) -> io::Result<()> {
     let gone = PathBuf::from(format!("{GONE}{name}"));
-    // What is in the way is another one's that was not whole.
+    // The name is taken by another incomplete application.
     remove_unheld(parent, &gone)?;
     match parent.rename(Path::new(name), &gone) {
         Ok(()) => remove_unheld(parent, &gone).map(drop),

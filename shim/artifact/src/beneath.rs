@@ -1,4 +1,4 @@
-//! Work below an open folder that no path leads out of.
+//! File operations below an open folder that no path can leave.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,25 +13,25 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// The longest path that the kernel takes at a time, without the byte that ends it.
+/// The longest path that the kernel accepts, without the NUL byte at its end.
 const MAX_PATH: usize = 4095;
 
-/// Whoever may read the files of an artifact: pods run as any user.
+/// Everybody may read the files of an artifact: pods run as any user.
 const FOLDER_MODE: u32 = 0o755;
 
-/// An open folder. All paths are relative to it, without `..`, and no link on the way is
-/// ever followed: the kernel refuses (`openat2`), and where it cannot, each part of a
-/// path is opened by itself.
+/// An open folder. All paths are relative to it, without `..`, and no symbolic link is ever
+/// followed: the kernel refuses it (`openat2`); where the kernel lacks that call, each part
+/// of a path is opened separately.
 #[derive(Debug)]
 pub(crate) struct Beneath {
     folder: OwnedFd,
     path: PathBuf,
-    /// Whether `openat2` is tried at all.
+    /// Whether to try `openat2` at all.
     whole_paths: bool,
 }
 
 impl Beneath {
-    /// Opens a folder. `path` is trusted, and what errors call it.
+    /// Opens a folder. `path` is trusted; errors show it.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let folder = openat(CWD, path, FOLDER, Mode::empty())?;
         Ok(Self {
@@ -50,19 +50,19 @@ impl Beneath {
         })
     }
 
-    /// The same folder as a kernel without `openat2` has it.
+    /// The same folder as it is opened on a kernel without `openat2`.
     #[cfg(test)]
     pub(crate) fn part_by_part(mut self) -> Self {
         self.whole_paths = false;
         self
     }
 
-    /// A path as it is shown in errors.
+    /// A path as errors show it.
     pub(crate) fn shown(&self, path: &Path) -> PathBuf {
         self.path.join(path)
     }
 
-    /// What is at `path`, a link itself and not what it leads to.
+    /// The metadata of `path`; of a link itself, not its target.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<Stat>> {
         if path.as_os_str().is_empty() {
             return Ok(Some(rustix::fs::fstat(&self.folder)?));
@@ -75,7 +75,7 @@ impl Beneath {
         }
     }
 
-    /// Where the link at `path` leads.
+    /// The target of the link at `path`.
     pub(crate) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let (parent, name) = self.parent(path)?;
         let target = readlinkat(&parent, name, Vec::new())?.into_bytes();
@@ -97,7 +97,8 @@ impl Beneath {
         Ok(names)
     }
 
-    /// Opens a file for reading. What is no regular file is refused, and not opened.
+    /// Opens a file for reading. Anything but a regular file is refused without being
+    /// opened.
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
         let found = self.kind(path)?.ok_or(io::ErrorKind::NotFound)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
@@ -107,42 +108,42 @@ impl Beneath {
         Ok(self.open_below(path, flags, 0)?.into())
     }
 
-    /// Makes a file that must not be there yet.
+    /// Creates a file, which must not exist yet.
     pub(crate) fn create_file(&self, path: &Path, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         Ok(self.open_below(path, flags, mode)?.into())
     }
 
-    /// Makes a folder that must not be there yet.
+    /// Creates a folder, which must not exist yet.
     pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(mkdirat(&parent, name, Mode::from_raw_mode(FOLDER_MODE))?)
     }
 
-    /// Makes a symbolic link; what it leads to is not looked at.
+    /// Creates a symbolic link; its target is not checked.
     pub(crate) fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(symlinkat(target, &parent, name)?)
     }
 
-    /// Gives a file, or a link itself, a second name.
+    /// Creates a hard link to a file, or to a link itself.
     pub(crate) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, from_name) = self.parent(from)?;
         let (to, to_name) = self.parent(to)?;
         Ok(linkat(&from, from_name, &to, to_name, AtFlags::empty())?)
     }
 
-    /// Moves something, in place of a file or an empty folder.
+    /// Moves something, replacing a file or an empty folder.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, from_name) = self.parent(from)?;
         let (to, to_name) = self.parent(to)?;
         Ok(renameat(&from, from_name, &to, to_name)?)
     }
 
-    /// Removes whatever is at `path` with all that is in it, links themselves and not
-    /// what they lead to. That nothing is there is fine.
+    /// Removes whatever is at `path` with everything in it; links are removed, not
+    /// followed. A missing path is not an error.
     ///
-    /// Folders are opened one at a time, so that their depth costs no open files.
+    /// Folders are opened one at a time, so deep trees need no more open files.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         let mut left = vec![path.to_owned()];
         while let Some(next) = left.last() {
@@ -152,7 +153,7 @@ impl Beneath {
                     left.pop();
                     continue;
                 }
-                // Linux says the first, POSIX the second.
+                // Linux returns the first error, POSIX specifies the second.
                 Err(Errno::ISDIR | Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -171,7 +172,7 @@ impl Beneath {
         Ok(())
     }
 
-    /// The folder that `path` is in, and its name there.
+    /// The folder that contains `path`, and its name there.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -192,8 +193,8 @@ impl Beneath {
             let below =
                 ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             match openat2(&self.folder, name, flags, mode, below) {
-                // Kernels before 5.6 have no such call, and filters of system calls that
-                // do not know it refuse it.
+                // Kernels before 5.6 lack this call, and seccomp filters that do not know
+                // it refuse it.
                 Err(Errno::NOSYS | Errno::PERM) => {}
                 opened => return Ok(opened?),
             }
@@ -201,7 +202,7 @@ impl Beneath {
         self.walk(path, flags, mode)
     }
 
-    /// The same as one `openat2`, in as many calls as the path has parts.
+    /// The equivalent of one `openat2`, with one call for each part of the path.
     fn walk(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let mut opened: Option<OwnedFd> = None;
         let mut parts = path.components().peekable();
@@ -238,7 +239,7 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
-/// Names only, and no more of them than the kernel takes in one path.
+/// Accepts only names, and at most as many as the kernel takes in one path.
 fn check(path: &Path) -> io::Result<()> {
     let names = |part| matches!(part, Component::Normal(_));
     if !path.components().all(names) {
@@ -257,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder in both ways of opening, and what is beside it.
+    /// A folder opened in both ways, and what is next to it.
     fn both(check: impl Fn(&Beneath, &Path)) {
         for whole_paths in [true, false] {
             let outer = tempfile::tempdir().unwrap();
@@ -301,7 +302,7 @@ mod tests {
             assert!(folder.remove(Path::new("out/secret")).is_err());
             assert!(folder.names(Path::new("out")).is_err());
             folder.remove(Path::new("out")).unwrap();
-            // A second name of a link is a link.
+            // A second name of a link is also a link.
             folder.link(Path::new("file"), Path::new("again")).unwrap();
             let target = folder.read_link(Path::new("again")).unwrap();
             assert_eq!(target, Path::new("../secret"));

@@ -1,4 +1,4 @@
-//! Blobs, and the reader that believes nothing about them.
+//! Blobs, and a reader that verifies them.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -10,22 +10,22 @@ use crate::digest::Hasher;
 use crate::open::open_file;
 use crate::{Descriptor, Digest};
 
-/// Where the blobs of an image are.
+/// Where the blobs of an image are stored.
 pub trait Blobs {
-    /// Opens the blob of `descriptor.digest`, unchecked: [`Verified`] checks.
+    /// Opens the blob of `descriptor.digest` without checking it: [`Verified`] does that.
     ///
     /// # Errors
     ///
-    /// [`BlobError::Missing`] where there is none, [`BlobError::Read`] otherwise.
+    /// [`BlobError::Missing`] where it does not exist, [`BlobError::Read`] otherwise.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, BlobError>;
 }
 
-/// Opens a regular file for reading, and nothing else: a pipe would wait for a writer,
-/// and a device might do anything. What is asked is what was opened.
+/// Opens a regular file for reading, and nothing else: a pipe would wait for a writer, and
+/// a device might do anything. The check is made on the opened file.
 ///
 /// # Errors
 ///
-/// Those of opening it, and one of kind `InvalidInput` for what is no regular file.
+/// Those of opening it, and one of kind `InvalidInput` if it is not a regular file.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     open_file(path)?
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
@@ -34,64 +34,64 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// Why a blob cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// There is no such blob.
+    /// The blob does not exist.
     #[error("blob {digest} is missing")]
     Missing {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
     },
     /// It cannot be read.
     #[error("cannot read blob {digest}")]
     Read {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// It ends early.
     #[error("blob {digest} is truncated: it ends after {found} bytes of {expected}")]
     Truncated {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
         /// The size in its descriptor.
         expected: u64,
-        /// The bytes there were.
+        /// The bytes that were read.
         found: u64,
     },
-    /// It goes on where it should end.
+    /// It is longer than its descriptor says.
     #[error("blob {digest} is longer than the {expected} bytes its descriptor says")]
     Oversized {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
         /// The size in its descriptor.
         expected: u64,
     },
-    /// Its content is another.
+    /// Its content does not match the digest.
     #[error("blob {digest} has other content: its digest is {found}")]
     Mismatch {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
-        /// The digest of what is there.
+        /// The digest of the actual content.
         found: Digest,
     },
-    /// It is larger than blobs of its kind may be.
+    /// It is larger than the limit for its kind.
     #[error("blob {digest} holds {size} bytes, over the limit of {limit} bytes for {what}")]
     TooLarge {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
         /// The size in its descriptor.
         size: u64,
         /// The limit.
         limit: u64,
-        /// What it is, in words.
+        /// The kind of blob, in words.
         what: &'static str,
     },
 }
 
-/// What went wrong inside of a reader, kept where the code around the reader finds it.
+/// The error that occurred inside a reader, kept where the surrounding code finds it.
 ///
-/// Decoders and archive readers wrap the errors of the reader beneath them in errors of
-/// their own, so the one thing worth telling would get lost in a text.
+/// Decoders and archive readers wrap the errors of the underlying reader in their own, so
+/// the one useful error would be lost in a text.
 pub(crate) struct Slot<E>(Rc<RefCell<Option<E>>>);
 
 impl<E> Default for Slot<E> {
@@ -107,7 +107,7 @@ impl<E> Clone for Slot<E> {
 }
 
 impl<E> Slot<E> {
-    /// Keeps the first error and returns what to hand to the code above.
+    /// Keeps the first error and returns the one to pass to the calling code.
     pub(crate) fn put(&self, error: E) -> io::Error {
         self.0.borrow_mut().get_or_insert(error);
         io::Error::other("refused by the reader beneath")
@@ -120,8 +120,8 @@ impl<E> Slot<E> {
 
 /// A reader that checks size and digest of a blob.
 ///
-/// Nothing read from it is known to be right before it has returned 0 (or
-/// [`Verified::finish`] has returned `Ok`): an error at the end takes everything back.
+/// Data read from it is only valid once it has returned 0 (or [`Verified::finish`] has
+/// returned `Ok`): an error at the end invalidates everything.
 pub struct Verified<R> {
     inner: R,
     digest: Digest,
@@ -157,11 +157,11 @@ impl<R: Read> Verified<R> {
         }
     }
 
-    /// Reads and drops the rest, so that the whole blob is checked.
+    /// Reads and discards the rest, so that the whole blob is checked.
     ///
     /// # Errors
     ///
-    /// What is wrong with the blob, also where a `read` reported it before.
+    /// What is wrong with the blob, even if a `read` has reported it before.
     pub fn finish(mut self) -> Result<(), BlobError> {
         let result = io::copy(&mut self, &mut io::sink());
         result.map(drop).map_err(|error| self.explain(error))
@@ -175,7 +175,7 @@ impl<R: Read> Verified<R> {
         })
     }
 
-    /// Where the error behind one of `read` is found when a decoder owns the reader.
+    /// Where to find the error behind one of `read` when a decoder owns the reader.
     pub(crate) fn fault(&self) -> Slot<BlobError> {
         self.fault.clone()
     }
@@ -229,11 +229,11 @@ impl<R: Read> Read for Verified<R> {
     }
 }
 
-/// Reads a whole blob into memory. `what` names its kind in the error of the limit.
+/// Reads a whole blob into memory. `what` names its kind in the error about the limit.
 ///
 /// # Errors
 ///
-/// [`BlobError::TooLarge`] before anything is read where the descriptor's size is over
+/// [`BlobError::TooLarge`], before anything is read, if the descriptor's size is over
 /// `limit`; otherwise what is wrong with the blob.
 pub fn read_whole(
     blobs: &dyn Blobs,

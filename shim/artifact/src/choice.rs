@@ -1,4 +1,4 @@
-//! Which manifest of an index is meant: one rule, on a laptop and in a pod.
+//! Which manifest of an index is used: one rule for laptops and pods.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,27 +9,27 @@ use crate::oci::media;
 use crate::shown::{listed, shown};
 use crate::{BlobError, Blobs, Descriptor, Digest, Index, Limits, Platform};
 
-/// What build tools put beside images: signatures and provenance, not to be run.
+/// Signatures and provenance that build tools put beside images; they are not run.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// The architecture of all images for WebAssembly.
+/// The architecture of all WebAssembly images.
 const WASM: &str = "wasm";
 
-/// An index of indexes of indexes has no use.
+/// Deeper nesting of indexes has no use.
 const MAX_DEPTH: usize = 4;
 
-/// What all indexes within one image may list together. The official images with the
+/// How many manifests all indexes within one image may list. The official images with the
 /// most platforms have some forty entries.
 const MAX_ENTRIES: usize = 1000;
 
-/// What they may hold together.
+/// How many bytes they may have together.
 const MAX_BYTES: u64 = 2 * Limits::JSON;
 
-/// A platform that somebody asks for, as `--platform` takes it.
+/// A requested platform, as `--platform` takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted(Platform);
 
-/// Text that is no platform.
+/// Text that is not a platform.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is not a platform: expected `wasip1/wasm`, `linux/amd64`, `linux/arm64/v8` or alike"
@@ -60,8 +60,8 @@ impl FromStr for Wanted {
 }
 
 impl Wanted {
-    /// Whether a platform is the one asked for. Tools do not agree on how an operating
-    /// system is written (`Wasip1`), and who names no variant asks for any.
+    /// Whether a platform is the requested one. Tools write operating systems differently
+    /// (`Wasip1`), and a request without a variant accepts any.
     fn is(&self, platform: &Platform) -> bool {
         let Self(wanted) = self;
         platform.os.eq_ignore_ascii_case(&wanted.os)
@@ -76,96 +76,96 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Why no manifest is the one that is meant.
+/// Why no manifest can be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChoiceError {
     /// An index cannot be read.
     #[error("cannot read an index of images")]
     Blob(#[source] BlobError),
-    /// An index is not written as one.
+    /// An index does not parse.
     #[error("the index of images {digest} cannot be understood")]
     Json {
         /// The index.
         digest: Digest,
-        /// Where and what.
+        /// What is wrong, and where.
         source: serde_json::Error,
     },
-    /// Indexes within indexes within indexes.
+    /// Indexes nested too deeply.
     #[error("the index of images {digest} is nested more than {MAX_DEPTH} deep")]
     Depth {
-        /// The innermost that was looked at.
+        /// The innermost index that was read.
         digest: Digest,
     },
-    /// More manifests than one image has.
+    /// More manifests than one image may have.
     #[error(
         "the index of images {digest} goes over what one image may list: {MAX_ENTRIES} manifests in {MAX_BYTES} bytes"
     )]
     Size {
-        /// The index that went over.
+        /// The index that exceeded the limit.
         digest: Digest,
     },
-    /// There is none at all.
-    #[error("it has no manifest that can be had")]
+    /// There are no manifests.
+    #[error("none of its manifests is available")]
     Nothing,
-    /// Several, and none for this machine.
+    /// Several manifests, none of them for this machine.
     #[error(
         "none of its manifests is for WebAssembly or for {here}: it has {found}; choose one with `--platform`"
     )]
     NoneFits {
-        /// What is looked for.
+        /// The platform that is looked for.
         here: String,
-        /// What there is.
+        /// The platforms that exist.
         found: String,
     },
-    /// None is for the platform asked for.
+    /// No manifest is for the requested platform.
     #[error("it has no manifest for {wanted}, but {found}")]
     NotThere {
-        /// What was asked for.
+        /// The requested platform.
         wanted: String,
-        /// What there is.
+        /// The platforms that exist.
         found: String,
     },
-    /// Several that fit equally well.
+    /// Several manifests fit equally well.
     #[error(
         "several of its manifests fit: {found}; choose one with `--platform`, and for pods give each a name of its own"
     )]
     Several {
-        /// Those.
+        /// The manifests that fit.
         found: String,
     },
 }
 
-/// Where manifests are looked for, and which.
+/// Where manifests are looked for, and which one.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
-    /// Where indexes are read.
+    /// Where indexes are read from.
     pub blobs: &'a dyn Blobs,
-    /// Whether a manifest or index is there at all: containerd pulls one platform of an
-    /// image, and has the index whole.
+    /// Whether a manifest or index is present at all: containerd pulls one platform of an
+    /// image but stores the whole index.
     pub has: &'a dyn Fn(&Descriptor) -> bool,
-    /// The platform that somebody asked for.
+    /// The requested platform.
     pub wanted: Option<&'a Wanted>,
 }
 
 impl Choice<'_> {
-    /// The manifest that is meant by one of `images`, which may be indexes.
+    /// Chooses one manifest from `images`, which may be indexes.
     ///
-    /// Attestations never are. Of several it is the one for the platform asked for; or
-    /// else the one for WebAssembly; or else the one for Linux on this machine's
-    /// processor, without a variant before one with; or else the only one.
+    /// Attestations are never chosen. The order is: the requested platform; else
+    /// WebAssembly; else Linux on this machine's processor, preferring entries without a
+    /// variant; else the only manifest.
     ///
     /// # Errors
     ///
-    /// [`ChoiceError`] where there is none or several, with what there is.
+    /// [`ChoiceError`] if there is none or more than one, listing what exists.
     pub fn manifest(&self, images: &[Descriptor]) -> Result<Descriptor, ChoiceError> {
         self.choose(self.all(images)?)
     }
 
-    /// All manifests of `images` that are there, but for attestations.
+    /// All manifests of `images` that are present, except attestations.
     ///
     /// # Errors
     ///
-    /// Where an index cannot be read, or is too large.
+    /// Where an index cannot be read or is too large.
     pub fn all(&self, images: &[Descriptor]) -> Result<Vec<Descriptor>, ChoiceError> {
         let mut walk = Walk {
             choice: *self,
@@ -200,7 +200,7 @@ impl Choice<'_> {
                 .or_else(|| those(&found, |platform| here.is(platform)));
             match fitting {
                 Some(fitting) => found = fitting,
-                // Nothing to choose by, as in a folder of several images.
+                // Nothing to choose by, as in a folder with several images.
                 None if found.iter().all(|one| one.platform.is_none()) => {}
                 None => {
                     return Err(ChoiceError::NoneFits {
@@ -224,11 +224,11 @@ impl Choice<'_> {
     }
 }
 
-/// The way through all indexes of an image.
+/// Walks all indexes of an image.
 struct Walk<'a> {
     choice: Choice<'a>,
     found: Vec<Descriptor>,
-    /// What is listed twice is one thing.
+    /// A manifest that is listed twice counts once.
     seen: BTreeSet<Digest>,
     entries: usize,
     bytes: u64,
@@ -239,7 +239,8 @@ impl Walk<'_> {
         let digest = descriptor.digest;
         if is_attestation(descriptor)
             || !self.seen.insert(digest)
-            // What an image itself is has been pulled: of all else there may be a part.
+            // The image itself has been pulled; of everything else only parts may be
+            // present.
             || depth > 0 && !(self.choice.has)(descriptor)
         {
             return Ok(());
@@ -271,7 +272,7 @@ impl Walk<'_> {
 }
 
 impl Descriptor {
-    /// Whether it is of a list of manifests.
+    /// Whether it describes a list of manifests.
     pub fn is_index(&self) -> bool {
         [media::INDEX, media::DOCKER_INDEX].contains(&self.media_type.as_str())
     }
@@ -287,14 +288,14 @@ fn is_attestation(descriptor: &Descriptor) -> bool {
         || descriptor.platform.as_ref().is_some_and(unknown)
 }
 
-/// Those of a platform; `None` where there is none.
+/// The manifests for a platform; `None` where there are none.
 fn those(found: &[Descriptor], fit: impl Fn(&Platform) -> bool) -> Option<Vec<Descriptor>> {
     let fitting = |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(&fit);
     let fitting: Vec<_> = found.iter().filter(fitting).cloned().collect();
     (!fitting.is_empty()).then_some(fitting)
 }
 
-/// Linux on this machine's processor, as images call it.
+/// Linux on this machine's processor, as images name it.
 fn here() -> Wanted {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -308,7 +309,7 @@ fn here() -> Wanted {
     })
 }
 
-/// The variant of a processor, where it is more than what every such processor can.
+/// The processor's variant, if it is more than the baseline of its architecture.
 fn variant_of(platform: &Platform) -> Option<&str> {
     let variant = platform.variant.as_deref()?;
     let least = matches!(

@@ -1,7 +1,7 @@
-//! Layers as they are packed, whatever their media types say.
+//! How layers are compressed, regardless of their media types.
 //!
-//! containerd looks at the first bytes of a layer and not at its media type, so that an
-//! image which a cluster runs may well say `gzip` where it means zstd.
+//! containerd looks at the first bytes of a layer and not at its media type, so an image
+//! that runs in a cluster may say `gzip` and contain zstd.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -9,15 +9,15 @@ use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// How every gzip file starts.
+/// The first bytes of every gzip file.
 const GZIP: &[u8] = &[0x1f, 0x8b];
-/// How every frame of zstd starts.
+/// The first bytes of every zstd frame.
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// How a frame of zstd starts that decoders leave out: the first byte may be any
-/// from 0x50 to 0x5f.
+/// The first bytes of a skippable zstd frame: the first one may be anything from 0x50 to
+/// 0x5f.
 const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 
-/// How some bytes are packed.
+/// A compression format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
@@ -26,10 +26,10 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// How many bytes tell.
+    /// How many bytes are needed to detect the format.
     pub(crate) const MAGIC: usize = 4;
 
-    /// Tells by the first bytes.
+    /// Detects the format by the first bytes.
     pub(crate) fn of(start: &[u8]) -> Self {
         if start.starts_with(GZIP) {
             return Self::Gzip;
@@ -43,10 +43,10 @@ impl Compression {
     }
 }
 
-/// The first bytes, which have been read to tell, and all others.
+/// The first bytes, which were read to detect the format, followed by the rest.
 type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
 
-/// A layer's bytes unpacked.
+/// A layer's decompressed bytes.
 pub(crate) enum Decoder<R: Read> {
     Plain(Whole<R>),
     Gzip(Box<MultiGzDecoder<Whole<R>>>),
@@ -54,11 +54,11 @@ pub(crate) enum Decoder<R: Read> {
 }
 
 impl<R: Read> Decoder<R> {
-    /// Reads as many bytes as it takes to tell.
+    /// Reads as many bytes as detection needs.
     ///
     /// # Errors
     ///
-    /// That of reading them, with the reader.
+    /// The error of reading them, which the reader returned.
     pub(crate) fn new(mut inner: R) -> Result<Self, (io::Error, R)> {
         let mut start = Vec::with_capacity(Compression::MAGIC);
         let read = inner
@@ -77,7 +77,7 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// Whether it is a WebAssembly binary, which is no archive in any packing.
+    /// Whether it is a WebAssembly binary, which is never an archive.
     pub(crate) fn is_wasm(&self) -> bool {
         match self {
             Self::Plain(whole) => whole.get_ref().0.get_ref() == b"\0asm",
@@ -105,7 +105,7 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-/// Frames of zstd, one after the other.
+/// zstd frames, one after the other.
 pub(crate) struct Zstd<R: Read> {
     source: BufReader<R>,
     decoder: FrameDecoder,
@@ -121,7 +121,7 @@ impl<R: Read> Zstd<R> {
         }
     }
 
-    /// Goes to the next frame with content; `false` at the end.
+    /// Moves to the next frame with content; `false` at the end.
     fn begin(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {
@@ -149,7 +149,7 @@ impl<R: Read> Zstd<R> {
             self.decoder.get_calculated_checksum(),
         ) {
             (Some(said), Some(found)) if said != found => {
-                Err(invalid("a frame's checksum is another"))
+                Err(invalid("a frame's checksum does not match"))
             }
             _ => Ok(()),
         }
@@ -181,8 +181,8 @@ impl<R: Read> Read for Zstd<R> {
     }
 }
 
-/// What is wrong with the bytes. An end that comes early is one like any other to the
-/// decoder, and the bytes of a layer are all there or refused beneath.
+/// The error for bytes that do not decode. The decoder does not distinguish a premature
+/// end; a layer whose bytes are incomplete is refused by the reader below.
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

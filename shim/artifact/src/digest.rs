@@ -10,18 +10,18 @@ use crate::shown::shown;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// How much of a file is hashed at a time: large enough that the calls do not count,
-/// small enough to stay in the second-level cache.
+/// How much of a file is hashed at a time: large enough that the calls are cheap, small
+/// enough to stay in the second-level cache.
 const HASH_BUFFER: usize = 64 * 1024;
 
-/// The SHA-256 of some bytes, written `sha256:<64 lower-case hex digits>`.
+/// The SHA-256 of some bytes, written as `sha256:<64 lower-case hex digits>`.
 ///
-/// Other algorithms are refused when a digest is read: nothing in use makes them.
+/// Other algorithms are refused when a digest is parsed: no tool in use produces them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// Text that is no digest.
+/// Text that is not a digest.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not a digest: expected `sha256:` and 64 lower-case hex digits")]
 pub struct DigestError {
@@ -38,13 +38,13 @@ impl Digest {
     ///
     /// # Errors
     ///
-    /// Those of opening and reading the file. What is no regular file is not opened.
+    /// Those of opening and reading the file. Anything but a regular file is not opened.
     pub fn of_file(path: &Path) -> io::Result<Self> {
         let file = open_file(path)?;
         Self::of_reader(file.ok_or(io::ErrorKind::InvalidInput)?)
     }
 
-    /// The digest of all that a reader gives.
+    /// The digest of everything that a reader returns.
     pub(crate) fn of_reader(mut from: impl Read) -> io::Result<Self> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; HASH_BUFFER];
@@ -56,18 +56,18 @@ impl Digest {
         }
     }
 
-    /// The 64 hex digits alone, as files are named.
+    /// The 64 hex digits alone, as used in file names.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
 }
 
-/// Makes a [`Digest`] of bytes that come piece by piece.
+/// Computes a [`Digest`] of bytes that arrive piece by piece.
 #[derive(Debug, Default, Clone)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -1,11 +1,11 @@
-//! What kind of image a manifest describes.
+//! The kind of image that a manifest describes.
 
 use crate::blobs::read_whole;
 use crate::oci::{ImageConfig, SCHEMA_VERSION, media};
 use crate::shown::{listed, shown};
 use crate::{BlobError, Blobs, Descriptor, Digest, Limits, Manifest};
 
-/// The media types of layers that only WebAssembly artifacts have.
+/// The media types of layers that only WebAssembly artifacts use.
 const WASM_LAYERS: [&str; 4] = [
     media::WASM,
     media::SPIN_WASM,
@@ -22,54 +22,54 @@ pub struct Image {
     pub manifest: Manifest,
     /// The configuration blob.
     pub config: Vec<u8>,
-    /// How the image is to be read.
+    /// The kind of image, which determines how it is read.
     pub kind: Kind,
 }
 
 /// The kinds of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A Spin application, as `spin registry push` makes it since Spin 2.
+    /// A Spin application, as `spin registry push` creates it since Spin 2.
     Spin {
         /// The layer with the locked application.
         locked: Descriptor,
     },
-    /// A Spin application of Spin 1: the configuration is the locked application.
+    /// A Spin application of Spin 1: its configuration is the locked application.
     SpinConfig,
-    /// A single component or core module, as `wkg oci push` makes it.
+    /// A single component or core module, as `wkg oci push` creates it.
     Component {
         /// Its only layer.
         layer: Descriptor,
     },
-    /// An ordinary container image. What it runs is decided by its files.
+    /// An ordinary container image. Its files decide what it runs.
     RootFs,
 }
 
-/// Why a manifest describes no image that can be run.
+/// Why a manifest does not describe an image that can be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The manifest or the configuration cannot be had.
+    /// The manifest or the configuration cannot be read.
     #[error("cannot read the {what}")]
     Blob {
         /// Which of them.
         what: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         source: BlobError,
     },
-    /// The descriptor points to something else.
+    /// The descriptor does not point to an image manifest.
     #[error("{digest} is not an image manifest but `{media_type}`")]
     NotAManifest {
-        /// The blob asked for.
+        /// The requested blob.
         digest: Digest,
         /// What it is instead.
         media_type: String,
     },
-    /// The manifest is not written as one.
+    /// The manifest does not parse.
     #[error("manifest {digest} cannot be understood")]
     Json {
         /// The manifest.
         digest: Digest,
-        /// Where and what.
+        /// What is wrong, and where.
         source: serde_json::Error,
     },
     /// A WebAssembly artifact that is neither a Spin application nor one component.
@@ -79,12 +79,12 @@ pub enum ImageError {
     WasmLayers {
         /// The manifest.
         digest: Digest,
-        /// Layers there are.
+        /// The number of layers.
         layers: usize,
-        /// How many hold WebAssembly.
+        /// How many of them hold WebAssembly.
         wasm: usize,
     },
-    /// An artifact of something else, or pushed without saying that it is WebAssembly.
+    /// An artifact of another kind, or one pushed without a WebAssembly media type.
     #[error(
         "image {digest} is an artifact without configuration whose layers are {found}, and none \
          says that it is WebAssembly; push it as `FILE.wasm:application/wasm` (`oras push` takes \
@@ -101,17 +101,18 @@ pub enum ImageError {
     Applications {
         /// The manifest.
         digest: Digest,
-        /// Layers found.
+        /// How many were found.
         found: usize,
     },
 }
 
 impl Image {
-    /// Reads manifest and configuration, and tells the kind.
+    /// Reads the manifest and the configuration, and determines the kind.
     ///
     /// # Errors
     ///
-    /// [`ImageError`] where a blob is damaged or too large, or the layers make no image.
+    /// [`ImageError`] where a blob is damaged or too large, or the layers do not form an
+    /// image.
     pub fn read(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Self, ImageError> {
         let media_type = descriptor.media_type.as_str();
         let known = ["", media::MANIFEST, media::DOCKER_MANIFEST].contains(&media_type);
@@ -161,8 +162,8 @@ impl Image {
 }
 
 impl Image {
-    /// The variables that the image's program starts with. Artifacts whose configuration
-    /// is no image's have none.
+    /// The environment variables that the image's program starts with. Artifacts whose
+    /// configuration is not an image configuration have none.
     pub fn environment(&self) -> Vec<(String, String)> {
         self.execution(ImageConfig::environment)
     }
@@ -218,7 +219,7 @@ impl Kind {
                 wasm,
             });
         }
-        // An ordinary image has a configuration, and containerd runs none without.
+        // An ordinary image needs a configuration; containerd does not run it without one.
         let without = [media::EMPTY, media::UNKNOWN_CONFIG];
         if without.contains(&manifest.config.media_type.as_str()) {
             let found = manifest.layers.iter();

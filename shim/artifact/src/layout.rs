@@ -1,4 +1,4 @@
-//! OCI layouts: an image store as a folder, or that folder as a tar file.
+//! OCI layouts: an image store as a folder, or such a folder as a tar file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,14 +14,14 @@ use crate::{BlobError, Blobs, Choice, ChoiceError, Descriptor, Digest, Index, Li
 
 /// The annotation that names an image in a layout.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation by which containerd names what it imports.
+/// The annotation by which containerd names images that it imports.
 pub const IMAGE_NAME: &str = "io.containerd.image.name";
 
 pub(crate) const INDEX_FILE: &str = "index.json";
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
 pub(crate) const BLOBS_FOLDER: &str = "blobs/sha256";
 
-/// An OCI layout, opened.
+/// An open OCI layout.
 #[derive(Debug)]
 pub struct Layout {
     path: PathBuf,
@@ -38,7 +38,7 @@ enum Store {
     },
 }
 
-/// Where in a tar file the content of an entry is.
+/// The position of an entry's content in a tar file.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     start: u64,
@@ -51,12 +51,12 @@ pub enum LayoutError {
     /// The file or folder cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// The file at fault.
+        /// The affected file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is something else.
+    /// It is not a layout.
     #[error("`{}` is not an OCI layout: it has no `{INDEX_FILE}`", path.display())]
     NotALayout {
         /// The file or folder.
@@ -67,7 +67,7 @@ pub enum LayoutError {
     Compressed {
         /// The file.
         path: PathBuf,
-        /// What does it.
+        /// The tool that decompresses it.
         tool: &'static str,
     },
     /// A tar file with more entries than an image can have.
@@ -78,7 +78,7 @@ pub enum LayoutError {
         /// The limit.
         limit: u64,
     },
-    /// An index that nobody would read.
+    /// An index that is too large to read.
     #[error("the index of `{}` has more than {limit} bytes", path.display())]
     IndexSize {
         /// The layout.
@@ -86,33 +86,33 @@ pub enum LayoutError {
         /// The limit.
         limit: u64,
     },
-    /// An index is not written as one.
+    /// An index does not parse.
     #[error("index of `{}` cannot be understood", path.display())]
     Json {
         /// The layout.
         path: PathBuf,
-        /// Where and what.
+        /// What is wrong, and where.
         source: serde_json::Error,
     },
-    /// Indexes are damaged, or no manifest is the one that is meant.
+    /// Indexes are damaged, or no manifest can be chosen.
     #[error("cannot tell which image of `{}` is meant", path.display())]
     Choice {
         /// The layout.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: ChoiceError,
     },
-    /// No image of that name, or none at all.
+    /// No image of that name, or no image at all.
     #[error("`{}` holds no image{wanted}; it has {found}", path.display())]
     NoImage {
         /// The layout.
         path: PathBuf,
         /// ` named …`, or nothing.
         wanted: String,
-        /// The names there are.
+        /// The names that exist.
         found: String,
     },
-    /// Several images and nothing to choose by.
+    /// Several images, and no way to choose one.
     #[error(
         "`{}` holds several images: {found}; choose one by name or digest with `--image`",
         path.display()
@@ -120,17 +120,17 @@ pub enum LayoutError {
     Ambiguous {
         /// The layout.
         path: PathBuf,
-        /// The names there are.
+        /// The names that exist.
         found: String,
     },
 }
 
 impl Layout {
-    /// Opens a layout folder or a tar file of one.
+    /// Opens a layout folder, or a tar file of one.
     ///
     /// # Errors
     ///
-    /// [`LayoutError`] where the path is neither.
+    /// [`LayoutError`] where the path is neither of them.
     pub fn open(path: &Path) -> Result<Self, LayoutError> {
         let read = |source| LayoutError::Read {
             path: path.to_owned(),
@@ -171,23 +171,23 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Whether `path` looks like a layout, as far as telling it from other things goes.
+    /// Whether `path` looks like a layout; a quick check.
     pub fn is_layout(path: &Path) -> bool {
         path.join(INDEX_FILE).is_file() && path.join(LAYOUT_FILE).is_file()
     }
 
-    /// The manifest of the image called `name` (or of that digest), or of the only image.
+    /// The manifest of the image called `name` (or with that digest), or of the only image.
     ///
-    /// Images for several platforms give the one that [`Choice`] gives.
+    /// For images with several platforms, [`Choice`] decides.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::NoImage`] and [`LayoutError::Ambiguous`] list what there is.
+    /// [`LayoutError::NoImage`] and [`LayoutError::Ambiguous`] list the images that exist.
     pub fn manifest(&self, name: Option<&str>) -> Result<Descriptor, LayoutError> {
         self.manifest_for(name, None)
     }
 
-    /// The same for a platform that somebody asks for.
+    /// Like [`Layout::manifest`], for a requested platform.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Layout {
         })
     }
 
-    /// Whether the blob of a descriptor is there, in whatever state.
+    /// Whether the blob of a descriptor is present, damaged or not.
     fn has(&self, descriptor: &Descriptor) -> bool {
         let name = Path::new(BLOBS_FOLDER).join(descriptor.digest.hex());
         match &self.store {
@@ -285,7 +285,7 @@ impl Store {
                     limit: Limits::FILES,
                 });
             }
-            // What is no plain file with a plain name is no part of a layout.
+            // Only plain files with plain names belong to a layout.
             let name = entry.path().ok().and_then(|name| relative_file(&name).ok());
             if let (Some(name), true) = (name, entry.header().entry_type().is_file()) {
                 let extent = Extent {
@@ -343,7 +343,7 @@ fn described(descriptor: &Descriptor) -> String {
     }
 }
 
-/// The digest that a file of a layout's blob folder is named by, for who writes one.
+/// The file name of a digest in a layout's blob folder, for code that writes one.
 pub(crate) fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
     layout.join(BLOBS_FOLDER).join(digest.hex())
 }

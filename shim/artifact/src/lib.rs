@@ -1,24 +1,24 @@
-//! Artifacts: what an application looks like on its way from a registry to a node.
+//! Artifacts: the form of an application on its way from a registry to a node.
 //!
 //! # Reading
 //!
-//! [`Blobs`] is where bytes are: containerd's content store, or a [`Layout`]. From a
-//! manifest in it comes an [`Image`], which knows its [`Kind`]. [`unpack`] puts the
-//! image into a directory, and [`Prepared`] is the application in such a directory (or
-//! in a folder, or in a container's root file system), ready to be compiled.
+//! [`Blobs`] is the source of bytes: containerd's content store, or a [`Layout`]. A
+//! manifest in it gives an [`Image`] with its [`Kind`]. [`unpack`] writes the image to a
+//! directory, and [`Prepared`] is the application in such a directory (or in a folder, or
+//! in a container's root file system), ready to be compiled.
 //!
-//! Every blob is checked against its digest and size while it is read ([`Verified`]).
-//! Whatever arrives is taken for hostile: paths, links, sizes and kinds of entries are
-//! checked before anything is written, and [`Limits`] bound how much is.
+//! Every blob is checked against its digest and size while it is read ([`Verified`]). All
+//! input is treated as hostile: paths, links, sizes and kinds of entries are checked before
+//! anything is written, and [`Limits`] bound how much is.
 //!
 //! # Writing
 //!
-//! [`pack::to_layout`] makes the artifact that `spin registry push` would push, as an
-//! OCI layout folder. What to send to a registry is all in that folder; the client
-//! that does it belongs beside [`layout`].
+//! [`pack::to_layout`] creates the artifact that `spin registry push` would push, as an OCI
+//! layout folder. That folder holds everything to send to a registry; a registry client
+//! belongs beside [`layout`].
 //!
-//! This crate knows no containerd, no environment and no engine, and does not wait:
-//! it reads and writes as it is called.
+//! This crate does not depend on containerd, the environment or an engine, and is
+//! synchronous.
 
 mod apps;
 mod beneath;

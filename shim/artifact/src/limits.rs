@@ -1,16 +1,16 @@
-//! How much an artifact may hold.
+//! How large an artifact may be.
 
 /// The bounds of [`unpack`](crate::unpack()) and of reading images.
 ///
-/// The defaults are meant never to be met by an application that works, and to be met
-/// by a bomb before a node notices.
+/// The defaults are meant to be above what any working application needs, and to stop a
+/// decompression bomb before it affects a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Files, folders and links of one artifact together.
     pub files: u64,
-    /// Bytes of one artifact once unpacked.
+    /// Bytes of one artifact after unpacking.
     pub bytes: u64,
-    /// How many times its compressed size an archive may unpack to.
+    /// By what factor an archive may expand when it is decompressed.
     pub ratio: u64,
     /// Bytes of one WebAssembly binary.
     pub wasm: u64,
@@ -29,12 +29,12 @@ impl Limits {
     /// deflate itself ends at 1032, which only repetition reaches.
     pub const RATIO: u64 = 200;
 
-    /// The ratio is not looked at before an archive has given this much: a folder with a
-    /// large empty file is no danger, and small archives have no meaningful ratio.
+    /// The ratio is not checked before an archive has produced this much: a folder with a
+    /// large empty file is harmless, and small archives have no meaningful ratio.
     pub(crate) const RATIO_FROM: u64 = 16 << 20;
 
-    /// The largest components there are, language runtimes with their libraries, have
-    /// some 50 MB. Compiling takes ten times a component's size in memory.
+    /// The largest components, language runtimes with their libraries, have some 50 MB.
+    /// Compiling takes ten times a component's size in memory.
     pub const WASM: u64 = 512 << 20;
 
     /// Manifests, indexes and image configurations: registries refuse more than 4 MiB.

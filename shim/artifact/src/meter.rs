@@ -1,4 +1,4 @@
-//! Counting what comes out of an archive, and stopping it.
+//! Counts what an archive produces, and stops it at the limits.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::blobs::Slot;
 use crate::{Digest, Limits};
 
-/// A limit that was met: a bomb, or an application that needs another limit.
+/// A limit that was reached: by a bomb, or by an application that needs a higher limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// [`Limits::files`].
@@ -25,7 +25,7 @@ pub enum LimitError {
     /// [`Limits::ratio`].
     #[error("layer {layer} unpacks to more than {limit} times its size")]
     Ratio {
-        /// The layer at fault.
+        /// The affected layer.
         layer: Digest,
         /// The limit.
         limit: u64,
@@ -33,28 +33,28 @@ pub enum LimitError {
     /// [`Limits::wasm`].
     #[error("layer {layer} holds {size} bytes of WebAssembly, over the limit of {limit} bytes")]
     Wasm {
-        /// The layer at fault.
+        /// The affected layer.
         layer: Digest,
         /// Its size.
         size: u64,
         /// The limit.
         limit: u64,
     },
-    /// A name, link or attribute in an archive that is kept in memory when it is read.
+    /// A name, link or attribute of an archive that is kept in memory while it is read.
     #[error("layer {layer} has an entry with a header of more than {limit} bytes")]
     Header {
-        /// The layer at fault.
+        /// The affected layer.
         layer: Digest,
         /// The limit.
         limit: u64,
     },
 }
 
-/// Names and links have at most 4 KiB, extended attributes 64 KiB each: this is room
-/// for all that one file can have.
+/// Names and links have at most 4 KiB, extended attributes 64 KiB each: this is enough for
+/// everything that one file can have.
 const HEADER_LIMIT: u64 = 1 << 20;
 
-/// What is left of an artifact's limits.
+/// What remains of an artifact's limits.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: Limits,
@@ -91,7 +91,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Checks the size of a WebAssembly binary, which is counted when it is written.
+    /// Checks the size of a WebAssembly binary; its bytes are counted when it is written.
     pub(crate) fn wasm(&self, layer: Digest, size: u64) -> Result<(), LimitError> {
         let limit = self.limits.wasm;
         if size > limit {
@@ -101,7 +101,7 @@ impl Budget {
     }
 }
 
-/// A reader of unpacked bytes that stops at the limits.
+/// A reader of decompressed bytes that stops at the limits.
 pub(crate) struct Meter<'a, R> {
     inner: R,
     budget: &'a Budget,
@@ -112,8 +112,8 @@ pub(crate) struct Meter<'a, R> {
     excess: Slot<LimitError>,
 }
 
-/// Tells a [`Meter`] whether its reader is between the contents of two entries, where
-/// archive readers keep what they read in memory.
+/// Informs a [`Meter`] whether its reader is between the contents of two entries, where
+/// archive readers keep in memory what they read.
 #[derive(Clone, Default)]
 pub(crate) struct HeaderGauge(Rc<Cell<Option<u64>>>);
 
@@ -126,7 +126,7 @@ impl HeaderGauge {
         self.0.set(None);
     }
 
-    /// `false` where the header has become too long.
+    /// `false` if the header has become too long.
     fn count(&self, read: u64) -> bool {
         let Some(left) = self.0.get() else {
             return true;
@@ -137,7 +137,7 @@ impl HeaderGauge {
 }
 
 impl<'a, R: Read> Meter<'a, R> {
-    /// `packed` is the size of the layer that `inner` unpacks.
+    /// `packed` is the compressed size of the layer that `inner` decompresses.
     pub(crate) fn new(inner: R, budget: &'a Budget, layer: Digest, packed: u64) -> Self {
         Self {
             inner,
@@ -154,7 +154,7 @@ impl<'a, R: Read> Meter<'a, R> {
         self.header.clone()
     }
 
-    /// Where the limit that was met is found.
+    /// Where the limit that was reached is stored.
     pub(crate) fn excess(&self) -> Slot<LimitError> {
         self.excess.clone()
     }

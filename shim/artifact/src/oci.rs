@@ -1,4 +1,4 @@
-//! The parts of the OCI image format that artifacts use, as they are written.
+//! The parts of the OCI image format that artifacts use, as serialised.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::layout::{IMAGE_NAME, REF_NAME};
 pub mod media {
     /// An image manifest.
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// The same as Docker names it.
+    /// Docker's equivalent.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// A list of manifests.
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// The same as Docker names it.
+    /// Docker's equivalent.
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// The configuration of an image.
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// What artifacts have that have no configuration.
+    /// The configuration of artifacts without one.
     pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-    /// The same of older tools.
+    /// The same, as older tools write it.
     pub const UNKNOWN_CONFIG: &str = "application/vnd.unknown.config.v1+json";
     /// The configuration `wkg` writes.
     pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
@@ -37,35 +37,35 @@ pub mod media {
     pub const WASM: &str = "application/wasm";
 }
 
-/// The only version of manifests and indexes there is.
+/// The only version of manifests and indexes.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// A reference to a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob is.
+    /// The media type of the blob.
     #[serde(default)]
     pub media_type: String,
-    /// The blob's address.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its exact length.
+    /// Its exact size in bytes.
     pub size: u64,
-    /// Which machine it is for, in an index.
+    /// The platform it is for, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// What else is said about it.
+    /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
-    /// Describes `bytes`.
+    /// The descriptor of `bytes`.
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
-    /// The name of an image, as the index of a layout gives it.
+    /// The name of an image, as a layout's index gives it.
     pub fn image_name(&self) -> Option<&str> {
         [IMAGE_NAME, REF_NAME]
             .iter()
@@ -84,10 +84,10 @@ impl Descriptor {
         }
     }
 
-    /// What people call the blob: the file it was made of where its title tells that
+    /// A readable name of the blob: its file name where the title annotation gives it
     /// (`oras push` and others write it), else its digest.
     pub(crate) fn name(&self) -> String {
-        /// No file's name is longer, and none that helps a reader has control characters.
+        /// No file name is longer, and useful ones have no control characters.
         const MAX_NAME: usize = 255;
 
         let title = self.annotations.get(TITLE);
@@ -101,17 +101,17 @@ impl Descriptor {
     }
 }
 
-/// The annotation of a layer that is one file, with its name.
+/// The annotation with the name of a layer that is a single file.
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// Which machine an image is for.
+/// The platform an image is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// `amd64`, `arm64`, `wasm`, …
     pub architecture: String,
     /// `linux`, `wasi`, …
     pub os: String,
-    /// `v7`, `v8`, … of processors that have generations.
+    /// `v7`, `v8`, … for processors with generations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
@@ -130,7 +130,7 @@ pub struct Manifest {
     /// The layers, the lowest first.
     #[serde(default)]
     pub layers: Vec<Descriptor>,
-    /// What else is said about it.
+    /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -149,8 +149,8 @@ pub struct Index {
     pub manifests: Vec<Descriptor>,
 }
 
-/// The members of an image configuration that matter here. An artifact of another
-/// kind has other members, so all of them may be missing.
+/// The members of an image configuration that matter here. Artifacts of other kinds have
+/// other members, so all of these are optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageConfig {
     #[serde(default)]
@@ -161,7 +161,7 @@ pub(crate) struct ImageConfig {
     pub(crate) config: Option<Execution>,
 }
 
-/// How an image asks to be run.
+/// How an image is to be run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Execution {
@@ -187,14 +187,14 @@ impl ImageConfig {
         parts.into_iter().flatten().flatten().cloned().collect()
     }
 
-    /// Where its program starts.
+    /// Its program's working directory.
     pub(crate) fn working_dir(&self) -> &str {
         let config = self.config.as_ref();
         let folder = config.and_then(|config| config.working_dir.as_deref());
         folder.filter(|folder| !folder.is_empty()).unwrap_or("/")
     }
 
-    /// The variables its program starts with.
+    /// The environment variables its program starts with.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let config = self.config.as_ref();
         let variables = config.and_then(|config| config.env.as_ref());

@@ -1,5 +1,5 @@
-//! Opening what somebody else has named: files only, and nothing that waits, or does
-//! something by being opened.
+//! Opening paths from untrusted sources: regular files only, so that opening never blocks
+//! and has no side effects.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,12 +9,12 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
 
-/// Opens the file that a path leads to. `None` where that is anything but a regular file,
-/// which is then not opened: a device may act when it is, a pipe waits.
+/// Opens the file that a path leads to. `None` for anything but a regular file, which is
+/// then not opened: a device may act on opening, a pipe blocks.
 pub(crate) fn open_file(path: &Path) -> io::Result<Option<File>> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     match reopen_file(&handle) {
-        // There is no `/proc` here. What is at the path has to be looked at once more.
+        // There is no `/proc` here, so the path is looked up a second time.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let file = openat(CWD, path, READ, Mode::empty())?;
             let is_file = is_file(&file)?;
@@ -24,7 +24,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// All of a file that is one.
+/// Reads all of a regular file.
 pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = open_file(path)?.ok_or(io::ErrorKind::InvalidInput)?;
     let mut bytes = Vec::new();
@@ -32,11 +32,11 @@ pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens the file that a handle stands for which was opened for its place only
-/// (`O_PATH`). `None` where that is anything but a regular file.
+/// Opens the file behind a handle that was opened with `O_PATH`. `None` for anything but a
+/// regular file.
 ///
 /// # Errors
-/// What the system says; that nothing is found where there is no `/proc`.
+/// The system's error; "not found" where there is no `/proc`.
 pub fn reopen_file(handle: &OwnedFd) -> io::Result<Option<File>> {
     if !is_file(handle)? {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! An application made into the artifact that `spin registry push` would push, and the
-//! writer of layouts beneath.
+//! Packs an application into the artifact that `spin registry push` would push; includes
+//! the writer of layouts.
 
 mod application;
 mod layout;
@@ -21,44 +21,43 @@ use crate::{BuildError, PrepareError};
 /// one is for the application itself.
 pub(crate) const MAX_LAYERS: usize = 499;
 
-/// Content up to this size goes into the application itself: some registries refuse
-/// blobs of one byte or none, and the reference would be longer.
+/// Content up to this size is stored inline in the application: some registries refuse
+/// blobs of one byte or less, and a reference would be longer.
 pub(crate) const INLINE_LIMIT: usize = 128;
 
-/// How an artifact is to be made.
+/// How to create an artifact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// A name for the image, such as `registry.example/shop:1.2`, for tools that import
     /// the layout.
     pub reference: Option<String>,
-    /// One archive layer for each component's files, also where a layer for each file
-    /// would do.
+    /// Create one archive layer for each component's files, even where one layer per file
+    /// is possible.
     pub archive: bool,
-    /// Push binaries as they were built, and dependencies beside them. Such an artifact
+    /// Push binaries as they were built, with dependencies beside them. Such an artifact
     /// with dependencies does not run on containerd-shim-spin.
     pub as_built: bool,
-    /// Annotations of the manifest. Where there are any, none is made of the
+    /// Annotations of the manifest. If any are given, none are derived from the
     /// application's name, version, description and authors.
     pub annotations: BTreeMap<String, String>,
-    /// When the artifact was made, RFC 3339. Without it the same folder gives the same
-    /// digests.
+    /// The creation time, RFC 3339. Without it the same folder gives the same digests.
     pub created: Option<String>,
 }
 
-/// An artifact that was made.
+/// A finished artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Its manifest; the digest names the artifact.
     pub manifest: Descriptor,
-    /// How many layers it has, with the one of the application.
+    /// The number of layers, including the application's.
     pub layers: usize,
     /// Whether files are in archive layers.
     pub archive: bool,
-    /// What is no mistake, and perhaps not what the author meant.
+    /// Not mistakes, but perhaps not what the author meant.
     pub warnings: Vec<String>,
 }
 
-/// Why an artifact cannot be made. Nothing of it is left behind.
+/// Why an artifact cannot be created. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The application has mistakes.
@@ -67,7 +66,7 @@ pub enum PackError {
     /// Components that cannot be built.
     #[error("{}", lines(.0).join("\n"))]
     Build(Vec<BuildError>),
-    /// Something is where the layout should be.
+    /// Something exists where the layout should be.
     #[error("`{}` exists already and is not empty", path.display())]
     Exists {
         /// The folder.
@@ -78,7 +77,7 @@ pub enum PackError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A file of the layout cannot be written.
@@ -86,10 +85,10 @@ pub enum PackError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Artifacts name files in UTF-8.
+    /// File names in artifacts are UTF-8.
     #[error("component `{component}`: the name of file `{}` is not UTF-8", path.display())]
     FileName {
         /// The component.
@@ -97,31 +96,31 @@ pub enum PackError {
         /// The file.
         path: PathBuf,
     },
-    /// A file that somebody writes at the same time.
+    /// A file that was modified during packing.
     #[error("`{}` changed while it was packed", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// More layers than any registry takes.
+    /// More layers than registries accept.
     #[error("the artifact would have {layers} layers, over the {MAX_LAYERS} that registries take")]
     TooManyLayers {
-        /// Layers needed.
+        /// The number of layers needed.
         layers: usize,
     },
 }
 
-/// Makes the artifact of the application at `source` (a manifest or its folder) and
+/// Creates the artifact of the application at `source` (a manifest or its folder) and
 /// writes it as an OCI layout to the folder `layout`, which must not exist yet (or be
-/// empty). It appears at once and complete, or not at all.
+/// empty). It appears atomically and complete, or not at all.
 ///
-/// Components are made self-contained: core modules become components, and dependencies
-/// are composed in, cut off from those `capabilities` that they do not inherit. The same
-/// sources give the same digests.
+/// Components are made self-contained: core modules become components, and dependencies are
+/// composed in and denied those `capabilities` that they do not inherit. The same sources
+/// give the same digests.
 ///
 /// # Errors
 ///
-/// [`PackError`] names the component or file at fault.
+/// [`PackError`] names the affected component or file.
 ///
 /// ```no_run
 /// use std::path::Path;

@@ -1,23 +1,23 @@
-//! Paths that came from elsewhere.
+//! Handling of untrusted paths.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// How many links a path may lead through, as on Linux.
+/// How many links a path may go through, as on Linux.
 const MAX_LINKS: usize = 40;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// It names nothing.
+    /// It is empty.
     #[error("the path is empty")]
     Empty,
     /// It starts at the root.
     #[error("the path is absolute")]
     Absolute,
-    /// It has a `..`.
+    /// It contains `..`.
     #[error("the path contains `..`")]
     Parent,
     /// It has a NUL byte.
@@ -25,7 +25,7 @@ pub enum PathError {
     Nul,
 }
 
-/// The parts of a relative path without `.`, none of them `..`.
+/// The parts of a relative path, without `.` and with no `..` among them.
 ///
 /// An empty result means the folder itself (`./`).
 pub(crate) fn relative(path: &Path) -> Result<PathBuf, PathError> {
@@ -57,8 +57,8 @@ pub(crate) fn relative_file(path: &Path) -> Result<PathBuf, PathError> {
     Ok(parts)
 }
 
-/// Whether a link at `link` (relative to the root, clean) with this target leads out of
-/// the root. An absolute target means the root's own `/`, so it cannot.
+/// Whether a link at `link` (a clean path, relative to the root) with this target leads out
+/// of the root. An absolute target starts at the root's own `/`, so it cannot.
 pub(crate) fn leads_out(link: &Path, target: &Path) -> bool {
     let mut depth = if target.is_absolute() {
         0
@@ -76,11 +76,11 @@ pub(crate) fn leads_out(link: &Path, target: &Path) -> bool {
     false
 }
 
-/// Where `path` is below `root` when `root` is taken for `/`: links are followed, an
-/// absolute one starts over at `root`, and `..` stops there.
+/// Resolves `path` below `root` as if `root` were `/`: links are followed, absolute ones
+/// restart at `root`, and `..` stops there.
 ///
-/// What does not exist is kept as it is written. The result has no links in it, as long
-/// as nobody changes the tree meanwhile.
+/// Parts that do not exist are kept as written. The result has no links in it, as long as
+/// the tree does not change meanwhile.
 pub(crate) fn in_root(root: &Path, path: &Path) -> io::Result<PathBuf> {
     follow(root, path, |path| match path.symlink_metadata() {
         Ok(metadata) if metadata.is_symlink() => path.read_link().map(Some),
@@ -90,7 +90,7 @@ pub(crate) fn in_root(root: &Path, path: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// The same where `link` tells what the link at a path leads to, if there is one.
+/// The same, with `link` returning the target of a link at a path, if there is one.
 pub(crate) fn follow(
     root: &Path,
     path: &Path,
@@ -235,7 +235,7 @@ mod properties {
             for (link, target) in &links {
                 let Ok(at) = in_root(&root, Path::new(link)) else { continue };
                 let parent = at.parent().unwrap();
-                // What a link or file is in the way of is simply not made.
+                // A path blocked by a link or file is simply not created.
                 if std::fs::create_dir_all(parent).is_ok() && at != root && !target.is_empty() {
                     let made = symlink(target, &at);
                     prop_assert!(made.is_ok() || at.symlink_metadata().is_ok());

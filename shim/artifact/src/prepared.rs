@@ -1,4 +1,4 @@
-//! An application whose files are where the engine and the host take them from.
+//! An application whose files are where the engine and the host read them.
 
 mod error;
 pub(crate) mod files;
@@ -24,21 +24,21 @@ use crate::open::{open_file, read_file};
 pub(crate) use error::lines;
 pub use error::{BuildError, Mistakes, PrepareError};
 
-/// An application, and where everything it is made of can be read.
+/// An application, and the paths of everything it consists of.
 ///
-/// Nothing in here has been compiled, and nothing has been trusted: the binaries are the
-/// bytes that were shipped.
+/// Nothing in here has been compiled or is trusted: the binaries are the bytes that were
+/// shipped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
-    /// What the application is.
+    /// The application itself.
     pub application: Application,
-    /// Its components, in the application's order. Components that only others depend
-    /// on are among them.
+    /// Its components, in the application's order, including those that only others depend
+    /// on.
     pub components: Vec<PreparedComponent>,
-    /// The command line of a component that is run by name (a plain image whose
+    /// The command line of a component that is run by file name (a plain image whose
     /// entrypoint names it, or a single file): its arguments as a `wasi:cli` program.
     pub command: Option<Vec<String>>,
-    /// What is no mistake, and perhaps not what the author meant.
+    /// Not mistakes, but perhaps not what the author meant.
     pub warnings: Vec<String>,
 }
 
@@ -51,13 +51,13 @@ pub struct PreparedComponent {
     pub wasm: PathBuf,
     /// The digest of that file.
     pub digest: Digest,
-    /// What it is to be composed with.
+    /// What it is composed with.
     pub dependencies: Vec<PreparedDependency>,
-    /// Folders its guest sees.
+    /// Folders that its guest sees.
     pub mounts: Vec<Mount>,
 }
 
-/// A component that satisfies imports of another one.
+/// A component that satisfies imports of another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreparedDependency {
     /// The imports it satisfies.
@@ -66,13 +66,13 @@ pub struct PreparedDependency {
     pub wasm: PathBuf,
     /// The digest of that file.
     pub digest: Digest,
-    /// The export to use, where it is not called as the import is.
+    /// The export to use, if its name differs from the import's.
     pub export: Option<String>,
-    /// What it may use of the parent's grants.
+    /// Which of the parent's grants it may use.
     pub inherit: Inherit,
 }
 
-/// A folder of the host and where a guest sees it.
+/// A folder of the host, and its path in a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// The folder.
@@ -82,14 +82,14 @@ pub struct Mount {
 }
 
 impl PreparedComponent {
-    /// What names the component that [`PreparedComponent::build`] makes, without making
-    /// it: the digest of the binary, or of the binary and all that it is composed with.
+    /// Identifies the component that [`PreparedComponent::build`] creates, without building
+    /// it: the digest of the binary, or of the binary and everything it is composed with.
     pub fn key(&self) -> Digest {
         if self.dependencies.is_empty() {
             return self.digest;
         }
         let mut hasher = Hasher::default();
-        // Lengths go first, so that no two lists of texts look alike.
+        // Lengths come first, so that no two lists of texts give the same bytes.
         let mut field = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
@@ -110,12 +110,12 @@ impl PreparedComponent {
         hasher.finish()
     }
 
-    /// Reads the binaries and makes one self-contained component of them, with each
-    /// dependency cut off from those `capabilities` that it does not inherit.
+    /// Reads the binaries and builds one self-contained component from them, in which each
+    /// dependency is denied those `capabilities` that it does not inherit.
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the component and the file or dependency at fault.
+    /// [`BuildError`] names the component and the affected file or dependency.
     pub fn build(&self, capabilities: Capabilities) -> Result<Vec<u8>, BuildError> {
         let read = |path: &Path| {
             read_file(path).map_err(|source| BuildError::Read {
@@ -163,9 +163,10 @@ impl PreparedDependency {
     }
 }
 
-/// Finds what an application refers to; one for each form an application has.
+/// Finds the files an application refers to; one implementation for each form of
+/// application.
 trait Source {
-    /// The file with some content, and its digest.
+    /// The file with the given content, and its digest.
     fn wasm(
         &self,
         place: &Place<'_>,
@@ -176,24 +177,24 @@ trait Source {
     fn mounts(&self, component: &Component) -> Result<Mounted, Vec<PrepareError>>;
 }
 
-/// What became of a component's `files`.
+/// The result of collecting a component's `files`.
 #[derive(Default)]
 struct Mounted {
     mounts: Vec<Mount>,
     warnings: Vec<String>,
 }
 
-/// What content is for, to tell in errors.
+/// The use of some content, for errors.
 struct Place<'a> {
     component: &'a str,
     what: String,
 }
 
-/// What was written down of an application.
+/// What the manifest describes.
 struct Written {
     application: Application,
-    /// What is wrong with it already, and the components of which only the source is known
-    /// for that.
+    /// The mistakes found so far, and the components of which only the source is known
+    /// because of them.
     faults: Vec<PrepareError>,
     partial: BTreeSet<String>,
 }
@@ -248,7 +249,7 @@ fn prepare(
     }
 }
 
-/// A component with the warnings about it, or all that is wrong with it.
+/// A component with its warnings, or all its mistakes.
 fn prepare_component(
     application: &Application,
     source: &impl Source,
@@ -315,8 +316,8 @@ fn locate(
     find(source, component, &what, content)
 }
 
-/// Finds a binary and looks at its first bytes, so that what is no WebAssembly is told
-/// before anything is compiled.
+/// Finds a binary and checks its first bytes, so that anything but WebAssembly is reported
+/// before compilation.
 fn find(
     source: &impl Source,
     component: &Component,
@@ -385,7 +386,7 @@ impl Place<'_> {
         }
     }
 
-    /// The path that a content reference of a manifest gives.
+    /// The path in a manifest's content reference.
     fn path<'c>(&self, content: &'c ContentRef) -> Result<&'c Path, PrepareError> {
         if let Some(package) = &content.package {
             return Err(self.remote(&format!("{}@{}", package.package, package.version)));
@@ -395,7 +396,7 @@ impl Place<'_> {
     }
 }
 
-/// A path or the path of a `file:` URL; `None` for other URLs and for nothing.
+/// A path, or the path of a `file:` URL; `None` for other URLs and where there is none.
 pub(crate) fn local_path(source: &str) -> Option<&Path> {
     match source.split_once("://") {
         Some(("file", path)) => Some(Path::new(path)),
@@ -405,10 +406,10 @@ pub(crate) fn local_path(source: &str) -> Option<&Path> {
     }
 }
 
-/// Reads a manifest, as far as manifests go. Of one with mistakes the rest is given on, as
+/// Reads a manifest, up to the size limit. Of one with mistakes, the rest is passed on, as
 /// its components may have more.
 fn read_manifest(path: &Path) -> Result<Written, PrepareError> {
-    /// The longest manifest there is a use for; the longest in public have 30 KB.
+    /// Longer manifests have no use; the longest public ones have 30 KB.
     const MANIFEST_LIMIT: u64 = 4 << 20;
 
     let read = |source| PrepareError::Read {
@@ -451,7 +452,7 @@ fn read_manifest(path: &Path) -> Result<Written, PrepareError> {
     }
 }
 
-/// A regular file's digest, where the digest the reference gives is checked.
+/// A regular file's digest, checked against the reference's digest if it has one.
 fn digest_file(
     place: &Place<'_>,
     path: PathBuf,
@@ -473,7 +474,7 @@ fn digest_file(
     }
 }
 
-/// The arguments of a program that is started by its file alone.
+/// The arguments of a program that is started as a single file.
 fn command_of(path: &Path) -> Option<Vec<String>> {
     let name = path.file_name()?;
     Some(vec![name.to_string_lossy().into_owned()])

@@ -1,4 +1,4 @@
-//! Folders that live as long as a process needs them, and not longer.
+//! Temporary folders, removed when their process no longer needs them.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
@@ -13,26 +13,26 @@ use rustix::process::geteuid;
 
 use crate::beneath::Beneath;
 
-/// How often a new folder is made where whoever sweeps is quicker.
+/// How often to retry a new folder that a concurrent sweep removed.
 const TRIES: usize = 100;
 
-/// A new folder of this process. It is gone when this is dropped; where the process is
-/// killed, [`sweep`] finds it, because nobody holds its lock any more.
+/// A new folder of this process. It is removed on drop; if the process is killed, [`sweep`]
+/// finds it, because its lock is no longer held.
 #[derive(Debug)]
 pub struct Scratch {
     parent: Beneath,
     folder: Beneath,
     name: PathBuf,
-    /// Whether it is still there under its name.
+    /// Whether it still exists under its name.
     ours: bool,
 }
 
 impl Scratch {
-    /// Makes a folder in `parent` whose name begins with `prefix`, and that nobody else
+    /// Creates a folder in `parent` whose name begins with `prefix` and that only this user
     /// can look into.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn new_in(parent: &Path, prefix: &str) -> io::Result<Self> {
         Self::with_mode(parent, prefix, 0o700)
     }
@@ -51,7 +51,7 @@ impl Scratch {
                 Ok(Some(folder)) => folder,
                 Ok(None) => continue,
                 Err(error) => {
-                    // Nobody else would know that it is nobody's.
+                    // No other process would know that it is abandoned.
                     within.remove(&name)?;
                     return Err(error);
                 }
@@ -75,7 +75,7 @@ impl Scratch {
         &self.folder
     }
 
-    /// Gives it the name `name` in the same parent, under which it stays.
+    /// Renames it to `name` in the same parent, where it stays.
     pub(crate) fn keep_as(mut self, name: &OsStr) -> io::Result<()> {
         self.parent.rename(&self.name, Path::new(name))?;
         self.ours = false;
@@ -86,14 +86,14 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.ours {
-            // What is left is found by the next sweep: the lock ends with this.
+            // What is left is found by the next sweep: the lock ends here.
             self.parent.remove(&self.name).ok();
         }
     }
 }
 
-/// Opens a folder and takes its lock, which ends with the process at the latest. `None`
-/// where somebody else has it, or has removed the folder meanwhile.
+/// Opens a folder and takes its lock, which is released when the process ends at the
+/// latest. `None` if another process holds it or has removed the folder meanwhile.
 fn lock(parent: &Beneath, name: &Path) -> io::Result<Option<Beneath>> {
     let folder = match parent.folder(name) {
         Ok(folder) => folder,
@@ -107,17 +107,16 @@ fn lock(parent: &Beneath, name: &Path) -> io::Result<Option<Beneath>> {
     }
 }
 
-/// Whether the name still stands for the folder that was opened by it: of a lock on
-/// something that was removed nobody else knows.
+/// Whether the name still refers to the opened folder: a lock on a removed folder protects
+/// nothing.
 pub(crate) fn is_still(parent: &Beneath, name: &Path, folder: &Beneath) -> io::Result<bool> {
     let opened = fstat(folder)?;
     let named = parent.kind(name)?;
     Ok(named.is_some_and(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)))
 }
 
-/// Removes what processes that were killed have left in `parent`: folders of this user
-/// whose names begin with one of `prefixes` and that nobody holds. Returns those that
-/// are gone now.
+/// Removes leftovers of killed processes in `parent`: folders of this user whose names
+/// begin with one of `prefixes` and that are not locked. Returns the removed ones.
 ///
 /// # Errors
 /// Where `parent` cannot be read. A folder that cannot be removed stays.
@@ -136,7 +135,7 @@ pub fn sweep(parent: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
     Ok(gone)
 }
 
-/// Removes a folder of this user unless somebody holds it.
+/// Removes a folder of this user unless it is locked.
 pub(crate) fn remove_unheld(parent: &Beneath, name: &Path) -> io::Result<bool> {
     let owner = parent.kind(name)?.map(|found| found.st_uid);
     if owner != Some(geteuid().as_raw()) {

@@ -1,16 +1,16 @@
-//! Text from outside in errors: as much of it as helps, whatever was sent.
+//! Untrusted text in errors: shortened to the useful part.
 
 use std::path::Path;
 
 use skiff_manifest::escaped;
 
-/// The longest text that is repeated. Media types, names and digests are shorter.
+/// The longest text that is shown. Media types, names and digests are shorter.
 const LONGEST: usize = 200;
 
-/// How many things of a list are named.
+/// How many items of a list are shown.
 const MOST: usize = 8;
 
-/// The beginning of a text that somebody else wrote, in one line.
+/// The beginning of an untrusted text, on one line.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", escaped(&text[..end])),
@@ -18,12 +18,12 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// The same of a path in somebody else's artifact.
+/// The same for a path in an untrusted artifact.
 pub(crate) fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
 
-/// The first things of a list, and how many more there are.
+/// The first items of a list, and how many more there are.
 pub(crate) fn listed(things: impl IntoIterator<Item = String>) -> String {
     let mut things = things.into_iter();
     let mut first: Vec<_> = things.by_ref().take(MOST).collect();

@@ -1,4 +1,4 @@
-//! An image put into a directory.
+//! Unpacks an image into a directory.
 
 mod archive;
 mod contents;
@@ -21,18 +21,18 @@ use crate::{Blobs, Digest, Image, Kind, Limits};
 
 pub use error::UnpackError;
 
-/// The locked application, where the image is one.
+/// The locked application, for images with one.
 pub(crate) const APPLICATION_FILE: &str = "app.json";
 /// The configuration of an ordinary image.
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// The files of an ordinary image.
 pub(crate) const ROOTFS_FOLDER: &str = "rootfs";
 const WASM_FOLDER: &str = "wasm";
-/// How the names of folders begin that are being unpacked into.
+/// The prefix of folders that are being unpacked into.
 pub(crate) const UNFINISHED: &str = ".unpack-";
 const ASSETS_FOLDER: &str = "assets";
 
-/// A directory that holds an image.
+/// A directory with an unpacked image.
 ///
 /// | what | where |
 /// | --- | --- |
@@ -42,20 +42,20 @@ const ASSETS_FOLDER: &str = "assets";
 /// | an ordinary image instead | `config.json`, `rootfs/…` |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {
-    /// The directory.
+    /// Its path.
     pub directory: PathBuf,
 }
 
-/// Puts an image into the directory `into`, which must not exist yet (or be empty).
+/// Unpacks an image into the directory `into`, which must not exist yet (or be empty).
 ///
-/// The directory appears at once and complete, or not at all: everything is written
-/// beside it and renamed. Nothing is made executable but what an ordinary image has,
-/// and no owner, no time and no attribute is taken over.
+/// The directory appears atomically and complete, or not at all: everything is written next
+/// to it and then renamed. Only an ordinary image keeps its executable bits; owners, times
+/// and attributes are never taken over.
 ///
 /// # Errors
 ///
-/// [`UnpackError`] names the layer, component or path at fault. Where another call was
-/// first it is [`UnpackError::Exists`], and the directory is that call's.
+/// [`UnpackError`] names the affected layer, component or path. If another call was faster
+/// it is [`UnpackError::Exists`], and the directory is that call's.
 pub fn unpack(
     image: &Image,
     blobs: &dyn Blobs,
@@ -65,7 +65,7 @@ pub fn unpack(
     unpack_and(image, blobs, into, limits, |_| Ok(()))
 }
 
-/// The same, and calls `finish` with the whole folder before it has its name.
+/// The same, and calls `finish` with the complete folder before it is renamed.
 pub(crate) fn unpack_and(
     image: &Image,
     blobs: &dyn Blobs,
@@ -108,7 +108,7 @@ pub(crate) fn unpack_and(
     })
 }
 
-/// Whether something is there that a rename would not replace.
+/// Whether something exists that a rename would not replace.
 fn is_taken(path: &Path) -> bool {
     match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
@@ -116,13 +116,13 @@ fn is_taken(path: &Path) -> bool {
     }
 }
 
-/// Where a WebAssembly binary is in an unpacked directory.
+/// The path of a WebAssembly binary in an unpacked directory.
 pub(crate) fn wasm_path(directory: &Path, digest: &Digest) -> PathBuf {
     let name = format!("{}.wasm", digest.hex());
     directory.join(WASM_FOLDER).join(name)
 }
 
-/// Where a component's files are.
+/// The path of a component's files.
 pub(crate) fn assets_path(directory: &Path, component: &str) -> PathBuf {
     directory.join(ASSETS_FOLDER).join(component)
 }
@@ -131,7 +131,7 @@ pub(crate) fn assets_path(directory: &Path, component: &str) -> PathBuf {
 struct Unpacker<'a> {
     image: &'a Image,
     blobs: &'a dyn Blobs,
-    /// Where everything goes, by paths relative to it.
+    /// The destination of everything, by paths relative to it.
     folder: &'a Beneath,
     budget: Budget,
 }
@@ -159,7 +159,7 @@ impl Unpacker<'_> {
         }
     }
 
-    /// Writes a file that is in memory.
+    /// Writes a file from memory.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), UnpackError> {
         self.budget.file()?;
         self.budget.bytes(bytes.len() as u64)?;
@@ -169,13 +169,13 @@ impl Unpacker<'_> {
             .map_err(|source| self.cannot_write(path, source))
     }
 
-    /// Makes a folder and those above it, and counts each: one long name can ask for
+    /// Creates a folder and its parents, and counts each: one long name can ask for
     /// thousands.
     fn create_folders(&self, path: &Path) -> Result<(), UnpackError> {
         let write = |source| self.cannot_write(path, source);
         let mut missing = Vec::new();
         for folder in path.ancestors() {
-            // What is above a missing folder may be missing as well.
+            // The parents of a missing folder may be missing as well.
             match self.folder.kind(folder) {
                 Ok(None) => missing.push(folder),
                 Ok(Some(found)) if is_folder(found.st_mode) => break,

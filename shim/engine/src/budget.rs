@@ -1,4 +1,4 @@
-//! Memory of a pod, which all guests of all its workers share.
+//! The memory of a pod, which all guests of all its workers share.
 
 use std::io;
 use std::ptr::NonNull;
@@ -9,40 +9,40 @@ use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// How often a guest may have what it leaves to the others: one alone gets three
-/// quarters of all, two get three sevenths each, and there is always something left for
-/// a guest that has just come.
+/// A guest may have at most this many times what it leaves to the others: one guest alone
+/// gets three quarters of everything, two get three sevenths each, and something is always
+/// left for a new guest.
 const TIMES_WHAT_IS_LEFT: usize = 3;
 
-/// What part of the memory is not for guests' growth: our own, sockets' buffers, and
-/// what guests begin with.
+/// One part in this many is not available to guests' growth: it is for Skiff itself, socket
+/// buffers, and what guests start with.
 const RESERVE: usize = 8;
 
-/// The reserve is no less than this.
+/// The least size of the reserve.
 const LEAST_RESERVE: usize = 16 << 20;
 
-/// What part of the memory workers leave free before they end guests.
+/// Workers leave one part in this many free before they end guests.
 const MARGIN: usize = 16;
 
-/// What each guest may grow by without being counted, so that small ones touch nothing
-/// that workers share.
+/// How much each guest may grow without being counted, so that small guests do not touch
+/// memory that workers share.
 const FREE_EACH: usize = 1 << 20;
 
-/// How long it is believed what the pod may have. A guest that grows touches a few
-/// mebibytes in it.
+/// How long a reading of the pod's limit is valid. A growing guest touches a few mebibytes
+/// in this time.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Memory of a pod that its guests share. Made before workers are forked, it is one for
-/// all of them.
+/// The memory budget that a pod's guests share. One made before workers are forked is
+/// shared by all of them.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// What the pod may have now.
+    /// Returns the pod's current limit.
     look: fn() -> Option<usize>,
     began: Instant,
-    /// What each may grow by without being counted.
+    /// How much each guest may grow without being counted.
     free_each: usize,
     workers: usize,
     /// This worker's number.
@@ -51,9 +51,9 @@ struct Inner {
 }
 
 impl Budget {
-    /// A budget of a pod that may have so many bytes, for so many workers that run so
-    /// many guests each. `look` tells what the pod may have later, which a resize changes;
-    /// it is asked while guests grow.
+    /// A budget for a pod with this many bytes and workers, each of which runs this many
+    /// guests. `look` returns the pod's current limit, which a resize changes; it is called
+    /// while guests grow.
     ///
     /// # Errors
     /// Where the kernel has no page for it.
@@ -77,12 +77,12 @@ impl Budget {
         })))
     }
 
-    /// Bytes that the pod may have.
+    /// The pod's limit in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.shared.number(Shared::BYTES).load(Relaxed)
     }
 
-    /// Looks again what the pod may have, if that was not done in this moment already.
+    /// Reads the pod's limit again unless that was done a moment ago.
     pub(crate) fn look_again(&self) {
         let moment = self.0.began.elapsed().as_nanos() / MOMENT.as_nanos();
         let moment = usize::try_from(moment).unwrap_or(usize::MAX);
@@ -95,22 +95,23 @@ impl Budget {
         }
     }
 
-    /// Tells a worker that was forked its number, from 0.
+    /// Sets the number of a forked worker, from 0.
     pub fn is_of_worker(&self, number: usize) {
         self.0.worker.store(number % self.0.workers, Relaxed);
     }
 
-    /// What each guest may grow by without being counted.
+    /// How much each guest may grow without being counted.
     pub(crate) fn free_each(&self) -> usize {
         self.0.free_each
     }
 
-    /// What workers leave free before they end guests.
+    /// How much workers leave free before they end guests.
     pub(crate) fn margin(&self) -> usize {
         self.bytes() / MARGIN
     }
 
-    /// Takes bytes for a guest that then has `all`, or tells that they are not there.
+    /// Takes bytes for a guest that then has `all`; returns `false` if they are not
+    /// available.
     pub(crate) fn take(&self, bytes: usize, all: usize, alone: bool) -> bool {
         self.look_again();
         let most = self.bytes();
@@ -132,9 +133,9 @@ impl Budget {
             .fetch_sub(bytes, Relaxed);
     }
 
-    /// Whether all workers together are about to have what the pod may have.
+    /// Whether all workers together have nearly reached the pod's limit.
     pub(crate) fn is_exhausted(&self) -> bool {
-        // Where the kernel does not tell, it will end the pod.
+        // If the kernel does not report the usage, it will end the pod itself.
         let own_pid = std::process::id() as usize;
         let Some(own) = memory_of(own_pid) else {
             return false;
@@ -153,7 +154,7 @@ impl Budget {
         if all() <= most {
             return false;
         }
-        // Workers that rest have perhaps less than when they last looked.
+        // Idle workers may use less than when they were last measured.
         for worker in workers() {
             let pid = worker.pid.load(Relaxed);
             if pid != own_pid {
@@ -164,12 +165,12 @@ impl Budget {
     }
 }
 
-/// What of so many bytes is not for guests' growth.
+/// How much of this many bytes is not available to guests' growth.
 fn reserve(bytes: usize) -> usize {
     (bytes / RESERVE).max(LEAST_RESERVE).min(bytes)
 }
 
-/// What a process has in memory that is its own, as the kernel counts it.
+/// The private memory of a process, as the kernel counts it.
 fn memory_of(pid: usize) -> Option<usize> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let mut pages = text.split(' ').skip(1).map(str::parse::<usize>);
@@ -177,7 +178,7 @@ fn memory_of(pid: usize) -> Option<usize> {
     Some(resident.saturating_sub(shared) * rustix::param::page_size())
 }
 
-/// What a worker had in memory when that was last looked at, and its process.
+/// A worker's memory when last measured, and its process id.
 struct OfWorker<'a> {
     bytes: &'a AtomicUsize,
     pid: &'a AtomicUsize,
@@ -194,15 +195,15 @@ impl OfWorker<'_> {
 #[derive(Debug)]
 struct Shared(NonNull<[AtomicUsize]>);
 
-// SAFETY: all that is behind the pointer are atomics, and it lives as long as the value.
+// SAFETY: the pointer leads to atomics only, and lives as long as the value.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// What guests have grown by.
+    /// The total growth of all guests.
     const TAKEN: usize = 0;
-    /// What the pod may have, and when that was last looked at.
+    /// The pod's limit, and when it was last read.
     const BYTES: usize = 1;
     const LOOKED: usize = 2;
     /// Two for each worker.
@@ -212,10 +213,10 @@ impl Shared {
         let count = Self::WORKERS + 2 * workers;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         let size = count * size_of::<AtomicUsize>();
-        // SAFETY: a new mapping at an address that the kernel chooses is nobody else's.
+        // SAFETY: a new mapping at an address that the kernel chooses is not used elsewhere.
         let page =
             unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), size, protection, flags) }?;
-        // It is zeroes, which are valid numbers, and aligned as pages are.
+        // It contains zeroes, which are valid numbers, and is page-aligned.
         let first = NonNull::new(page.cast());
         first
             .map(|first| Shared(NonNull::slice_from_raw_parts(first, count)))
@@ -240,7 +241,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let size = self.0.len() * size_of::<AtomicUsize>();
-        // SAFETY: it was mapped with this size, and nobody has a reference any more.
+        // SAFETY: it was mapped with this size, and no reference is left.
         if let Err(error) = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), size) } {
             tracing::debug!(%error, "cannot unmap a page");
         }
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn what_a_worker_had_once_is_not_held_against_others() {
         let budget = Budget::new(1 << 40, || None, 2, 100).unwrap();
-        // As the second worker left it, of which nothing is there any more.
+        // The state that the second worker left; that worker no longer exists.
         let no_process = usize::MAX;
         budget.0.shared.of_worker(1).store(1 << 40, no_process);
         assert!(!budget.is_exhausted());

@@ -1,8 +1,8 @@
 //! The node's cache of compiled code: a folder of files that only its owner writes.
 //!
-//! `<key>.native` is what wasmtime serialized, `<key>.seal` what it must look
-//! like, `<key>.lock` is held while it is made. A file that is damaged, or that
-//! somebody else could have written, is as good as none.
+//! `<key>.native` is the code that wasmtime serialized, `<key>.seal` its expected size and
+//! digest, and `<key>.lock` is held while it is compiled. A file that is damaged, or that
+//! another user could have written, is treated as missing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -24,7 +24,7 @@ pub struct Cache {
     limit: u64,
 }
 
-/// What can go wrong with the cache.
+/// Errors of the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The folder cannot be made or looked at.
@@ -32,10 +32,10 @@ pub enum CacheError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Somebody else may write to the folder.
+    /// Another user may write to the folder.
     #[error("the code cache `{}` belongs to user {owner} with mode {mode:o}; it must belong to root or the user that runs Skiff, and be writable by nobody else", path.display())]
     Untrusted {
         /// The folder.
@@ -50,7 +50,7 @@ pub enum CacheError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file of the cache cannot be read.
@@ -58,7 +58,7 @@ pub enum CacheError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The component does not compile.
@@ -66,21 +66,21 @@ pub enum CacheError {
     Compile(#[from] CompileError),
 }
 
-/// Whether only root or ourselves could have written what has this metadata.
+/// Whether only root or this user could have written the file with this metadata.
 fn trusted(metadata: &fs::Metadata) -> bool {
     let owner = metadata.uid();
     (owner == 0 || owner == geteuid().as_raw()) && metadata.mode() & 0o022 == 0
 }
 
 impl Cache {
-    /// How much is kept unless told otherwise. The JavaScript sample takes 33 MB, so
-    /// this is the code of a hundred large components.
+    /// The default size limit. The JavaScript sample takes 33 MB, so this holds the code of
+    /// a hundred large components.
     pub const DEFAULT_LIMIT: u64 = 4 << 30;
 
-    /// Opens the folder, making it where it is missing.
+    /// Opens the folder, creating it if it is missing.
     ///
     /// # Errors
-    /// Where it cannot be made, or where others may write to it.
+    /// Where it cannot be created, or where others may write to it.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder {
             path: folder.to_owned(),
@@ -108,14 +108,14 @@ impl Cache {
         })
     }
 
-    /// The same cache, which keeps no more than so many bytes. What was used longest ago
-    /// goes first; code that a pod has mapped stays until the pod ends.
+    /// The same cache with a limit of this many bytes. The least recently used code is
+    /// removed first; code that a pod has mapped stays until the pod ends.
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// How many bytes it keeps at most.
+    /// The limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
     }
@@ -129,11 +129,11 @@ impl Cache {
         self.folder.join(format!("{key}.{ending}"))
     }
 
-    /// Code that is there, whole, and written by nobody but root or ourselves.
+    /// The cached code, if it is complete and was written by root or this user only.
     ///
     /// # Errors
-    /// Where a file is there and cannot be read. Damage is no error: the answer
-    /// is none, and the log says what was found.
+    /// Where a file exists and cannot be read. Damage is not an error: the result is
+    /// `None`, and a log line says what was found.
     pub fn find(&self, key: &CodeKey) -> Result<Option<Native>, CacheError> {
         let path = self.file(key, "native");
         let Some(file) = open_trusted(&path)? else {
@@ -177,14 +177,14 @@ impl Cache {
         }))
     }
 
-    /// Whether somebody compiles this at the moment.
+    /// Whether some process is compiling this now.
     pub fn is_compiling(&self, key: &CodeKey) -> bool {
         let held = |lock: File| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err();
         File::open(self.file(key, "lock")).is_ok_and(held)
     }
 
-    /// Code that is there, or else compiled now. Of several that ask at once,
-    /// one compiles and the others wait for it.
+    /// The cached code, which is compiled now if it is missing. If several ask at once, one
+    /// compiles and the others wait for it.
     ///
     /// # Errors
     /// Where the component does not compile or the cache cannot be written.
@@ -233,10 +233,10 @@ impl Cache {
         })
     }
 
-    /// A small text that was kept beside the code, under the same trust.
+    /// A small text that was stored beside the code and is trusted in the same way.
     ///
     /// # Errors
-    /// Where it is there and cannot be read.
+    /// Where it exists and cannot be read.
     pub fn note(&self, name: &str) -> Result<Option<String>, CacheError> {
         let path = self.folder.join(name);
         let Some(mut file) = open_trusted(&path)? else {
@@ -252,7 +252,7 @@ impl Cache {
         }
     }
 
-    /// Removes what was kept under a name. That there is none is fine.
+    /// Removes what is stored under a name. A missing file is not an error.
     ///
     /// # Errors
     /// Where it cannot be removed.
@@ -267,7 +267,7 @@ impl Cache {
         }
     }
 
-    /// Keeps bytes under a name.
+    /// Stores bytes under a name.
     ///
     /// # Errors
     /// Where they cannot be written.
@@ -277,13 +277,13 @@ impl Cache {
         Ok(path)
     }
 
-    /// Writes beside, then renames: readers see the whole file or none.
+    /// Writes a temporary file, then renames it: readers see the whole file or none.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
         self.replace(path, bytes, false)
     }
 
-    /// The same, also where the machine loses its power: nobody looks into code again
-    /// whose file is the one that was sealed.
+    /// The same, also safe against a loss of power: code is not read again if its file is
+    /// the one that was sealed.
     fn write_durably(&self, path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
         self.replace(path, bytes, true)
     }
@@ -295,7 +295,8 @@ impl Cache {
         };
         let mut file = tidy::new_file(&self.folder).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
-        // tempfile honours the umask, which could hide the file from a pod's user.
+        // tempfile honours the umask, which could make the file unreadable for a pod's
+        // user.
         file.as_file()
             .set_permissions(fs::Permissions::from_mode(0o644))
             .map_err(failed)?;
@@ -303,13 +304,13 @@ impl Cache {
             file.as_file().sync_all().map_err(failed)?;
         }
         file.persist(path).map_err(|error| failed(error.error))?;
-        // Opened again for reading only: a file that is open for writing cannot
-        // be what a container maps.
+        // Opened again for reading only: a file that is open for writing cannot be mapped
+        // into a container.
         File::open(path).map_err(failed)
     }
 }
 
-/// Opens a file unless it is missing, a link, or somebody else's to write.
+/// Opens a file unless it is missing, a link, or writable by another user.
 fn open_trusted(path: &Path) -> Result<Option<File>, CacheError> {
     let opened = OpenOptions::new()
         .read(true)

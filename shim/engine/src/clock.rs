@@ -1,6 +1,6 @@
-//! The clock that interrupts guests: epochs advance with the processor time this
-//! process uses, so a guest that computes is asked to yield every few
-//! milliseconds, and a process that is idle is never woken.
+//! The clock that interrupts guests: epochs advance with the processor time this process
+//! uses, so a guest that computes has to yield every few milliseconds, and an idle process
+//! is never woken.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
@@ -10,36 +10,35 @@ use wasmtime::{Engine, Store};
 
 use crate::turns;
 
-/// How much processor time a guest may use before it must yield to the other
-/// requests of its worker. A probe waits for a few of them, and many kernels
-/// look at such clocks every four milliseconds only; long against the
-/// microseconds that a yield costs.
+/// How much processor time a guest may use before it must yield to the other requests of
+/// its worker. A probe waits for a few of these intervals, many kernels check such clocks
+/// only every four milliseconds, and a yield costs microseconds.
 const TICK_NANOSECONDS: libc::c_long = 2_000_000;
 
-/// The first of the places of engines that tick. Places are added in front and stay, so
-/// that a signal handler may walk over them whenever it comes; one whose engine has gone is
-/// the next engine's. So there are as many as there were engines at once.
+/// The first in the list of ticking engines' places. Places are added in front and never
+/// removed, so a signal handler may walk the list at any time; the place of a dropped
+/// engine is reused. So there are as many places as there were engines at once.
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Room for an engine that ticks.
+/// A place for an engine that ticks.
 struct Place {
-    /// Null where there is none.
+    /// Null if the place is free.
     engine: AtomicPtr<Engine>,
     next: Option<&'static Place>,
 }
 
-/// All places there are.
+/// All places.
 fn places() -> impl Iterator<Item = &'static Place> {
     // SAFETY: it is null, or a place that was leaked and written before it was put there.
     let first = unsafe { PLACES.load(SeqCst).as_ref() };
     std::iter::successors(first, |place| place.next)
 }
 
-/// Signal handlers that run now. An engine is freed only when there are none.
+/// Signal handlers running now. An engine is freed only when there are none.
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
-/// Keeps the epochs of an engine going. Whatever has a store must have one: when
-/// the last is gone, nothing interrupts the engine's guests any more.
+/// Keeps an engine's epochs advancing. Every owner of a store must hold one: when the last
+/// is dropped, the engine's guests are no longer interrupted.
 #[derive(Debug, Clone)]
 pub struct Ticks {
     _ticking: Arc<Ticking>,
@@ -52,9 +51,10 @@ impl Ticks {
         }
     }
 
-    /// Looks after guests of a store and makes them yield at every tick of the clock. Not to
-    /// each other: timers and sockets are looked at whenever one of them has computed for a
-    /// tick. A guest that is new waits for [`turn`](crate::turn) before it has a store.
+    /// Watches the guest of a store and makes it yield at every tick of the clock. It does
+    /// not yield to another guest directly: timers and sockets are polled whenever a guest
+    /// has computed for a tick. A new guest waits for [`turn`](crate::turn) before it has a
+    /// store.
     pub fn interrupt<T: Guest>(&self, store: &mut Store<T>) {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
@@ -64,16 +64,16 @@ impl Ticks {
     }
 }
 
-/// What a store holds for a guest.
+/// What a store keeps for a guest.
 pub trait Guest: 'static {
-    /// The guest has computed for a tick.
+    /// Called when the guest has computed for a tick.
     ///
     /// # Errors
-    /// Where it has to end.
+    /// Where the guest has to be ended.
     fn ticked(&mut self) -> wasmtime::Result<()>;
 }
 
-/// An engine's place; leaving it when dropped.
+/// An engine's place, which is freed on drop.
 struct Ticking(&'static Place);
 
 impl std::fmt::Debug for Ticking {
@@ -98,10 +98,10 @@ fn register(engine: &Engine) -> Ticking {
     }));
     let mut first = PLACES.load(SeqCst);
     loop {
-        // SAFETY: nobody else knows the place yet, and the first one is as in `places`.
+        // SAFETY: the place is not shared yet, and the first one is as in `places`.
         unsafe { (*place).next = first.as_ref() };
         match PLACES.compare_exchange(first, place, SeqCst, SeqCst) {
-            // SAFETY: it is never freed, and not written to any more.
+            // SAFETY: it is never freed, and no longer written to.
             Ok(_) => return Ticking(unsafe { &*place }),
             Err(other) => first = other,
         }
@@ -123,13 +123,13 @@ impl Drop for Ticking {
 /// Ticks since the process began.
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// How many ticks there have been.
+/// The number of ticks so far.
 #[inline]
 pub(crate) fn ticks() -> u64 {
     TICKS.load(Relaxed)
 }
 
-/// Advances all epochs. Only atomics, so it may run in a signal handler.
+/// Advances all epochs. Uses only atomics, so it may run in a signal handler.
 extern "C" fn on_tick(_signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, SeqCst);
     TICKS.fetch_add(1, Relaxed);
@@ -147,21 +147,21 @@ extern "C" fn on_tick(_signal: libc::c_int) {
 #[derive(Debug)]
 pub struct Clock(());
 
-/// The process that started its clock, so that a second call does nothing and a
-/// forked child starts its own.
+/// The process that started its clock, so that a second start does nothing and a forked
+/// child starts its own.
 static STARTED_IN: Mutex<i32> = Mutex::new(0);
 
 impl Clock {
-    /// How many ticks there have been in this process.
+    /// The number of ticks in this process so far.
     pub fn ticks() -> u64 {
         ticks()
     }
 
-    /// Starts the clock of this process. A forked process has none until it
-    /// starts its own; a second start is harmless.
+    /// Starts the clock of this process. A forked process has none until it starts its own;
+    /// a second start does nothing.
     ///
     /// # Errors
-    /// What the kernel says to a timer or signal handler.
+    /// The kernel's error for a timer or signal handler.
     pub fn start() -> std::io::Result<Clock> {
         // SAFETY: no preconditions.
         let process = unsafe { libc::getpid() };

@@ -1,4 +1,4 @@
-//! Trust as types: bytes that anybody may have sent, and code that our own engine wrote.
+//! Trust expressed as types: untrusted bytes, and code that our own engine wrote.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Tier;
 
-/// A component, or a core module, as it came in an artifact. Anyone may have sent it; the only way
-/// on is to compile it.
+/// A component or core module as it came in an artifact. It is not trusted; it can only be
+/// compiled.
 #[derive(Debug, Clone)]
 pub struct Portable {
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub enum NotPortable {
     /// ELF, the container of wasmtime's precompiled code.
     #[error("it holds precompiled code, which is never trusted; ship the component itself")]
     Precompiled,
-    /// No wasm at all.
+    /// Not WebAssembly at all.
     #[error("it is not WebAssembly (it starts with {start:02x?})")]
     NotWasm {
         /// The first bytes, at most eight.
@@ -30,11 +30,11 @@ pub enum NotPortable {
 }
 
 impl Portable {
-    /// Takes a component's bytes. `digest` is what they are cached by: 64
-    /// hexadecimal digits of SHA-256 over them.
+    /// Takes a component's bytes. `digest` is their cache key: the SHA-256 over them, as 64
+    /// hexadecimal digits.
     ///
     /// # Errors
-    /// [`NotPortable`] where the bytes are no wasm binary.
+    /// [`NotPortable`] if the bytes are not a wasm binary.
     pub fn new(bytes: Vec<u8>) -> Result<Self, NotPortable> {
         if bytes.starts_with(b"\x7fELF") {
             return Err(NotPortable::Precompiled);
@@ -47,7 +47,7 @@ impl Portable {
         Ok(Portable { bytes, digest })
     }
 
-    /// The component.
+    /// The component's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -58,8 +58,8 @@ impl Portable {
     }
 }
 
-/// The name of compiled code in the cache: content digest, tier, engine
-/// configuration, wasmtime's version and the processor's features.
+/// The name of compiled code in the cache: content digest, tier, engine configuration,
+/// wasmtime's version and the processor's features.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CodeKey(String);
 
@@ -68,7 +68,7 @@ impl CodeKey {
         CodeKey(format!("{digest}-{}-{configuration:016x}", tier.name()))
     }
 
-    /// The key as a file name, without an ending.
+    /// The key as a file name, without an extension.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,14 +87,14 @@ pub struct Resources {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
-    /// Elements of the largest table at start.
+    /// Initial elements of the largest table.
     pub table_elements: u64,
 }
 
-/// Code made by our compiler with our configuration, in a file that only its
-/// owner (root, or the user this process runs as) can write.
+/// Code that our compiler made with our configuration, in a file that only its owner (root,
+/// or the user this process runs as) can write.
 ///
-/// Only [`Cache`](crate::Cache) makes one, after it checked owner, mode and seal.
+/// Only [`Cache`](crate::Cache) creates it, after checking owner, mode and seal.
 #[derive(Debug)]
 pub struct Native {
     pub(crate) file: File,
@@ -104,7 +104,7 @@ pub struct Native {
 }
 
 impl Native {
-    /// What an instance of it needs.
+    /// What an instance needs.
     pub fn resources(&self) -> Resources {
         self.resources
     }
@@ -114,7 +114,7 @@ impl Native {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// The key it is cached by.
+    /// The key it is cached under.
     pub fn key(&self) -> &CodeKey {
         &self.key
     }

@@ -1,4 +1,4 @@
-//! The engine's configuration: one function makes it, to compile and to run.
+//! The engine's configuration: one function creates it, for compiling and running.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,15 +19,15 @@ use crate::{Code, CodeKey, Native, Portable, Resources, Ticks};
 /// own default leaves 1.5 MiB; host calls nest shallowly here.
 const HOST_STACK: usize = 512 << 10;
 
-/// The most memories and tables one component may be made of.
-/// Composed Python applications reach a few dozen.
+/// The most memories and tables that one component may have. Composed Python applications
+/// reach a few dozen.
 const MAX_PER_COMPONENT: u32 = 200;
 
-/// Elements a pooled table has room for. Interpreters reach 20,000.
+/// Elements a pooled table has room for. Interpreters need up to 20,000.
 const TABLE_ELEMENTS: usize = 100_000;
 
-/// Which compiler made the code. Part of the cache's key: code of one tier does
-/// not load in an engine of the other.
+/// Which compiler made the code. It is part of the cache's key: code of one tier does not
+/// load in an engine of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// Winch: quick to compile, nearly as quick to run.
@@ -37,7 +37,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// As it appears in file names and logs.
+    /// The name in file names and logs.
     pub fn name(self) -> &'static str {
         match self {
             Tier::Baseline => "baseline",
@@ -45,7 +45,7 @@ impl Tier {
         }
     }
 
-    /// Whether its compiler makes code for this processor.
+    /// Whether the compiler supports this processor.
     pub fn is_available(self) -> bool {
         match self {
             Tier::Baseline => cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
@@ -59,40 +59,40 @@ impl Tier {
 pub struct Pool {
     /// Instances that exist at once.
     pub instances: u32,
-    /// What the largest component of the application needs.
+    /// What the application's largest component needs.
     pub resources: Resources,
 }
 
-/// Why an engine could not be made or code could not be loaded.
+/// Why an engine could not be created or code could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// wasmtime refused the configuration.
     #[error("cannot set up the WebAssembly engine")]
     Configure(#[source] wasmtime::Error),
-    /// Code in the cache that does not fit this engine.
+    /// Cached code that does not fit this engine.
     #[error("cannot load compiled code {key}")]
     Load {
         /// Its key.
         key: CodeKey,
-        /// What wasmtime said.
+        /// Wasmtime's error.
         source: wasmtime::Error,
     },
 }
 
-/// A component that the compiler refused. What it needs and is not offered, is named in
-/// the source.
+/// A component that the compiler refused. The source names the feature it needs that is not
+/// offered.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot compile with the {} compiler", tier.name())]
 pub struct CompileError {
     /// The tier it was compiled for.
     pub tier: Tier,
-    /// What wasmtime said.
+    /// Wasmtime's error.
     #[source]
     pub source: wasmtime::Error,
 }
 
-/// The configuration of a tier. `concurrency` is on where a component of the
-/// application needs WASI 0.3: it costs the others a tenth of their speed.
+/// The configuration of a tier. `concurrency` is enabled if a component of the application
+/// needs WASI 0.3: it costs the others a tenth of their speed.
 fn config(tier: Tier, concurrency: bool, stack: usize) -> Config {
     let mut config = Config::new();
     config
@@ -115,25 +115,26 @@ fn config(tier: Tier, concurrency: bool, stack: usize) -> Config {
         config.wasm_component_model_async(true);
     }
     if !has_vectors() {
-        // Or Cranelift panics where it should refuse.
+        // Otherwise Cranelift panics instead of refusing.
         config.wasm_simd(false).wasm_relaxed_simd(false);
     }
     config
 }
 
-/// Whether this processor has what SIMD is compiled to; on RISC-V it is an extension.
+/// Whether this processor has the instructions that SIMD needs; on RISC-V they are an
+/// extension.
 fn has_vectors() -> bool {
     #[cfg(target_arch = "riscv64")]
     {
         const V: libc::c_ulong = 1 << (b'v' - b'a');
-        // SAFETY: it reads what the kernel told the process at its start.
+        // SAFETY: it reads what the kernel passed to the process at its start.
         unsafe { libc::getauxval(libc::AT_HWCAP) & V != 0 }
     }
     #[cfg(not(target_arch = "riscv64"))]
     true
 }
 
-/// A component as wasmtime can compile it for this processor.
+/// A component in the form that wasmtime can compile for this processor.
 fn compilable(portable: &Portable) -> wasmtime::Result<Cow<'_, [u8]>> {
     #[cfg(target_arch = "riscv64")]
     if !has_vectors() {
@@ -152,7 +153,7 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
     let mut pooling = PoolingAllocationConfig::default();
     pooling
         .total_component_instances(instances)
-        // They are counted and nothing else; what they are made of has its own limits.
+        // They are only counted; what they consist of has its own limits.
         .total_core_instances(u32::MAX)
         .max_core_instances_per_component(u32::MAX)
         .total_memories(instances.saturating_mul(memories.max(1)))
@@ -172,7 +173,7 @@ fn pooling(pool: &Pool) -> PoolingAllocationConfig {
     pooling
 }
 
-/// wasmtime's version, as `--version` and the cache's key have it.
+/// Wasmtime's version, as used in `--version` and the cache's key.
 pub fn version() -> &'static str {
     env!("SKIFF_WASMTIME_VERSION")
 }
@@ -185,8 +186,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler of `tier`; `concurrency` and `stack` (bytes a guest may use)
-    /// must be those of the [`Runner`] that loads the code.
+    /// A compiler of `tier`; `concurrency` and `stack` (bytes a guest may use) must match
+    /// those of the [`Runner`] that loads the code.
     ///
     /// # Errors
     /// Where wasmtime refuses the configuration on this processor.
@@ -206,7 +207,7 @@ impl Compiler {
         CodeKey::new(digest, self.tier, self.configuration)
     }
 
-    /// Compiles with all cores that this process may use.
+    /// Compiles on all cores that this process may use.
     pub(crate) fn compile(
         &self,
         portable: &Portable,
@@ -216,12 +217,12 @@ impl Compiler {
             source,
         };
         let bytes = compilable(portable).map_err(failed)?;
-        // What `serialize` gives, which copies byte by byte: a tenth of a second for a
-        // large interpreter.
+        // The same bytes as `serialize`, which copies byte by byte: a tenth of a second for
+        // a large interpreter.
         let (code, required) = if Parser::is_core_wasm(&bytes) {
             let module = Module::new(&self.engine, &bytes).map_err(failed)?;
             // SAFETY: the range is the module's own mapping, which lives as long as it
-            // does and is written by nobody.
+            // does and is never written to.
             let code = unsafe { copy(module.image_range()) };
             (code, Some(module.resources_required()))
         } else {
@@ -237,7 +238,7 @@ impl Compiler {
 }
 
 impl Compiler {
-    /// Compiles a component so that its instances can be rewound, if they can.
+    /// Compiles a component so that its instances can be rewound, if possible.
     fn component(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
         if rewind::has_our_names(bytes) {
             wasmtime::bail!(
@@ -248,7 +249,7 @@ impl Compiler {
         match rewind::rewindable(bytes) {
             Ok(rewindable) => match Component::new(&self.engine, rewindable) {
                 Ok(component) => return Ok(component),
-                // Where it is the component's own fault, this is said below.
+                // If it is the component's own fault, the compilation below reports it.
                 Err(error) => tracing::debug!(%error, "Instances are not rewound"),
             },
             Err(unfit) => tracing::debug!(?unfit, "Instances are not rewound"),
@@ -262,15 +263,15 @@ impl Compiler {
 /// # Safety
 /// The range is of one allocation, and can be read as long as this takes.
 unsafe fn copy(range: Range<*const u8>) -> Vec<u8> {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees it.
     unsafe {
         let length = range.end.offset_from_unsigned(range.start);
         std::slice::from_raw_parts(range.start, length).to_vec()
     }
 }
 
-/// What an instance takes from the pool. A heap of collected objects takes the place of
-/// a memory.
+/// What an instance takes from the pool. A heap for garbage-collected objects counts as a
+/// memory.
 fn resources(required: Option<&ResourcesRequired>, heap: bool) -> Resources {
     Resources {
         memories: required.map_or(1, |required| required.num_memories) + u32::from(heap),
@@ -281,7 +282,7 @@ fn resources(required: Option<&ResourcesRequired>, heap: bool) -> Resources {
     }
 }
 
-/// What would compile, and then not load into a pool.
+/// Refuses what would compile but not load into a pool.
 fn loadable(resources: &Resources, bytes: &[u8]) -> wasmtime::Result<()> {
     if has_shared_memory(bytes) {
         wasmtime::bail!("it has a shared memory, which is not offered");
@@ -297,7 +298,7 @@ fn loadable(resources: &Resources, bytes: &[u8]) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Whether a module in it has a memory for several threads. The bytes are valid.
+/// Whether a module in it has a shared memory. The bytes are valid.
 fn has_shared_memory(bytes: &[u8]) -> bool {
     Parser::new(0)
         .parse_all(bytes)
@@ -309,8 +310,8 @@ fn has_shared_memory(bytes: &[u8]) -> bool {
         })
 }
 
-/// Whether instances may have a heap of collected objects: structures, arrays,
-/// exceptions, or a table of something else than functions. The bytes are valid.
+/// Whether instances may have a garbage-collected heap: for structures, arrays, exceptions,
+/// or a table of anything but functions. The bytes are valid.
 fn has_heap(bytes: &[u8]) -> bool {
     Parser::new(0)
         .parse_all(bytes)
@@ -332,7 +333,7 @@ fn has_heap(bytes: &[u8]) -> bool {
         })
 }
 
-/// An engine that runs what a [`Compiler`] of the same tier made.
+/// An engine that runs the code of a [`Compiler`] of the same tier.
 #[derive(Debug)]
 pub struct Runner {
     engine: Engine,
@@ -342,8 +343,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// An engine with a pool. Where the address space has no room for the pool
-    /// (39-bit systems, small limits) instances are allocated one by one.
+    /// An engine with a pool. If the address space has no room for the pool (39-bit
+    /// systems, small limits), instances are allocated one by one.
     ///
     /// # Errors
     /// Where wasmtime refuses the configuration on this processor.
@@ -380,13 +381,13 @@ impl Runner {
         &self.engine
     }
 
-    /// What interrupts guests of this engine; to be kept as long as their stores,
-    /// which may outlive the runner.
+    /// Keeps this engine's guests interruptible; hold it as long as their stores, which may
+    /// outlive the runner.
     pub fn ticks(&self) -> Ticks {
         self.ticks.clone()
     }
 
-    /// Which tier it runs.
+    /// The tier it runs.
     pub fn tier(&self) -> Tier {
         self.tier
     }
@@ -396,12 +397,12 @@ impl Runner {
         self.concurrency
     }
 
-    /// Maps compiled code; nothing is read before it is run.
+    /// Maps compiled code; nothing is read before it runs.
     ///
     /// # Errors
-    /// Where the code was made for another configuration.
+    /// If the code was made for another configuration.
     pub fn load(&self, native: &Native) -> Result<Code, EngineError> {
-        // By descriptor and not by name: what was checked is what is mapped.
+        // By descriptor and not by name: the checked file is the mapped file.
         let path = format!("/proc/self/fd/{}", native.file.as_raw_fd());
         let path = if std::path::Path::new(&path).exists() {
             path.into()
@@ -427,7 +428,7 @@ impl Runner {
     }
 }
 
-/// Everything that decides whether code fits an engine, as one number.
+/// A hash of everything that decides whether code fits an engine.
 fn configuration(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     version().hash(&mut hasher);

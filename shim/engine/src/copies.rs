@@ -1,10 +1,10 @@
-//! Copies of a few bytes, as processors without vectors can have them compiled.
+//! Rewrites copies of a few bytes so that they compile for processors without vectors.
 //!
-//! Where the length of a copy (`memory.copy`, `memory.init` and the same for tables) is a
-//! small constant, wasmtime 48 writes loads and stores of 16 bytes in its place, also for
-//! RISC-V without the V extension, for which Cranelift has no such instructions and panics
-//! (bytecodealliance/wasmtime#13959). Other lengths become calls. So every length is made
-//! one that wasmtime does not recognise as constant: `or` with zero does.
+//! Where the length of a copy (`memory.copy`, `memory.init` and the table equivalents) is a
+//! small constant, wasmtime 48 emits loads and stores of 16 bytes instead, even for RISC-V
+//! without the V extension, for which Cranelift lacks these instructions and panics
+//! (bytecodealliance/wasmtime#13959). Other lengths become calls. So every length is hidden
+//! from wasmtime's constant detection by an `or` with zero.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -13,12 +13,12 @@ use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils
 use wasm_encoder::{CodeSection, Component, Function, Instruction, MemoryType, Module, TableType};
 use wasmparser::{FunctionBody, Parser, Validator, WasmFeatures};
 
-/// The same component, or core module, without a copy whose length is known when it is
-/// compiled. What is not valid stays as it is: wasmtime tells what is wrong with it.
+/// The same component or core module, without copies whose length is known at compile time.
+/// An invalid one is returned unchanged: wasmtime reports what is wrong with it.
 ///
 /// # Errors
 ///
-/// Where something valid has what cannot be written again.
+/// If a valid component cannot be re-encoded.
 pub(crate) fn of_unknown_length(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     if validator.validate_all(bytes).is_err() {
@@ -36,18 +36,18 @@ pub(crate) fn of_unknown_length(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     }))
 }
 
-/// Puts the `or` before each copy.
+/// Inserts the `or` before each copy.
 #[derive(Default)]
 struct Lengths {
-    /// Whether the indices of each memory of the module have 64 bits.
+    /// Whether each memory of the module has 64-bit indices.
     memories: Vec<bool>,
-    /// The same of each table.
+    /// The same for each table.
     tables: Vec<bool>,
 }
 
 impl Lengths {
-    /// Whether the length has 64 bits, if the instruction takes one. Between two indices
-    /// it is as the narrower one; segments have 32 bits.
+    /// Whether the length has 64 bits, if the instruction takes one. Between two memories
+    /// the narrower index type counts; segments have 32 bits.
     fn of(&self, instruction: &Instruction<'_>) -> Option<bool> {
         let both = |wide: &[bool], indices: [u32; 2]| {
             let mut indices = indices.iter();
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Copies of every kind; `run` gives a sum of what they leave.
+    /// Copies of every kind; `run` returns a checksum of the results.
     const COPIES: &str = r#"
         (component
           (component $nested
@@ -161,7 +161,7 @@ mod tests {
         run.unwrap().call(&mut store, ()).unwrap().0
     }
 
-    /// How many copies there are, and how many come after an `or`.
+    /// The number of copies, and of those that follow an `or`.
     fn copies(bytes: &[u8]) -> (usize, usize) {
         let (mut all, mut masked) = (0, 0);
         for payload in Parser::new(0).parse_all(bytes) {

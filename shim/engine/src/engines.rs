@@ -1,11 +1,11 @@
-//! Engines that the applications of a process share: those whose code is of one kind run
-//! on one engine, whose pool has room for all of them.
+//! Engines shared by the applications of a process: applications whose code is of the same
+//! kind run on one engine, whose pool has room for all of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::{EngineError, Pool, Resources, Runner, Tier};
 
-/// What decides which engine code can run on.
+/// What decides which engine can run some code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EngineKind {
     /// Which compiler made the code.
@@ -16,11 +16,11 @@ pub struct EngineKind {
     pub stack: usize,
 }
 
-/// The engines of a process, each made when it is first needed.
+/// The engines of a process, each created on first use.
 ///
-/// The size of a pool is fixed when its engine is made. So whoever holds several
-/// applications reserves a [`Place`] for each before the first is loaded; who comes later
-/// shares another engine of the same kind with those that come with it.
+/// The size of a pool is fixed when its engine is created. So a holder of several
+/// applications reserves a [`Place`] for each before loading the first; later ones share
+/// another engine of the same kind with others reserved after that.
 #[derive(Debug, Clone, Default)]
 pub struct Engines(Arc<Mutex<Vec<Weak<Shared>>>>);
 
@@ -35,11 +35,11 @@ struct State {
     pool: Pool,
     /// Whether the size of the pool is fixed.
     made: bool,
-    /// Kept by those who use it.
+    /// Kept alive by its users.
     runner: Weak<Runner>,
 }
 
-/// Room for an application in an engine. It costs nothing before the engine is made.
+/// Room for an application in an engine. It costs nothing before the engine is created.
 #[derive(Debug)]
 pub struct Place {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ pub struct Place {
 }
 
 impl Engines {
-    /// Reserves room for what `pool` has room for.
+    /// Reserves the room that `pool` describes.
     pub fn reserve(&self, kind: EngineKind, pool: Pool) -> Place {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|shared| shared.strong_count() > 0);
@@ -71,8 +71,8 @@ impl Engines {
 }
 
 impl Place {
-    /// The engine, which is made where nobody who shares it has it. To be kept by whoever
-    /// runs code on it, so that the others find it.
+    /// The engine, which is created if none of its sharers has it. Whoever runs code on it
+    /// must hold it, so that the others find it.
     ///
     /// # Errors
     /// Where wasmtime refuses the configuration on this processor.
@@ -92,7 +92,7 @@ impl Place {
         Ok(runner)
     }
 
-    /// Whether what was reserved is enough for what `pool` has room for.
+    /// Whether the reserved room is enough for `pool`.
     pub fn has_room_for(&self, pool: &Pool) -> bool {
         let all = self.pool;
         pool.instances <= all.instances && larger(all.resources, pool.resources) == all.resources
@@ -106,7 +106,7 @@ impl Shared {
 }
 
 impl State {
-    /// Makes the pool larger where that can still be done.
+    /// Enlarges the pool where that is still possible.
     fn makes_room_for(&mut self, more: &Pool) -> bool {
         if self.made {
             return false;
@@ -122,7 +122,7 @@ impl State {
     }
 }
 
-/// What an instance of either needs at most.
+/// The maximum of what their instances need.
 fn larger(one: Resources, other: Resources) -> Resources {
     Resources {
         memories: one.memories.max(other.memories),

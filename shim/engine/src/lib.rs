@@ -1,9 +1,9 @@
-//! The one wasmtime configuration, and everything that follows from it: compiling,
-//! the cache of compiled code and who may be trusted with it, the clock that lets
-//! a computing guest be interrupted, and how many instances run at once.
+//! The one wasmtime configuration, and everything that follows from it: compiling, the
+//! cache of compiled code and whom it trusts, the clock that interrupts computing guests,
+//! and how many instances run at once.
 //!
-//! What is absent: this crate cannot tell where a component came from, what its
-//! imports mean, or that HTTP exists.
+//! This crate does not know where a component came from, what its imports mean, or that
+//! HTTP exists.
 
 mod budget;
 mod cache;
@@ -30,12 +30,12 @@ pub use memory::{Account, MemoryError, MemoryLimit};
 pub use rewind::{Beginning, Rewinds};
 pub use turns::{guest_runs, turn};
 
-/// Loaded code, as linkers take it.
+/// Loaded code, as linkers accept it.
 #[derive(Clone)]
 pub enum Code {
     /// A component.
     Component(Component),
-    /// A core module: a command of preview 1.
+    /// A core module: a preview 1 command.
     Module(Module),
 }
 

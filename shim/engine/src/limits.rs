@@ -1,4 +1,4 @@
-//! How much an application may take at once.
+//! How much an application may use at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Limits of one application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall-clock time a request may take until its response head; none by default.
+    /// Wall-clock time until a request's response head; no limit by default.
     pub deadline: Option<Duration>,
-    /// Instances at once in a worker. More requests wait.
+    /// Simultaneous instances in a worker. More requests wait.
     pub instances: u32,
-    /// How long a request waits for an instance before it is turned away.
+    /// How long a request waits for an instance before it is refused.
     pub queue: Duration,
     /// Bytes of stack a guest may use.
     pub stack: usize,
 }
 
 impl Limits {
-    /// Each slot reserves address space only, but its book-keeping is private
-    /// memory of every pod: 100 cost 60 kB. A worker that has 100 requests
-    /// waiting for something else is far from idle.
+    /// Each slot only reserves address space, but its book-keeping is private memory of
+    /// every pod: 100 slots cost 60 kB. A worker with 100 requests waiting for something
+    /// else is far from idle.
     pub const DEFAULT_INSTANCES: u32 = 100;
 
-    /// A client's own timeout is seldom below 10 s; half of that leaves room
-    /// for a retry.
+    /// Clients' own timeouts are rarely below 10 s; half of that leaves room for a retry.
     pub const DEFAULT_QUEUE: Duration = Duration::from_secs(5);
 
-    /// wasmtime's own default is 512 KiB, on which deep interpreters (Python)
-    /// overflow; address space is all it costs until it is used.
+    /// Wasmtime's own default is 512 KiB, which overflows with deep interpreters (Python);
+    /// unused stack costs only address space.
     pub const DEFAULT_STACK: usize = 1 << 20;
 }
 
@@ -48,13 +47,13 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 #[error("all {instances} instances were busy for {waited:?}")]
 pub struct Busy {
-    /// How many there are.
+    /// The number of instances.
     pub instances: u32,
     /// How long the request waited.
     pub waited: Duration,
 }
 
-/// The right to have an instance.
+/// The right to use an instance.
 #[derive(Debug)]
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
@@ -62,26 +61,26 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether it is of the component's own, which nobody else waits for.
+    /// Whether it belongs to the component's own part, for which no other component waits.
     pub fn is_own(&self) -> bool {
         self.own
     }
 }
 
-/// The instances of a worker, as its components share them. A half of them is divided:
-/// each component has its part for itself, and at least one. The other half is for
-/// whoever asks first, so that one that is much asked for can have it all.
+/// The instances of a worker, shared by its components. One half is divided: each component
+/// has its own part, at least one instance. The other half goes to the first to ask, so
+/// that one busy component can have all of it.
 #[derive(Debug, Clone)]
 pub struct Shares {
     common: Arc<Semaphore>,
-    /// What each component has for itself.
+    /// The size of each component's own part.
     own: usize,
     instances: u32,
     queue: Duration,
 }
 
 impl Shares {
-    /// As many as `limits` allows, shared by so many components.
+    /// As many instances as `limits` allows, shared by this many components.
     pub fn new(limits: &Limits, components: usize) -> Self {
         let components = components.max(1);
         let instances = Self::instances(limits, components);
@@ -98,14 +97,14 @@ impl Shares {
         }
     }
 
-    /// How many instances a pool has to have room for: what is allowed, and no less than
-    /// one for each component.
+    /// How many instances a pool needs room for: the limit, but at least one for each
+    /// component.
     pub fn instances(limits: &Limits, components: usize) -> u32 {
         let least = u32::try_from(components).unwrap_or(u32::MAX);
         limits.instances.max(least).max(1)
     }
 
-    /// The permits of one more component.
+    /// The permits of a further component.
     pub fn component(&self) -> Permits {
         Permits {
             own: Arc::new(Semaphore::new(self.own)),
@@ -114,7 +113,7 @@ impl Shares {
     }
 }
 
-/// Hands out the instances of one component: first come, first served.
+/// Hands out the instances of one component, first come, first served.
 #[derive(Debug, Clone)]
 pub struct Permits {
     own: Arc<Semaphore>,
@@ -122,7 +121,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// A permit if one is free now.
+    /// A permit, if one is free now.
     pub fn try_acquire(&self) -> Option<Permit> {
         let free = |semaphore: &Arc<Semaphore>, own| {
             let _permit = Arc::clone(semaphore).try_acquire_owned().ok()?;
@@ -134,7 +133,7 @@ impl Permits {
     /// Waits for a permit.
     ///
     /// # Errors
-    /// [`Busy`] when none came free in the time a request may queue.
+    /// [`Busy`] if none became free within the queueing time.
     pub async fn acquire(&self) -> Result<Permit, Busy> {
         let Shares {
             common,
@@ -209,7 +208,7 @@ mod tests {
         let (one, other) = (shares.component(), shares.component());
         let mut ones = take_all(&one);
         let others = take_all(&other);
-        // The common ones went to the first, its own was taken before them.
+        // The first component got the shared ones; its own was taken before them.
         ones.pop();
         other.acquire().await.unwrap();
         drop(others);

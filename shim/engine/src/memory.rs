@@ -1,46 +1,46 @@
-//! How much memory a guest may take: of its own, and of what a pod's guests share, so that
-//! it sees a refused growth before the kernel ends the pod.
+//! Limits the memory of a guest, both its own and that shared by a pod's guests, so that a
+//! guest's growth is refused before the kernel ends the pod.
 
 use crate::budget::Budget;
 
 /// How much memory a guest may take.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryLimit {
-    /// Bytes that each linear memory may have, with what the host holds for the guest.
+    /// Bytes for each linear memory, including what the host holds for the guest.
     pub each: Option<usize>,
-    /// What it shares with others.
+    /// The budget it shares with others.
     pub budget: Option<Budget>,
-    /// Whether there are no others.
+    /// Whether there are no other guests.
     pub alone: bool,
 }
 
 /// What one guest has taken.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// What its memories have.
+    /// The size of its memories.
     size: usize,
-    /// What they have grown by since they were made.
+    /// How much they have grown since they were created.
     grown: usize,
     /// What the host holds for it.
     host: usize,
-    /// What was taken of the budget for it.
+    /// What the budget has given to it.
     taken: usize,
 }
 
-/// A guest that would be the end of its pod.
+/// Why a guest is ended to save its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// The host holds more for it than its memory limit leaves.
-    #[error("the guest makes the host hold {0} bytes, for which its memory limit has no room")]
+    /// The host holds more for it than its memory limit allows.
+    #[error("the host holds {0} bytes for the guest, more than its memory limit allows")]
     Held(usize),
-    /// All guests together have taken what there is.
-    #[error("the memory of the pod is used up; the guest that computes is ended")]
+    /// All guests together have used up the pod's memory.
+    #[error("the memory of the pod is used up; the guest that is computing is ended")]
     Exhausted,
 }
 
 impl MemoryLimit {
-    /// Whether a memory may grow. What it has from the start is its component's size,
-    /// of which most is never touched.
+    /// Whether a memory may grow. Its initial size is its component's, and most of that is
+    /// never touched.
     pub fn allows_growth(
         &self,
         account: &mut Account,
@@ -65,8 +65,8 @@ impl MemoryLimit {
         fits
     }
 
-    /// Whether a guest whose largest memory begins with so many bytes can be made at all,
-    /// while there is no other.
+    /// Whether a guest whose largest memory starts with this many bytes can be created at
+    /// all, with no other guest running.
     pub fn allows_start(&self, bytes: u64) -> bool {
         let mut account = Account::default();
         let allowed = usize::try_from(bytes)
@@ -75,11 +75,11 @@ impl MemoryLimit {
         allowed
     }
 
-    /// Looks at what the host holds for a guest, and at the whole pod. To be called when
-    /// the guest has computed for a while.
+    /// Checks what the host holds for a guest, and the whole pod. To be called when the
+    /// guest has computed for a while.
     ///
     /// # Errors
-    /// Where the guest has to end.
+    /// Where the guest has to be ended.
     pub fn check(&self, account: &mut Account, host: usize) -> Result<(), MemoryError> {
         account.host = host;
         let all = account.grown + host;
@@ -89,7 +89,7 @@ impl MemoryLimit {
         self.check_pod(account)
     }
 
-    /// The host holds nothing for a guest any more, which goes on.
+    /// The host no longer holds anything for a guest, which continues.
     pub fn holds_nothing(&self, account: &mut Account) {
         if account.host > 0 {
             account.host = 0;
@@ -97,11 +97,11 @@ impl MemoryLimit {
         }
     }
 
-    /// Looks at the whole pod alone. A guest that has less than what is left free cannot
-    /// be what takes the rest.
+    /// Checks only the whole pod. A guest that is smaller than the free margin cannot be
+    /// the one that exhausts it.
     ///
     /// # Errors
-    /// Where the guest has to end.
+    /// Where the guest has to be ended.
     pub fn check_pod(&self, account: &Account) -> Result<(), MemoryError> {
         match &self.budget {
             Some(budget) if account.size > budget.margin() && budget.is_exhausted() => {
@@ -125,7 +125,7 @@ impl MemoryLimit {
         true
     }
 
-    /// Gives back what a guest has taken that is no more.
+    /// Returns to the budget what a finished guest has taken.
     pub fn close(&self, account: &mut Account) {
         if let Some(budget) = &self.budget
             && account.taken > 0
@@ -136,9 +136,9 @@ impl MemoryLimit {
     }
 }
 
-/// What a memory may have when it is made without being counted: interpreters come with
-/// some 30 MiB, of which they touch a tenth. A memory that begins with nothing may make
-/// its first step within it.
+/// How large a new memory may be without being counted: interpreters start with some 30
+/// MiB, of which they touch a tenth. A memory that starts empty may take its first step
+/// within it.
 const FIRST: usize = 64 << 20;
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// Grows by mebibytes until it is refused.
+    /// Grows by mebibytes until growth is refused.
     fn grow_all(limit: &MemoryLimit, account: &mut Account) -> usize {
         let mut size = MIB;
         while limit.allows_growth(account, size, size + MIB, None) {

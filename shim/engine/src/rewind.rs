@@ -1,12 +1,11 @@
-//! Making an instance what it was when it was made, instead of making another: for a
-//! request that is to have an instance of its own, that is the same, and costs a fraction.
+//! Restores an instance to its initial state instead of creating another. For a request
+//! that needs a fresh instance this is equivalent, at a fraction of the cost.
 //!
-//! All that a request can change is made what it was: memory ([`pages`]), globals (what
-//! [`inject`] adds), and what the host holds, which is the host's to do. Where a component
-//! has more than that, it is left as it is, and its instances are made anew. An instance
-//! whose memory has grown, or that was not left in order, is not rewound. Handles that a
-//! guest has not dropped stay in wasmtime's table, without what they were of: the numbers
-//! of new ones may be others.
+//! Everything a request can change is restored: memory ([`pages`]), globals (by what
+//! [`inject`] adds), and the host's state, which the host restores. A component with other
+//! state is left unchanged, and its instances are recreated. An instance whose memory has
+//! grown, or that failed, is not rewound. Handles that a guest has not dropped stay in
+//! wasmtime's table, without their resources: new handles may get other numbers.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicI32;
@@ -26,7 +25,7 @@ use pages::{Kept, Watched};
 /// How the instances of a component are rewound.
 pub struct Rewinds {
     modules: Vec<Inside>,
-    /// Whether it is worth it: what cannot be rewound counts more than what can.
+    /// Whether it pays off: failed rewinds count more than successful ones.
     tried: AtomicI32,
 }
 
@@ -34,27 +33,26 @@ struct Inside {
     save: ComponentExportIndex,
     restore: ComponentExportIndex,
     memory: Option<(ComponentExportIndex, OnceLock<Arc<Kept>>)>,
-    /// Pages of the memory of the first instance.
+    /// Pages of the first instance's memory.
     size: OnceLock<u32>,
 }
 
-/// What an instance was when it was made. It has to be dropped before the instance's
-/// store is.
+/// The initial state of an instance. It has to be dropped before the instance's store.
 pub struct Beginning {
     memories: Vec<Watched>,
     modules: Vec<(TypedFunc<(), (u32,)>, u32)>,
 }
 
 impl Rewinds {
-    /// Where so many more could not be rewound than could, it is not tried any more.
+    /// Rewinding stops once failures outweigh successes by this much.
     const WORTH: i32 = 32;
-    /// What one that could not be rewound counts.
+    /// The weight of an instance that could not be rewound.
     const FAILED: i32 = 4;
 
-    /// None where instances of the component cannot be rewound.
+    /// `None` if instances of the component cannot be rewound.
     pub fn of(component: &Component) -> Option<Rewinds> {
-        // There, the kernel may write for a guest whose address is not aligned, and does
-        // not fault as the guest would.
+        // There, the kernel may emulate a guest's write to an unaligned address, without
+        // the fault that the guest itself would cause.
         if cfg!(target_arch = "riscv64") {
             return None;
         }
@@ -77,15 +75,15 @@ impl Rewinds {
         })
     }
 
-    /// Whether instances are to be rewound. Where the guest changes too much, they are not.
+    /// Whether instances are to be rewound. They are not if the guest changes too much.
     pub fn are_worth_it(&self) -> bool {
         self.tried.load(Relaxed) < Self::WORTH
     }
 
-    /// Takes down what an instance is, right after it was made.
+    /// Records the initial state of an instance that was just created.
     ///
     /// # Errors
-    /// Where the instance cannot be used any more.
+    /// If the instance can no longer be used.
     pub async fn begin<T: Send + 'static>(
         &self,
         store: &mut Store<T>,
@@ -101,7 +99,7 @@ impl Rewinds {
             let restore = instance.get_typed_func::<(), (u32,)>(&mut *store, inside.restore)?;
             let (size,) = restore.call_async(&mut *store, ()).await?;
             beginning.modules.push((restore, size));
-            // Memory that was refused to one while it was made: they do not begin alike.
+            // A memory growth was refused to one during its start: initial states differ.
             if *inside.size.get_or_init(|| size) != size {
                 self.failed();
                 return Ok(None);
@@ -127,7 +125,7 @@ impl Rewinds {
             match watched {
                 Ok(watched) => beginning.memories.push(watched),
                 Err(error) => {
-                    tracing::debug!(%error, "An instance cannot be watched, so it is made anew");
+                    tracing::debug!(%error, "An instance's memory cannot be watched, so the instance is recreated");
                     self.failed();
                     return Ok(None);
                 }
@@ -140,10 +138,10 @@ impl Rewinds {
         self.tried.fetch_add(Self::FAILED, Relaxed);
     }
 
-    /// Makes an instance what it was when it was made; false where that cannot be.
+    /// Restores the initial state of an instance; `false` where that is not possible.
     ///
     /// # Errors
-    /// Where the instance cannot be used any more.
+    /// If the instance can no longer be used.
     pub async fn rewind<T: Send + 'static>(
         &self,
         beginning: &Beginning,
@@ -172,7 +170,7 @@ impl Rewinds {
 const WASM_PAGE: usize = 64 << 10;
 
 impl Beginning {
-    /// Runs the guest. It must not run otherwise.
+    /// Runs the guest. It must not run in any other way.
     pub fn run<F: Future>(&self, guest: F) -> impl Future<Output = F::Output> {
         Running {
             memories: &self.memories,
@@ -181,10 +179,10 @@ impl Beginning {
     }
 }
 
-/// A guest whose memories are known to who handles faults while it runs.
+/// A guest whose memories are known to the fault handler while it runs.
 struct Running<'a, F> {
     memories: &'a [Watched],
-    /// None when it has ended.
+    /// `None` after it has ended.
     guest: Option<F>,
 }
 
@@ -192,7 +190,7 @@ impl<F: Future> Future for Running<'_, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the guest is not moved, and there is no other way to it.
+        // SAFETY: the guest is not moved, and cannot be accessed in another way.
         let (memories, guest) = unsafe {
             let this = self.get_unchecked_mut();
             (this.memories, Pin::new_unchecked(&mut this.guest))
@@ -205,7 +203,7 @@ impl<F: Future> Future for Running<'_, F> {
 }
 
 impl<F> Drop for Running<'_, F> {
-    /// A guest that has not ended is taken down where it is.
+    /// A guest that has not ended is torn down here.
     fn drop(&mut self) {
         let Running { memories, guest } = self;
         pages::running(memories, || *guest = None);

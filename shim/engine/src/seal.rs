@@ -1,6 +1,6 @@
-//! What stands beside compiled code: its size and digest, and which file it was
-//! when the digest was last checked, so that an unchanged file need not be read
-//! again before it is mapped.
+//! The file beside compiled code: its size and digest, and the identity of the file when
+//! the digest was last checked, so that an unchanged file is not read again before it is
+//! mapped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Resources;
 
-/// A file's identity as the kernel keeps it: nobody can write to a file, or put
-/// another in its place, and leave inode and change time as they were.
+/// A file's identity in the kernel: a file cannot be written or replaced without changing
+/// its inode or change time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     size: u64,
@@ -58,7 +58,7 @@ impl Seal {
         )
     }
 
-    /// None where the text is not a whole seal of this version.
+    /// `None` unless the text is a complete seal of this version.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.strip_suffix('\n')?.split(' ');
         if words.next()? != HEADER {
@@ -81,8 +81,8 @@ impl Seal {
         words.next().is_none().then_some(seal)
     }
 
-    /// Whether `file` is what was sealed: by identity alone where that is
-    /// unchanged, else by reading it. The second value tells that it was read.
+    /// Whether `file` is the sealed one: by identity alone if that is unchanged, else by
+    /// reading it. The second value is whether it was read.
     pub(crate) fn matches(&self, file: &File) -> io::Result<(bool, bool)> {
         let identity = Identity::of(file)?;
         if identity == self.identity {
@@ -95,7 +95,7 @@ impl Seal {
     }
 }
 
-/// SHA-256 of a file from its start, as 64 hexadecimal digits.
+/// The SHA-256 of a file from its start, as 64 hexadecimal digits.
 fn digest(file: &File) -> io::Result<String> {
     let mut file = file.try_clone()?;
     io::Seek::rewind(&mut file)?;
@@ -109,7 +109,7 @@ fn digest(file: &File) -> io::Result<String> {
     }
 }
 
-/// SHA-256 of bytes, as 64 hexadecimal digits.
+/// The SHA-256 of bytes, as 64 hexadecimal digits.
 pub(crate) fn digest_of(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -1,5 +1,5 @@
-//! Whose turn it is: guests that compute share a worker with everything else that it
-//! does, and however many they are, one of them runs between two looks at the sockets.
+//! Schedules guests: those that compute share a worker with everything else it does, and
+//! however many there are, one of them runs between two polls of the sockets.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -23,19 +23,19 @@ thread_local! {
         computing: Semaphore::new(0),
     });
 
-    /// The tick at which the guest that runs was last polled.
+    /// The tick at which the running guest was last polled.
     static POLLED: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
-/// To be called whenever a guest is polled: one that has just been woken is told by it
-/// from one that has computed for a whole tick.
+/// To be called whenever a guest is polled: this distinguishes one that was just woken from
+/// one that has computed for a whole tick.
 #[inline]
 pub fn guest_runs() {
     POLLED.set(ticks());
 }
 
 /// Waits until a new guest may begin. To be called before it has a place in the pool:
-/// those that wait touch no memory.
+/// waiting guests use no memory.
 #[inline]
 pub async fn turn() {
     let over = TURNS.with(|turns| turns.is_over().then(|| Arc::clone(turns)));
@@ -44,11 +44,11 @@ pub async fn turn() {
     }
 }
 
-/// What becomes of the guest that runs, when its time is over.
+/// What happens to the running guest when its time is over.
 pub(crate) fn next() -> UpdateDeadline {
     let has_just_begun = POLLED.get() == ticks();
     if Handle::try_current().is_err() {
-        // Whoever runs guests without a runtime brings the turns.
+        // Without a runtime, the caller schedules the guests.
         return UpdateDeadline::Yield(1);
     }
     TURNS.with(|turns| {
@@ -65,13 +65,13 @@ pub(crate) fn next() -> UpdateDeadline {
     })
 }
 
-/// A turn is what happens between two looks at sockets and timers. In each, guests
-/// that have just come or were just woken run until one of them has computed for a
-/// tick, and then one of those that compute goes on for a tick.
+/// A turn is the time between two polls of sockets and timers. In each, new guests and
+/// those that were just woken run until one of them has computed for a tick; then one of
+/// the computing guests continues for a tick.
 struct Turns {
     /// Guests in either queue.
     waiting: AtomicUsize,
-    /// Whether a task brings the next turn.
+    /// Whether a task will start the next turn.
     turning: AtomicBool,
     /// The tick at which the turn began.
     began: AtomicU64,
@@ -85,7 +85,7 @@ impl Turns {
         self.waiting.load(SeqCst) > 0 && self.began.load(SeqCst) != ticks()
     }
 
-    /// Waits until a guest may begin that has not computed yet.
+    /// Waits until a guest that has not computed yet may begin.
     async fn begin(self: Arc<Self>) {
         let _waiting = self.enter();
         loop {
@@ -97,10 +97,10 @@ impl Turns {
         }
     }
 
-    /// Waits until a guest may go on that has computed for its tick.
+    /// Waits until a guest that has computed for its tick may continue.
     async fn go_on(self: Arc<Self>) {
         let _waiting = self.enter();
-        // It is never closed.
+        // The semaphore is never closed.
         if let Ok(turn) = self.computing.acquire().await {
             turn.forget();
         }
@@ -109,10 +109,10 @@ impl Turns {
     fn enter(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, SeqCst);
         if !self.turning.swap(true, SeqCst) {
-            // The first turn begins now: those that come meanwhile have it, and need not
-            // wait for one that is over.
+            // The first turn begins now: guests that come meanwhile take part in it and
+            // need not wait for a finished one.
             self.began.store(ticks(), SeqCst);
-            // Dropped when the runtime ends, and then the next one is spawned again.
+            // Dropped when the runtime ends; then the next one is spawned again.
             tokio::spawn(Turning(Arc::clone(self)).turn());
         }
         Waiting(Arc::clone(self))
@@ -128,19 +128,19 @@ impl Drop for Waiting {
     }
 }
 
-/// Brings one turn after the other while somebody waits.
+/// Starts one turn after the other while guests wait.
 struct Turning(Arc<Turns>);
 
 impl Turning {
     async fn turn(self) {
         let turns = &self.0;
         while turns.waiting.load(SeqCst) > 0 {
-            // Woken only after sockets and timers were looked at, and behind all that
-            // they have woken.
+            // Woken only after sockets and timers were polled, and after all tasks that
+            // this has woken.
             tokio::task::yield_now().await;
             turns.began.store(ticks(), SeqCst);
             turns.newcomers.notify_waiters();
-            // One that nobody has taken is still there where the last guest is gone.
+            // A permit that was not taken is still there after the last guest has left.
             if turns.computing.available_permits() == 0 {
                 turns.computing.add_permits(1);
             }

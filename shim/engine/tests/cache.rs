@@ -1,4 +1,4 @@
-//! What the cache trusts, and what it makes again.
+//! What the cache trusts, and what it compiles again.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -7,7 +7,7 @@ use skiff_engine::{Cache, CacheError, Compiler, Limits, Pool, Portable, Runner, 
 
 const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
-/// Another component, told from others by its number.
+/// Another component, distinguished by its number.
 fn numbered(number: u8) -> Portable {
     let section = [0, 3, 1, b'n', number];
     Portable::new([COMPONENT, &section].concat()).unwrap()
@@ -201,7 +201,7 @@ fn code_that_was_used_longest_ago_goes_first_however_old_it_is() {
         let seal = fs::File::open(path(portable, "seal")).unwrap();
         seal.set_modified(hours(ago)).unwrap();
     }
-    // Being used makes it newer, and is not taken for a change of the code.
+    // A use makes it newer, and does not count as a change of the code.
     let key = fixture.compiler.key(used.digest());
     assert!(fixture.cache.find(&key).unwrap().is_some());
     let size = fs::metadata(path(&used, "native")).unwrap().len();

@@ -1,4 +1,4 @@
-//! A guest that computes for ever yields, so that a deadline can end it and others are
+//! A guest that computes forever yields, so that a deadline can end it and others are
 //! served, however many compute.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ fn a_loop_without_end_meets_its_deadline() {
     for tier in [Tier::Baseline, Tier::Optimized] {
         let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
         let module = Module::new(runner.engine(), LOOP).unwrap();
-        // A store may outlive its runner, as when optimised code takes over.
+        // A store may outlive its runner, for example when optimised code takes over.
         let (engine, ticks) = (runner.engine().clone(), runner.ticks());
         drop(runner);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,7 +76,7 @@ fn guests_of_any_number_of_engines_are_interrupted() {
         .enable_time()
         .build()
         .unwrap();
-    // Twice, so that the second takes the places that the first has left.
+    // Twice, so that the second round reuses the places of the first.
     for _ in 0..2 {
         let runners: Vec<_> = (0..ENGINES)
             .map(|_| Runner::new(Tier::Optimized, false, 1 << 20, &pool).unwrap())
@@ -97,7 +97,8 @@ fn guests_of_any_number_of_engines_are_interrupted() {
     }
 }
 
-/// Ticks are processor time of this process, so that this is no race with the machine.
+/// Ticks are this process's processor time, so the test does not depend on the machine's
+/// load.
 #[test]
 fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
     let _alone = alone();
@@ -131,8 +132,7 @@ fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
             })
         };
         let guests: Vec<_> = (0..GUESTS).map(|_| spawn()).collect();
-        // What a probe needs: to be accepted, to be read, to be answered; also while
-        // the guests begin.
+        // A probe's needs: to be accepted, read and answered; also while the guests start.
         let mut slowest = 0;
         for _ in 0..20 {
             let before = Clock::ticks();

@@ -1,12 +1,12 @@
-//! WebAssembly's proposals: what wasmtime offers by default runs, from the cache and in a
-//! pool as everything does, and all else is refused when it is compiled, by its name.
+//! WebAssembly's proposals: those that wasmtime enables by default run, from the cache and
+//! in a pool; all others are refused at compilation, with their name in the error.
 
 use skiff_engine::{Cache, Code, Compiler, Guest, Native, Pool, Portable, Runner, Tier};
 use wasmtime::Store;
 
 const STACK: usize = 1 << 20;
 
-/// Core modules that export `run`, which answers 7, in what is offered.
+/// Core modules that use offered features and export `run`, which returns 7.
 const OFFERED: &[(&str, &str)] = &[
     (
         "bulk memory",
@@ -92,7 +92,7 @@ const OFFERED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Modules and components in what is not, and a word of the refusal.
+/// Modules and components with features that are not offered, and a word of the error.
 const REFUSED: &[(&str, &str)] = &[
     ("(module (memory 1 1 (pagesize 1)))", "custom page sizes"),
     (
@@ -149,7 +149,7 @@ impl Node {
         compiled.map_err(|error| chain(&error))
     }
 
-    /// Code in the cache, and nothing else that a refusal could have left.
+    /// The cache holds code, and no other file that a refusal could have left.
     fn files(&self) -> usize {
         let files = std::fs::read_dir(self.folder.path().join("cache")).unwrap();
         let ending = |file: &std::fs::DirEntry| file.path().extension().map(ToOwned::to_owned);
@@ -169,7 +169,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs it in a pool that has room for two instances, three times each.
+/// Runs it in a pool with room for two instances, three times each.
 async fn run(native: &Native, tier: Tier) -> i32 {
     let pool = Pool {
         instances: 2,
@@ -204,7 +204,7 @@ async fn what_wasmtime_offers_by_default_runs() {
         let native = node.compile(&text, Tier::Optimized);
         let native = native.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(run(&native, Tier::Optimized).await, 42, "{name}");
-        // The baseline compiler may refuse, and then the other is asked.
+        // The baseline compiler may refuse; then the other one is used.
         if let Ok(native) = node.compile(&text, Tier::Baseline) {
             assert_eq!(run(&native, Tier::Baseline).await, 42, "{name}");
         }

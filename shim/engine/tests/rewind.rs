@@ -1,5 +1,5 @@
-//! An instance that is rewound is what a new one is, byte for byte; what cannot be
-//! rewound is told apart.
+//! A rewound instance equals a new one, byte for byte; components that cannot be rewound
+//! are recognised.
 
 use skiff_engine::{
     Beginning, Cache, Code, Compiler, Guest, Pool, Portable, Rewinds, Runner, Tier,
@@ -17,7 +17,7 @@ impl Guest for Nothing {
     }
 }
 
-/// A component that serves, with this in its module. `all` gives its whole memory.
+/// A component that serves, with this text in its module. `all` returns its whole memory.
 fn component(inside: &str) -> String {
     format!(
         r#"(component
@@ -60,7 +60,7 @@ const COUNTS: &str = r#"
                 (i32.add (i32.load (i32.const 70000)) (i32.load (i32.const 16))))))
 "#;
 
-/// What `run` gives the first time.
+/// What `run` returns the first time.
 const FIRST: u32 = 8 + 101 + 1 + 4 + 1;
 
 struct Host {
@@ -108,7 +108,7 @@ impl Host {
         (store, made.unwrap())
     }
 
-    /// Makes an instance; it is dropped before its store is.
+    /// Creates an instance; it is dropped before its store.
     async fn made(&self, rewinds: &Rewinds) -> Made {
         let (mut store, instance) = self.instance().await;
         let beginning = rewinds.begin(&mut store, &instance).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_rewound_instance_is_a_new_one() {
                 assert_eq!(made.memory().await, new, "{tier:?} {round}");
             }
         }
-        // What one has written to is known in the next from its beginning.
+        // What one has written to is known in the next from the start.
         drop(one);
         let mut third = host.made(&rewinds).await;
         assert_eq!(third.memory().await, new);
@@ -204,7 +204,7 @@ async fn what_has_grown_or_trapped_is_made_anew_and_its_place_serves_again() {
             }
         }
     }
-    // The same places, without anybody who watches.
+    // The same addresses, without watching.
     for _ in 0..5 {
         let (store, instance) = host.instance().await;
         let mut made = Made {
@@ -224,7 +224,7 @@ async fn what_has_grown_or_trapped_is_made_anew_and_its_place_serves_again() {
     assert!(!rewinds.are_worth_it());
 }
 
-/// More pages than are kept.
+/// More pages than can be saved.
 #[tokio::test]
 async fn a_guest_that_writes_too_much_is_made_anew() {
     const MUCH: &str = r#"
@@ -277,7 +277,7 @@ async fn what_has_other_state_is_not_rewound() {
     assert!(Rewinds::of(&host.component).is_none());
 }
 
-/// Its first contents are in the middle, as those of most toolchains are.
+/// Its first data is in the middle, as with most toolchains.
 #[tokio::test]
 async fn a_memory_whose_first_contents_are_in_its_middle_is_whole_again() {
     const WRITES: &str = r#"
@@ -312,7 +312,7 @@ async fn a_memory_whose_first_contents_are_in_its_middle_is_whole_again() {
     assert!(pieces() + 60 < split, "{} of {split}", pieces());
 }
 
-/// It grows while it is made, or does not, as what is left allows.
+/// Its growth at start succeeds or fails, depending on what is left.
 #[tokio::test]
 async fn what_begins_with_another_size_is_not_taken_for_the_same() {
     const GROWS: &str = r#"
@@ -337,7 +337,7 @@ async fn what_begins_with_another_size_is_not_taken_for_the_same() {
     assert!(begun.is_none());
 }
 
-/// Nobody grows beyond what they have.
+/// Growth beyond the initial size is always refused.
 impl wasmtime::ResourceLimiter for Nothing {
     fn memory_growing(
         &mut self,
@@ -358,7 +358,7 @@ impl wasmtime::ResourceLimiter for Nothing {
     }
 }
 
-/// What names functions and globals that are only there when something was added.
+/// Modules that use functions and globals that only exist after the addition.
 #[test]
 fn a_component_that_is_not_valid_by_itself_is_refused() {
     let run = |inside: &str| {
@@ -387,7 +387,7 @@ fn a_component_that_is_not_valid_by_itself_is_refused() {
     }
 }
 
-/// Whoever has such a name would be taken for what we add.
+/// A component with such names would be confused with the added code.
 #[test]
 fn a_component_with_names_of_ours_is_refused() {
     let run = r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#;
@@ -401,7 +401,7 @@ fn a_component_with_names_of_ours_is_refused() {
     assert!(error.contains("Skiff's own"), "{error}");
 }
 
-/// Every other page, by many instances at once: a process has only so many pieces of memory.
+/// Every other page, by many instances at once: a process has a limited number of mappings.
 #[tokio::test]
 async fn many_that_write_here_and_there_leave_the_kernel_room() {
     const HERE_AND_THERE: &str = r#"

@@ -1,5 +1,5 @@
-//! What one request wrote is not there in the next, also where the kernel has swapped it
-//! out meanwhile.
+//! What one request wrote is not visible in the next, even if the kernel has swapped it out
+//! meanwhile.
 
 use std::ffi::CString;
 use std::fs;
@@ -21,7 +21,7 @@ impl Guest for Nothing {
     }
 }
 
-/// A file that the kernel swaps to until this is dropped.
+/// A file that the kernel uses as swap until this is dropped.
 struct Swap(
     CString,
     #[allow(dead_code, reason = "held for its drop")] tempfile::TempDir,
@@ -30,9 +30,9 @@ struct Swap(
 impl Swap {
     const SIZE: usize = 64 << 20;
 
-    /// None, with the reason, where there cannot be one.
+    /// `None`, with the reason, if swap is not available.
     fn new() -> Result<Swap, String> {
-        // Not where temporary files are in memory.
+        // Temporary files must not be in memory.
         let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = tempfile::tempdir_in(place).map_err(|error| error.to_string())?;
         let path = folder.path().join("swap");
@@ -46,7 +46,7 @@ impl Swap {
             return Err(String::from_utf8_lossy(&made.stderr).into_owned());
         }
         let path = CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: the path is a string that ends.
+        // SAFETY: the path is a NUL-terminated string.
         if unsafe { libc::swapon(path.as_ptr(), 0) } != 0 {
             return Err(format!("swapon: {}", std::io::Error::last_os_error()));
         }
@@ -82,7 +82,7 @@ async fn no_byte_of_a_request_is_in_the_next_where_memory_was_swapped_out() {
     let _swap = match Swap::new() {
         Ok(swap) => swap,
         Err(reason) => {
-            eprintln!("skipped: no swap can be had here: {reason}");
+            eprintln!("skipped: no swap is available here: {reason}");
             return;
         }
     };
@@ -110,7 +110,7 @@ async fn no_byte_of_a_request_is_in_the_next_where_memory_was_swapped_out() {
         let before = swapped();
         let (start, length) = (memory.data_ptr(&store), memory.data_size(&store));
         assert_eq!(length, PAGES << 16);
-        // SAFETY: it is the memory of an instance; what it holds stays as it is.
+        // SAFETY: it is the memory of an instance; its content does not change.
         let out = unsafe { libc::madvise(start.cast(), length, libc::MADV_PAGEOUT) };
         assert_eq!(out, 0, "{}", std::io::Error::last_os_error());
         assert!(swapped() > before, "the kernel swaps nothing out");

@@ -1,5 +1,5 @@
-//! How guests are called: with an HTTP request, by either version of WASI, or to be run to
-//! their end.
+//! How guests are called: with an HTTP request, through either version of WASI, or as a
+//! command that runs to its end.
 
 mod body;
 mod command;
@@ -27,19 +27,19 @@ pub(crate) use p3::P3;
 pub(crate) use preview1::Preview1;
 pub use running::Guests as Guest;
 
-/// Why a guest did not answer.
+/// Why a guest did not respond.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// It trapped, or a host function failed.
     #[error("the guest failed: {}", one_line(.0))]
     Trap(wasmtime::Error),
-    /// It returned without an answer.
+    /// It returned without a response.
     #[error("the guest returned without a response")]
     NoResponse,
     /// It answered with an error code instead of a response.
     #[error("the guest answered with an error: {0}")]
     Refused(String),
-    /// It took longer than a request may.
+    /// It took longer than the deadline of a request.
     #[error("the guest took longer than {0:?}")]
     Deadline(Duration),
     /// No instance was free.
@@ -48,12 +48,12 @@ pub enum GuestError {
     /// It could not be instantiated.
     #[error("the guest cannot be instantiated: {}", one_line(.0))]
     Instantiate(wasmtime::Error),
-    /// The request cannot be given to a guest.
+    /// The request cannot be passed to a guest.
     #[error("the request cannot be passed on: {}", one_line(.0))]
     Request(wasmtime::Error),
 }
 
-/// A trap by its own words, without the list of frames, for one log line.
+/// The message of a trap without its backtrace, for one log line.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
         return trap.to_string();
@@ -62,9 +62,9 @@ pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
-/// Polls without regard to how much its task has done already. A source that is asked for
-/// the last time is otherwise told to wait where the task has used up its turn, and what
-/// has ended well would look unfinished.
+/// Polls regardless of tokio's cooperative budget. A source that is polled for the last
+/// time would otherwise return pending when the budget is used up, and a guest that has
+/// ended well would look unfinished.
 pub(crate) fn without_budget<T>(
     cx: &mut Context<'_>,
     poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -76,28 +76,28 @@ pub(crate) fn without_budget<T>(
 /// How instances serve more than one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reuse {
-    /// Whether WASI 0.2 instances are reused, one request after the other. WASI
-    /// 0.3 ones always are, by contract.
+    /// Whether WASI 0.2 instances are reused, one request after the other. WASI 0.3
+    /// instances are always reused, as in Spin.
     pub wasi_0_2: bool,
-    /// Requests an instance serves in its life.
+    /// Requests an instance serves in its lifetime.
     pub requests: usize,
-    /// Requests a WASI 0.3 instance serves at once.
+    /// Simultaneous requests of a WASI 0.3 instance.
     pub concurrent: usize,
     /// How long an instance waits for its next request.
     pub idle: Duration,
 }
 
 impl Default for Reuse {
-    /// Spin's own defaults.
+    /// Spin's defaults.
     fn default() -> Self {
         Reuse {
             wasi_0_2: false,
             // Rare enough that a leak in a guest stays small.
             requests: 128,
-            // Guests that wait share an instance, guests that compute do not queue for
-            // long behind each other.
+            // Waiting guests share an instance; computing guests do not queue behind each
+            // other for long.
             concurrent: 16,
-            // Outlives the gaps of a busy client, not a quiet minute.
+            // Outlasts the gaps of a busy client, not a quiet minute.
             idle: Duration::from_secs(1),
         }
     }
@@ -112,12 +112,12 @@ pub enum HttpGuest {
 }
 
 impl HttpGuest {
-    /// Gives a request to an instance and waits for the response head. The body
-    /// follows as the guest writes it; it holds the guest, which runs on, tracked
-    /// by [`Guest`], when the body is dropped.
+    /// Passes a request to an instance and waits for the response head. The body follows as
+    /// the guest writes it and owns the guest, which continues, tracked by [`Guest`], when
+    /// the body is dropped.
     ///
     /// # Errors
-    /// [`GuestError`], one for each way a guest can fail before its head.
+    /// [`GuestError`], with a variant for each way a guest can fail before its head.
     pub async fn handle<B>(
         &self,
         request: http::Request<B>,
@@ -132,10 +132,10 @@ impl HttpGuest {
     }
 }
 
-/// Why a request's body has no end.
+/// Why a request's body is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
-    /// It is larger than so many bytes.
+    /// It is larger than this many bytes.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(u64),
     /// The client stopped sending.
@@ -156,7 +156,7 @@ impl From<BodyFault> for Error {
     }
 }
 
-/// What a guest is run under.
+/// The conditions under which a guest runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) limits: Limits,

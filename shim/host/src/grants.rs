@@ -1,4 +1,4 @@
-//! What one component was given, checked before the application starts.
+//! What one component is granted, checked before the application starts.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use skiff_engine::MemoryLimit;
 
 use crate::{Cli, Filesystem, Sockets, Variables};
 
-/// Everything a component may touch, interface by interface. What is not here it does not
-/// have.
+/// Everything a component may access, interface by interface. Anything else is denied.
 #[derive(Debug, Clone)]
 pub struct Grants {
     /// The component's id, for logs and errors.
@@ -25,7 +24,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Nothing but a name; what it prints goes nowhere.
+    /// No grants; output is discarded.
     pub fn none(component: &str) -> Self {
         Grants {
             component: component.into(),

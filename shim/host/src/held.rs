@@ -1,4 +1,4 @@
-//! What the host holds for a guest: memory that is none of its own, and that it causes.
+//! Memory that the host holds on behalf of a guest, outside the guest's own.
 
 use std::any::Any;
 
@@ -8,31 +8,31 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_io::streams::DynInputStream;
 
-/// The most that is kept of an outgoing body before the guest has to wait. wasmtime
-/// itself allows 1 MiB; connections take less at once.
+/// How much of an outgoing body is buffered before the guest has to wait. Wasmtime's
+/// default is 1 MiB; connections take less at once.
 pub(crate) const BODY_CHUNK: usize = 256 << 10;
 
-/// A body may hold a chunk in each of its two places.
+/// A body may buffer a chunk in each of two places.
 const BODY: usize = 2 * BODY_CHUNK;
 
-/// What a stream may have read ahead.
+/// How much a stream may have read ahead.
 const STREAM: usize = 64 << 10;
 
-/// What anything costs that a guest has a handle of.
+/// The cost of any resource that a guest has a handle for.
 const HANDLE: usize = 256;
 
-/// How many handles are looked at for each tick that passes.
+/// How many handles are checked for each tick that passes.
 pub(crate) const HANDLES_A_TICK: usize = 1024;
 
 /// The most handles of one guest.
 pub(crate) const MOST_HANDLES: usize = 1 << 16;
 
-/// The most handles that guests leave behind in an instance: wasmtime counts to 100,000, and
-/// the next one may have as many as any.
+/// The most handles that guests may leave behind in an instance: wasmtime's limit is
+/// 100,000, and the next guest may need as many as any.
 pub(crate) const MOST_LEFT: usize = 30_000;
 
-/// How many bytes the host holds for one entry of a guest's table. For bodies, of which
-/// nobody can tell, it is what they may hold.
+/// How many bytes the host holds for one entry of a guest's table. For bodies, whose size
+/// is not accessible, it is their maximum.
 pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
     let body = |there: bool| if there { BODY } else { 0 };
     let size = if let Some(fields) = entry.downcast_ref::<FieldMap>() {
@@ -56,7 +56,7 @@ pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
 fn headers(headers: &HeaderMap) -> usize {
     let names = headers.keys().map(|name| name.as_str().len());
     let values = headers.values().map(|value| value.len());
-    // The map has room for more than it holds.
+    // The map's capacity exceeds its length.
     let rooms =
         headers.capacity() * (size_of::<http::HeaderValue>() + size_of::<http::HeaderName>());
     names.chain(values).sum::<usize>() + rooms

@@ -1,5 +1,5 @@
-//! The interfaces that guests import and export: which there are, how each is answered, and
-//! what of them is granted.
+//! The interfaces that guests import and export: which ones exist, how each is answered,
+//! and what is granted.
 
 mod catalogue;
 mod cli;

@@ -1,8 +1,8 @@
-//! The interfaces that guests call, what each grant allows, and how a guest is
-//! called: WASI 0.2 and 0.3 over HTTP, and commands.
+//! The interfaces that guests call, what each grant allows, and how guests are called: WASI
+//! 0.2 and 0.3 over HTTP, and commands.
 //!
-//! What is absent: this crate knows no routes, no containerd, no artifacts, and
-//! does not read the environment: settings are values.
+//! This crate does not know routes, containerd or artifacts, and does not read the
+//! environment: settings are passed as values.
 
 mod call;
 mod grants;

@@ -1,4 +1,4 @@
-//! Components of an application joined with the host's interfaces.
+//! Links an application's components with the host's interfaces.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum LoadError {
     Imports {
         /// The component's id.
         component: String,
-        /// Which.
+        /// The imports.
         missing: Missing,
     },
     /// An import of a known interface whose type or function does not fit.
@@ -29,15 +29,15 @@ pub enum LoadError {
     Link {
         /// The component's id.
         component: String,
-        /// What wasmtime said.
+        /// Wasmtime's error.
         reason: String,
     },
-    /// Exports that do not tell how to call it.
+    /// Exports that do not say how to call it.
     #[error("component `{component}` cannot be called: {source}")]
     Exports {
         /// The component's id.
         component: String,
-        /// Why.
+        /// The cause.
         source: ImportError,
     },
     /// A component of the wrong kind for its trigger.
@@ -45,17 +45,17 @@ pub enum LoadError {
     Kind {
         /// The component's id.
         component: String,
-        /// What it is.
+        /// Its kind.
         actual: ComponentKind,
-        /// What was needed.
+        /// The kind that is needed.
         expected: &'static str,
     },
-    /// The host's own interfaces clash, which is a mistake of ours.
+    /// The host's own interfaces conflict, which is a bug in Skiff.
     #[error("the host's interfaces cannot be set up: {0}")]
     Host(String),
 }
 
-/// Links components of one application against the host's interfaces.
+/// Links components of one application with the host's interfaces.
 pub struct Loader<'a> {
     runner: &'a Runner,
     linker: Linker<State>,
@@ -66,11 +66,11 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Sets up the interfaces once for all `components` of the application, which share
-    /// its instances.
+    /// Sets up the interfaces once for all `components` of the application, which share its
+    /// instances.
     ///
     /// # Errors
-    /// Only by a mistake of ours.
+    /// Only because of a bug in Skiff.
     pub fn new(
         runner: &'a Runner,
         limits: Limits,
@@ -91,10 +91,10 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A component for an HTTP trigger.
+    /// Loads a component for an HTTP trigger.
     ///
     /// # Errors
-    /// Where it imports what is not offered or exports no HTTP handler.
+    /// If it imports what is not offered or exports no HTTP handler.
     pub fn http(&self, code: &Code, grants: Grants) -> Result<HttpGuest, LoadError> {
         let id = Arc::clone(&grants.component);
         let not_http = |actual| LoadError::Kind {
@@ -116,7 +116,7 @@ impl<'a> Loader<'a> {
         };
         if let Some(export) = other_handler(component, kind) {
             return Err(link(wasmtime::format_err!(
-                "its export `{export}` has a `handle` that takes or gives something else than the interface's"
+                "its export `{export}` has a `handle` with another type than the interface's"
             )));
         }
         let (grants, guests) = (Arc::new(grants), self.guests.clone());
@@ -139,10 +139,10 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// A component that is run to its end.
+    /// Loads a component that runs to its end.
     ///
     /// # Errors
-    /// Where it imports what is not offered or exports no `wasi:cli/run`.
+    /// If it imports what is not offered or exports no `wasi:cli/run`.
     pub fn command(&self, code: &Code, grants: Grants) -> Result<Command, LoadError> {
         let id = Arc::clone(&grants.component);
         let ticks = self.runner.ticks();
@@ -160,7 +160,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A command of preview 1, with all that wasmtime lets such a module do.
+    /// A preview 1 command, with every import that wasmtime offers such a module.
     fn module(&self, module: &Module, grants: Grants) -> wasmtime::Result<Command> {
         let mut linker = wasmtime::Linker::new(self.runner.engine());
         Preview1::add_to_linker(&mut linker)?;
@@ -168,14 +168,14 @@ impl<'a> Loader<'a> {
         let start = start.as_ref().and_then(ExternType::func);
         if start.is_none_or(|start| start.params().len() + start.results().len() > 0) {
             return Err(wasmtime::format_err!(
-                "its `_start` is no function without parameters and results"
+                "its `_start` is not a function without parameters and results"
             ));
         }
         let pre = linker.instantiate_pre(module)?;
         Ok(Command::module(pre, grants, self.runner.ticks()))
     }
 
-    /// What a component is to its trigger.
+    /// A component's kind for its trigger.
     fn kind(
         &self,
         component: &Component,
@@ -205,7 +205,7 @@ impl<'a> Loader<'a> {
             if denied.is_empty() {
                 return self.linker.instantiate_pre(component);
             }
-            // They are made by the component's own types, so they are its alone.
+            // They are built from the component's own types, so only it can use them.
             let mut linker = self.linker.clone();
             for (name, import) in &denied {
                 deny(&mut linker, engine, name, &import.ty)?;
@@ -219,7 +219,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The export of that kind whose `handle` has another type, so that no call would succeed.
+/// An export of that kind whose `handle` has another type, so that every call would fail.
 fn other_handler(component: &Component, kind: ComponentKind) -> Option<String> {
     let (interface, fits): (_, fn(&ComponentFunc) -> bool) = match kind {
         ComponentKind::HttpP2 => ("wasi:http/incoming-handler@0.2.", |handle| {

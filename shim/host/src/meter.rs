@@ -1,4 +1,4 @@
-//! What an instance has taken of the memory that is granted to its component.
+//! Counts what an instance has taken of the memory granted to its component.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::Grants;
 
-/// An instance's account. What was taken is given back when it is dropped.
+/// An instance's account. What it has taken is returned on drop.
 pub(crate) struct Meter {
     grants: Arc<Grants>,
     account: Account,
@@ -25,23 +25,23 @@ impl Meter {
         &self.grants
     }
 
-    /// Looks at the whole pod and at what the host holds for the guest, in bytes.
+    /// Checks the whole pod and what the host holds for the guest, in bytes.
     pub(crate) fn check(&mut self, held: usize) -> Result<(), MemoryError> {
         self.grants.memory.check(&mut self.account, held)
     }
 
-    /// The host holds nothing for the guest any more.
+    /// The host no longer holds anything for the guest.
     pub(crate) fn holds_nothing(&mut self) {
         self.grants.memory.holds_nothing(&mut self.account);
     }
 
-    /// Looks at the whole pod alone.
+    /// Checks the whole pod only.
     pub(crate) fn check_pod(&self) -> Result<(), MemoryError> {
         self.grants.memory.check_pod(&self.account)
     }
 }
 
-/// Refuses growth of linear memories, as the contract has it: without a trap.
+/// Refuses growth of linear memories without a trap, so that the guest can handle it.
 impl ResourceLimiter for Meter {
     fn memory_growing(
         &mut self,

@@ -1,6 +1,6 @@
-//! What guests print, and our own log between it. A command's bytes arrive as they were
-//! written and when they were. What many guests print at once is passed on line by line,
-//! so that lines are never torn. Nobody who serves waits for a reader: output is queued.
+//! What guests print, and Skiff's own log between it. A command's bytes are passed on
+//! unchanged and at once. Output of many guests is passed on line by line, so that lines
+//! are never torn. Serving threads never wait for a reader: output is queued.
 
 mod queue;
 mod writer;
@@ -20,8 +20,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 use queue::Queue;
 use writer::Descriptor;
 
-/// A line that is longer is passed on in pieces, so that a guest that never ends
-/// its line cannot fill our memory. containerd itself splits lines at 16 KiB.
+/// Longer lines are passed on in pieces, so that a guest that never ends its line cannot
+/// fill our memory. containerd itself splits lines at 16 KiB.
 const LONGEST_LINE: usize = 64 << 10;
 
 /// Where a guest's stream goes.
@@ -46,30 +46,31 @@ impl Output {
         }
     }
 
-    /// Written to an open file, byte for byte; closed with the last who prints to it.
+    /// Writes to an open file, byte for byte; it is closed when the last clone is dropped.
     pub fn to(file: OwnedFd) -> Self {
         Output::new(Sink::Queue(Arc::new(Queue::new(Descriptor::Own(file)))))
     }
 
-    /// The same to a file that stays open for the life of the process. All that print to
-    /// one file have to be given one output, or clones of it.
+    /// Writes to a file that stays open for the life of the process. Everything that prints
+    /// to one file must use one output, or clones of it.
     pub fn to_standard(file: BorrowedFd<'static>) -> Self {
         let queue = Queue::new(Descriptor::OfProcess(file));
         Output::new(Sink::Queue(Arc::new(queue)))
     }
 
-    /// Kept, for tests.
+    /// Keeps what is printed, for tests.
     pub fn memory() -> Self {
         Output::new(Sink::Memory(Arc::default()))
     }
 
-    /// Dropped.
+    /// Discards what is printed.
     pub fn nowhere() -> Self {
         Output::new(Sink::Nowhere)
     }
 
-    /// The same, for guests of which many print at once: each line is passed on whole,
-    /// and the last one is ended. One that waits for a reader in vain goes on without.
+    /// The same output for many guests at once: each line is passed on whole, and an
+    /// unfinished last line is ended. A guest that waits too long for a reader continues
+    /// without.
     #[must_use]
     pub fn in_lines(self) -> Self {
         Output {
@@ -86,11 +87,11 @@ impl Output {
         }
     }
 
-    /// To be called before the process is forked into several that print to it: from then
-    /// on they wait for each other's lines.
+    /// To be called before the process forks into several that print to it: from then on
+    /// their lines are written one at a time.
     ///
     /// # Errors
-    /// Where the kernel gives no file for the lock.
+    /// If the kernel provides no file for the lock.
     pub fn share(&self) -> io::Result<()> {
         match &self.sink {
             Sink::Queue(queue) => queue.share(),
@@ -98,30 +99,30 @@ impl Output {
         }
     }
 
-    /// From now on nobody who prints waits for a reader: a thread of its own does, from
-    /// the first line on that has to. To be called when the process forks no more; until
-    /// then one thread may print.
+    /// From now on a separate thread waits for a slow reader, so printing does not. It is
+    /// started by the first line that has to wait. To be called when the process will not
+    /// fork any more; until then only one thread may print.
     pub fn start_queueing(&self) {
         if let Sink::Queue(queue) = &self.sink {
             queue.start_queueing();
         }
     }
 
-    /// Waits until all that was printed is written, but not beyond `end`.
+    /// Waits until everything printed is written, at most until `end`.
     pub fn flush_until(&self, end: Instant) {
         if let Sink::Queue(queue) = &self.sink {
             queue.flush_until(end);
         }
     }
 
-    /// Waits until everything that was printed so far is written.
+    /// Waits until everything printed so far is written.
     pub async fn flushed(&self) {
         if let Sink::Queue(queue) = &self.sink {
             queue.flushed().await;
         }
     }
 
-    /// Why something that was printed could not be written.
+    /// Why some output could not be written.
     pub fn failure(&self) -> Option<io::Error> {
         match &self.sink {
             Sink::Queue(queue) => queue.failed().map(Into::into),
@@ -181,7 +182,7 @@ impl Stream {
         }
     }
 
-    /// Whether it may be written to now. A command waits for its reader for ever.
+    /// Whether it may be written to now. A command waits forever for its reader.
     fn is_open(&self) -> bool {
         match &self.output.sink {
             Sink::Queue(queue) => queue.is_open(!self.output.in_lines),
@@ -189,7 +190,7 @@ impl Stream {
         }
     }
 
-    /// Whether what a command prints goes nowhere any more; where many print, a reader may
+    /// Whether a command's output can no longer be read; with many guests, a reader may
     /// come back.
     fn is_closed(&self) -> bool {
         match &self.output.sink {
@@ -216,7 +217,7 @@ impl Stream {
 }
 
 impl Drop for Stream {
-    /// What the guest never ended is a line of its own.
+    /// An unfinished line becomes a line of its own.
     fn drop(&mut self) {
         if !self.held.is_empty() {
             self.held.push(b'\n');
@@ -225,7 +226,7 @@ impl Drop for Stream {
     }
 }
 
-/// How our own log is written: what is written at once is kept together.
+/// How Skiff's own log is written: each write is kept together.
 impl io::Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.sink {

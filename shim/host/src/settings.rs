@@ -1,19 +1,19 @@
-//! What an operator may turn about guests: plain values.
+//! What an operator may configure about guests, as plain values.
 
 use std::time::Duration;
 
 use crate::{FileLimits, Guest, Reuse};
 
-/// What guests may have, and how long they may live.
+/// Limits on guests' resources and lifetime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Bytes that each linear memory of a guest may have; none leaves it to the pod's memory.
+    /// Bytes for each linear memory of a guest; `None` leaves only the pod's limit.
     pub memory: Option<usize>,
     /// Files that each guest may have open.
     pub files: usize,
     /// How instances serve more than one request.
     pub reuse: Reuse,
-    /// How long a guest may go on whose client has left before it had its answer.
+    /// How long a guest may continue if its client left before the response.
     pub abandoned: Duration,
 }
 

@@ -13,14 +13,14 @@ use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
 use crate::{Grants, held};
 
-/// State of one instance: what its handles are of, what it has taken, and what each
-/// interface has for it beside.
+/// The state of one instance: its handles, the memory it has taken, and each interface's
+/// own state.
 pub(crate) struct State {
     meter: Meter,
     pub(crate) table: ResourceTable,
-    /// Handles that guests have left behind, which wasmtime goes on counting.
+    /// Handles that guests have left behind, which wasmtime still counts.
     left: usize,
-    /// For how many more ticks it is not looked at what the host holds for it.
+    /// For how many more ticks the host's memory for it is not checked.
     unseen: usize,
     wasi: wasi::Context,
     http: http::Http,
@@ -63,20 +63,20 @@ impl State {
         self.wasi.is_made() || self.random.is_made()
     }
 
-    /// Whether as many handles were left behind as another guest should not find there.
+    /// Whether too many handles were left behind for another guest.
     pub(crate) fn is_littered(&self) -> bool {
         self.left > held::MOST_LEFT
     }
 
-    /// How many handles it has.
+    /// The number of its handles.
     pub(crate) fn handles(&mut self) -> usize {
         self.table.iter_mut().count()
     }
 
-    /// What a new instance has, but for its memory.
+    /// The state of a new instance, except for its memory.
     pub(crate) fn renew(&mut self) {
         let handles = self.handles();
-        // By name, so that what is added to it is thought of here.
+        // All fields are named, so that a new one is not forgotten here.
         let State {
             meter,
             table,
@@ -116,7 +116,7 @@ impl Guest for State {
             handles += 1;
             held += held::size(entry);
         }
-        // A look at many takes its time, and making many more takes longer.
+        // Checking many takes time, and creating many more takes longer.
         self.unseen = handles / held::HANDLES_A_TICK;
         self.meter.check(held)?;
         Ok(())

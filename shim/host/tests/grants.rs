@@ -1,4 +1,4 @@
-//! What a guest gets of what its component was granted, and of what it was not.
+//! What a guest gets of what its component was granted, and of what was not.
 
 mod support;
 
@@ -30,7 +30,7 @@ async fn a_variable_is_read_through_every_interface_of_variables() {
         let guest = built(name, grants);
         let greeting = get(&guest, "/?name=greeting").await;
         assert_eq!(greeting, (200, found.to_owned()), "{name}");
-        // The application's own values are not the component's.
+        // The application's own values are not visible to the component.
         for other in ["who", "nothing"] {
             let (status, text) = get(&guest, &format!("/?name={other}")).await;
             assert_eq!(status, unknown.0, "{name}: {text}");

@@ -1,5 +1,4 @@
-//! Nothing of a request is there for the next, whether its instance was made for it or made
-//! what it was again.
+//! Nothing of a request is visible to the next, whether its instance is new or was rewound.
 
 mod support;
 
@@ -10,7 +9,7 @@ use support::{answer, get, http, quiet};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-/// The part of the contract that these guests call.
+/// The part of `wasi:http` that these guests call.
 const WIT: &str = "
 package skiff:test;
 
@@ -90,8 +89,8 @@ package wasi:random@0.2.0 {
 }
 ";
 
-/// A guest that answers with the status that `$status` gives, for the number of the method,
-/// and the headers that `$headers` makes.
+/// A guest that answers with the status that `$status` returns for the method's number, and
+/// the headers that `$headers` creates.
 fn guest(inside: &str) -> HttpGuest {
     let text = format!(
         r#"(module
@@ -132,7 +131,7 @@ fn guest(inside: &str) -> HttpGuest {
 
 const HEADERS: &str = "(func $headers (result i32) (call $fields))";
 
-/// The statuses of so many requests, less 200.
+/// The statuses of this many requests, minus 200.
 async fn numbers(guest: &HttpGuest, requests: usize) -> Vec<u16> {
     let mut numbers = Vec::new();
     for _ in 0..requests {
@@ -141,8 +140,8 @@ async fn numbers(guest: &HttpGuest, requests: usize) -> Vec<u16> {
     numbers
 }
 
-/// A guest that keeps the handle of fields with every request, and tells its number. `POST`
-/// has it use the handle of this number.
+/// A guest that keeps the handle of fields with every request, and returns its number. For
+/// `POST` it uses the handle with this number.
 fn leaves_handles(number: u16) -> HttpGuest {
     guest(&format!(
         r#"{HEADERS}
@@ -156,13 +155,13 @@ fn leaves_handles(number: u16) -> HttpGuest {
 #[tokio::test]
 async fn a_handle_that_was_left_behind_is_of_nothing() {
     let found = numbers(&leaves_handles(0), 2).await;
-    // One instance has served both, as it goes on counting.
+    // One instance has served both, as it continues to count.
     assert!(found[0] < found[1], "{found:?}");
     let guest = leaves_handles(found[0]);
     assert_eq!(numbers(&guest, 2).await, found);
     let used = answer(&guest, "POST", "/").await;
     assert!(matches!(used, Err(GuestError::Trap(_))), "{used:?}");
-    // What has failed is not used again.
+    // An instance that failed is not used again.
     assert_eq!(numbers(&guest, 2).await, found);
 }
 
@@ -172,7 +171,7 @@ async fn random_numbers_and_seeds_are_others_for_each_request() {
         "{HEADERS} (func $status (param i32) (result i32)
             (i32.add (i32.const 200) (i32.and (i32.const 511) (i32.wrap_i64 (call $random)))))"
     ));
-    // Within a request the seed stays.
+    // Within a request the seed stays the same.
     let seed = guest(&format!(
         "{HEADERS} (func $status (param i32) (result i32)
             (call $seed (i32.const 128))
@@ -181,7 +180,7 @@ async fn random_numbers_and_seeds_are_others_for_each_request() {
                 (then unreachable))
             (i32.add (i32.const 200) (i32.and (i32.const 511) (i32.load (i32.const 128)))))"
     ));
-    // Asked for while the instance is made, it is no part of what the instance was.
+    // A seed that is read during start is not part of the initial state.
     let early = guest(&format!(
         "{HEADERS} (global $number (mut i64) (i64.const 0))
         (func $early (global.set $number (call $random)))

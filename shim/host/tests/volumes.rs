@@ -29,7 +29,7 @@ fn guest(name: &str, volume: &Path, waits: bool) -> HttpGuest {
     built(name, grants(name, volume, waits))
 }
 
-/// What it answers to a request for a file.
+/// Its response to a request for a file.
 async fn ask(guest: &HttpGuest, path: &str) -> (u16, String) {
     get(guest, &format!("/?path={path}")).await
 }
@@ -57,13 +57,13 @@ fn a_fifo_of_a_volume_stops_nobody_and_what_else_is_there_is_read() {
             let (status, names) = ask(&guest, "/").await;
             assert_eq!((status, &*names), (200, "fifo\nnote.txt\n"));
         });
-        // No thread is left that waits for the other end.
+        // No thread is left waiting for the other end.
         drop(runtime);
     }
 }
 
-/// A command that opens what a volume has under a name, as either version of preview 1
-/// has it, and ends with the error's number.
+/// A command that opens a name in a volume, through either version of preview 1, and exits
+/// with the error's number.
 fn opens(version: &str, name: &str) -> Vec<u8> {
     let length = name.len();
     let text = format!(

@@ -1,5 +1,5 @@
-//! What stands beside an unpacked application: what all of it is, so that a folder that
-//! lost something is known, and when it was used last.
+//! The files beside an unpacked application: a record of its contents, which shows when
+//! something is missing, and the time of its last use.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -15,30 +15,31 @@ use crate::beneath::Beneath;
 
 /// Every file, folder and link, one after the other.
 const CONTENTS: &str = "contents";
-/// The boot in which the contents were checked; its time is that of the last use.
+/// The boot in which the contents were checked; the file's own time is that of the last
+/// use.
 const USED: &str = "used";
 
 const HEADER: &str = "skiff-unpacked-1";
 
-/// Files and folders that are synced each by itself. With more it costs less to have all
-/// of the file system written, whoever's it is.
+/// Up to this many files and folders are synced one by one. Beyond it, syncing the whole
+/// file system is cheaper.
 const SINGLE_SYNCS: usize = 64;
 
-/// What a file takes on disk at least, and files are rounded up to.
+/// The least that a file takes on disk; sizes are rounded up to it.
 const BLOCK: u64 = 4096;
 
-/// How much of a record tells its size.
+/// How many bytes of a record hold its size.
 const HEADER_LENGTH: u64 = 100;
 
-/// What is in an unpacked folder.
+/// The contents of an unpacked folder.
 struct Inventory {
     /// Folders and files, without links.
     paths: Vec<(PathBuf, FileType)>,
-    /// The record, as it is written.
+    /// The record as it is written to disk.
     text: Vec<u8>,
 }
 
-/// Notes what is in `folder`, and sees to it that all of it is on the disk.
+/// Records the contents of `folder` and syncs all of it to disk.
 pub(super) fn finish(folder: &Beneath, boot: &str) -> io::Result<()> {
     let mut inventory = inventory(folder)?;
     for (name, text) in [
@@ -61,8 +62,8 @@ pub(super) fn finish(folder: &Beneath, boot: &str) -> io::Result<()> {
     Ok(fsync(folder)?)
 }
 
-/// Whether everything is there that was noted. It is looked at once in each boot: nothing
-/// that was synced is lost while the machine runs.
+/// Whether everything in the record is there. This is checked once per boot: nothing that
+/// was synced is lost while the machine runs.
 pub(super) fn check(folder: &Beneath, boot: &str) -> io::Result<bool> {
     let known = read(folder, USED)?;
     let checked = !boot.is_empty() && known.as_deref() == Some(boot.as_bytes());
@@ -76,7 +77,7 @@ pub(super) fn check(folder: &Beneath, boot: &str) -> io::Result<bool> {
         folder.remove(Path::new(USED))?;
         match folder.create_file(Path::new(USED), 0o644) {
             Ok(mut file) => file.write_all(boot.as_bytes())?,
-            // Another one was checking as well.
+            // Another process was checking as well.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -85,7 +86,8 @@ pub(super) fn check(folder: &Beneath, boot: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// When an application was used last, and its bytes. `None` where that was not noted.
+/// When an application was last used, and its size in bytes. `None` where this was not
+/// recorded.
 pub(super) fn use_of(folder: &Beneath) -> Option<(SystemTime, u64)> {
     let found = folder.kind(Path::new(USED)).ok()??;
     let seconds = u64::try_from(found.st_mtime).ok()?;
@@ -99,7 +101,7 @@ pub(super) fn use_of(folder: &Beneath) -> Option<(SystemTime, u64)> {
     Some((used, bytes.trim().parse().ok()?))
 }
 
-/// Access times would do, if file systems kept them.
+/// Access times would do, but many file systems do not keep them.
 fn touch(folder: &Beneath) -> io::Result<()> {
     let omit = Timespec {
         tv_sec: 0,
@@ -131,7 +133,7 @@ fn read(folder: &Beneath, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Walks the folder, its own notes left out.
+/// Walks the folder except for its own records.
 fn inventory(folder: &Beneath) -> io::Result<Inventory> {
     let mut paths = Vec::new();
     let mut entries = Vec::new();
@@ -146,7 +148,7 @@ fn inventory(folder: &Beneath) -> io::Result<Inventory> {
             let found = folder.kind(&path)?.ok_or(io::ErrorKind::NotFound)?;
             let kind = FileType::from_raw_mode(found.st_mode);
             let size = found.st_size.unsigned_abs();
-            // Names of one file take its room once.
+            // Several names of one file take its space once.
             if found.st_nlink == 1 || counted.insert(found.st_ino) {
                 bytes += size.next_multiple_of(BLOCK).max(BLOCK);
             }
@@ -158,7 +160,7 @@ fn inventory(folder: &Beneath) -> io::Result<Inventory> {
             entries.extend_from_slice(word.as_bytes());
             entries.push(b' ');
             entries.extend_from_slice(path.as_os_str().as_bytes());
-            // No name has this byte in it.
+            // No name contains this byte.
             entries.push(0);
             match kind {
                 FileType::Directory => left.push(path.clone()),

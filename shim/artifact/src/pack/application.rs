@@ -16,13 +16,13 @@ use crate::oci::{Execution, ImageConfig, SCHEMA_VERSION, media};
 use crate::prepared::files::Files;
 use crate::{Descriptor, Digest, Manifest, PrepareError, Prepared, PreparedComponent};
 
-/// The label of the configuration that tells one application's image from another's.
+/// The configuration's label that distinguishes the images of applications.
 const LOCKED_LABEL: &str = "com.fermyon.spin.lockedAppDigest";
 
-/// "Unknown", so that the header of an archive does not tell on what system it was made.
+/// "Unknown", so that an archive's header does not depend on the system it was created on.
 const GZIP_NO_SYSTEM: u8 = 255;
 
-/// Every blob but the manifest has been written.
+/// Every blob except the manifest has been written.
 pub(super) struct Artifact {
     pub(super) manifest: Manifest,
     pub(super) archive: bool,
@@ -89,8 +89,8 @@ pub(super) fn assemble(
     })
 }
 
-/// Where components cannot even be prepared, the others may have mistakes that only
-/// show when they are built; all are told together.
+/// If some components cannot be prepared, the others may have mistakes that only show when
+/// they are built; all are reported together.
 fn also_not_built(error: PrepareError, capabilities: Capabilities) -> PackError {
     let PrepareError::Components(mut mistakes) = error else {
         return error.into();
@@ -102,7 +102,7 @@ fn also_not_built(error: PrepareError, capabilities: Capabilities) -> PackError 
     PrepareError::Components(mistakes).into()
 }
 
-/// A component with what becomes layers.
+/// A component and the content of its layers.
 struct Parts<'a> {
     component: &'a Component,
     binaries: &'a PreparedComponent,
@@ -118,7 +118,7 @@ struct Asset {
     inline: Option<Vec<u8>>,
 }
 
-/// Layers in order, each once.
+/// Layers in order, without duplicates.
 #[derive(Default)]
 struct Layers {
     list: Vec<Descriptor>,
@@ -163,7 +163,7 @@ fn assets(component: &Component, files: Files) -> Result<Vec<Asset>, PackError> 
     Ok(assets)
 }
 
-/// How many layers there would be with one for each file.
+/// The number of layers with one for each file.
 fn layer_count(components: &[Parts<'_>], options: &Options) -> usize {
     let wasm: usize = components
         .iter()
@@ -182,7 +182,7 @@ fn layer_count(components: &[Parts<'_>], options: &Options) -> usize {
 }
 
 impl Parts<'_> {
-    /// Writes the binaries and makes `component` refer to them.
+    /// Writes the binaries and lets `component` refer to them.
     fn push_wasm(
         &self,
         component: &mut Component,
@@ -234,7 +234,7 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// One archive of all files, the same whenever and by whomever it is made.
+    /// One archive of all files, identical whenever and by whoever it is created.
     fn archive(&self, writer: &Writer) -> Result<Descriptor, PackError> {
         let blob = writer.blob()?;
         let gzip = GzBuilder::new()
@@ -250,7 +250,7 @@ impl Parts<'_> {
     }
 }
 
-/// The end of an archive goes to a file of the layout, whose name nobody knows.
+/// Finishing an archive writes to a file of the layout, whose name is not known here.
 fn unwritten(source: std::io::Error) -> PackError {
     PackError::Write {
         path: PathBuf::from("an archive layer"),
@@ -300,7 +300,7 @@ impl Asset {
     }
 }
 
-/// A reader that hashes what it gives.
+/// A reader that hashes what it returns.
 struct Checked<R> {
     inner: R,
     hasher: crate::Hasher,
@@ -326,7 +326,7 @@ fn push_wasm_file(
     push_wasm(&bytes, writer, layers)
 }
 
-/// A binary always has its layer, also where it is small enough to be inline as well.
+/// A binary always gets a layer, even if it is small enough to be inline as well.
 fn push_wasm(bytes: &[u8], writer: &Writer, layers: &mut Layers) -> Result<ContentRef, PackError> {
     let layer = writer.bytes(media::SPIN_WASM, bytes)?;
     let content = ContentRef {
@@ -338,14 +338,13 @@ fn push_wasm(bytes: &[u8], writer: &Writer, layers: &mut Layers) -> Result<Conte
     Ok(content)
 }
 
-/// What kubelet and containerd want of a container's command. The artifact is no program
-/// to be found by a path, so it is the path of all there is; pods for Spin's shim name
-/// the same.
+/// The command that kubelet and containerd require of a container. The artifact has no
+/// program at a path, so it is the root path; pods for Spin's shim use the same.
 const ENTRYPOINT: &str = "/";
 
-/// The configuration Spin writes, with an entrypoint: containerd tells by it that the
-/// image is WebAssembly, and by the label one application from another. Its CRI reads it
-/// as any image's, and makes no container of one that has no command.
+/// The configuration Spin writes, plus an entrypoint. It shows containerd that the image is
+/// WebAssembly, and the label distinguishes applications. containerd's CRI reads it like
+/// any image's and creates no container for one without a command.
 fn config(locked: &Digest) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Config {

@@ -16,13 +16,13 @@ use crate::layout::{BLOBS_FOLDER, IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, REF_NAME,
 use crate::oci::{SCHEMA_VERSION, media};
 use crate::{Descriptor, Digest, Index};
 
-/// The whole content of the file by which a layout is known.
+/// The content of the file that marks a layout.
 const LAYOUT_MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const COPY_BUFFER: usize = 64 * 1024;
 
-/// An OCI layout that is being written, beside where it will be. It appears there
-/// complete, by [`Writer::finish`], or not at all.
+/// An OCI layout that is being written, next to its final path. [`Writer::finish`] moves it
+/// there, complete; without it nothing appears.
 pub struct Writer {
     folder: TempDir,
     target: PathBuf,
@@ -30,13 +30,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins a layout that is to appear at `target`, which must not exist yet (or be
+    /// Begins a layout that will appear at `target`, which must not exist yet (or be
     /// empty).
     ///
     /// # Errors
     ///
-    /// [`PackError::Exists`], and [`PackError::Write`] where the folder around it takes
-    /// no files.
+    /// [`PackError::Exists`], and [`PackError::Write`] where the parent folder is not
+    /// writable.
     pub fn beside(target: &Path) -> Result<Self, PackError> {
         if target.symlink_metadata().is_ok() {
             let empty = fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_none());
@@ -87,12 +87,12 @@ impl Writer {
     ///
     /// # Panics
     ///
-    /// If the type has members that are not named by text.
+    /// If the type has members whose keys are not text.
     pub fn json(&self, media_type: &str, value: &impl Serialize) -> Result<Descriptor, PackError> {
         self.bytes(media_type, &json(value))
     }
 
-    /// Adds a blob with the content of a file, which has to be the one expected.
+    /// Adds a blob with the content of a file, which must match the expected one.
     pub(super) fn file(
         &self,
         media_type: &str,
@@ -143,12 +143,12 @@ impl Writer {
         Ok(Descriptor::new(media_type, digest, blob.size))
     }
 
-    /// Makes `root`, a manifest or index that was added, what the layout is about, and
-    /// puts the layout where it belongs. `reference` is a name for tools that import it.
+    /// Makes `root`, a manifest or index added before, the layout's root and moves the
+    /// layout to its final path. `reference` is a name for tools that import it.
     ///
     /// # Errors
     ///
-    /// Where the index cannot be written, or something came to be where the layout goes.
+    /// Where the index cannot be written, or something now exists at the final path.
     pub fn finish(mut self, root: &Descriptor, reference: Option<&str>) -> Result<(), PackError> {
         let mut named = root.clone();
         if let Some(reference) = reference {
@@ -174,7 +174,7 @@ impl Writer {
                 source,
             },
         })?;
-        // It is not there any more under the name that would be cleaned up.
+        // Its temporary name, which would be cleaned up, no longer exists.
         self.folder.disable_cleanup(true);
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Write for Blob {
     }
 }
 
-/// A failed copy, by the side that failed.
+/// A failed copy, attributed to the side that failed.
 pub(super) enum CopyError {
     Read(io::Error),
     Write(io::Error),
@@ -252,7 +252,7 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("the types of this crate have text keys only")
 }
 
-/// What stands for the image inside of the layout: its tag, where it has one.
+/// The short name of the image inside the layout: its tag, if it has one.
 fn tag(reference: &str) -> &str {
     let name_start = reference.rfind('/').map_or(0, |slash| slash + 1);
     match reference[name_start..].split_once(':') {

@@ -20,28 +20,28 @@ pub enum PrepareError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A component's binary cannot be read.
+    /// A component's binary is unreadable.
     #[error("component `{component}`: cannot read {what} `{}`", path.display())]
     Binary {
         /// The component.
         component: String,
-        /// What the file is to it, in words.
+        /// The file's role, in words.
         what: String,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder is where a file should be, or a device, or a pipe.
+    /// The path is a folder, device or pipe instead of a file.
     #[error("`{}` is not a file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
     },
-    /// A manifest that is none.
+    /// A manifest that is too large.
     #[error("`{}` is larger than the {limit} bytes a manifest may have", path.display())]
     ManifestSize {
         /// The file.
@@ -52,22 +52,22 @@ pub enum PrepareError {
     /// The application has mistakes.
     #[error("the application is not valid")]
     Application {
-        /// All mistakes, one a line.
+        /// All mistakes, one per line.
         source: Faults,
     },
-    /// A container's root file system with nothing to run.
+    /// A container's root file system without anything to run.
     #[error("nothing to run: the image has no `/spin.toml`, and its entrypoint {entrypoint}")]
     NothingToRun {
         /// What the entrypoint is, in words.
         entrypoint: String,
     },
-    /// A directory that `unpack` did not make.
+    /// A directory that `unpack` did not create.
     #[error("`{}` holds no unpacked image", path.display())]
     NotUnpacked {
         /// The directory.
         path: PathBuf,
     },
-    /// Bytes that would have to be fetched first.
+    /// Content that would have to be fetched first.
     #[error(
         "component `{component}`: {what} is `{reference}`, which has to be fetched: build or download it into the application's folder and refer to the file"
     )]
@@ -76,10 +76,10 @@ pub enum PrepareError {
         component: String,
         /// Its source, or one of its dependencies.
         what: String,
-        /// Where the bytes are.
+        /// The reference to the content.
         reference: String,
     },
-    /// A file that is not the one the manifest means.
+    /// A file whose digest is not the manifest's.
     #[error("component `{component}`: {what} `{}` has another digest, {found}", path.display())]
     Mismatch {
         /// The component.
@@ -88,10 +88,10 @@ pub enum PrepareError {
         what: String,
         /// The file.
         path: PathBuf,
-        /// The digest it has.
+        /// Its actual digest.
         found: Digest,
     },
-    /// A binary that is none.
+    /// A binary that is not WebAssembly.
     #[error("component `{component}`: {what} `{}` is not a WebAssembly binary", path.display())]
     NotWasm {
         /// The component.
@@ -101,7 +101,7 @@ pub enum PrepareError {
         /// The file.
         path: PathBuf,
     },
-    /// A binary for a processor.
+    /// A native binary.
     #[error("component `{component}`: {what} `{}` is precompiled native code, which is never trusted", path.display())]
     Precompiled {
         /// The component.
@@ -118,10 +118,10 @@ pub enum PrepareError {
         component: String,
         /// The dependency.
         what: String,
-        /// The id it names.
+        /// The id it refers to.
         id: String,
     },
-    /// Middleware is composed by Spin's own trigger program.
+    /// Middleware, which only Spin's own trigger composes.
     #[error(
         "component `{component}` has middleware, which is not supported yet: push the application with Spin, which composes it"
     )]
@@ -129,7 +129,7 @@ pub enum PrepareError {
         /// The component.
         component: String,
     },
-    /// Files that an ordinary image cannot mount.
+    /// `files` that an ordinary image cannot mount.
     #[error("component `{component}`: `{mount}` {reason}")]
     DirectMount {
         /// The component.
@@ -153,7 +153,7 @@ pub enum PrepareError {
     Create {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A copy of a file cannot be made.
@@ -161,32 +161,32 @@ pub enum PrepareError {
     Copy {
         /// The file.
         from: PathBuf,
-        /// Where it should go.
+        /// The destination.
         to: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// All that is wrong with the manifest and the components of an application.
+/// All mistakes in the manifest and the components of an application.
 #[derive(Debug)]
 pub struct Mistakes {
-    /// One or more: the manifest's as one, then in the order of the components.
+    /// At least one: the manifest's as a single entry, then in the order of the components.
     pub faults: Vec<PrepareError>,
-    /// The application, with those of its components that nothing was found wrong with,
-    /// for who wants to look further.
+    /// The application, with the components in which no mistake was found, for further
+    /// checks.
     pub rest: Prepared,
 }
 
 impl Mistakes {
-    /// Whether the rest lacks what could not be read of a manifest.
+    /// Whether unreadable parts of the manifest are missing from the rest.
     pub fn of_manifest(&self) -> bool {
         let of_manifest = |fault: &PrepareError| matches!(fault, PrepareError::Application { .. });
         self.faults.iter().any(of_manifest)
     }
 
-    /// Each mistake with its causes, as a line. Of very many the first are told, and
-    /// how many there are.
+    /// Each mistake with its causes, as a line. If there are very many, the first ones and
+    /// the number of the others.
     pub fn lines(&self) -> Vec<String> {
         lines(&self.faults)
     }
@@ -200,7 +200,7 @@ impl fmt::Display for Mistakes {
 
 /// Errors as lines, each with its causes.
 pub(crate) fn lines<E: Error>(errors: &[E]) -> Vec<String> {
-    /// More than anybody mends in one go.
+    /// More than anybody fixes in one go.
     const MAX_TOLD: usize = 20;
 
     let mut lines: Vec<String> = errors.iter().take(MAX_TOLD).map(|e| chain(e)).collect();
@@ -220,7 +220,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Why a component cannot be built of its binaries.
+/// Why a component cannot be built from its binaries.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A binary cannot be read.
@@ -230,15 +230,15 @@ pub enum BuildError {
         component: String,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The binaries make no component.
+    /// The binaries do not form a component.
     #[error("component `{component}` cannot be built")]
     Compose {
         /// The component.
         component: String,
-        /// Which rule is broken.
+        /// The violated rule.
         source: ComposeError,
     },
 }

@@ -1,4 +1,4 @@
-//! The files a manifest's `files` stand for.
+//! The files that a manifest's `files` refer to.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,10 +17,10 @@ mod wildcards;
 
 pub use error::FilesError;
 
-/// Where each file goes, relative to the guest's `/`, and where it comes from.
+/// The destination of each file, relative to the guest's `/`, and its source.
 pub(crate) type Files = BTreeMap<PathBuf, PathBuf>;
 
-/// The files of a component, and what its author may not have meant.
+/// The files of a component, and warnings about them.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     pub(crate) files: Files,
@@ -29,10 +29,9 @@ pub(crate) struct Collected {
 
 /// Finds the files of a component whose manifest is in `root`.
 ///
-/// Links are followed, wherever they are, as long as they lead to something inside of
-/// the folder (or of the source that names it). What an entry names and cannot be had is
-/// a mistake, and all mistakes are told. Where two entries name one destination, the
-/// later one wins.
+/// Links are followed as long as they lead to something inside the folder (or the source
+/// that names it). An entry whose files are not available is a mistake, and all mistakes
+/// are reported. If two entries have the same destination, the later one wins.
 pub(crate) fn collect(root: &Path, component: &Component) -> Result<Collected, Vec<FilesError>> {
     let root = root.canonicalize().map_err(|source| {
         vec![FilesError::Read {
@@ -68,7 +67,7 @@ pub(crate) fn collect(root: &Path, component: &Component) -> Result<Collected, V
 }
 
 struct Collector<'a> {
-    /// The application's folder, without links on the way to it.
+    /// The application's folder, with links resolved.
     root: PathBuf,
     component: &'a Component,
     exclude: Vec<Pattern>,
@@ -76,17 +75,17 @@ struct Collector<'a> {
     faults: Vec<FilesError>,
 }
 
-/// What is to be walked.
+/// A tree to walk.
 struct Tree<'a> {
-    /// Where it begins: a folder, or a file.
+    /// Its start: a folder, or a file.
     start: &'a Path,
-    /// What that is called by exclusions.
+    /// Its path as exclusions see it.
     name: &'a Path,
-    /// Where it goes in the guest.
+    /// Its destination in the guest.
     destination: &'a Path,
-    /// The folders, without links, that all of it has to be in.
+    /// The folders, with links resolved, that all files have to be in.
     allowed: &'a [PathBuf],
-    /// Which of it is meant; all, where there are no wildcards.
+    /// The files to take; all of them if there are no wildcards.
     wildcards: Option<&'a Wildcards>,
 }
 
@@ -126,7 +125,7 @@ impl Collector<'_> {
         }
         let start = self.root.join(&wildcards.folder);
         let own = self.own_path(&wildcards.folder)?;
-        // A folder that is not there has no files, as one that is empty.
+        // A missing folder has no files, just like an empty one.
         let found = !matches!(start.try_exists(), Ok(false))
             && self.walk(&Tree {
                 start: &start,
@@ -183,15 +182,15 @@ impl Collector<'_> {
             start: &start,
             name: start.strip_prefix(&self.root).unwrap_or(&start),
             destination: &target,
-            // Who writes a source down means that folder, wherever it is.
+            // A source that is written in the manifest may be any folder.
             allowed: &[self.root.clone(), whole],
             wildcards: None,
         })?;
         Ok(())
     }
 
-    /// Adds a file, or all files below a folder that are meant. Tells whether there was
-    /// any, also of those that are excluded.
+    /// Adds a file, or all matching files below a folder. Returns whether there were any,
+    /// including excluded ones.
     fn walk(&mut self, tree: &Tree<'_>) -> Result<bool, FilesError> {
         self.stays_inside(tree.start, tree.allowed)?;
         let mut found = false;
@@ -205,7 +204,7 @@ impl Collector<'_> {
                 Err(error) => {
                     let path = error.path().unwrap_or(tree.start).to_owned();
                     let error = self.unreadable(&path, error);
-                    // A link to nothing is no folder; of other things nobody knows.
+                    // A dangling link is not a folder; other errors leave this open.
                     let is_folder = !matches!(error, FilesError::Dangling { .. });
                     let below = tree.below(&path);
                     if tree.means(below, is_folder) && !self.is_excluded(&join(tree.name, below)) {
@@ -255,7 +254,7 @@ impl Collector<'_> {
         Ok(found)
     }
 
-    /// What is no link is where the folder is that it is in.
+    /// Anything but a link is in the folder that contains it.
     fn link_stays_inside(&self, entry: &DirEntry, tree: &Tree<'_>) -> Result<(), FilesError> {
         if entry.path_is_symlink() {
             self.stays_inside(entry.path(), tree.allowed)
@@ -267,7 +266,7 @@ impl Collector<'_> {
     fn stays_inside(&self, path: &Path, allowed: &[PathBuf]) -> Result<(), FilesError> {
         let whole = match path.canonicalize() {
             Ok(whole) => whole,
-            // The walk tells what is wrong with it.
+            // The walk reports what is wrong with it.
             Err(_) => return Ok(()),
         };
         if allowed.iter().any(|folder| whole.starts_with(folder)) {
@@ -297,9 +296,8 @@ impl Collector<'_> {
         }
     }
 
-    /// A path of the manifest as it is relative to the application's folder, without
-    /// `.` and `..`. What is outside by its words is refused; what links do is looked
-    /// at where they are.
+    /// A path of the manifest relative to the application's folder, without `.` and `..`. A
+    /// path that itself leads outside is refused; links are checked when they are followed.
     fn own_path(&self, path: &Path) -> Result<PathBuf, FilesError> {
         let outside = || FilesError::Outside {
             component: self.id(),
@@ -345,7 +343,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Paths sort part by part, so what is below a file comes right after it.
+    /// Paths sort part by part, so anything below a file comes right after it.
     fn finish(mut self) -> Result<Collected, Vec<FilesError>> {
         let mut before: Option<&PathBuf> = None;
         for path in self.collected.files.keys() {
@@ -366,12 +364,12 @@ impl Collector<'_> {
 }
 
 impl Tree<'_> {
-    /// A path of the walk, relative to where it began.
+    /// A path of the walk, relative to its start.
     fn below<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(self.start).unwrap_or(path)
     }
 
-    /// Whether a file is meant, or files below a folder may be.
+    /// Whether a file matches, or files below a folder may match.
     fn means(&self, below: &Path, is_folder: bool) -> bool {
         match self.wildcards {
             Some(wildcards) if is_folder => wildcards.may_match_below(below),

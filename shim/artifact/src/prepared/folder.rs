@@ -1,4 +1,4 @@
-//! From a folder with a manifest, or from a single WebAssembly file.
+//! Applications from a folder with a manifest, or from a single WebAssembly file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::Digest;
 pub(crate) const MANIFEST: &str = "spin.toml";
 
 impl Prepared {
-    /// The application of a manifest, given by itself or by its folder.
+    /// The application of a manifest, given as its path or its folder.
     ///
     /// The files of its components are copied to `scratch/<component id>`, which must
     /// not exist yet, and guests see them under `/`.
@@ -33,8 +33,8 @@ impl Prepared {
         prepare(read_manifest(&manifest)?, &folder, None)
     }
 
-    /// The same with the files where they are, in the order of the components, for who
-    /// puts them elsewhere.
+    /// The same, with the files in place and in the order of the components, for callers
+    /// that copy them elsewhere.
     pub(crate) fn with_files_listed(path: &Path) -> Result<(Self, Vec<Files>), PrepareError> {
         let (manifest, root) = manifest_and_root(path);
         let listed = RefCell::new(BTreeMap::new());
@@ -54,12 +54,12 @@ impl Prepared {
         Ok((prepared, files))
     }
 
-    /// An application of one component, which answers on every route and is granted
-    /// nothing. Its command line is the file's name, its id the path as it is given.
+    /// An application of one component, which answers on every route and has no grants. Its
+    /// command line is the file's name, its id the path as given.
     ///
     /// # Errors
     ///
-    /// [`PrepareError`] where the file cannot be read or is not WebAssembly.
+    /// [`PrepareError`] if the file cannot be read or is not WebAssembly.
     pub fn from_wasm_file(path: &Path) -> Result<Self, PrepareError> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -86,7 +86,7 @@ pub(crate) fn manifest_and_root(path: &Path) -> (PathBuf, PathBuf) {
 
 struct Folder<'a, F> {
     root: &'a Path,
-    /// Puts a component's files to where they are mounted from.
+    /// Copies a component's files to where they are mounted from.
     copy: F,
 }
 

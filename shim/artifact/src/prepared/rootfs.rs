@@ -1,4 +1,4 @@
-//! From a container's root file system.
+//! Applications from a container's root file system.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +16,19 @@ use crate::shown::shown;
 impl Prepared {
     /// The application in a container's root file system.
     ///
-    /// In this order: the manifest that the first word of `entrypoint` names (a path
-    /// ending in `.toml`), `/spin.toml`, the WebAssembly file that the first word names
-    /// (ending in `.wasm`; the whole of `entrypoint` is then its command line). A word
-    /// that is no absolute path is relative to `directory`, the folder that the image's
-    /// program starts in. Paths, also behind links, stay inside of `root`.
+    /// In this order: the manifest that the first word of `entrypoint` names (a path ending
+    /// in `.toml`), `/spin.toml`, the WebAssembly file that the first word names (ending in
+    /// `.wasm`; the whole of `entrypoint` is then its command line). A word that is not an
+    /// absolute path is relative to `directory`, the working directory of the image's
+    /// program. Paths and links stay inside `root`.
     ///
-    /// Folders that components mount are used where they are, so whoever changes them
-    /// changes what guests see; single files, globs and `exclude_files` are refused.
+    /// Folders that components mount are used in place, so changes to them are visible to
+    /// guests; single files, globs and `exclude_files` are refused.
     ///
     /// # Errors
     ///
-    /// [`PrepareError::NothingToRun`] where there is none of the three, otherwise what
-    /// is wrong with the one that is there.
+    /// [`PrepareError::NothingToRun`] if none of the three exists, otherwise what is wrong
+    /// with the one that does.
     pub fn from_rootfs(
         root: &Path,
         entrypoint: &[String],
@@ -39,7 +39,7 @@ impl Prepared {
             return from_manifest(root, &directory.join(first));
         }
         let manifest = inside(root, Path::new(MANIFEST))?;
-        // What is there and no file is refused there, by its path.
+        // If it exists and is not a file, it is refused there, with its path.
         if manifest.exists() {
             return from_manifest(root, Path::new(MANIFEST));
         }
@@ -80,7 +80,7 @@ fn inside(root: &Path, path: &Path) -> Result<PathBuf, PrepareError> {
 
 struct RootFs<'a> {
     root: &'a Path,
-    /// What the manifest's paths are relative to.
+    /// The folder that the manifest's paths are relative to.
     folder: &'a Path,
 }
 
@@ -100,7 +100,7 @@ impl Source for RootFs<'_> {
             faults.push(refused(
                 component,
                 pattern,
-                "is in `exclude_files`, which an image with its files as they are cannot have",
+                "is in `exclude_files`, which is not supported in an ordinary image",
             ));
         }
         let mut mounted = Mounted::default();

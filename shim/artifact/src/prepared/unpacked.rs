@@ -1,4 +1,4 @@
-//! From a directory that `unpack` made.
+//! Applications from a directory that `unpack` created.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,16 @@ use crate::open::read_file;
 use crate::unpack::{APPLICATION_FILE, CONFIG_FILE, ROOTFS_FOLDER, assets_path, wasm_path};
 
 impl Prepared {
-    /// The application in a directory that [`unpack`](crate::unpack()) made, of any kind.
+    /// The application in a directory that [`unpack`](crate::unpack()) created, of any
+    /// kind.
     ///
-    /// An ordinary image is taken as [`Prepared::from_rootfs`] takes it, with the
-    /// entrypoint, arguments and working directory of its configuration.
+    /// An ordinary image is treated as in [`Prepared::from_rootfs`], with the entrypoint,
+    /// arguments and working directory of its configuration.
     ///
     /// # Errors
     ///
-    /// [`PrepareError`] where the directory is not as it was made, or an ordinary image
-    /// holds nothing to run.
+    /// [`PrepareError`] if the directory was changed since, or an ordinary image contains
+    /// nothing to run.
     pub fn from_unpacked(directory: &Path) -> Result<Self, PrepareError> {
         let path = directory.join(APPLICATION_FILE);
         let read = |path: &Path| {
@@ -62,7 +63,7 @@ impl Source for Directory<'_> {
             (None, Some(bytes)) => Some(Digest::of(bytes)),
             (None, None) => None,
         };
-        // Unpacking has refused digests that are none, so a bad one was put here since.
+        // Unpacking has refused invalid digests, so this one was written later.
         let reference = content.digest.as_ref().or(content.source.as_ref());
         let digest: Digest =
             digest.ok_or_else(|| place.remote(reference.map_or("no content", String::as_str)))?;

@@ -1,4 +1,4 @@
-//! Archives in layers, entry by entry, each checked before anybody sees it.
+//! Archives in layers, entry by entry, each checked before it is passed on.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -18,10 +18,10 @@ use crate::{BlobError, Descriptor, Digest, PathError, Verified};
 /// How much is copied at a time.
 const COPY_BUFFER: usize = 64 * 1024;
 
-/// Bits of a mode that make a file run as its owner or group.
+/// The set-user-id and set-group-id bits of a mode.
 const SET_ID: u32 = 0o6000;
 
-/// An entry whose name, kind, mode and target are harmless.
+/// An entry whose name, kind, mode and target are safe.
 pub(super) struct Entry {
     /// Relative and without dots; empty for the folder itself.
     pub(super) path: PathBuf,
@@ -34,7 +34,7 @@ pub(super) enum EntryKind {
     File {
         executable: bool,
     },
-    /// The target as it is written; it does not lead out.
+    /// The target as written; it does not lead outside.
     Symlink {
         target: PathBuf,
     },
@@ -44,16 +44,16 @@ pub(super) enum EntryKind {
     },
 }
 
-/// What the links of a layer may say.
+/// Which link targets a layer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
-    /// A root file system has a `/` that absolute links mean.
+    /// In a root file system, absolute links start at its own `/`.
     pub(super) rooted: bool,
 }
 
-/// An error while an entry is handled, by the side it came from.
+/// An error while handling an entry, by its origin.
 pub(super) enum EntryError {
-    /// Reading the archive failed; the reason is found beneath.
+    /// Reading the archive failed; the underlying reader has the reason.
     Read(io::Error),
     /// Everything else.
     Other(UnpackError),
@@ -69,7 +69,7 @@ impl Unpacker<'_> {
     /// Calls `handle` for every entry of a layer, in order.
     ///
     /// The whole layer is checked against its digest, but only at the end: what `handle`
-    /// wrote is good when this has returned `Ok`.
+    /// wrote is valid once this has returned `Ok`.
     pub(super) fn for_each_entry(
         &self,
         layer: &Descriptor,
@@ -136,8 +136,8 @@ impl Unpacker<'_> {
             if let Some(entry) = checked {
                 handle(&entry, &mut content)?;
             }
-            // What is left is read here, where it does not count as a header, and where
-            // a file that ends early is found out.
+            // The rest is read here, where it does not count as a header, and where a
+            // premature end is noticed.
             io::copy(&mut content, &mut io::sink()).map_err(EntryError::Read)?;
             if content.read < size {
                 return Err(UnpackError::Truncated { layer }.into());
@@ -146,8 +146,7 @@ impl Unpacker<'_> {
     }
 }
 
-/// The reason why a layer could not be read: a blob that is damaged has other errors as
-/// its consequence.
+/// Why a layer could not be read: a damaged blob causes other errors as well.
 fn explain<R: Read>(
     layer: Digest,
     error: io::Error,
@@ -169,7 +168,7 @@ fn explain<R: Read>(
     }
 }
 
-/// Judges an entry by its header. `None` for what only describes the archive.
+/// Checks an entry by its header. `None` for entries that only describe the archive.
 fn check<R: Read>(
     raw: &tar::Entry<'_, R>,
     layer: Digest,
@@ -258,7 +257,7 @@ pub(super) fn copy(
     copy_with(content, path, file, |_| {})
 }
 
-/// The same, and shows every piece to `see`.
+/// The same, and passes every piece to `see`.
 pub(super) fn copy_with(
     content: &mut dyn Read,
     path: &Path,
@@ -282,7 +281,7 @@ pub(super) fn copy_with(
     }
 }
 
-/// A reader that knows how much it gave.
+/// A reader that counts the bytes it returned.
 struct Counted<R> {
     inner: R,
     read: u64,

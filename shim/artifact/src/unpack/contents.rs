@@ -1,4 +1,4 @@
-//! Content by digest: what the files of components are made of.
+//! Content by digest, which components' files consist of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::Digest;
 use crate::digest::Hasher;
 use crate::oci::media;
 
-/// Where content is kept until it has its names. It is gone when unpacking ends.
+/// Where content is kept until its final paths are created. Removed when unpacking ends.
 const STAGING_FOLDER: &str = ".contents";
 
-/// Content that was asked for and found: the file that has it by each digest.
+/// Requested content that was found: the file for each digest.
 #[derive(Default)]
 pub(super) struct Contents(BTreeMap<Digest, PathBuf>);
 
@@ -23,9 +23,9 @@ impl Contents {
 }
 
 impl Unpacker<'_> {
-    /// Fetches `wanted`: from layers of their own, and what is left from archives.
+    /// Fetches `wanted`: first from layers of their own, then from archives.
     ///
-    /// What is in neither is simply not found.
+    /// Content in neither of them is left out of the result.
     pub(super) fn contents(&self, wanted: BTreeSet<Digest>) -> Result<Contents, UnpackError> {
         let mut contents = Contents::default();
         let folder = Path::new(STAGING_FOLDER);
@@ -48,11 +48,12 @@ impl Unpacker<'_> {
         Ok(contents)
     }
 
-    /// Has later names of some content made of `copy`, as its file has no room for more.
+    /// Creates further names of some content from `copy`, as its file cannot have more
+    /// names.
     pub(super) fn renew_content(&self, content: &Path, copy: &Path) -> Result<(), UnpackError> {
         let next = content.with_extension("next");
         if self.folder.link(copy, &next).is_err() {
-            // No file has a second name here, so every one stays a copy.
+            // This file system has no hard links, so each one stays a copy.
             return Ok(());
         }
         let renamed = self.folder.rename(&next, content);

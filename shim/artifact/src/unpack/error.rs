@@ -11,7 +11,7 @@ use crate::{BlobError, Digest, LimitError, PathError};
 /// Why an image cannot be unpacked. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// Something is where the directory should be.
+    /// Something exists where the directory should be.
     #[error("`{}` exists already", path.display())]
     Exists {
         /// The directory.
@@ -22,7 +22,7 @@ pub enum UnpackError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A blob is missing or damaged.
@@ -34,7 +34,7 @@ pub enum UnpackError {
     /// The locked application has mistakes.
     #[error("the application in the image is not valid")]
     Application {
-        /// All mistakes, one a line.
+        /// All mistakes, one per line.
         source: Faults,
     },
     /// The configuration of an ordinary image has mistakes.
@@ -42,15 +42,15 @@ pub enum UnpackError {
     Config {
         /// The configuration blob.
         digest: Digest,
-        /// Where and what.
+        /// What is wrong, and where.
         source: serde_json::Error,
     },
-    /// A layer of WebAssembly holds something else.
+    /// A WebAssembly layer with other content.
     #[error("layer {layer} is not WebAssembly{hint}")]
     NotWasm {
         /// The layer.
         layer: Digest,
-        /// What it may be instead, or nothing.
+        /// What it may be instead, or empty.
         hint: &'static str,
     },
     /// A layer holds native code.
@@ -61,67 +61,67 @@ pub enum UnpackError {
         /// The layer.
         layer: Digest,
     },
-    /// Content that no layer has.
+    /// Content that is not in any layer.
     #[error("component `{component}`: {what} {digest} is in no layer of the image")]
     MissingContent {
         /// The component that refers to it.
         component: String,
-        /// What it is for.
+        /// Its use.
         what: String,
-        /// The content's address.
+        /// Its digest.
         digest: Digest,
     },
-    /// Content that is on the machine the image was made on.
+    /// Content that only exists on the machine that created the image.
     #[error(
         "component `{component}`: {what} is not in the image, only a reference to `{reference}`"
     )]
     NotPushed {
         /// The component that refers to it.
         component: String,
-        /// What it is for.
+        /// Its use.
         what: String,
         /// The reference.
         reference: String,
     },
-    /// Inline content that is not what its digest says.
+    /// Inline content that does not match its digest.
     #[error(
         "component `{component}`: the inline content of {what} does not have the digest {digest}"
     )]
     Inline {
         /// The component.
         component: String,
-        /// What it is for.
+        /// Its use.
         what: String,
         /// The digest given with it.
         digest: Digest,
     },
-    /// A digest that is none.
+    /// An invalid digest.
     #[error("component `{component}`: {what}")]
     Digest {
         /// The component.
         component: String,
-        /// What it is for.
+        /// Its use.
         what: String,
-        /// The text there is.
+        /// The invalid text.
         source: crate::DigestError,
     },
-    /// An id that cannot name a folder.
+    /// An id that is not valid as a folder name.
     #[error("component id `{id}` cannot be used as the name of a folder")]
     ComponentId {
         /// The id.
         id: String,
     },
-    /// A file of a component that would be written elsewhere.
+    /// A component's file that would be written outside its folder.
     #[error("component `{component}`: file `{path}` is refused")]
     FilePath {
         /// The component.
         component: String,
-        /// The path as it is written.
+        /// The path as written.
         path: String,
         /// What is wrong with it.
         source: PathError,
     },
-    /// A layer that no kind of image has.
+    /// A layer whose media type is not supported.
     #[error("layer {layer} has the media type `{media_type}`, which cannot be unpacked")]
     LayerKind {
         /// The layer.
@@ -129,7 +129,7 @@ pub enum UnpackError {
         /// Its media type.
         media_type: String,
     },
-    /// WebAssembly where files should be.
+    /// A WebAssembly binary in place of an archive.
     #[error(
         "layer {layer} is a WebAssembly binary, but its media type `{media_type}` says an \
          archive of files, as `oras push` does where none is given: push it as \
@@ -141,21 +141,21 @@ pub enum UnpackError {
         /// Its media type.
         media_type: String,
     },
-    /// An archive that cannot be read.
+    /// An unreadable archive.
     #[error("layer {layer} is not a readable archive")]
     Archive {
         /// The layer.
         layer: Digest,
-        /// What the decoder says.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// An archive that ends early although the blob is whole.
+    /// An archive that ends early although the blob is complete.
     #[error("layer {layer} is truncated: its archive ends early")]
     Truncated {
         /// The layer.
         layer: Digest,
     },
-    /// An entry that would be written elsewhere.
+    /// An entry that would be written outside.
     #[error("layer {layer}: entry `{}` is refused", shown_path(path))]
     EntryPath {
         /// The layer.
@@ -167,7 +167,7 @@ pub enum UnpackError {
     },
     /// A link that leads out of the directory.
     #[error(
-        "layer {layer}: link `{}` leads out, to `{}`",
+        "layer {layer}: link `{}` leads outside, to `{}`",
         shown_path(path),
         shown_path(target)
     )]
@@ -176,10 +176,10 @@ pub enum UnpackError {
         layer: Digest,
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         target: PathBuf,
     },
-    /// A hard link to nothing.
+    /// A hard link without a target.
     #[error(
         "layer {layer}: hard link `{}` leads to `{}`, which is not a file of the image",
         shown_path(path),
@@ -190,7 +190,7 @@ pub enum UnpackError {
         layer: Digest,
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         target: PathBuf,
     },
     /// An entry that is neither file, folder nor link.
@@ -203,10 +203,11 @@ pub enum UnpackError {
         layer: Digest,
         /// The entry's name.
         path: PathBuf,
-        /// What it is, in words.
+        /// Its kind, in words.
         kind: &'static str,
     },
-    /// An entry that would run with other rights than its caller's.
+    /// A set-user-id or set-group-id entry, which would run with other rights than its
+    /// caller's.
     #[error(
         "layer {layer}: entry `{}` has a set-user-id or set-group-id bit, which is refused",
         shown_path(path)

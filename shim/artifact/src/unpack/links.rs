@@ -1,4 +1,4 @@
-//! Second names for what is there already.
+//! Hard links to existing files.
 
 use std::io;
 use std::path::Path;
@@ -9,21 +9,21 @@ use rustix::io::Errno;
 use super::archive::{EntryError, copy};
 use super::{UnpackError, Unpacker};
 
-/// What became of a second name.
+/// The result of creating a second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Second {
     /// It is another name of the same file or link.
     Name,
-    /// It is a file or link of its own, as the file system had no room for another name.
+    /// It is a separate file or link, as the file system allows no further name.
     Copy,
 }
 
 impl Unpacker<'_> {
-    /// Gives what is at `from` the name `to` as well.
+    /// Creates `to` as a second name of `from`.
     ///
-    /// File systems have room for so many names of one file (65,000 on ext4), and some
-    /// for one. Then a link is made anew, as a link, and a file is copied, which is
-    /// counted as every byte that is written.
+    /// File systems limit the number of names of one file (65,000 on ext4), some to one.
+    /// Beyond that, a link is recreated as a link, and a file is copied, which counts
+    /// towards the limits like every written byte.
     pub(super) fn link_or_copy(&self, from: &Path, to: &Path) -> Result<Second, UnpackError> {
         let write = |source| self.cannot_write(to, source);
         match self.folder.link(from, to) {
@@ -50,7 +50,7 @@ impl Unpacker<'_> {
     }
 }
 
-/// Whether a second name cannot be had here, whatever is done.
+/// Whether the error means that no second name can be created here at all.
 fn no_room(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(

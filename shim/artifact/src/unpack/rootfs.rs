@@ -15,13 +15,13 @@ use crate::oci::ImageConfig;
 use crate::paths::{follow, leads_out};
 use crate::shown::shown;
 
-/// What the name of a whiteout starts with; the rest is what it removes.
+/// The prefix of a whiteout; the rest of its name is what it removes.
 const WHITEOUT: &[u8] = b".wh.";
-/// The whiteout of everything that lower layers have in its folder.
+/// The whiteout for everything that lower layers have in its folder.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Unpacker<'_> {
-    /// Unpacks all layers and keeps the configuration beside them.
+    /// Unpacks all layers and stores the configuration beside them.
     pub(super) fn root_file_system(&self) -> Result<(), UnpackError> {
         let config = &self.image.config;
         serde_json::from_slice::<ImageConfig>(config).map_err(|source| UnpackError::Config {
@@ -49,7 +49,7 @@ impl Unpacker<'_> {
     }
 }
 
-/// Whether a layer holds files. How they are packed its first bytes tell, as they tell
+/// Whether a layer contains files. Its compression is detected by the first bytes, as in
 /// containerd.
 fn is_archive(media_type: &str) -> bool {
     let packed = ["+gzip", ".gzip", "+zstd", ".zstd"];
@@ -59,13 +59,13 @@ fn is_archive(media_type: &str) -> bool {
     archive.unwrap_or(media_type).ends_with(".tar")
 }
 
-/// The tree of files while one layer is put on it. Paths are those of the unpacker, below
+/// The tree of files while one layer is applied. Paths are the unpacker's, below
 /// [`ROOTFS_FOLDER`].
 struct Tree<'a> {
     unpacker: &'a Unpacker<'a>,
     layer: Digest,
-    /// What this layer wrote, with all folders above: whiteouts are about the layers
-    /// below only, wherever in the archive they are.
+    /// Everything this layer wrote, with all parent folders: whiteouts only affect the
+    /// layers below, wherever they are in the archive.
     written: BTreeSet<PathBuf>,
 }
 
@@ -102,15 +102,15 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Where a path of the image is, with no link on the way to it. Should the answer be
-    /// wrong, it leads nowhere else all the same: whatever is done with it follows none.
+    /// Resolves a path of the image to one without links. Even a wrong answer cannot lead
+    /// outside: no later operation follows links.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         let below = self.unpacker.folder;
         follow(Path::new(ROOTFS_FOLDER), path, |path| {
             match below.kind(path) {
                 Ok(Some(found)) if is_symlink(found.st_mode) => below.read_link(path).map(Some),
                 Ok(_) => Ok(None),
-                // Neither is there what it would be in.
+                // Its parent does not exist either.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             }
@@ -132,13 +132,13 @@ impl Tree<'_> {
         if target == path {
             return Ok(());
         }
-        // What is in the way of the name goes, and must not take the target along.
+        // What is in the way is removed, but must not take the target with it.
         if is_folder(found.st_mode) || target.starts_with(path) {
             return Err(dangling());
         }
         let write = |source| self.unpacker.cannot_write(path, source);
         if is_symlink(found.st_mode) {
-            // Where it leads depends on where it is.
+            // Where it leads depends on its own path.
             let leads = self.unpacker.folder.read_link(&target).map_err(write)?;
             let place = path.strip_prefix(ROOTFS_FOLDER).unwrap_or(path);
             if leads_out(place, &leads) {
@@ -168,7 +168,7 @@ impl Tree<'_> {
         removed.map_err(|source| self.unpacker.cannot_write(folder, source))
     }
 
-    /// Removes what lower layers put at `path`.
+    /// Removes what lower layers wrote at `path`.
     fn remove_lower(&self, path: &Path) -> io::Result<()> {
         if !self.written.contains(path) {
             return self.unpacker.folder.remove(path);
@@ -180,7 +180,7 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Removes what lower layers put into `folder`.
+    /// Removes what lower layers wrote into `folder`.
     fn remove_below(&self, folder: &Path) -> io::Result<()> {
         for name in self.unpacker.folder.names(folder)? {
             self.remove_lower(&folder.join(name))?;
@@ -188,7 +188,7 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Makes a folder, in place of anything else but a folder.
+    /// Creates a folder, replacing anything that is not one.
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         let below = self.unpacker.folder;
         match below.kind(path)? {

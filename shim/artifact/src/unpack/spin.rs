@@ -56,7 +56,7 @@ impl Unpacker<'_> {
         }
     }
 
-    /// Fetches one binary: from the layer of its digest whatever that says it is, else
+    /// Fetches one binary: from the layer with its digest, whatever its media type, else
     /// from the application itself.
     fn wasm(
         &self,
@@ -85,7 +85,7 @@ impl Unpacker<'_> {
         }
     }
 
-    /// Puts the files of all components where they are mounted from.
+    /// Writes the files of all components to where they are mounted from.
     fn files(&self, application: &Application) -> Result<(), UnpackError> {
         let mut wanted = BTreeSet::new();
         for (component, content, path) in contents(application) {
@@ -131,8 +131,8 @@ impl Unpacker<'_> {
             what: &what,
         };
         let digest = place.digest(content)?;
-        // A path that is listed twice has the content of its last mention; the first
-        // may be a name of shared content, which must not be written to.
+        // A path that is listed twice has the content of its last entry; the first may be a
+        // hard link to shared content, which must not be written to.
         let removed = self.folder.remove(&to);
         removed.map_err(|source| self.cannot_write(&to, source))?;
         match (&content.inline, digest) {
@@ -163,7 +163,8 @@ fn contents(application: &Application) -> impl Iterator<Item = (&Component, &Con
     })
 }
 
-/// An artifact has all files by content; others are on the machine that made it.
+/// In an artifact all files are given by content; others exist only on the machine that
+/// created it.
 fn refuse_local(component: &Component) -> Result<(), UnpackError> {
     for mount in &component.files {
         let reference = match mount {
@@ -180,7 +181,7 @@ fn refuse_local(component: &Component) -> Result<(), UnpackError> {
     Ok(())
 }
 
-/// A component's id names the folder of its files.
+/// A component's id is the name of its files' folder.
 fn check_id(id: &str) -> Result<(), UnpackError> {
     let mut parts = Path::new(id).components();
     match (parts.next(), parts.next()) {
@@ -189,7 +190,7 @@ fn check_id(id: &str) -> Result<(), UnpackError> {
     }
 }
 
-/// What content is for, to tell in errors.
+/// The use of some content, for errors.
 struct Place<'a> {
     component: &'a Component,
     what: &'a str,

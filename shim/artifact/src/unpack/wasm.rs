@@ -9,11 +9,11 @@ use crate::blobs::BlobError;
 use crate::compression::Compression;
 use crate::{Descriptor, Digest, Verified};
 
-/// The bytes that tell WebAssembly from other things, and other things apart.
+/// The first bytes that identify WebAssembly and other formats.
 const HEADER: usize = 16;
 
 impl Unpacker<'_> {
-    /// Writes one layer to where WebAssembly is kept, and checks that it is some.
+    /// Writes one layer to the folder for WebAssembly, and checks that it is WebAssembly.
     pub(super) fn wasm_layer(&self, layer: &Descriptor) -> Result<(), UnpackError> {
         self.budget.wasm(layer.digest, layer.size)?;
         self.budget.bytes(layer.size)?;
@@ -26,7 +26,7 @@ impl Unpacker<'_> {
         check_wasm(&header, layer.digest)
     }
 
-    /// The same for a binary that is inside of the locked application.
+    /// The same for a binary inside the locked application.
     pub(super) fn wasm_inline(&self, bytes: &[u8]) -> Result<Digest, UnpackError> {
         let digest = Digest::of(bytes);
         self.budget.wasm(digest, bytes.len() as u64)?;
@@ -45,7 +45,7 @@ impl Unpacker<'_> {
         Ok(found.is_some())
     }
 
-    /// Writes a blob as it is, and shows every piece to `see`.
+    /// Writes a blob unchanged, and passes every piece to `see`.
     pub(super) fn write_blob(
         &self,
         layer: &Descriptor,

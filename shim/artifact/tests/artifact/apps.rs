@@ -1,4 +1,4 @@
-//! The node's unpacked applications: kept, checked, made anew and removed.
+//! The node's unpacked applications: kept, checked, recreated and removed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use skiff_artifact::{Apps, Held, Image, Limits};
 use crate::spin::shop;
 use crate::support::{Memory, file};
 
-/// An application of one file, whose text tells it from others.
+/// An application with one file, whose text identifies it.
 fn application(text: &str) -> (Image, Memory) {
     let (image, blobs) = shop(&file("file", text.as_bytes()), &[text.as_bytes()]).read();
     (image.unwrap(), blobs)
@@ -37,7 +37,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// Has an application used so many hours ago.
+/// Makes an application look as if it was last used this many hours ago.
 fn age(held: &Held, hours: u64) {
     let used = File::open(held.directory().join("used")).unwrap();
     used.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600))
@@ -87,10 +87,10 @@ fn what_was_not_damaged_is_looked_through_once_in_each_boot() {
     let before = inode(&first);
     let apps = Apps::new(folder.path(), "today");
     assert_eq!(inode(&get(&apps, &one)), before);
-    // From now on it is believed.
+    // From now on it is trusted.
     fs::write(first.directory().join("assets/cart/more"), "").unwrap();
     assert_eq!(inode(&get(&apps, &one)), before);
-    // Where boots cannot be told apart it never is.
+    // If the boot is unknown it never is.
     let unknown = Apps::new(folder.path(), "");
     assert_ne!(inode(&get(&unknown, &one)), before);
 }
@@ -139,7 +139,7 @@ fn what_was_used_longest_ago_goes_first_and_what_is_held_stays() {
     age(&held, 3);
     age(&old, 2);
     age(&used, 2);
-    // Its use counts, not its age.
+    // The time of its last use counts, not its age.
     drop(get(&apps, &application("used")));
     let [old, used] = [old, used].map(|app| app.directory().to_owned());
     let tidied = apps.tidy(all - 1).unwrap();
@@ -189,7 +189,7 @@ fn many_unpack_hold_and_remove_at_once_and_nobody_loses_what_it_holds() {
                             apps.tidy(0).unwrap();
                             assert!(!text(&held).is_empty());
                         }
-                        // Removed each time before it could be held.
+                        // It was removed each time before it could be locked.
                         Err(skiff_artifact::AppsError::Lost { .. }) => {}
                         Err(error) => panic!("{error}: {:?}", error),
                     }

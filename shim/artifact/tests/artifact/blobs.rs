@@ -1,4 +1,4 @@
-//! Manifests and configurations that are not what they should be.
+//! Invalid manifests and configurations.
 
 use skiff_artifact::{BlobError, Descriptor, Digest, Image, ImageError, Kind, media};
 

@@ -1,4 +1,4 @@
-//! Which manifest of an index is meant.
+//! Which manifest of an index is chosen.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn here(variant: &str) -> String {
     format!("linux/{architecture}{variant}")
 }
 
-/// What is chosen of these, by platform.
+/// The manifest chosen from these, by platform.
 fn chosen(platforms: &[&str], wanted: Option<&str>) -> Result<String, ChoiceError> {
     let mut content = Content::default();
     let images: Vec<_> = platforms.iter().map(|text| image(text)).collect();
@@ -153,7 +153,7 @@ fn indexes_within_indexes_end() {
     assert!(matches!(error, ChoiceError::Depth { .. }), "{error}");
 }
 
-/// Looking at everything, and telling all of it, took seconds and megabytes.
+/// Reading all of it and listing it in errors took seconds and megabytes.
 #[test]
 fn what_an_index_lists_is_bounded_and_so_is_what_is_said_of_it() {
     let mut content = Content::default();
@@ -174,7 +174,7 @@ fn what_an_index_lists_is_bounded_and_so_is_what_is_said_of_it() {
     let nested = content.index(&inner);
     let error = content.manifest(&nested, None).unwrap_err();
     assert!(matches!(error, ChoiceError::Size { .. }), "{error}");
-    // The same index again and again is looked at once.
+    // An index that is listed repeatedly is read once.
     let once = content.index(&[image("wasi/wasm")]);
     let again = content.index(&vec![once; 500]);
     assert_eq!(content.manifest(&again, None).unwrap(), image("wasi/wasm"));

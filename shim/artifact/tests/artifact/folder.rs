@@ -47,7 +47,7 @@ pub(crate) fn write(folder: &Path, path: &str, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
 
-/// The files that the component's guest would see.
+/// The files that the component's guest sees.
 fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
     seen_from(folder.path())
 }
@@ -82,7 +82,7 @@ fn refused(component: &str) -> FilesError {
     }
 }
 
-/// What is printed of an application whose manifest has mistakes.
+/// The printed error for an application whose manifest has mistakes.
 #[track_caller]
 fn mistaken(component: &str) -> String {
     match only(seen(&shop(component)).unwrap_err()) {
@@ -97,7 +97,7 @@ fn components_are_looked_for_beside_the_mistakes_of_a_manifest() {
         "colour = \"green\"\n[component.lost]\nsource = \"lost.wasm\"\n[component.text]\nsource = \"readme.txt\"\n[component.fine]\nsource = \"cart.wasm\"",
     );
     let Err(PrepareError::Components(mistakes)) = seen(&folder) else {
-        panic!("the mistakes were not told");
+        panic!("the mistakes were not reported");
     };
     let lines = mistakes.lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
@@ -234,7 +234,7 @@ fn what_cannot_be_had_is_told_and_may_be_excluded() {
         symlink(".", place("round")).unwrap();
         let _socket = UnixListener::bind(place("socket")).unwrap();
         let Err(PrepareError::Components(mistakes)) = seen(&folder) else {
-            panic!("{files}: what is missing was not told");
+            panic!("{files}: missing files were not reported");
         };
         let told = mistakes.to_string();
         assert_eq!(mistakes.faults.len(), 3, "{told}");

@@ -165,7 +165,7 @@ fn nested_indexes_are_followed_and_attestations_left_out() {
     check(&Layout::open(folder.path()).unwrap());
 }
 
-/// A pipe made an opening wait for a writer for ever.
+/// Opening a pipe used to block until a writer came.
 #[test]
 fn only_regular_files_are_opened() {
     use std::os::unix::net::UnixListener;

@@ -1,4 +1,4 @@
-//! More names than a file system has room for, and kernels that refuse whole paths.
+//! More names than a file system allows, and kernels that refuse whole paths.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -52,7 +52,7 @@ fn copies_are_counted_where_there_is_no_room_for_names() {
         ..Limits::default()
     };
     let shop = || shop(&files.join(","), &[&content]);
-    // Names cost nothing.
+    // Names do not count towards the limit.
     shop().unpack_with(&limits).unwrap();
     let refused = refusing(NO_ROOM, || shop().unpack_with(&limits).err());
     assert!(
@@ -86,7 +86,7 @@ fn copies_of_an_image_are_counted_as_well() {
     );
 }
 
-/// ext4 has room for 65,000 names of a file.
+/// ext4 allows 65,000 names of a file.
 #[test]
 fn one_content_has_as_many_names_as_it_needs_and_few_copies() {
     const NAMES: usize = 65_010;

@@ -1,4 +1,4 @@
-//! Packing: what `spin registry push` would make, the same every time.
+//! Packing: the artifact that `spin registry push` would create, reproducibly.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -101,7 +101,7 @@ fn the_same_folder_gives_the_same_digests() {
             Artifact::new(&folder, &options).packed
         };
         let first = digest();
-        // Another folder, with other times, owners and numbers of files.
+        // Another folder, with other times, owners and inode numbers.
         assert_eq!(first, digest());
     }
 }
@@ -183,7 +183,7 @@ fn an_archive_is_made_when_asked_for() {
             media::SPIN_APPLICATION
         ]
     );
-    // The application lists the files one by one all the same.
+    // The application still lists the files one by one.
     let plain = Artifact::new(&folder, &Options::default());
     assert_eq!(artifact.locked(), plain.locked());
 }
@@ -222,7 +222,7 @@ fn the_configuration_is_what_kubelet_needs_to_run_it() {
     };
     let (digest, shop) = config("name = \"shop\"");
     assert_eq!(shop["config"]["Entrypoint"], serde_json::json!(["/"]));
-    // containerd tells images apart by this blob.
+    // containerd distinguishes images by this blob.
     let (other, _) = config("name = \"other\"");
     assert_ne!(digest, other);
 }
@@ -282,7 +282,7 @@ fn the_index_names_the_image() {
         "registry.example:5000/shop:1.2"
     );
     assert_eq!(named.annotations[REF_NAME], "1.2");
-    // The name is no part of the artifact.
+    // The name does not affect the artifact.
     let unnamed = Artifact::new(&shop(""), &Options::default());
     assert_eq!(unnamed.packed, artifact.packed);
 }
@@ -316,7 +316,7 @@ fn dependencies_are_composed_or_pushed_beside() {
     );
     let price = component(300, 1);
     write(folder.path(), "price.wasm", &price);
-    // The parent imports nothing, which composing tells.
+    // The parent imports nothing, which composing reports.
     let error = Artifact::of(folder.path(), &Options::default())
         .err()
         .unwrap();

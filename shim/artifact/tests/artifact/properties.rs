@@ -1,4 +1,4 @@
-//! Whatever is packed comes back, and whatever comes does no harm.
+//! Whatever is packed can be unpacked again, and hostile input does no harm.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use tar::EntryType;
 use crate::folder::{shop, write};
 use crate::support::{Builder, COMPONENT, Entry, Target, file, gzip, locked, packed};
 
-/// Names that guests have, with those that look like something else.
+/// Valid guest names, including some that look like something else.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{1,8}",
@@ -25,10 +25,10 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A tree of files in which no file is a folder as well.
+/// A tree of files in which no file is also a folder.
 fn files() -> impl Strategy<Value = BTreeMap<String, Vec<u8>>> {
     let path = vec(name(), 1..4).prop_map(|parts| {
-        // Folders and files have names of their own.
+        // Folders and files have distinct names.
         let (file, folders) = parts.split_last().unwrap();
         let folders: String = folders
             .iter()

@@ -1,9 +1,9 @@
-//! A thread in which the kernel refuses calls, as it does on other file systems, in other
-//! kernels and under other filters.
+//! Runs code in a thread in which the kernel refuses certain calls, as other file systems,
+//! kernels and seccomp filters do.
 
 use std::io;
 
-/// Calls `act` in a thread of its own in which each of these calls fails with its error.
+/// Calls `act` in a separate thread in which each of these calls fails with its error.
 #[track_caller]
 pub(crate) fn refusing<T: Send>(calls: &[(i64, i32)], act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
@@ -26,7 +26,7 @@ fn filter(calls: &[(i64, i32)]) -> io::Result<()> {
         k,
     };
     let answer = libc::BPF_RET | libc::BPF_K;
-    // The call's number comes first in what the filter sees.
+    // The syscall number comes first in the filter's input.
     let mut program = vec![instruction(
         libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
         0,

@@ -184,7 +184,7 @@ fn a_file_written_over_a_hard_link_leaves_the_other_name() {
 fn nothing_is_written_through_a_link_that_leaves() {
     let outside = tempfile::tempdir().unwrap();
     let absolute = outside.path().to_str().unwrap();
-    // An absolute link means a folder inside of the image, so that is where it goes.
+    // An absolute link refers to a folder inside the image, so it is written there.
     let target = image(&[
         &[link(EntryType::Symlink, "out", absolute)],
         &[plain("out/file", b"1"), plain("out", b"2")],

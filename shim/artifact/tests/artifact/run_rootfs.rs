@@ -1,4 +1,4 @@
-//! What is run in a container's root file system.
+//! Which application is run from a container's root file system.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -250,7 +250,7 @@ fn a_manifest_with_mistakes_names_file_and_line() {
     assert!(printed.contains(r#""../x", which has `..`"#), "{printed}");
 }
 
-/// A pipe is opened by whoever looks into it, and then waited for; a device may act.
+/// Opening a pipe blocks until the other end is open; a device may act.
 #[test]
 fn what_is_no_file_is_refused_and_not_opened() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};

@@ -1,4 +1,4 @@
-//! Spin applications and single components, good and bad.
+//! Spin applications and single components, valid and invalid.
 
 use skiff_artifact::{
     BlobError, Digest, LimitError, Limits, PathError, PrepareError, Prepared, UnpackError, media,
@@ -44,7 +44,7 @@ fn an_application_is_unpacked_with_its_files() {
     assert_eq!(cart.mounts.len(), 1);
     assert_eq!(cart.mounts[0].guest, "/");
     assert_eq!(cart.mounts[0].host, target.path().join("assets/cart"));
-    // What stages files is gone.
+    // The staging folder is gone.
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 3);
 }
 
@@ -139,7 +139,7 @@ fn middleware_is_refused_with_its_component() {
             "{error}"
         );
     }
-    // Nothing to put around it is no middleware.
+    // An empty middleware list does not count as middleware.
     let none = locked("").replace(
         r#""files":[]"#,
         r#""trigger_dependencies":{"middleware":[]}"#,

@@ -1,4 +1,4 @@
-//! Images made by hand, in memory.
+//! Hand-made images in memory.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,10 +13,10 @@ use skiff_artifact::{
 };
 use tempfile::TempDir;
 
-/// The smallest component there is.
+/// The smallest component.
 pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// A component of at least `size` bytes: a custom section fills it up.
+/// A component of at least `size` bytes, padded by a custom section.
 pub(crate) fn component(size: usize, fill: u8) -> Vec<u8> {
     let mut section = vec![1, b'x'];
     section.resize(size.max(2), fill);
@@ -32,7 +32,7 @@ pub(crate) fn component(size: usize, fill: u8) -> Vec<u8> {
     bytes
 }
 
-/// An error as it is printed at the top: with its causes.
+/// An error as printed at the top level: with its causes.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -54,7 +54,7 @@ pub(crate) fn only(error: PrepareError) -> PrepareError {
     }
 }
 
-/// Blobs by digest. What is stored need not be what the digest says.
+/// Blobs by digest. The stored content need not match the digest.
 #[derive(Default)]
 pub(crate) struct Memory(pub(crate) BTreeMap<Digest, Vec<u8>>);
 
@@ -96,7 +96,7 @@ impl Builder {
         self
     }
 
-    /// A layer whose blob is there under another's name.
+    /// A layer whose blob is stored under another digest.
     pub(crate) fn forged_layer(mut self, media_type: &str, named: &[u8], stored: &[u8]) -> Self {
         let layer = Descriptor::of(media_type, named);
         self.blobs.0.insert(layer.digest, stored.to_vec());
@@ -104,7 +104,7 @@ impl Builder {
         self
     }
 
-    /// A layer whose blob is nowhere.
+    /// A layer whose blob does not exist.
     pub(crate) fn lost_layer(mut self, media_type: &str, bytes: &[u8]) -> Self {
         self.layers.push(Descriptor::of(media_type, bytes));
         self
@@ -144,7 +144,7 @@ impl Builder {
         self.unpack_with(&Limits::default())
     }
 
-    /// Unpacks, for the error.
+    /// Unpacks and returns the error.
     #[track_caller]
     pub(crate) fn refused(self) -> UnpackError {
         match self.unpack() {
@@ -160,7 +160,7 @@ fn put(blobs: &mut Memory, media_type: &str, bytes: &[u8]) -> Descriptor {
     descriptor
 }
 
-/// A folder to unpack into, which is not there yet.
+/// A folder to unpack into, which does not exist yet.
 pub(crate) struct Target(TempDir);
 
 impl Target {
@@ -172,7 +172,7 @@ impl Target {
         self.0.path().join("image")
     }
 
-    /// Nothing is there: neither the folder nor anything beside it.
+    /// Nothing exists: neither the folder nor anything beside it.
     pub(crate) fn is_untouched(&self) -> bool {
         std::fs::read_dir(self.0.path()).unwrap().next().is_none()
     }
@@ -183,8 +183,8 @@ impl Target {
         std::fs::read_to_string(self.path().join(path)).unwrap()
     }
 
-    /// All files and links below `folder`, with what is in them (as text, as far as it
-    /// is), or where they lead.
+    /// All files and links below `folder`, with their content (as text where possible) or
+    /// their targets.
     pub(crate) fn tree(&self, folder: &str) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(&self.path().join(folder), Path::new(""), &mut found);
@@ -210,7 +210,7 @@ fn walk(folder: &Path, below: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// A locked application with one component, of `COMPONENT`, and these files.
+/// A locked application with one component, `COMPONENT`, and these files.
 pub(crate) fn locked(files: &str) -> String {
     locked_with(&Digest::of(COMPONENT).to_string(), files)
 }
@@ -228,7 +228,7 @@ pub(crate) fn file(path: &str, content: &[u8]) -> String {
     format!(r#"{{"digest":"{}","path":"{path}"}}"#, Digest::of(content))
 }
 
-/// One entry of an archive, with its header as it is asked for.
+/// One entry of an archive, with the given header.
 pub(crate) struct Entry<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: tar::EntryType,
@@ -263,7 +263,7 @@ pub(crate) fn link<'a>(kind: tar::EntryType, name: &'a str, target: &'a str) -> 
     }
 }
 
-/// An archive of entries whose names are written as they are, whatever they are.
+/// An archive of entries whose names are written unchanged.
 pub(crate) fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for entry in entries {
@@ -272,7 +272,7 @@ pub(crate) fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         fields.name[..entry.name.len()].copy_from_slice(entry.name.as_bytes());
         fields.linkname[..entry.target.len()].copy_from_slice(entry.target.as_bytes());
         if entry.kind.is_gnu_sparse() {
-            // All of its content is one hole of no length.
+            // All of its content is one hole of length zero.
             header.as_gnu_mut().unwrap().realsize = *b"00000000000\0";
         }
         header.set_entry_type(entry.kind);

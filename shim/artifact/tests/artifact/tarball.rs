@@ -1,4 +1,4 @@
-//! Archive layers, good and hostile.
+//! Archive layers, valid and hostile.
 
 use skiff_artifact::{BlobError, LimitError, Limits, UnpackError, media};
 use tar::EntryType;
@@ -140,7 +140,7 @@ fn what_comes_after_the_wanted_file_is_judged_as_well() {
 
 #[test]
 fn a_truncated_gzip_is_told() {
-    // Random enough that the stream has something to be cut from.
+    // Random enough to leave a stream that can be cut.
     let noise: Vec<u8> = (0..20_000_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();

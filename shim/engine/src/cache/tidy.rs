@@ -1,5 +1,5 @@
-//! What is not needed any more: files of processes that were killed, and what was used
-//! longest ago.
+//! Removes what is no longer needed: files of killed processes, and the least recently used
+//! code.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,16 +15,16 @@ use tempfile::NamedTempFile;
 
 use super::Cache;
 
-/// How the names of files begin that are being written.
+/// The prefix of files that are being written.
 const NEW: &str = ".new-";
 
-/// How often a new file is made where whoever tidies is quicker.
+/// How often to retry a new file that a concurrent cleanup removed.
 const TRIES: usize = 100;
 
-/// What a file takes on disk at least.
+/// The least that a file takes on disk.
 const BLOCK: u64 = 4096;
 
-/// A new file in `folder`. Its lock tells it from those of processes that were killed.
+/// Creates a file in `folder`. Its lock distinguishes it from files of killed processes.
 pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
     for _ in 0..TRIES {
         let file = tempfile::Builder::new()
@@ -39,8 +39,8 @@ pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Notes that a file was used, by its time: times of access are kept by few file systems.
-/// Whoever may only read the cache cannot, and need not.
+/// Records that a file was used, in its modification time: few file systems keep access
+/// times. Users who may only read the cache cannot do this and need not.
 pub(super) fn mark_used(file: &File) {
     let times = Timestamps {
         last_access: Timespec {
@@ -57,7 +57,7 @@ pub(super) fn mark_used(file: &File) {
     }
 }
 
-/// Files of the cache that come and go together.
+/// Files of the cache that are created and removed together.
 #[derive(Debug, Default)]
 struct Entry {
     used: Option<SystemTime>,
@@ -66,14 +66,14 @@ struct Entry {
 }
 
 impl Cache {
-    /// Removes what killed processes have left, and what was used longest ago where there
-    /// is more than the cache may have.
+    /// Removes leftovers of killed processes, then the least recently used files if the
+    /// cache is over its limit.
     pub fn tidy(&self) {
         self.sweep();
         self.trim(self.limit);
     }
 
-    /// Removes files that nobody is writing any more.
+    /// Removes temporary files that are no longer being written.
     fn sweep(&self) {
         let is_new = |name: &OsStr| name.as_encoded_bytes().starts_with(NEW.as_bytes());
         for (path, metadata) in self.files(is_new) {
@@ -87,13 +87,14 @@ impl Cache {
         }
     }
 
-    /// Removes what was used longest ago until no more than `keep` bytes are left.
+    /// Removes the least recently used files until at most `keep` bytes are left.
     pub(super) fn trim(&self, keep: u64) {
         let mut entries: BTreeMap<PathBuf, Entry> = BTreeMap::new();
         for (path, metadata) in self.files(|_| true) {
             let ending = path.extension().and_then(|ending| ending.to_str());
             let (name, marks) = match ending {
-                // Of code, the seal is what is touched: the code's own times are sealed.
+                // For code, the seal is touched: the times of the code file itself are
+                // sealed.
                 Some("native") => (path.with_extension("native"), false),
                 Some("lock") => (path.with_extension("native"), false),
                 Some("seal") => (path.with_extension("native"), true),
@@ -114,20 +115,20 @@ impl Cache {
             if bytes <= keep {
                 return;
             }
-            // Code that is being made is not old, whatever there is of it.
+            // Code that is being compiled is never old.
             let lock = name.with_extension("lock");
             if File::open(&lock)
                 .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
             {
                 continue;
             }
-            tracing::info!(path = %name.display(), bytes = entry.bytes, "Removing what was used longest ago");
+            tracing::info!(path = %name.display(), bytes = entry.bytes, "Removing the least recently used file of the code cache");
             entry.files.iter().for_each(|path| remove(path));
             bytes -= entry.bytes;
         }
     }
 
-    /// The regular files of the cache of which the name is one that is looked for.
+    /// The cache's regular files with a matching name.
     fn files(&self, is_wanted: impl Fn(&OsStr) -> bool) -> Vec<(PathBuf, Metadata)> {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return Vec::new();
@@ -145,6 +146,6 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "What is not needed cannot be removed");
+        tracing::warn!(path = %path.display(), %error, "An unneeded file of the code cache cannot be removed");
     }
 }

@@ -1,9 +1,8 @@
-//! What is added to a component before it is compiled, so that its instances can be
-//! rewound: functions that keep and restore the globals of each module, and one that
-//! tells where its memory lies. wasmtime gives a host neither, and a component keeps
-//! both to itself.
+//! Code added to a component before compilation so that its instances can be rewound:
+//! functions that save and restore the globals of each module, and one that returns where
+//! its memory is. wasmtime gives a host access to neither, and a component exports neither.
 //!
-//! All of it is added at the end, so that no index of what is there changes.
+//! Everything is added at the end, so that no existing index changes.
 
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, CanonicalOption, ComponentAliasSection, ComponentExportKind,
@@ -19,35 +18,34 @@ use module::State;
 
 mod module;
 
-/// How the names of what is added begin. A component that has such names itself is not
-/// compiled.
+/// The prefix of the added names. A component that already has such names is not compiled.
 pub(crate) const PREFIX: &str = "skiff-rewind-";
 
-/// What is added, and to what: part of the key of compiled code.
+/// The version of what is added: part of the key of compiled code.
 pub(crate) const VERSION: u32 = 3;
 
-/// Keeps the globals of a module as they are: `func()`.
+/// Saves the globals of a module: `func()`.
 pub(super) const SAVE: &str = "skiff-rewind-save-";
-/// Gives them what was kept: `func() -> u32`, the pages of the memory.
+/// Restores them: `func() -> u32`, which returns the pages of the memory.
 pub(super) const RESTORE: &str = "skiff-rewind-restore-";
-/// Tells where the memory lies: `func() -> list<u8>`, of no bytes at its beginning.
+/// Returns where the memory is: `func() -> list<u8>`, an empty list at its start.
 pub(super) const MEMORY: &str = "skiff-rewind-memory-";
-/// What is run when that was read, inside the module.
+/// Called after that was read, inside the module.
 const AFTER: &str = "skiff-rewind-after-";
 /// The memory, inside the module.
 const MEMORY_ITSELF: &str = "skiff-rewind-memory";
 
-/// What answers HTTP requests and may be rewound between them.
+/// Exports that answer HTTP requests and may be rewound in between.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
-/// Why something is left as it is.
+/// Why a component is left unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// It is no binary that is understood here, or not valid.
+    /// It is not valid, or not a binary that is understood here.
     Unreadable,
-    /// It names what is only there when something is added, so it is not valid.
+    /// It uses names that only exist after the addition, so it is not valid.
     Ours,
-    /// It has something whose state is not kept here, or nothing to serve.
+    /// It has state that is not saved here, or does not serve requests.
     Has(&'static str),
 }
 
@@ -59,7 +57,7 @@ impl From<wasmparser::BinaryReaderError> for Unfit {
 
 type Result<T> = std::result::Result<T, Unfit>;
 
-/// The sections of a module or component, as they are.
+/// The sections of a module or component, unchanged.
 fn sections(bytes: &[u8]) -> Result<Vec<(u8, &[u8])>> {
     const HEADER: usize = 8;
     let mut reader = BinaryReader::new(bytes.get(HEADER..).ok_or(Unfit::Unreadable)?, HEADER);
@@ -88,14 +86,14 @@ const START: u8 = 9;
 const IMPORT: u8 = 10;
 const EXPORT: u8 = 11;
 
-/// How many there are of each kind in a component, outside of what is nested in it.
+/// How many items of each kind a component has, excluding nested components.
 #[derive(Default)]
 struct Counts {
     types: u32,
     functions: u32,
     core_functions: u32,
     core_memories: u32,
-    /// Of which module each instance is, where it is of one.
+    /// The module of each instance, if it is an instance of one.
     core_instances: Vec<Option<u32>>,
     serves: bool,
 }
@@ -124,7 +122,7 @@ impl Counts {
                     });
                 }
             }
-            // What only has types and passes functions on has no state.
+            // A component that only has types and passes functions on has no state.
             COMPONENT if has_state(content)? => return Err(Unfit::Has("components inside")),
             ALIAS => {
                 for alias in wasmparser::ComponentAliasSectionReader::new(reader)? {
@@ -213,13 +211,13 @@ impl Counts {
 }
 
 /// Whether a nested component has modules, instances of them, functions of its own, or
-/// components that could.
+/// components that could have these.
 fn has_state(component: &[u8]) -> Result<bool> {
     let mut sections = sections(component)?.into_iter();
     Ok(sections.any(|(id, _)| matches!(id, MODULE | CORE_INSTANCE | COMPONENT | CANONICAL)))
 }
 
-/// Whether a component has names that are kept for what is added here.
+/// Whether a component has names that are reserved for what is added here.
 pub(crate) fn has_our_names(component: &[u8]) -> bool {
     let Ok(sections) = sections(component) else {
         return false;
@@ -234,17 +232,17 @@ pub(crate) fn has_our_names(component: &[u8]) -> bool {
         .any(|export| export.name.name.starts_with(PREFIX))
 }
 
-/// A component whose instances can be rewound.
+/// Makes a component whose instances can be rewound.
 ///
 /// # Errors
-/// What keeps it from that; the component is then to be compiled as it is.
+/// Why that is not possible; the component is then to be compiled unchanged.
 pub(crate) fn rewindable(component: &[u8]) -> Result<Vec<u8>> {
     let sections = sections(component)?;
     let mut counts = Counts::default();
     for (id, content) in &sections {
         counts.section(*id, content)?;
     }
-    // Modules are large: most of what is unfit is known before they are looked at.
+    // Modules are large: most unfit components are recognised before they are looked at.
     if !counts.serves {
         return Err(Unfit::Has("no handler"));
     }

@@ -1,14 +1,14 @@
-//! Which pages of a memory a guest has written to, and what they held before.
+//! Tracks which pages of a memory a guest has written to, and their previous content.
 //!
-//! A memory that is watched can be read only. The first write to a page is a fault; what
-//! the page holds is kept, and it can be written to from then on. Instances of one
-//! component begin alike, so they share what is kept: pages that one has written to are
-//! open in the next. An instance is as it was when these are copied back, without a call
-//! of the kernel and however much memory there is.
+//! A watched memory is read-only. The first write to a page causes a fault; its content is
+//! saved, and the page becomes writable. Instances of one component start with the same
+//! memory, so they share saved pages: those that one has written to are writable in the
+//! next from the start. Copying the saved pages back restores an instance, without a system
+//! call and independent of the memory's size.
 //!
-//! The kernel does not fault but answers with an error where it writes for a process
-//! itself. Nothing here lets it read into a guest's memory: `wasmtime-wasi` and our own
-//! interfaces copy.
+//! If the kernel itself writes to a watched page on behalf of a process, it returns an
+//! error instead of a fault. Nothing here makes it read into a guest's memory:
+//! `wasmtime-wasi` and our own interfaces copy.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -20,35 +20,34 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
-/// Pages of one memory that are kept, at most. Interpreters write to some hundred; what
-/// writes to more is made anew.
+/// The most pages saved per memory. Interpreters write to some hundred; an instance that
+/// writes to more is recreated.
 const MOST: usize = 512;
 
-/// Pieces that the memories of a process may be in, in the kernel's eyes, at most: it
-/// allows a process 65,530 by default, and whoever needs one more then fails.
+/// The most kernel mappings that the memories of a process may be split into: the default
+/// limit of a process is 65,530, and mapping more fails.
 const MOST_PIECES: usize = 16_000;
 
-/// How many there are.
+/// The current number.
 static PIECES: AtomicUsize = AtomicUsize::new(0);
 
-/// What an open page, or a run of them, makes of one piece beyond the one there is.
+/// How many more mappings an open page, or a run of them, creates.
 const PIECES_MORE: usize = 2;
 
-/// What the pages of a memory held before they were written to, by all instances of a
-/// component in this process.
+/// The original content of pages, for all instances of a component in this process.
 pub(super) struct Kept {
-    /// Their numbers, in the order in which they were found.
+    /// Page numbers, in the order of their first write.
     pages: Box<[AtomicU32]>,
     count: AtomicUsize,
-    /// What they held, one after the other: mapped, and touched when it is needed.
+    /// The contents in the same order: mapped, and allocated on first use.
     contents: ptr::NonNull<u8>,
     page: usize,
-    /// Held for a moment by who adds one.
+    /// Held briefly by the thread that adds one.
     adding: AtomicBool,
     full: AtomicBool,
 }
 
-// SAFETY: the contents are written once, by who holds `adding`, and read up to `count`.
+// SAFETY: the contents are written once, by the holder of `adding`, and read up to `count`.
 unsafe impl Send for Kept {}
 // SAFETY: as above.
 unsafe impl Sync for Kept {}
@@ -56,7 +55,7 @@ unsafe impl Sync for Kept {}
 impl Kept {
     pub(super) fn new() -> io::Result<Arc<Kept>> {
         let page = rustix::param::page_size();
-        // SAFETY: it is a new mapping, which nobody else knows.
+        // SAFETY: it is a new mapping, which is not used elsewhere.
         let contents = unsafe {
             rustix::mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -76,7 +75,7 @@ impl Kept {
         }))
     }
 
-    /// Whether guests write to more pages than are kept.
+    /// Whether guests write to more pages than can be saved.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Acquire)
     }
@@ -91,8 +90,8 @@ impl Kept {
         unsafe { self.contents.as_ptr().add(at * self.page) }
     }
 
-    /// Keeps what a page holds, and tells which it is among them; none where there is no
-    /// room. Runs in the handler of a signal.
+    /// Saves a page's content and returns its index; `None` if there is no room. Runs in a
+    /// signal handler.
     ///
     /// # Safety
     /// `from` is the page, and can be read.
@@ -103,7 +102,7 @@ impl Kept {
         let at = self.pages().position(|page| page == number).or_else(|| {
             let at = self.count.load(Relaxed);
             let slot = self.pages.get(at)?;
-            // SAFETY: nobody reads this one before it is counted; the caller vouches for
+            // SAFETY: this one is not read before it is counted; the caller guarantees
             // the other.
             unsafe { ptr::copy_nonoverlapping(from, self.content(at), self.page) };
             slot.store(u32::try_from(number).ok()?, Relaxed);
@@ -120,39 +119,39 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nobody has a pointer into it any more.
+        // SAFETY: the mapping is ours, and no pointer into it is left.
         unsafe { rustix::mm::munmap(self.contents.as_ptr().cast(), MOST * self.page).ok() };
     }
 }
 
-/// A memory that is watched until it is dropped, which has to be before its instance is.
+/// A memory that is watched until this is dropped, which has to be before its instance.
 pub(super) struct Watched {
     base: *mut u8,
     length: usize,
     kept: Arc<Kept>,
-    /// Which of the kept pages can be written to here.
+    /// Which of the saved pages are writable here.
     open: Box<[AtomicBool]>,
-    /// What it has of `PIECES`.
+    /// Its share of `PIECES`.
     pieces: AtomicUsize,
-    /// All can be written to, as there were too many.
+    /// Everything is writable, as there were too many pages or pieces.
     lost: AtomicBool,
 }
 
-// SAFETY: the memory is its instance's, which whoever has this has as well.
+// SAFETY: the memory belongs to the instance, and the owner of this also owns that.
 unsafe impl Send for Watched {}
 // SAFETY: as above.
 unsafe impl Sync for Watched {}
 
 impl Watched {
-    /// Watches so many bytes of memory.
+    /// Watches this many bytes of memory.
     ///
     /// # Safety
     /// They are an instance's memory: pages of its own, mapped to be read and written for
-    /// as long as this lives, and nobody else changes how. Each piece that the kernel has of
-    /// them was written to, or it stays in the pieces that this makes of it.
+    /// as long as this lives, and their protection is changed only here. Each of their kernel
+    /// mappings has been written to; otherwise it stays split into the pieces made here.
     ///
     /// # Errors
-    /// Where the kernel does not let them be made read-only.
+    /// If the kernel refuses to make them read-only.
     pub(super) unsafe fn new(base: *mut u8, length: usize, kept: &Arc<Kept>) -> io::Result<Self> {
         handle_faults()?;
         let watched = Watched {
@@ -181,7 +180,7 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Whether there may be more pieces.
+    /// Whether more pieces are allowed.
     fn takes_pieces(&self) -> bool {
         if PIECES.fetch_add(PIECES_MORE, Relaxed) >= MOST_PIECES {
             PIECES.fetch_sub(PIECES_MORE, Relaxed);
@@ -192,12 +191,12 @@ impl Watched {
     }
 
     fn protect(&self, from: usize, length: usize, how: MprotectFlags) -> rustix::io::Result<()> {
-        // SAFETY: it is within the memory, as is checked where it comes from; contents
-        // stay as they are.
+        // SAFETY: it is within the memory, which the callers check; contents do not
+        // change.
         unsafe { rustix::mm::mprotect(self.base.add(from).cast(), length, how) }
     }
 
-    /// Opens a page that was written to. Runs in the handler of a signal.
+    /// Makes a page writable after a write to it. Runs in a signal handler.
     fn touched(&self, address: usize) -> bool {
         let Some(offset) = address.checked_sub(self.base.addr()) else {
             return false;
@@ -210,7 +209,7 @@ impl Watched {
         // SAFETY: it is within the memory, which can be read.
         let at = unsafe { self.kept.keep(number, self.base.add(from)) };
         match at.map(|at| &self.open[at]) {
-            // It is open, so the fault is another.
+            // It is writable already, so the fault has another cause.
             Some(open) if open.swap(true, Relaxed) => false,
             Some(_) if self.takes_pieces() && self.protect(from, page, WRITABLE).is_ok() => true,
             // There are too many pages, or too many pieces.
@@ -221,7 +220,7 @@ impl Watched {
         }
     }
 
-    /// Makes the memory what it was; false where that is not known.
+    /// Restores the memory; `false` if its original content is not known.
     pub(super) fn rewind(&self) -> bool {
         if self.lost.load(Relaxed) {
             return false;
@@ -244,7 +243,7 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Err(error) = self.protect(0, self.length, WRITABLE) {
-            // Whoever gets the memory next would end the process without a word.
+            // The next user of the memory would end the process without any message.
             tracing::error!(%error, "A guest's memory cannot be made writable again");
             std::process::abort();
         }
@@ -255,11 +254,11 @@ impl Drop for Watched {
 const WRITABLE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
 
 thread_local! {
-    /// The memories of the guest that this thread runs.
+    /// The memories of the guest that runs on this thread.
     static RUNNING: Cell<*const [Watched]> = const { Cell::new(&[]) };
 }
 
-/// Runs something as the guest with these memories.
+/// Runs a function as the guest with these memories.
 pub(super) fn running<T>(memories: &[Watched], run: impl FnOnce() -> T) -> T {
     struct Back(*const [Watched]);
     impl Drop for Back {
@@ -271,15 +270,15 @@ pub(super) fn running<T>(memories: &[Watched], run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Whoever handled faults before: wasmtime, whose handler this goes on to.
+/// The previous fault handler: wasmtime's, to which this one passes on.
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// Takes faults, once for the process.
+/// Installs the fault handler, once per process.
 fn handle_faults() -> io::Result<()> {
     static TAKEN: OnceLock<bool> = OnceLock::new();
     let taken = *TAKEN.get_or_init(|| {
-        // SAFETY: all zeros is one of these plain structures, and the handler does nothing
-        // that a handler may not.
+        // SAFETY: all zeros is valid for these plain structures, and the handler does nothing
+        // that a signal handler must not do.
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(libc::SIGSEGV, ptr::null(), &mut before) != 0 {
@@ -294,11 +293,11 @@ fn handle_faults() -> io::Result<()> {
     });
     taken
         .then_some(())
-        .ok_or_else(|| io::Error::other("the kernel gives no faults"))
+        .ok_or_else(|| io::Error::other("cannot install the fault handler"))
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel gives what it says; what a thread runs lives while it does.
+    // SAFETY: the kernel passes valid pointers; a thread's memories live while its guest runs.
     unsafe {
         let address = (*info).si_addr().addr();
         let memories = &*RUNNING.get();
@@ -310,7 +309,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_
         };
         match before.sa_sigaction {
             libc::SIG_DFL | libc::SIG_IGN => {
-                // It comes again, and ends the process.
+                // The fault occurs again and ends the process.
                 libc::sigaction(signal, before, ptr::null_mut());
             }
             handler if before.sa_flags & libc::SA_SIGINFO != 0 => {

@@ -1,5 +1,5 @@
-//! Response bodies: whole where the guest had finished, else a stream that drives
-//! the guest while it is read.
+//! Response bodies: complete if the guest had finished, else a stream that drives the guest
+//! while it is read.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,49 +18,49 @@ use super::{one_line, without_budget};
 
 /// A response's body.
 pub enum Payload {
-    /// All of it.
+    /// The complete body.
     Full(Bytes),
     /// As the guest writes it.
     Stream(Box<GuestBody>),
 }
 
-/// Why a response's body has no end.
+/// Why a response's body is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cut {
     /// The guest trapped, or took too long.
     #[error("the guest failed after its response head: {0}")]
     Failed(String),
-    /// The guest ended, or gave the body up, before it had said that the body is finished.
+    /// The guest ended, or dropped the body, before finishing it.
     #[error("the guest left the body of its response unfinished")]
     Unfinished,
-    /// The guest said itself that the body has failed.
+    /// The guest itself reported that the body failed.
     #[error("the guest ended the body of its response with an error: {0}")]
     Refused(String),
 }
 
 /// A body that a guest is still writing.
 pub struct GuestBody {
-    /// Frames that were there when the head was sent, or when the guest ended.
+    /// Frames that were available when the head was sent, or when the guest ended.
     ready: VecDeque<Frame<Bytes>>,
-    /// None when all that there will be is in `ready`.
+    /// `None` if everything is in `ready`.
     source: Option<Source>,
-    /// Why it has no end, until whoever reads it is told.
+    /// Why it is incomplete, until the reader has got this error.
     failed: Option<Cut>,
     owed: Owed,
 }
 
-/// Where a body comes from, with the guest that writes it.
+/// The source of a body, with the guest that writes it.
 pub(crate) enum Source {
-    /// An instance of its own, driven by whoever reads the body while it runs.
+    /// An instance used by one request, driven by the reader of the body.
     P2(WasiBody, Option<Instance>),
     /// An instance that drives itself.
     P3(Arc<Kept>, Waiting),
 }
 
-/// What the client has been told to expect.
+/// What the client expects.
 #[derive(Debug, Clone, Copy, Default)]
 struct Owed {
-    /// Bytes that the head has promised and that were not handed over yet.
+    /// Bytes that the head has promised and that were not passed on yet.
     left: Option<u64>,
     /// The client takes no body, whatever the guest writes.
     nothing: bool,
@@ -87,7 +87,7 @@ impl Owed {
         }
     }
 
-    /// Whether the client has all that it was promised.
+    /// Whether the client has everything it was promised.
     fn is_paid(self) -> bool {
         self.nothing || self.left == Some(0)
     }
@@ -98,14 +98,14 @@ impl Source {
         match self {
             Source::P2(body, _) => Pin::new(body)
                 .poll_frame(cx)
-                // The one error that there is: the guest has dropped the body, or has
-                // written another number of bytes than it promised.
+                // The only possible error: the guest has dropped the body, or has written
+                // another number of bytes than it promised.
                 .map_err(|_: Error| Cut::Unfinished),
             Source::P3(kept, _) => kept.poll_frame(cx),
         }
     }
 
-    /// Nobody waits for the guest any more, and it has been heard to its end.
+    /// No client waits for the guest any more, and it has delivered everything.
     fn heard(self) {
         match self {
             Source::P2(_, Some(guest)) => guest.heard(),
@@ -116,7 +116,7 @@ impl Source {
 }
 
 impl GuestBody {
-    /// The body that belongs to `head`, an answer to a request that was `HEAD` or not.
+    /// The body that belongs to `head`; `to_head` says whether the request was `HEAD`.
     pub(crate) fn new(head: &response::Parts, to_head: bool, source: Source) -> Self {
         GuestBody {
             ready: VecDeque::new(),
@@ -126,9 +126,9 @@ impl GuestBody {
         }
     }
 
-    /// Takes what can be read without waiting. Most guests have written
-    /// everything by now, and then the response needs no chunks. `returned` is what a
-    /// guest has left behind that has ended already.
+    /// Takes what can be read without waiting. Most guests have written everything by now,
+    /// and then the response needs no chunks. `returned` is what a guest that has already
+    /// ended left behind.
     pub(crate) fn settle(mut self, returned: Option<Returned>, cx: &mut Context<'_>) -> Payload {
         match returned {
             Some(returned) => self.take_rest(returned, cx),
@@ -148,7 +148,7 @@ impl GuestBody {
         Payload::Stream(Box::new(self))
     }
 
-    /// Reads until there is nothing to read for now.
+    /// Reads until nothing more is available for now.
     fn take_ready(&mut self, cx: &mut Context<'_>) {
         while let Some(source) = &mut self.source {
             match source.poll_frame(cx) {
@@ -159,8 +159,8 @@ impl GuestBody {
         }
     }
 
-    /// Reads what a guest has written that has ended: all of it is there. Where the body
-    /// is not over then, the guest has never said that it is finished.
+    /// Reads what an ended guest has written: all of it is available. If the body is not
+    /// complete then, the guest did not finish it.
     fn take_rest(&mut self, returned: Returned, cx: &mut Context<'_>) {
         let _ = without_budget(cx, |cx| {
             self.take_ready(cx);
@@ -169,7 +169,7 @@ impl GuestBody {
         if self.source.is_some() {
             let mut owed = self.owed;
             self.ready.iter().for_each(|frame| owed.gives(frame));
-            // Bytes that were promised and have all come need no other end.
+            // If all promised bytes have come, no explicit end is needed.
             self.end((owed.left != Some(0)).then_some(Cut::Unfinished));
         } else if self.failed.is_none() {
             returned.may_serve_again();
@@ -201,7 +201,7 @@ impl Body for GuestBody {
             match result {
                 Ok(returned) => this.take_rest(returned, cx),
                 Err(error) => {
-                    // What it had written before is the client's.
+                    // What it wrote before that still goes to the client.
                     this.take_ready(cx);
                     this.end(Some(Cut::Failed(one_line(&error))));
                 }
@@ -218,7 +218,7 @@ impl Body for GuestBody {
                     this.owed.gives(&frame);
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                // The guest may do other work; nobody needs to read for it to go on.
+                // The guest may do other work, which continues without a reader.
                 end => this.end(end.and_then(Result::err)),
             }
         }
@@ -231,7 +231,7 @@ impl Body for GuestBody {
 }
 
 impl Drop for GuestBody {
-    /// A reader that has all that was promised does not ask for the end.
+    /// A reader that has everything it was promised does not poll for the end.
     fn drop(&mut self) {
         if self.owed.is_paid()
             && let Some(source) = self.source.take()
@@ -260,12 +260,12 @@ impl std::fmt::Debug for Payload {
     }
 }
 
-/// Reads a whole payload; for tests and small answers.
+/// Reads a whole payload; for tests and small responses.
 impl Payload {
     /// All bytes and the trailers.
     ///
     /// # Errors
-    /// Where the guest fails on the way.
+    /// If the guest fails before the end.
     pub async fn collect(self) -> Result<(Bytes, Option<HeaderMap>), Cut> {
         use http_body_util::BodyExt as _;
         match self {

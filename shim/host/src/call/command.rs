@@ -1,4 +1,4 @@
-//! Commands: components and modules that run to their end and give an exit code.
+//! Commands: components and modules that run to their end and return an exit code.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::preview1::Preview1;
 use crate::Grants;
 use crate::state::State;
 
-/// A component of `wasi:cli/command`, or a module of preview 1, ready to run.
+/// A component of `wasi:cli/command`, or a preview 1 module, ready to run.
 pub struct Command {
     pre: Pre,
     grants: Arc<Grants>,
@@ -26,7 +26,7 @@ enum Pre {
     P3(wasmtime_wasi::p3::bindings::CommandPre<State>),
 }
 
-/// A command that did not come to its own end.
+/// A command that did not end normally.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It trapped.
@@ -42,7 +42,7 @@ pub enum CommandError {
     Instantiate {
         /// The component's id.
         component: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
@@ -77,12 +77,11 @@ impl Command {
         })
     }
 
-    /// Runs it to its end. The answer is its exit code: what it gave to
-    /// `wasi:cli/exit` or `proc_exit`, else 0 where it returned well and 1 where it did
-    /// not.
+    /// Runs it to its end. The result is its exit code: the one passed to `wasi:cli/exit`
+    /// or `proc_exit`, else 0 if it returned success and 1 if not.
     ///
     /// # Errors
-    /// Where it traps or cannot be instantiated.
+    /// If it traps or cannot be instantiated.
     pub async fn run(&self) -> Result<i32, CommandError> {
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
@@ -95,7 +94,7 @@ impl Command {
                 let mut store = Store::new(pre.module().engine(), Preview1::new(&self.grants));
                 store.limiter(Preview1::meter);
                 self.ticks.interrupt(&mut store);
-                // A start function may write, and may end the program.
+                // A start function may write output, and may end the program.
                 match pre.instantiate_async(&mut store).await {
                     Ok(instance) => {
                         let start = instance.get_typed_func::<(), ()>(&mut store, "_start");

@@ -1,4 +1,4 @@
-//! What a component is, by what its trigger calls.
+//! The kind of a component, by the export that its trigger calls.
 
 use crate::interfaces::{Status, handlers, status};
 
@@ -9,7 +9,7 @@ pub enum ComponentKind {
     HttpP2,
     /// `wasi:http/handler@0.3.x`.
     HttpP3,
-    /// `_start` of a core module of preview 1.
+    /// `_start` of a preview 1 core module.
     CommandP1,
     /// `wasi:cli/run@0.2.x`.
     CommandP2,
@@ -18,7 +18,7 @@ pub enum ComponentKind {
 }
 
 impl ComponentKind {
-    /// What it is, for a person.
+    /// A description for messages.
     pub(crate) fn in_words(self) -> &'static str {
         match self {
             ComponentKind::HttpP2 => "a handler (`wasi:http/incoming-handler@0.2`)",
@@ -38,20 +38,19 @@ impl ComponentKind {
     }
 }
 
-/// What a trigger looks for among a component's exports; what else it exports does not
-/// matter to it.
+/// What a trigger looks for among a component's exports; it ignores the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// An HTTP handler; without one, a command, which has its application run to its end.
+    /// An HTTP handler or, without one, a command, which its application runs to its end.
     Http,
     /// `wasi:cli/run`.
     Command,
 }
 
-/// Exports that do not tell how to call a component.
+/// Exports that do not say how to call a component.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImportError {
-    /// Nothing that an HTTP trigger calls.
+    /// No export that an HTTP trigger can call.
     #[error(
         "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run is expected, it exports {}",
         list(.exports)
@@ -60,16 +59,16 @@ pub enum ImportError {
         /// What it exports instead.
         exports: Vec<String>,
     },
-    /// Nothing that a command trigger calls.
-    #[error("it is no command: wasi:cli/run is expected, it exports {}", list(.exports))]
+    /// No export that a command trigger can call.
+    #[error("it is not a command: wasi:cli/run is expected, it exports {}", list(.exports))]
     NoCommand {
         /// What it exports instead.
         exports: Vec<String>,
     },
-    /// A handler of the contract that this version cannot call.
+    /// A handler that Spin supports and this version of Skiff cannot call.
     #[error("it exports `{export}`, which this version of Skiff does not offer yet")]
     NotYet {
-        /// Which.
+        /// The export.
         export: String,
     },
 }
@@ -82,10 +81,10 @@ fn list(names: &[String]) -> String {
     quoted.join(", ")
 }
 
-/// What an export makes of its component.
+/// The kind that an export gives to its component.
 enum Export {
     Kind(ComponentKind),
-    /// A handler of the contract that we cannot call.
+    /// A handler that Spin supports and we cannot call.
     NotYet,
 }
 
@@ -106,11 +105,11 @@ fn export(name: &str, wanted: Wanted) -> Option<Export> {
         .then_some(Export::NotYet)
 }
 
-/// Tells how a trigger calls a component with these exports. Of two versions of one
-/// handler the newer is called.
+/// Determines how a trigger calls a component with these exports. Of two versions of one
+/// handler the newer one is called.
 ///
 /// # Errors
-/// Where it has nothing of what the trigger looks for.
+/// If nothing that the trigger looks for is exported.
 pub fn kind<'a>(
     exports: impl Iterator<Item = &'a str>,
     wanted: Wanted,
@@ -171,7 +170,7 @@ mod tests {
         let error = of(&both[1..], Wanted::Command).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "it is no command: wasi:cli/run is expected, it exports `wasi:http/incoming-handler@0.2.10`"
+            "it is not a command: wasi:cli/run is expected, it exports `wasi:http/incoming-handler@0.2.10`"
         );
     }
 

@@ -1,6 +1,6 @@
-//! WASI 0.2: an instance for each request, driven by the connection that waits
-//! for it. No task is spawned unless the guest outlives its response. Where instances can
-//! be rewound, one that has answered is made what it was, and serves again.
+//! WASI 0.2: one instance per request, driven by the connection that waits for it. A task
+//! is spawned only if the guest outlives its response. If instances can be rewound, one
+//! that has answered is restored to its initial state and serves again.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -31,12 +31,12 @@ pub struct P2 {
     permits: Permits,
     guests: Guests,
     indices: ProxyIndices,
-    /// How instances are rewound, if they can be.
+    /// How instances are rewound, if possible.
     rewinds: Option<Rewinds>,
-    /// Instances that wait for their next request: as they were made, or as the last one
-    /// left them where reuse was asked for.
+    /// Instances that wait for their next request: in their initial state, or, if reuse was
+    /// configured, as the last request left them.
     idle: Mutex<Vec<Idle>>,
-    /// Whether a task ends those that wait too long.
+    /// Whether a task removes those that wait too long.
     tidies: AtomicBool,
 }
 
@@ -49,16 +49,17 @@ struct Idle {
 
 /// An instance.
 struct Made {
-    /// What it was when it was made. It ends before the store does.
+    /// Its initial state. It is dropped before the store.
     beginning: Option<Beginning>,
     store: Store<State>,
     proxy: Proxy,
 }
 
-/// What a request gives its guest: itself, and what takes the answer.
+/// The handles a request passes to its guest: the request itself, and the response's
+/// outparam.
 const HANDLES: usize = 2;
 
-/// Requests that an instance serves that is rewound for each.
+/// How many requests an instance serves if it is rewound for each.
 const MOST_REWOUND: usize = 1000;
 
 /// The deadline passed while the guest ran.
@@ -83,7 +84,7 @@ impl P2 {
     ) -> wasmtime::Result<Self> {
         Ok(P2 {
             indices: ProxyIndices::new(&pre)?,
-            // Where instances are reused, what they were is of no use.
+            // If instances are reused, their initial state is not needed.
             rewinds: Rewinds::of(pre.component()).filter(|_| !terms.reuse.wasi_0_2),
             pre,
             grants,
@@ -95,7 +96,7 @@ impl P2 {
         })
     }
 
-    /// An instance that is idle, dropping those that waited too long.
+    /// An idle instance; drops those that waited too long.
     fn reusable(&self) -> Option<Idle> {
         if !self.terms.reuse.wasi_0_2 && self.rewinds.is_none() {
             return None;
@@ -110,7 +111,8 @@ impl P2 {
         let instance = self.pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(no_instance)?;
         let proxy = self.indices.load(&mut store, &instance)?;
-        // One that has looked around would be the same for each request, and is not to be.
+        // Once a guest has read random numbers, time or the like, rewinding would repeat
+        // their values for each request.
         let beginning = match &self.rewinds {
             Some(rewinds)
                 if rewinds.are_worth_it()
@@ -136,8 +138,8 @@ impl P2 {
         idle
     }
 
-    /// Keeps an instance for its next request, which may not come: what it has is then
-    /// for other components.
+    /// Keeps an instance for its next request. If none comes, it is dropped, and its permit
+    /// goes to other components.
     fn keep(self: &Arc<Self>, instance: Idle) {
         self.idle
             .lock()
@@ -231,7 +233,7 @@ impl P2 {
                     Err(_) => Err(wasmtime::Error::new(Overdue(limit))),
                 },
             };
-            // Its request is answered, whatever becomes of it.
+            // Its request is answered, whatever happens to the guest.
             Ok(returned?.rewound().await)
         });
         let mut instance = Instance {
@@ -248,7 +250,7 @@ impl P2 {
                 (None, Poll::Ready(Ok(_))) => Poll::Ready(Err(GuestError::NoResponse)),
                 (None, Poll::Ready(Err(error))) => Poll::Ready(Err(failure(error))),
                 (Some(Err(code)), _) => {
-                    // An answer as well: it may work on.
+                    // Also an answer: the guest may continue to work.
                     instance.heard = true;
                     Poll::Ready(Err(GuestError::Refused(format!("{code:?}"))))
                 }
@@ -257,8 +259,8 @@ impl P2 {
                         Poll::Pending => (instance.take(), None),
                         Poll::Ready(Ok(returned)) => (None, Some(returned)),
                         Poll::Ready(Err(error)) => {
-                            // The head was set and the guest has failed before
-                            // anything was sent: the client can still be told.
+                            // The head was set and the guest failed before anything was
+                            // sent: the client can still get an error.
                             return Poll::Ready(Err(failure(error)));
                         }
                     };
@@ -285,8 +287,8 @@ fn failure(error: wasmtime::Error) -> GuestError {
 
 type Running = Pin<Box<dyn Future<Output = wasmtime::Result<Returned>> + Send>>;
 
-/// An instance whose guest has returned. Its resources are there until this is dropped,
-/// so that an unfinished body can be told from one that has ended.
+/// An instance whose guest has returned. It keeps the guest's resources until it is
+/// dropped, so that an unfinished body can be distinguished from a complete one.
 pub(crate) struct Returned {
     guest: Arc<P2>,
     made: Made,
@@ -297,7 +299,7 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Makes the instance what it was, if it can be.
+    /// Restores the instance's initial state, if possible.
     async fn rewound(mut self) -> Self {
         if let (Some(beginning), Some(rewinds)) = (&self.made.beginning, &self.guest.rewinds) {
             let rewound = rewinds.rewind(beginning, &mut self.made.store).await;
@@ -306,7 +308,7 @@ impl Returned {
         self
     }
 
-    /// Keeps the instance for the next request, where it can serve one.
+    /// Keeps the instance for the next request, if it can serve one.
     pub(crate) fn may_serve_again(self) {
         let Returned {
             guest,
@@ -320,16 +322,16 @@ impl Returned {
             true => MOST_REWOUND,
             false => guest.terms.reuse.requests,
         };
-        // Whoever waits for an instance is first, and gets the right to one when it is free.
+        // Requests that wait for a permit come first and get this one when it is free.
         let mut again = again && served < most && !guest.guests.are_short();
         if again && is_rewound {
             let state = made.store.data_mut();
             state.renew();
-            // What is not the component's own may be wanted by others.
+            // A shared permit may be wanted by other components.
             again = permit.is_own() && !state.is_littered();
         }
         if !again {
-            // The right to an instance is given back after it.
+            // The permit is released after the instance.
             drop(made);
             return;
         }
@@ -343,7 +345,7 @@ impl Returned {
     }
 }
 
-/// What there is for a request.
+/// What a request has to start with.
 enum Have {
     Instance(Made),
     Store(Store<State>),
@@ -358,15 +360,15 @@ impl Have {
     }
 }
 
-/// A guest at work. Dropped before it has finished, it goes on by itself: the
-/// contract lets guests work after their answer, and a client that leaves must
-/// not tear a guest out of what it does. But nobody will ever hear a guest whose
-/// client has left before it had its answer: that one has an end.
+/// A running guest. If this is dropped before it has finished, it continues in a task: Spin
+/// lets guests work after their response, and a client that leaves must not interrupt a
+/// guest. But nobody can see the result of a guest whose client left before its response:
+/// that one gets a time limit.
 pub(crate) struct Instance {
     future: Option<Running>,
     component: Arc<str>,
     guests: Guests,
-    /// The client has its whole answer.
+    /// The client has its whole response.
     heard: bool,
 }
 
@@ -390,7 +392,7 @@ impl Instance {
         })
     }
 
-    /// Lets it work on, as its client has its answer.
+    /// Lets it continue, as its client has its response.
     pub(crate) fn heard(mut self) {
         self.heard = true;
     }
@@ -401,7 +403,7 @@ impl Drop for Instance {
         let Some(future) = self.future.take() else {
             return;
         };
-        // Outside a runtime the process is on its way out.
+        // Without a runtime the process is shutting down.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
@@ -425,7 +427,7 @@ impl Drop for Instance {
     }
 }
 
-/// A guest was ended that nobody would have heard.
+/// Logs that a guest was ended because its client had left.
 pub(super) fn tell_abandoned(component: &str, limit: Duration) {
     tracing::warn!(
         component_id = component,

@@ -1,4 +1,4 @@
-//! WASI 0.3: instances are reused, and take several requests at once.
+//! WASI 0.3: instances are reused, and serve several requests at once.
 
 mod alarm;
 mod instance;
@@ -40,8 +40,7 @@ struct Shared {
     terms: Terms,
     permits: Permits,
     guests: Guests,
-    /// Instances that live; the one that was made last is tried first, so that
-    /// the others fall idle.
+    /// Live instances; the newest is tried first, so that the others become idle.
     instances: Mutex<Vec<Arc<Instance>>>,
 }
 
@@ -113,7 +112,7 @@ impl P3 {
     }
 }
 
-/// Waits no longer than `limit`, which is given back when it has passed.
+/// Waits at most `limit`; the error is `limit` itself.
 async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Duration> {
     match limit {
         None => Ok(future.await),
@@ -122,7 +121,7 @@ async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Outp
 }
 
 impl Shared {
-    /// Gives a request to an instance that takes it at once, or to a new one.
+    /// Passes a request to an instance that takes it at once, or to a new one.
     async fn take_on(self: &Arc<Self>, mut job: Job) -> Result<Arc<Instance>, GuestError> {
         loop {
             let instance = match self.willing() {
@@ -145,7 +144,7 @@ impl Shared {
         willing.cloned()
     }
 
-    /// A new instance, or one that others have left meanwhile.
+    /// A new instance, or one that has become free meanwhile.
     async fn instantiate(self: &Arc<Self>) -> Result<Arc<Instance>, GuestError> {
         let permit = match self.permits.try_acquire() {
             Some(permit) => permit,

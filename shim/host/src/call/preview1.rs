@@ -1,5 +1,5 @@
-//! Preview 1, for commands that are core modules: as `wasmtime-wasi` offers it, but for how
-//! files are opened.
+//! Preview 1, for commands that are core modules: `wasmtime-wasi`'s implementation, except
+//! for opening files.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::Grants;
 use crate::interfaces::{filesystem, wasi};
 use crate::meter::Meter;
 
-/// What a store holds for a module of preview 1.
+/// What a store holds for a preview 1 module.
 pub(crate) struct Preview1 {
     wasi: WasiP1Ctx,
     meter: Meter,
@@ -42,7 +42,7 @@ impl Preview1 {
 
 impl Guest for Preview1 {
     fn ticked(&mut self) -> wasmtime::Result<()> {
-        // What the host holds for it are the files that it has open.
+        // The host only holds the module's open files.
         Ok(self.meter.check(0)?)
     }
 }

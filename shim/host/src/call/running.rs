@@ -1,5 +1,5 @@
-//! Guests that run on after their response was delivered, or after the client
-//! left: every one is tracked, so that the way down can wait for them.
+//! Guests that continue after their response was delivered, or after the client left: every
+//! one is tracked, so that a shutdown can wait for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Counts guests at work that no connection waits for, and requests that wait for a guest.
+/// Counts running guests that no connection waits for, and requests that wait for a guest.
 #[derive(Debug, Clone)]
 pub struct Guests(Arc<Inner>);
 
@@ -20,12 +20,12 @@ struct Inner {
 }
 
 impl Guests {
-    /// A client that comes back to ask again does so within seconds, and most proxies
-    /// give up after a minute: nothing of what a guest then still does will be seen.
+    /// A client that retries does so within seconds, and most proxies give up after a
+    /// minute: no client will see what a guest still does then.
     pub const DEFAULT_ABANDONED: Duration = Duration::from_secs(60);
 
-    /// No guests yet. `abandoned` is how long one may go on whose client has left
-    /// before it had its answer.
+    /// Starts without guests. `abandoned` is how long a guest may continue if its client
+    /// left before the response.
     pub fn new(abandoned: Duration) -> Self {
         Guests(Arc::new(Inner {
             abandoned,
@@ -39,7 +39,7 @@ impl Guests {
         self.0.abandoned
     }
 
-    /// A request waits for an instance until the answer is dropped.
+    /// Counts a request as waiting until the result is dropped.
     pub fn waits(&self) -> Waits {
         self.0.waiting.fetch_add(1, AcqRel);
         Waits(self.clone())
@@ -60,7 +60,7 @@ impl Guests {
         self.0.running.load(Acquire)
     }
 
-    /// Waits until none runs.
+    /// Waits until none is running.
     pub async fn idle(&self) {
         loop {
             let changed = self.0.changed.notified();

@@ -1,6 +1,6 @@
-//! Every interface that Skiff knows, once: what becomes of a component that imports or
-//! exports it follows from this table, and so do the engine it needs, what its dependencies
-//! are cut off from, and the page `docs/interfaces.md`.
+//! Every interface that Skiff knows, in one place: how a component that imports or exports
+//! it is treated, which engine it needs, what its dependencies are denied, and the page
+//! `docs/interfaces.md` follow from this table.
 
 use skiff_manifest::Capability;
 use wasmtime::component::Linker;
@@ -10,25 +10,25 @@ use super::{http, variables, wasi};
 use crate::ComponentKind;
 use crate::state::State;
 
-/// An interface in all its versions.
+/// An interface with all its versions.
 pub(crate) struct Interface {
     /// `namespace:package/interface`.
     name: &'static str,
-    /// What it gives, if that has to be granted. A dependency that does not inherit it is
-    /// cut off from the interface.
+    /// The capability it provides, if it has to be granted. A dependency that does not
+    /// inherit it is denied the interface.
     capability: Option<Capability>,
-    /// What would let a guest use it, where that cannot be had yet.
+    /// The grant that a guest needs to use it, if that grant is not offered yet.
     need: Option<Need>,
-    /// The newest is the last.
+    /// The newest comes last.
     versions: &'static [Version],
 }
 
-/// Versions of an interface that are alike.
+/// Versions of an interface that are treated alike.
 pub(crate) struct Version {
-    /// A version in full; or with a dot at its end what releases begin with; or nothing,
-    /// for an interface without versions.
+    /// A full version; or a prefix of versions, ending in a dot; or empty, for an interface
+    /// without versions.
     begins: &'static str,
-    /// Whether it has asynchronous functions, which an engine has to be made for.
+    /// Whether it has asynchronous functions, which the engine has to support.
     concurrency: bool,
     status: Status,
 }
@@ -36,11 +36,11 @@ pub(crate) struct Version {
 /// How an interface is answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Status {
-    /// It is added to a linker, with all that is offered there.
+    /// It is added to a linker, with everything that is offered there.
     Offered(Offer),
-    /// It is known, and its calls are answered as calls that nothing grants.
+    /// It is known, and its calls are answered as not granted.
     Denied(Answer),
-    /// Guests export it and are called by it; none where no trigger does so yet.
+    /// Guests export it and are called by it; `None` if no trigger does so yet.
     Called(Option<ComponentKind>),
     /// A component that imports it does not start.
     NotYet,
@@ -49,7 +49,7 @@ pub(crate) enum Status {
 /// Interfaces that are added to a linker together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// What `wasmtime-wasi` has, some of it replaced.
+    /// `wasmtime-wasi`'s interfaces, some of them replaced.
     Wasi,
     /// `wasi:http`.
     Http,
@@ -57,7 +57,7 @@ pub(crate) enum Offer {
     Variables,
 }
 
-/// What a component needs a grant of to use an interface.
+/// The grant that a component needs to use an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// `allowed_outbound_hosts` with one of these schemes.
@@ -171,12 +171,12 @@ const MYSQL: Need = Need::Hosts(&["mysql"]);
 const MQTT: Need = Need::Hosts(&["mqtt", "mqtts"]);
 
 /// The table, by name.
-///
-/// `wasi:sockets/types` holds the sockets themselves since WASI 0.3, and interfaces that
-/// take another's handles (`wasi:keyvalue/batch`) go with the one that gives them.
+/// `wasi:sockets/types` contains the sockets themselves since WASI 0.3, and interfaces that
+/// use another's handles (`wasi:keyvalue/batch`) are treated like the one that provides
+/// them.
 #[rustfmt::skip]
 pub(crate) const CATALOGUE: &[Interface] = &[
-    // Spin's first ones, of which some have no version.
+    // Spin's first interfaces, some without a version.
     interface("fermyon:spin/config", &[variables("")]).gives(Capability::Variables),
     interface("fermyon:spin/http", &[denied("", NO_HOST)])
         .gives(Capability::AllowedOutboundHosts).needs(HTTP),
@@ -193,7 +193,7 @@ pub(crate) const CATALOGUE: &[Interface] = &[
         .gives(Capability::SqliteDatabases).needs(MYSQL),
     interface("fermyon:spin/postgres", SPIN_SERVER)
         .gives(Capability::SqliteDatabases).needs(POSTGRES),
-    // Types of the two above, and no function.
+    // Types of the two above, without functions.
     interface("fermyon:spin/rdbms-types", &[denied("", Answer::Quiet), denied("2.", Answer::Quiet)]),
     interface("fermyon:spin/redis", SPIN_REDIS)
         .gives(Capability::AllowedOutboundHosts).needs(REDIS),
@@ -202,7 +202,7 @@ pub(crate) const CATALOGUE: &[Interface] = &[
         .gives(Capability::SqliteDatabases).needs(Need::Databases),
     interface("fermyon:spin/variables", &[variables("2.0.0")]).gives(Capability::Variables),
 
-    // Spin's own, each in a package with a version.
+    // Spin's newer interfaces, each in a package with a version.
     interface("spin:key-value/key-value", &[denied("3.", ACCESS).with_async()])
         .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
     interface("spin:mqtt/mqtt", &[denied("3.", Answer::Address).with_async()])
@@ -243,7 +243,8 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("wasi:clocks/system-clock", WASI_0_3),
     interface("wasi:clocks/types", WASI_0_3),
     interface("wasi:clocks/wall-clock", WASI_0_2),
-    // The name before `store`: nothing offers it, and what has it is cut off all the same.
+    // The name before `store`: it is not offered, but dependencies are denied it all the
+    // same.
     interface("wasi:config/runtime", &[]).gives(Capability::Variables),
     interface("wasi:config/store", &[variables("0.2.0-draft-2024-09-27")])
         .gives(Capability::Variables),
@@ -282,11 +283,11 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("wasi:sockets/udp-create-socket", WASI_0_2).gives(Capability::AllowedOutboundHosts),
 ];
 
-/// What holds for all interfaces of WASI: its release candidates.
+/// Versions common to all WASI interfaces: the release candidates.
 ///
-/// One that became a release without a change gets the release's name before anything looks
-/// for it here. What still has the name of the newer one is beside the same of the release,
-/// as a toolchain leaves it that imports all it knows.
+/// A candidate that became a release unchanged has been renamed to the release before it is
+/// looked up here. What still has the candidate's name is imported in addition to the
+/// release, by toolchains that import everything they know.
 const CANDIDATES: &[Version] = &[
     version("0.2.0-rc-2023-10-18", Status::NotYet),
     version("0.2.0-rc-2023-11-10", Status::NotYet),
@@ -297,18 +298,18 @@ const CANDIDATES: &[Version] = &[
     .with_async(),
 ];
 
-/// `name@version` apart; the version is empty where there is none.
+/// Splits `name@version`; the version is empty if there is none.
 fn split(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// What is known of an interface, whatever its version.
+/// The catalogue's entry for an interface, whatever its version.
 fn find(name: &str) -> Option<&'static Interface> {
     let (name, _) = split(name);
     CATALOGUE.iter().find(|interface| interface.name == name)
 }
 
-/// What is known of an interface in its version.
+/// The catalogue's entry for this version of an interface.
 fn find_version(name: &str) -> Option<&'static Version> {
     let (_, version) = split(name);
     let own = find(name).map_or(&[][..], |interface| interface.versions);
@@ -320,12 +321,12 @@ fn find_version(name: &str) -> Option<&'static Version> {
     own.iter().chain(of_all).find(|known| known.is(version))
 }
 
-/// How an interface is answered; none where it is not known.
+/// How an interface is answered; `None` if it is not known.
 pub(crate) fn status(name: &str) -> Option<Status> {
     find_version(name).map(|version| version.status)
 }
 
-/// How guests are called by an interface that they export, in each of its versions.
+/// How guests that export an interface are called, for each of its versions.
 pub(crate) fn handlers(name: &str) -> impl Iterator<Item = Option<ComponentKind>> {
     let versions = find(name).map_or(&[][..], |interface| interface.versions);
     versions.iter().filter_map(|version| match version.status {
@@ -334,7 +335,7 @@ pub(crate) fn handlers(name: &str) -> impl Iterator<Item = Option<ComponentKind>
     })
 }
 
-/// Adds what is offered.
+/// Adds everything that is offered.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     let has = |offer: &Offer| {
         let mut versions = CATALOGUE.iter().flat_map(|interface| interface.versions);
@@ -344,20 +345,18 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
     offers.try_for_each(|offer| offer.add_to_linker(linker, concurrency))
 }
 
-/// What a component needs a grant of to use what it imports, where that is known and not
-/// offered yet.
+/// The grant that a component needs to use an import, if that is known and not offered yet.
 pub fn need(import: &str) -> Option<Need> {
     find(import).and_then(|interface| interface.need)
 }
 
-/// What an interface gives that has to be granted.
+/// The capability that an interface provides, if it has to be granted.
 pub fn capability(interface: &str) -> Option<Capability> {
     find(interface).and_then(|interface| interface.capability)
 }
 
-/// Whether a component with these imports and exports needs an engine that can
-/// call concurrently: it speaks WASI 0.3, or an interface that has asynchronous
-/// functions.
+/// Whether a component with these imports and exports needs an engine with concurrent
+/// calls: it uses WASI 0.3, or an interface with asynchronous functions.
 pub fn needs_concurrency<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
     names.any(|name| {
         if let Some(version) = find_version(name) {
@@ -366,7 +365,7 @@ pub fn needs_concurrency<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
         let (package, version) = split(name);
         match package.starts_with("wasi:") {
             true => version.starts_with("0.3."),
-            // Its newest version tells of those that come.
+            // Unknown versions are treated like its newest one.
             false => {
                 let newest = find(name).and_then(|interface| interface.versions.last());
                 newest.is_some_and(|newest| newest.concurrency)

@@ -1,18 +1,18 @@
-//! `wasi:cli`: a guest's arguments, environment and standard streams, as `wasmtime-wasi`
-//! serves them.
+//! `wasi:cli`: a guest's arguments, environment and standard streams, implemented by
+//! `wasmtime-wasi`.
 
 use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::Output;
 
-/// What a component has of its process.
+/// A component's process environment.
 #[derive(Debug, Clone)]
 pub struct Cli {
     /// Arguments; empty for HTTP.
     pub arguments: Vec<String>,
-    /// The guest's environment: the manifest's, never ours.
+    /// The guest's environment: the manifest's, never Skiff's own.
     pub environment: Vec<(String, String)>,
-    /// Whether it reads our standard input; commands do.
+    /// Whether it reads Skiff's standard input; commands do.
     pub stdin: bool,
     /// Where its standard output goes.
     pub stdout: Output,
@@ -21,7 +21,7 @@ pub struct Cli {
 }
 
 impl Default for Cli {
-    /// Nothing; what it prints goes nowhere.
+    /// Nothing; output is discarded.
     fn default() -> Self {
         Cli {
             arguments: Vec::new(),
@@ -34,7 +34,7 @@ impl Default for Cli {
 }
 
 impl Cli {
-    /// Opens what is granted.
+    /// Applies the grant.
     pub(super) fn open(&self, builder: &mut WasiCtxBuilder) {
         builder
             .stdout(self.stdout.clone())

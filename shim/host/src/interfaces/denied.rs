@@ -1,10 +1,9 @@
-//! Interfaces of the contract that nothing grants. Each function answers what the
-//! contract has for a call that was not granted, so that a component which imports
-//! everything there is, as some toolchains make them, runs as long as it calls only
-//! what it was given.
+//! Spin and WASI interfaces that are never granted. Each function returns the interface's
+//! own error for a call that is not granted. So a component that imports every interface,
+//! as some toolchains create them, runs as long as it calls only what it was granted.
 //!
-//! The answers are made from the types that the component imports the functions by, so
-//! one table serves every version of an interface.
+//! The results are built from the types in the component's imports, so one table serves
+//! every version of an interface.
 
 use std::sync::Arc;
 
@@ -15,23 +14,23 @@ use wasmtime::{AsContextMut, Engine, StoreContextMut};
 use super::catalogue::{Status, status};
 use crate::state::State;
 
-/// How an interface says that a call was not granted.
+/// How an interface reports that a call was not granted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
-    /// The first of these cases that its error has.
+    /// The first of these cases that its error type has.
     Case(&'static [&'static str]),
     /// The case `connection-failed`, with the address.
     Address,
     /// The case `invalid-input`, with the model.
     Model,
-    /// Nothing: a call does nothing and is well.
+    /// No error: the call succeeds and does nothing.
     Quiet,
-    /// The first of these cases where there is an error; what has none ends the guest,
-    /// which may not take it for the truth.
+    /// The first of these cases, for functions with an error; calling one without an error
+    /// traps, as a made-up result would be wrong.
     Trap(&'static [&'static str]),
 }
 
-/// Whether an import is of an interface that denies.
+/// Whether an import belongs to a denied interface.
 pub(crate) fn is_denied(import: &str) -> bool {
     answer(import).is_some()
 }
@@ -43,13 +42,13 @@ fn answer(import: &str) -> Option<Answer> {
     }
 }
 
-/// Something of a denied interface that a guest holds, such as the builder of a
+/// A resource of a denied interface that a guest holds, such as the builder of a
 /// connection: the address it is for.
 struct Denied {
     address: Option<String>,
 }
 
-/// Adds an interface that denies, by the types that a component imports.
+/// Adds a denied interface, with the types that a component imports.
 pub(crate) fn deny(
     linker: &mut Linker<State>,
     engine: &Engine,
@@ -57,7 +56,7 @@ pub(crate) fn deny(
     item: &ComponentItem,
 ) -> wasmtime::Result<()> {
     let (Some(answer), ComponentItem::ComponentInstance(interface)) = (answer(import), item) else {
-        wasmtime::bail!("`{import}` is no interface");
+        wasmtime::bail!("`{import}` is not an interface");
     };
     let mut instance = linker.instance(import)?;
     for (name, export) in interface.exports(engine) {
@@ -137,7 +136,7 @@ impl Denial {
                 }
                 _ if matches!(self.answer, Answer::Trap(_)) => {
                     wasmtime::bail!(
-                        "`{}` of `{}` is not offered beside the same of the release",
+                        "`{}` of `{}` is not offered for a release candidate beside the release",
                         self.function,
                         self.interface
                     )
@@ -152,14 +151,14 @@ impl Denial {
         Ok(())
     }
 
-    /// Whether a call oversteps nothing: what it prepares is denied when it is used.
+    /// Whether a call is allowed: what it prepares is denied when it is used.
     fn is_harmless(&self) -> bool {
         matches!(self.answer, Answer::Quiet)
             || &*self.function == "[method]connection-builder.set-ca-root"
     }
 
-    /// What a call is about, the first of its parameters: an address, a label, a model,
-    /// or something that was made for one.
+    /// The subject of a call, from its first parameter: an address, a label, a model, or a
+    /// resource that was created for one.
     fn what(
         &self,
         store: &mut StoreContextMut<'_, State>,
@@ -222,7 +221,7 @@ impl Denial {
         .ok_or_else(|| self.unknown("error"))
     }
 
-    /// The least value of a type.
+    /// The simplest value of a type.
     fn nothing(&self, ty: &Type) -> wasmtime::Result<Val> {
         let payload = |ty: Option<Type>| -> wasmtime::Result<Option<Box<Val>>> {
             let value = ty.map(|ty| self.nothing(&ty)).transpose()?;
@@ -250,7 +249,7 @@ impl Denial {
                 let mut fields = Vec::new();
                 for field in ty.fields() {
                     let value = match (field.name, &field.ty) {
-                        // No span: ids are of so many zeros.
+                        // The invalid span: its ids are this many zeros.
                         ("trace-id", Type::String) => Val::String("0".repeat(32)),
                         ("span-id", Type::String) => Val::String("0".repeat(16)),
                         (_, ty) => self.nothing(ty)?,
@@ -276,10 +275,10 @@ impl Denial {
         })
     }
 
-    /// Types that the contract's interfaces do not have.
+    /// The error for types that the known interfaces do not have.
     fn unknown(&self, what: &str) -> wasmtime::Error {
         wasmtime::format_err!(
-            "`{}` of `{}` has another {what} than the contract's, so the call cannot be denied",
+            "`{}` of `{}` has an unexpected {what}, so the call cannot be denied",
             self.function,
             self.interface
         )

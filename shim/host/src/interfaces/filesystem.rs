@@ -1,10 +1,9 @@
-//! `wasi:filesystem`: as `wasmtime-wasi` has it, but for how guests open files. Only regular
-//! files and folders are opened, without waiting for anybody, and no more of them than a
-//! guest may have.
+//! `wasi:filesystem`: `wasmtime-wasi`'s implementation, except for opening files. Only
+//! regular files and folders are opened, without blocking, and only up to a guest's limit.
 //!
-//! `wasmtime-wasi` opens whatever a path names. A FIFO of a volume would keep the whole
-//! worker until somebody writes to it, and a guest could take all descriptors of the
-//! process, so that no connection is accepted.
+//! `wasmtime-wasi` opens whatever a path names. A FIFO in a volume would block the whole
+//! worker until it is written to, and a guest could use up all descriptors of the process,
+//! so that no connection could be accepted.
 
 mod open;
 pub(crate) mod p1;
@@ -29,9 +28,9 @@ const OPEN_AT: &str = "[method]descriptor.open-at";
 /// A folder that a guest sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where it is for us.
+    /// Its path on the host.
     pub host: PathBuf,
-    /// Where the guest sees it.
+    /// Its path in the guest.
     pub guest: String,
     /// Whether the guest may write to it.
     pub writable: bool,
@@ -42,8 +41,8 @@ pub struct Mount {
 pub struct Filesystem {
     /// Folders that it sees.
     pub mounts: Vec<Mount>,
-    /// Whether the kernel may keep those waiting who use these folders, as it may with
-    /// volumes: then a thread does it that nobody else needs.
+    /// Whether operations on these folders may block, as they may on volumes: then they run
+    /// on a separate thread.
     pub waits: bool,
     /// How many files it may have open.
     pub limits: FileLimits,
@@ -51,7 +50,7 @@ pub struct Filesystem {
 
 impl Filesystem {
     /// Opens what is granted. A folder that has vanished since the application was checked
-    /// is left out and logged.
+    /// is skipped and logged.
     pub(super) fn open(&self, component: &str, builder: &mut WasiCtxBuilder) {
         // The application's own files are in the page cache.
         builder.allow_blocking_current_thread(!self.waits);
@@ -68,18 +67,18 @@ impl Filesystem {
     }
 }
 
-/// How many files guests may have open.
+/// Limits on the files that guests may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileLimits {
-    /// Each of them.
+    /// For each guest.
     pub each: usize,
-    /// All of a process: no descriptor of theirs has this number or a larger one. The
-    /// kernel gives the smallest that is free, so that the rest stays for connections.
+    /// For the process: guests' descriptors have smaller numbers than this. The kernel
+    /// assigns the smallest free number, so the rest stays free for connections.
     pub below: RawFd,
 }
 
 impl FileLimits {
-    /// As many as a program has by custom, and more than most ever have open.
+    /// The customary limit of a program, and more than most ever have open.
     pub const DEFAULT_EACH: usize = 1024;
 }
 
@@ -92,10 +91,10 @@ impl Default for FileLimits {
     }
 }
 
-/// What an instance has of it beside its handles.
+/// An instance's state for this interface, besides its handles.
 #[derive(Default)]
 pub(crate) struct Opened {
-    /// Whether it was said that it opens too many files.
+    /// Whether it was logged that it opens too many files.
     is_told: bool,
 }
 
@@ -106,7 +105,7 @@ impl Opened {
     }
 }
 
-/// Puts our way to open files in the place of `wasmtime-wasi`'s.
+/// Replaces `wasmtime-wasi`'s functions for opening files.
 pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     p2::add_to_linker(linker)?;
@@ -117,7 +116,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
     Ok(())
 }
 
-/// Gives the guest what was opened for it, unless it has too many already.
+/// Passes the opened file to the guest, unless the guest has too many already.
 fn keep(
     state: &mut State,
     opened: Descriptor,
@@ -127,7 +126,7 @@ fn keep(
         Descriptor::File(file) => file.file.as_raw_fd(),
         Descriptor::Dir(dir) => dir.dir.as_raw_fd(),
     };
-    // Where the number is small, nobody has many.
+    // If the descriptor's number is small, no guest has many.
     let mut many = || {
         let open = IoView::table(state).iter_mut();
         open.filter(|entry| entry.is::<Descriptor>()).count() >= limits.each
@@ -139,9 +138,9 @@ fn keep(
     Ok(Ok(IoView::table(state).push(opened)?))
 }
 
-/// Says so once, however often the guest tries again.
+/// Logs this once, however often the guest tries again.
 fn too_many(state: &mut State) {
     if !std::mem::replace(&mut state.filesystem.is_told, true) {
-        tracing::warn!(component_id = %state.grants().component, "The guest has as many files open as it may; it is told that there is no room");
+        tracing::warn!(component_id = %state.grants().component, "The guest has reached its limit of open files; opening more fails");
     }
 }

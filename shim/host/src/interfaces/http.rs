@@ -1,4 +1,4 @@
-//! `wasi:http`: messages, and requests that guests send. Nothing grants those yet.
+//! `wasi:http`: messages, and outbound requests, which are not granted yet.
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{
 use crate::state::State;
 use crate::{Grants, held};
 
-/// Adds both versions; the newer exists only where the engine can call concurrently.
+/// Adds both versions; the newer one only if the engine supports concurrent calls.
 pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     if concurrency {
@@ -22,7 +22,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
     Ok(())
 }
 
-/// What an instance has of it beside its handles.
+/// An instance's state for this interface, besides its handles.
 pub(crate) struct Http {
     context: WasiHttpCtx,
     hooks: Hooks,
@@ -50,7 +50,7 @@ impl Http {
     }
 }
 
-/// Decides about headers and outbound requests.
+/// Decides on headers and outbound requests.
 pub(crate) struct Hooks {
     component: Arc<str>,
 }
@@ -63,7 +63,7 @@ impl Hooks {
     }
 }
 
-/// Names that a guest may neither see nor set (contract 4.8).
+/// Header names that a guest may neither see nor set.
 fn forbidden(name: &HeaderName) -> bool {
     *name == header::CONNECTION
         || *name == header::HOST
@@ -97,8 +97,8 @@ impl WasiHttpHooks for Hooks {
         held::BODY_CHUNK
     }
 
-    /// Outbound HTTP is granted to nobody yet: components that ask for it in
-    /// their manifest do not start, and all others are denied here.
+    /// Outbound HTTP is not granted yet: components that ask for it in their manifest do
+    /// not start, and calls of all others are denied here.
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,

@@ -1,34 +1,34 @@
-//! Imports that nothing satisfies, all of a component's in one sentence a reason.
+//! Imports that nothing satisfies, listed in one sentence per reason.
 
 use std::fmt;
 
 use super::catalogue::{Status, status};
 
-/// More than anybody reads: the names beyond it are only counted.
+/// The most names that are listed; the others are only counted.
 const MAX_NAMED: usize = 100;
 
-/// From how many imports on a component seems to have been made with all that its
-/// toolchain knows, and not with what it uses.
+/// With this many imports, a component was probably built with everything that its
+/// toolchain knows, and not only with what it uses.
 const MANY: usize = 8;
 
-/// Imports that nothing satisfies.
+/// A component's imports that nothing satisfies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// Those that Skiff knows by name.
     not_yet: Vec<String>,
-    /// Those that nobody knows.
+    /// Those that are unknown.
     unknown: Vec<String>,
 }
 
 impl Missing {
-    /// Looks for them among a component's imports.
+    /// Collects them from a component's imports.
     pub fn among<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let (mut not_yet, mut unknown) = (Vec::new(), Vec::new());
         for name in imports {
             match status(name) {
                 Some(Status::Offered(_) | Status::Denied(_)) => {}
                 Some(Status::NotYet) => not_yet.push(name.to_owned()),
-                // What guests export is not there to be imported.
+                // What guests export cannot be imported.
                 Some(Status::Called(_)) | None => unknown.push(name.to_owned()),
             }
         }
@@ -58,7 +58,7 @@ impl fmt::Display for Missing {
             between = "; ";
         }
         if self.count() >= MANY {
-            f.write_str("; what of that is not used, the toolchain can leave out (componentize-py with `-i` and a world of what is used)")?;
+            f.write_str("; the toolchain can leave out those that are not used (componentize-py with `-i` and a world of what is used)")?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! `wasi:random`, as `wasmtime-wasi` serves it, but for `insecure-seed` of WASI 0.2. That is
-//! all that many guests ask for: it is given without a WASI context, which is made for guests
-//! that ask for more.
+//! `wasi:random`: `wasmtime-wasi`'s implementation, except for `insecure-seed` of WASI 0.2.
+//! That is all that many guests ask for: it works without a WASI context, which is created
+//! only for guests that ask for more.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use wasmtime::component::Linker;
 
 use crate::state::State;
 
-/// The interface as the linker knows it.
+/// The interface in the form that the linker needs.
 const INSECURE_SEED: &str = "wasi:random/insecure-seed@0.2.12";
 
-/// Puts it in the place of `wasmtime-wasi`'s.
+/// Replaces `wasmtime-wasi`'s function.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(INSECURE_SEED)?.func_wrap(
@@ -24,8 +24,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// What an instance has as the seed of its tables: another one for each request, made when
-/// it is asked for.
+/// The seed for an instance's hash tables: a new one for each request, created on demand.
 #[derive(Default)]
 pub(crate) struct Seed(Option<(u64, u64)>);
 
@@ -51,7 +50,7 @@ impl Seed {
 /// Two random numbers.
 fn two_numbers() -> io::Result<(u64, u64)> {
     let mut bytes = [0; 16];
-    // So few bytes are never given in parts.
+    // So few bytes are never returned in parts.
     getrandom(&mut bytes, GetRandomFlags::empty())?;
     let number = |half: &[u8]| half.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let (one, other) = bytes.split_at(8);

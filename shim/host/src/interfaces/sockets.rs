@@ -1,4 +1,4 @@
-//! Sockets: a guest connects where `allowed_outbound_hosts` lets it, and listens nowhere.
+//! Sockets: a guest may connect to what `allowed_outbound_hosts` allows, and cannot listen.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 pub struct Sockets(Arc<[AllowedHost]>);
 
 impl Sockets {
-    /// Those entries of `allowed_outbound_hosts` that are for sockets: of scheme `tcp`,
-    /// `udp` or `*`.
+    /// The entries of `allowed_outbound_hosts` for sockets: with scheme `tcp`, `udp` or
+    /// `*`.
     pub fn new(hosts: impl IntoIterator<Item = AllowedHost>) -> Self {
         let sockets = hosts.into_iter().filter(|host| match &host.scheme {
             AllowedScheme::Any => true,
@@ -22,7 +22,7 @@ impl Sockets {
         Sockets(sockets.collect())
     }
 
-    /// Opens what is granted. Whoever has no grant keeps sockets that are closed.
+    /// Applies the grant. Without a grant, sockets stay disabled.
     pub(crate) fn open(&self, builder: &mut WasiCtxBuilder) {
         let granted = !self.0.is_empty();
         builder.allow_tcp(granted).allow_udp(granted);
@@ -37,12 +37,12 @@ impl Sockets {
 
     fn allow(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
         let scheme = match usage {
-            // A socket that connects takes an address of its own first.
+            // A connecting socket is first bound to a local address.
             SocketAddrUse::TcpBind => return is_any(address),
             SocketAddrUse::TcpConnect => "tcp",
             SocketAddrUse::UdpBind if is_any(address) => return true,
             SocketAddrUse::UdpBind | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => "udp",
-            // Listening, and what is not known here.
+            // Listening, and unknown uses.
             _ => return false,
         };
         let host = match address.ip().to_canonical() {
@@ -54,7 +54,7 @@ impl Sockets {
     }
 }
 
-/// Whether an address leaves all to the kernel, as one does that is not chosen.
+/// Whether an address leaves every choice to the kernel, as the default address does.
 fn is_any(address: SocketAddr) -> bool {
     address.ip().is_unspecified() && address.port() == 0
 }

@@ -1,5 +1,5 @@
-//! Variables of a component, and the interfaces that read them: all versions of
-//! Spin's, and `wasi:config`.
+//! A component's variables, and the interfaces that read them: all versions of Spin's, and
+//! `wasi:config`.
 
 mod spin_config;
 mod spin_v2;
@@ -14,7 +14,7 @@ use wasmtime::component::Linker;
 
 use crate::state::State;
 
-/// A component's variables: templates over the application's values.
+/// A component's variables: templates with the application's values.
 #[derive(Debug, Clone, Default)]
 pub struct Variables(Arc<Inner>);
 
@@ -32,16 +32,16 @@ pub struct VariablesError {
     pub component: String,
     /// The component's variable.
     pub name: String,
-    /// What is missing.
+    /// The cause.
     pub reason: String,
 }
 
 impl Variables {
-    /// Templates of a component over the values of the application, which are
-    /// fixed when it starts. Every template is resolved once to be sure it can be.
+    /// A component's templates with the application's values, which are fixed at start.
+    /// Every template is resolved once to check it.
     ///
     /// # Errors
-    /// The first that cannot be resolved.
+    /// The first template that cannot be resolved.
     pub fn new(
         component: &str,
         templates: BTreeMap<VariableName, Template>,
@@ -70,7 +70,7 @@ impl Variables {
     fn get(&self, name: &str) -> Result<String, Failure> {
         let Ok(checked) = name.parse::<VariableName>() else {
             return Err(Failure::InvalidName(format!(
-                "{name:?} is no variable name"
+                "{name:?} is not a variable name"
             )));
         };
         if !self.0.templates.contains_key(&checked) {
@@ -95,8 +95,7 @@ enum Failure {
     Provider(String),
 }
 
-/// Adds all versions. The asynchronous one exists only where the engine can call
-/// concurrently.
+/// Adds all versions; the asynchronous one only if the engine supports concurrent calls.
 pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     spin_config::add_to_linker(linker)?;
     spin_v2::add_to_linker(linker)?;

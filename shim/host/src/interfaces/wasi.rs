@@ -1,5 +1,5 @@
-//! WASI but for HTTP: what `wasmtime-wasi` has, what is put in the place of some of it, and
-//! the context that most of it works on.
+//! WASI except HTTP: `wasmtime-wasi`'s interfaces, what replaces some of them, and the
+//! context that most of them use.
 
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView};
@@ -8,11 +8,11 @@ use super::{filesystem, random};
 use crate::Grants;
 use crate::state::State;
 
-/// Adds both versions; the newer exists only where the engine can call concurrently.
+/// Adds both versions; the newer one only if the engine supports concurrent calls.
 pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    // Streams again, by way of the table alone: what is in place now would make a
-    // WASI context for every guest that writes an answer.
+    // Streams are replaced to use the table only: the default would create a WASI context
+    // for every guest that writes a response.
     linker.allow_shadowing(true);
     wasmtime_wasi_io::add_to_linker_async(linker)?;
     linker.allow_shadowing(false);
@@ -23,8 +23,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
     random::add_to_linker(linker)
 }
 
-/// The guest's WASI context, as the contract has it: no name look-up, no
-/// listening, no host environment.
+/// The guest's WASI context: no name look-up, no listening, no host environment.
 pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
     let mut builder = WasiCtx::builder();
     builder.allow_ip_name_lookup(false);
@@ -35,7 +34,7 @@ pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
 }
 
 /// An instance's WASI context. It costs a dozen allocations and two seeded generators, and
-/// a guest that only answers never asks for it, so it is made on first use.
+/// a guest that only answers never needs it, so it is created on first use.
 #[derive(Default)]
 pub(crate) struct Context(Option<WasiCtx>);
 

@@ -1,6 +1,6 @@
-//! What waits to be written: a bounded queue for each descriptor, and a thread behind
-//! it that may wait for a reader, so that nobody who serves ever does. Who prints little
-//! to a pipe that is read needs neither.
+//! Output that waits to be written: a bounded queue for each descriptor, and a thread
+//! behind it that waits for the reader, so that serving threads never do. Small amounts to
+//! a pipe that is being read need neither.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,33 +15,33 @@ use tokio::sync::Notify;
 
 use super::writer::{Descriptor, Writer};
 
-/// Seconds of output at the rate that containerd reads; little for a pod that takes
-/// requests of its own.
+/// Seconds of output at the rate at which containerd reads; little compared with a pod's
+/// memory.
 const MOST_BYTES: usize = 1 << 20;
 
-/// No more than this is ever held: what guests were told that they may write, and write
-/// when others have filled the queue meanwhile, and what those write who do not ask.
+/// The hard limit of the queue: guests may still write what they were allowed to after
+/// others have filled the queue, and some writers do not ask.
 const ALL_BYTES: usize = 4 * MOST_BYTES;
 
-/// Room that is kept for our own log, so that a guest which prints without end does
-/// not hide what is said about it.
+/// Room reserved for Skiff's own log, so that a guest that prints endlessly does not
+/// suppress log lines about it.
 const LOG_BYTES: usize = 64 << 10;
 
-/// What a queued piece costs besides its bytes.
+/// The overhead of a queued piece.
 const PIECE: usize = 64;
 
-/// How long whoever prints waits for a reader that reads nothing at all. containerd's
-/// own pauses are shorter, and a client is seldom patient for longer.
+/// How long printing waits for a reader that reads nothing at all. containerd's own pauses
+/// are shorter, and clients rarely wait longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The writing thread goes no deeper.
+/// The stack size of the writing thread.
 const STACK: usize = 128 << 10;
 
-/// What waits to be written to one descriptor.
+/// Output that waits to be written to one descriptor.
 #[derive(Debug)]
 pub(super) struct Queue {
     writer: Writer,
-    /// Whether there is a queue. A process that is still to be forked has no threads.
+    /// Whether the queue is used. A process that is still to be forked has no threads.
     queues: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -51,18 +51,18 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     pieces: VecDeque<Box<[u8]>>,
-    /// Bytes of all pieces and of the one that is being written, with what they cost.
+    /// Bytes of all pieces and of the one being written, with their overhead.
     bytes: usize,
-    /// Whether the thread is there.
+    /// Whether the thread is running.
     writes: bool,
-    /// When something was last written, or began to wait for it.
+    /// When something was last written, or began to wait.
     moved: Instant,
     dropped: Dropped,
-    /// Why a write has failed. What was written then is lost.
+    /// Why a write failed. Its data is lost.
     failed: Option<Errno>,
 }
 
-/// What found no room.
+/// Output that was dropped for lack of room.
 #[derive(Debug, Default, Clone, Copy)]
 struct Dropped {
     lines: u64,
@@ -87,12 +87,12 @@ impl Queue {
         }
     }
 
-    /// From now on processes that are forked wait for each other's lines.
+    /// From now on forked processes write their lines one at a time.
     pub(super) fn share(&self) -> io::Result<()> {
         self.writer.share()
     }
 
-    /// From now on nobody who prints waits for a reader.
+    /// From now on printing does not wait for a reader.
     pub(super) fn start_queueing(&self) {
         self.queues.store(true, Relaxed);
     }
@@ -105,13 +105,12 @@ impl Queue {
         self.writer.is_terminal()
     }
 
-    /// Takes what a guest prints. It is kept together, and dropped where there is no
-    /// room.
+    /// Takes a guest's output. It is kept together, and dropped if there is no room.
     pub(super) fn print(self: &Arc<Self>, bytes: &[u8]) {
         self.take(bytes, false);
     }
 
-    /// Takes a line of our own log.
+    /// Takes a line of Skiff's own log.
     pub(super) fn log(self: &Arc<Self>, bytes: &[u8]) {
         self.take(bytes, true);
     }
@@ -129,7 +128,7 @@ impl Queue {
         let most = if is_ours {
             ALL_BYTES + LOG_BYTES
         } else if state.moved.elapsed() < PATIENCE {
-            // Somebody reads: there is room soon, and whoever prints had asked for it.
+            // The reader is active: there is room soon, and the guest had asked for it.
             ALL_BYTES
         } else {
             MOST_BYTES
@@ -137,7 +136,7 @@ impl Queue {
         if !state.writes && self.writer.write_at_once(bytes) {
             return;
         }
-        // Checked before, not after: what is larger than all room passes an empty queue.
+        // Checked before, not after: data larger than the whole queue passes an empty one.
         if state.bytes >= most || !self.start(&mut state) {
             let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
             state.dropped.lines += lines.max(1) as u64;
@@ -153,27 +152,26 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Whether there is a thread that writes, now.
+    /// Whether the writing thread exists; tries to start it.
     fn start(self: &Arc<Self>, state: &mut State) -> bool {
         if !state.writes {
             let queue = Arc::clone(self);
             let thread = thread::Builder::new().name("output".to_owned());
             let thread = thread.stack_size(STACK).spawn(move || queue.drain());
-            // Where the pod may have no more threads, the next line tries again.
+            // If the pod may have no more threads, the next line tries again.
             state.writes = thread.is_ok();
         }
         state.writes
     }
 
-    /// Whether there is room, or whoever prints has waited for it in vain and had
-    /// better go on.
+    /// Whether there is room, or printing has waited too long and should continue without.
     pub(super) fn is_open(&self, patient: bool) -> bool {
         let state = self.lock();
         let gave_up = !patient && state.moved.elapsed() >= PATIENCE;
         state.bytes < MOST_BYTES || gave_up
     }
 
-    /// Why what was printed could not be written; nothing where it was, or waits for it.
+    /// Why output could not be written; `None` if it was, or still waits.
     pub(super) fn failed(&self) -> Option<Errno> {
         self.lock().failed
     }
@@ -185,12 +183,12 @@ impl Queue {
             if self.is_open(patient) {
                 return;
             }
-            // Where nothing moves, it has to be looked at the clock again.
+            // If the reader makes no progress, the time limit has to be checked again.
             tokio::time::timeout(PATIENCE / 4, room).await.ok();
         }
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     pub(super) async fn flushed(&self) {
         loop {
             let room = self.room.notified();
@@ -206,7 +204,7 @@ impl Queue {
         self.lock().bytes == 0
     }
 
-    /// Waits until all is written, but not beyond `end`.
+    /// Waits until everything is written, at most until `end`.
     pub(super) fn flush_until(&self, end: Instant) {
         let mut state = self.lock();
         while state.bytes > 0 {
@@ -219,7 +217,7 @@ impl Queue {
         }
     }
 
-    /// The thread's life.
+    /// The thread's main loop.
     fn drain(&self) {
         let mut state = self.lock();
         loop {
@@ -239,7 +237,7 @@ impl Queue {
                     tracing::warn!(
                         lines = dropped.lines,
                         bytes = dropped.bytes,
-                        "Output was dropped, as nobody has read it"
+                        "Output was dropped because its reader was too slow"
                     );
                 }
                 state = self.lock();

@@ -38,7 +38,7 @@ fn a_line_without_end_does_not_fill_memory() {
     assert!(output.kept().len() >= 64 << 10);
 }
 
-/// A queue in front of a pipe that nobody reads yet.
+/// A queue in front of a pipe that is not read yet.
 fn pipe() -> (OwnedFd, Output) {
     let (reader, writer) = std::io::pipe().unwrap();
     let output = Output::to(writer.into());
@@ -53,7 +53,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Reads until nothing more is written, and as many bytes as come at least.
+/// Reads until nothing more is written, and at least the given number of bytes.
 fn read_all(reader: OwnedFd, output: &Output, least: usize) -> Vec<u8> {
     let Sink::Queue(queue) = &output.sink else {
         panic!("no queue")
@@ -85,7 +85,7 @@ fn a_pipe_that_nobody_reads_stops_no_guest_for_longer_than_a_second() {
                 stream.write(Bytes::copy_from_slice(&line)).unwrap();
             }
         };
-        // Each line would wait for a second were it not for the rule.
+        // Without the time limit, each line would wait for a second.
         let all = tokio::time::timeout(Duration::from_secs(60), printing).await;
         all.expect("nobody waits");
     });
@@ -102,7 +102,7 @@ fn a_command_waits_for_its_reader_and_loses_nothing() {
     let reading = std::thread::spawn({
         let output = output.clone();
         move || {
-            // Longer than what HTTP guests wait for.
+            // Longer than HTTP guests wait.
             std::thread::sleep(queue::PATIENCE * 2);
             read_all(reader, &output, SENT)
         }
@@ -147,7 +147,7 @@ fn a_command_is_told_that_its_reader_has_gone() {
     });
 }
 
-/// Prints as guests do, and tells when the last line is taken.
+/// Prints as guests do, and signals when the last line is taken.
 fn print(output: &Output, lines: usize) {
     runtime().block_on(async {
         let mut stream = output.clone().in_lines().stream();
@@ -181,7 +181,7 @@ fn a_pipe_that_is_full_stops_nobody_who_prints_to_another() {
 struct Child(libc::pid_t);
 
 impl Child {
-    /// Does something in a process of its own; false tells that it did not go well.
+    /// Runs a function in a forked process; `false` if it failed.
     fn new(does: impl FnOnce() -> bool) -> Child {
         // SAFETY: the child uses nothing that another thread may have left locked but the
         // allocator, which the C library keeps usable.
@@ -236,7 +236,7 @@ fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
     let output = Output::to(writer.into());
     output.share().unwrap();
     let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
-    // More than the pipe takes.
+    // More than the pipe can hold.
     let waits = Child::new(|| {
         for _ in 0..20 {
             output.pass_on(&line);
@@ -252,7 +252,7 @@ fn nobody_has_the_turn_at_writing_while_it_waits_for_a_reader() {
         held = rustix::io::ioctl_fionread(&reader).unwrap();
         std::thread::sleep(Duration::from_millis(1));
     }
-    // It waits from now on; that it looks again takes it no time.
+    // It waits from now on; polling takes it no processor time.
     let free = (0..100).filter(|_| {
         std::thread::sleep(Duration::from_millis(1));
         queue.turn_is_free()

@@ -1,5 +1,5 @@
-//! How bytes reach a descriptor. Several processes may write to it: each line stays whole
-//! between theirs, and nobody holds the turn at writing while it waits for a reader.
+//! How bytes reach a descriptor. Several processes may write to it: each line stays whole,
+//! and no process holds the lock while it waits for a reader.
 
 use std::fs::File;
 use std::io;
@@ -12,25 +12,25 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-/// Written at once: what a pipe holds, in parts, so that a slow reader is told from
-/// one that does not read.
+/// How much is written at once: a pipe's capacity, in parts, so that a slow reader is
+/// distinguished from one that does not read.
 const AT_ONCE: usize = 16 << 10;
 
-/// What a pipe takes at once and whole.
+/// What a pipe accepts atomically.
 const WHOLE: usize = 4 << 10;
 
-/// How soon a turn is asked for again; a line takes less to write.
+/// How soon the lock is tried again; writing a line takes less.
 const AGAIN: Duration = Duration::from_millis(1);
 
-/// How soon it is looked for room in a pipe again that somebody reads…
+/// How soon a pipe is checked for room again if it is being read…
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
-/// …and in one that nobody reads.
+/// …and if it is not.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// An open file.
 #[derive(Debug)]
 pub(super) enum Descriptor {
-    /// Closed with the last who prints to it.
+    /// Closed when the last clone is dropped.
     Own(OwnedFd),
     /// Open for the life of the process.
     OfProcess(BorrowedFd<'static>),
@@ -45,12 +45,12 @@ impl AsFd for Descriptor {
     }
 }
 
-/// Writes to one descriptor, for one thread at a time.
+/// Writes to one descriptor, from one thread at a time.
 #[derive(Debug)]
 pub(super) struct Writer {
     descriptor: Descriptor,
     is_pipe: bool,
-    /// Who holds its lock has the turn at writing; nothing where this process is alone.
+    /// The lock file that processes share; `None` if this process is the only one.
     turn: OnceLock<File>,
 }
 
@@ -65,7 +65,7 @@ impl Writer {
         }
     }
 
-    /// From now on processes that are forked take turns.
+    /// From now on forked processes take turns.
     pub(super) fn share(&self) -> io::Result<()> {
         if self.turn.get().is_none() {
             let lock = rustix::fs::memfd_create(c"output", rustix::fs::MemfdFlags::CLOEXEC)?;
@@ -78,8 +78,8 @@ impl Writer {
         rustix::termios::isatty(&self.descriptor)
     }
 
-    /// Writes a line or two where that cannot wait for a reader: into a pipe that is empty,
-    /// while no other process that shares it writes. False where it was not done.
+    /// Writes a line or two if that cannot block: into an empty pipe, while no other
+    /// process that shares it writes. Returns `false` if it was not done.
     pub(super) fn write_at_once(&self, bytes: &[u8]) -> bool {
         if bytes.len() > WHOLE || !self.is_pipe {
             return false;
@@ -93,8 +93,8 @@ impl Writer {
             && rustix::io::write(&self.descriptor, bytes) == Ok(bytes.len())
     }
 
-    /// Writes all of it, waiting for a reader that is slow as any program does. `moved` is
-    /// called whenever the reader has made room for a part of it.
+    /// Writes all of it, waiting for a slow reader as any program does. `moved` is called
+    /// whenever the reader has made room for a part.
     pub(super) fn write(&self, mut bytes: &[u8], moved: impl Fn()) -> Result<(), Errno> {
         while !bytes.is_empty() {
             let written = match self.turn.get() {
@@ -120,8 +120,8 @@ impl Writer {
         Ok(())
     }
 
-    /// What is written whole: as many lines as are few bytes together, or one long line. One
-    /// that is longer than the pipe is written in parts.
+    /// The part that is written atomically: as many lines as fit, or one long line. A line
+    /// longer than the pipe is written in parts.
     fn part<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let most = match self.is_pipe {
             true => rustix::pipe::fcntl_getpipe_size(&self.descriptor).unwrap_or(WHOLE),
@@ -140,8 +140,8 @@ impl Writer {
         }
     }
 
-    /// Writes a part as soon as there is room for all of it. The turn is taken only to
-    /// look and to write.
+    /// Writes a part as soon as there is room for all of it. The lock is only held to check
+    /// and to write.
     fn write_in_turn(&self, part: &[u8], turn: &File) -> Result<usize, Errno> {
         let (mut held, mut pause) = (None, SHORTEST_PAUSE);
         loop {
@@ -152,7 +152,7 @@ impl Writer {
                     return rustix::io::write(&self.descriptor, part);
                 }
             }
-            // A pipe is ready from its first free page on, which is too little.
+            // A pipe polls as ready from its first free page on, which may be too little.
             let now = self.held().ok();
             pause = match now == held {
                 true => (pause * 2).min(LONGEST_PAUSE),
@@ -163,8 +163,8 @@ impl Writer {
         }
     }
 
-    /// Waits until the descriptor takes something. True where it takes nothing any more, as
-    /// nobody is left to read it.
+    /// Waits until the descriptor is writable. Returns `true` if it never will be again, as
+    /// its reader is gone.
     fn wait(&self) -> Result<bool, Errno> {
         let mut polled = [PollFd::new(&self.descriptor, PollFlags::OUT)];
         loop {
@@ -176,8 +176,8 @@ impl Writer {
         }
     }
 
-    /// Whether so many bytes can be written without waiting. A file has room, and so have
-    /// sockets and terminals that are ready.
+    /// Whether this many bytes can be written without blocking. A file always has room, and
+    /// so have sockets and terminals that are ready.
     fn has_room(&self, bytes: usize) -> Result<bool, Errno> {
         if !self.is_pipe {
             return Ok(true);
@@ -185,8 +185,9 @@ impl Writer {
         let size = rustix::pipe::fcntl_getpipe_size(&self.descriptor)?;
         Ok(match self.held()? {
             0 => bytes <= size,
-            // What does not fit into the last page begins another. So each two neighbours
-            // hold more than a page, but for the first, which is read in parts.
+            // Data that does not fit into the last page starts another. So any two
+            // neighbouring pages hold more than one page of data, except at the first,
+            // which may be partly read.
             held => {
                 let page = rustix::param::page_size();
                 2 * held / page + 2 + bytes.div_ceil(page) <= size / page
@@ -194,19 +195,19 @@ impl Writer {
         })
     }
 
-    /// Bytes that wait for the reader of a pipe.
+    /// Bytes in a pipe that are not read yet.
     fn held(&self) -> Result<usize, Errno> {
         let held = rustix::io::ioctl_fionread(&self.descriptor)?;
         Ok(usize::try_from(held).unwrap_or(usize::MAX / 4))
     }
 }
 
-/// The turn at writing, until it is dropped: a record lock (`fcntl`), which unlike `flock`
-/// keeps apart processes that inherited one open file.
+/// The lock for writing, held until it is dropped: a record lock (`fcntl`), which unlike
+/// `flock` also separates processes that inherited the same open file.
 pub(super) struct Turn<'a>(&'a File);
 
 impl<'a> Turn<'a> {
-    /// None where another process has it, or the kernel does not say.
+    /// `None` if another process has it, or the kernel returns an error.
     fn try_take(file: &'a File) -> Option<Self> {
         let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::fcntl_lock(file, lock).ok()?;
@@ -218,11 +219,11 @@ impl<'a> Turn<'a> {
             match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::LockExclusive) {
                 Ok(()) => break,
                 Err(Errno::INTR) => {}
-                // The kernel takes a process for one thread: where each of two writes to one
-                // stream and waits for the other, it sees them wait for each other.
+                // The kernel treats a process as one thread: if two processes each write to
+                // one stream and wait for the other, it reports a deadlock.
                 Err(Errno::DEADLK) => sleep(AGAIN),
                 Err(error) => {
-                    // A long line may be torn, which is better than lost.
+                    // A torn long line is better than a lost one.
                     tracing::debug!(%error, "Cannot lock the output");
                     break;
                 }
@@ -242,7 +243,7 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 impl Writer {
-    /// Whether nobody has the turn now.
+    /// Whether the lock is free now.
     pub(super) fn turn_is_free(&self) -> bool {
         self.turn
             .get()

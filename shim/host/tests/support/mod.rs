@@ -1,4 +1,4 @@
-//! Guests loaded as an application loads them, and asked without a listener.
+//! Guests loaded as an application loads them, and called without a listener.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use skiff_host::{
 /// Longer than anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Nothing but somewhere to print that is not the test's own output.
+/// No grants; output goes elsewhere than the test's own.
 pub(crate) fn quiet(name: &str) -> Grants {
     Grants {
         cli: Cli {
@@ -39,7 +39,7 @@ pub(crate) fn http(bytes: Vec<u8>, grants: Grants) -> HttpGuest {
     load(bytes, |loader, code| loader.http(code, grants)).unwrap()
 }
 
-/// What becomes of code.
+/// Compiles the bytes and loads them with `guest`.
 pub(crate) fn load<T>(
     bytes: Vec<u8>,
     guest: impl FnOnce(&Loader, &Code) -> Result<T, LoadError>,
@@ -60,7 +60,7 @@ pub(crate) fn load<T>(
     guest(&loader, &component)
 }
 
-/// What it answers to a request.
+/// Its response to a request.
 pub(crate) async fn answer(
     guest: &HttpGuest,
     method: &str,
@@ -79,7 +79,7 @@ pub(crate) async fn answer(
     Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// What it answers to `GET`.
+/// Its response to `GET`.
 pub(crate) async fn get(guest: &HttpGuest, path_and_query: &str) -> (u16, String) {
     answer(guest, "GET", path_and_query).await.unwrap()
 }

@@ -1,21 +1,21 @@
-//! The health of an application, as a value: its triggers make it, and whatever is asked
-//! for it reads it.
+//! The health of an application, as a value: its triggers update it, and health endpoints
+//! read it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-/// How an application is.
+/// The state of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not all of its triggers are ready.
     Starting,
-    /// All of its triggers take work.
+    /// All of its triggers accept work.
     Ready,
-    /// It was told to stop, and finishes what it has taken.
+    /// It was asked to stop, and finishes the work it has accepted.
     Going,
-    /// One of its triggers has failed. The others finish what they have taken.
+    /// One of its triggers has failed. The others finish the work they have accepted.
     Failed,
 }
 
@@ -25,8 +25,8 @@ impl State {
     }
 }
 
-/// The health of one application in one worker. Clones share it. It only goes forward:
-/// what is going or has failed is never ready again.
+/// The health of one application in one worker, shared by all clones. It only moves
+/// forward: an application that is stopping or has failed never becomes ready again.
 #[derive(Debug, Clone)]
 pub struct Health(Arc<watch::Sender<Life>>);
 
@@ -35,7 +35,7 @@ struct Life {
     state: State,
     /// Triggers that are not ready yet.
     awaited: usize,
-    /// When everything has to have ended, once that is known.
+    /// When everything has to have ended; `None` until that is known.
     end: Option<Instant>,
 }
 
@@ -49,12 +49,12 @@ impl Health {
         Health(Arc::new(watch::Sender::new(life)))
     }
 
-    /// How the application is at this moment. Never waits for anything.
+    /// The current state. Never waits.
     pub fn state(&self) -> State {
         self.0.borrow().state
     }
 
-    /// Waits until the application is not starting any more, and returns how it is then.
+    /// Waits until the application is no longer starting, and returns its state then.
     pub async fn started(&self) -> State {
         let mut changes = self.0.subscribe();
         // The sender is `self`, so the wait cannot fail.
@@ -64,7 +64,7 @@ impl Health {
         }
     }
 
-    /// Waits until the application stops, and returns when all of it has to have ended.
+    /// Waits until the application stops, and returns when everything has to have ended.
     pub(crate) async fn over(&self) -> Instant {
         let mut changes = self.0.subscribe();
         let end = match changes.wait_for(|life| life.state.is_over()).await {
@@ -74,18 +74,18 @@ impl Health {
         end.unwrap_or_else(Instant::now)
     }
 
-    /// One more trigger has to be ready.
+    /// Adds a trigger that has to become ready.
     pub(crate) fn awaits(&self) {
         self.0.send_modify(|life| life.awaited += 1);
     }
 
-    /// One of those that had to be ready is.
+    /// One of the awaited triggers is ready.
     pub(crate) fn one_is_ready(&self) {
         self.0.send_modify(|life| life.awaited -= 1);
         self.look();
     }
 
-    /// Becomes ready where nothing more is awaited.
+    /// Becomes ready if no more triggers are awaited.
     pub(crate) fn look(&self) {
         self.0.send_if_modified(|life| {
             let ready = life.state == State::Starting && life.awaited == 0;
@@ -104,7 +104,7 @@ impl Health {
         self.ends(State::Failed, end);
     }
 
-    /// The first reason to stop stays.
+    /// The first reason to stop is kept.
     fn ends(&self, state: State, end: Instant) {
         self.0.send_if_modified(|life| {
             let first = !life.state.is_over();

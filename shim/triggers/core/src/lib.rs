@@ -1,13 +1,13 @@
-//! What every trigger fulfils, and how those of one application are served together.
+//! The interface of every trigger, and how the triggers of an application are served
+//! together.
 //!
 //! A trigger of the manifest is checked before anything starts ([`Trigger::prepare`]),
-//! serves until it is told to stop, says when it is ready, and then finishes what it has
-//! taken ([`Trigger::serve`]). It runs in every worker of an application or only in the
-//! first ([`Runs`]). [`Triggers`] serves all of one worker, and [`Health`] is what the
-//! application answers when it is asked how it is.
+//! serves until it is asked to stop, reports when it is ready, and then finishes the work
+//! it has accepted ([`Trigger::serve`]). It runs in every worker of an application or only
+//! in the first ([`Runs`]). [`Triggers`] serves all triggers of one worker, and [`Health`]
+//! is the application's answer to health checks.
 //!
-//! This crate knows no protocol: it cannot tell what a trigger takes, nor what is done
-//! with it.
+//! This crate knows no protocol, neither what a trigger accepts nor what happens with it.
 
 mod health;
 mod trigger;

@@ -1,4 +1,4 @@
-//! What a trigger fulfils, and what it is given to do so.
+//! The interface of a trigger, and what it is given.
 
 use std::error::Error;
 use std::future::Future;
@@ -10,15 +10,15 @@ use crate::health::Health;
 /// Which workers of an application run a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runs {
-    /// Every worker: they share what comes in, as the kernel spreads connections.
+    /// Every worker: they share the incoming work, as the kernel distributes connections.
     OncePerWorker,
-    /// The first worker alone: run twice, it would do everything twice, as a schedule or a
-    /// subscription.
+    /// Only the first worker: with more, a schedule or a subscription would do everything
+    /// twice.
     OncePerApplication,
 }
 
 impl Runs {
-    /// Whether the worker of this number, counted from 0, runs it.
+    /// Whether the worker with this number, counted from 0, runs it.
     pub fn in_worker(self, number: usize) -> bool {
         match self {
             Runs::OncePerWorker => true,
@@ -27,51 +27,50 @@ impl Runs {
     }
 }
 
-/// How a trigger came down.
+/// How a trigger stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum DrainOutcome {
-    /// Everything that was taken was finished.
+    /// All accepted work was finished.
     Finished,
-    /// The drain limit passed.
+    /// The drain limit was reached.
     Cut {
-        /// What was not finished, as the trigger counts it.
+        /// How much was not finished, in the trigger's own units.
         left: usize,
     },
 }
 
-/// One type of trigger of one application, as one worker runs it: all triggers of the
-/// manifest that are of this type.
+/// One type of trigger of one application, as one worker runs it: all triggers of this type
+/// in the manifest.
 pub trait Trigger: Send + Sized + 'static {
-    /// The type, as manifests name it.
+    /// The type's name in manifests.
     const TYPE: &'static str;
 
     /// Which workers run it.
     const RUNS: Runs;
 
-    /// What the manifest says of one trigger.
+    /// A trigger's entry in the manifest.
     type Declared;
 
-    /// Why it cannot be what the manifest says.
+    /// Why an entry of the manifest is not valid.
     type Mistake: Error;
 
-    /// Checks what the manifest says of the trigger `id`. Nothing is opened and nothing
-    /// starts.
+    /// Checks the manifest's entry for the trigger `id`. Nothing is opened or started.
     ///
     /// # Errors
     /// What is wrong with it, with the trigger's id.
     fn prepare(id: &str, declared: &Self::Declared) -> Result<(), Self::Mistake>;
 
-    /// Serves until [`Run::stopped`], finishes what was taken, and returns at the end that
-    /// it gives at the latest. Nothing happens before the future is polled, and dropping it
-    /// ends everything at once.
+    /// Serves until [`Run::stopped`], finishes the accepted work, and returns by the end
+    /// that [`Run::stopped`] gives. Nothing happens before the future is polled, and
+    /// dropping it ends everything at once.
     ///
     /// # Errors
-    /// Why it cannot go on. The application stops then.
+    /// Why it cannot continue. The application then stops.
     fn serve(self, run: Run) -> impl Future<Output = Result<DrainOutcome, BoxError>> + Send;
 }
 
-/// What a trigger has of the application that it runs in.
+/// A trigger's access to the application that it runs in.
 #[derive(Debug)]
 pub struct Run {
     health: Health,
@@ -87,7 +86,7 @@ impl Run {
         }
     }
 
-    /// From now on the trigger takes work. The application is ready when all its triggers
+    /// The trigger accepts work from now on. The application is ready when all its triggers
     /// are. Later calls do nothing.
     pub fn ready(&mut self) {
         if !self.ready {
@@ -101,7 +100,7 @@ impl Run {
         self.health.over().await
     }
 
-    /// The application's health, for a trigger that is asked for it.
+    /// The application's health, for a trigger with a health endpoint.
     pub fn health(&self) -> &Health {
         &self.health
     }

@@ -10,33 +10,33 @@ use crate::BoxError;
 use crate::health::Health;
 use crate::trigger::{DrainOutcome, Run, Trigger};
 
-/// Why triggers have ended before they were told to.
+/// Why triggers ended before they were asked to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A trigger that could not go on.
+    /// A trigger that could not continue.
     #[error("the {trigger} trigger has failed")]
     Failed {
         /// Its type.
         trigger: &'static str,
-        /// What it says of it.
+        /// Its error.
         source: BoxError,
     },
-    /// A trigger that has ended by itself.
-    #[error("the {trigger} trigger has ended by itself")]
+    /// A trigger that ended although it was not asked to stop.
+    #[error("the {trigger} trigger ended although it was not asked to stop")]
     Ended {
         /// Its type.
         trigger: &'static str,
     },
 }
 
-/// A trigger that serves.
+/// A serving trigger.
 struct Served {
     kind: &'static str,
     future: Pin<Box<dyn Future<Output = Result<DrainOutcome, BoxError>> + Send>>,
 }
 
 /// The triggers of an application that one worker runs: served together, ready when the
-/// last of them is, and told to stop at once.
+/// last of them is, and stopped at the same time.
 pub struct Triggers {
     worker: usize,
     health: Health,
@@ -51,7 +51,7 @@ impl fmt::Debug for Triggers {
 }
 
 impl Triggers {
-    /// None yet, for the worker of this number, counted from 0.
+    /// An empty set, for the worker with this number, counted from 0.
     pub fn of_worker(number: usize) -> Self {
         Triggers {
             worker: number,
@@ -60,7 +60,7 @@ impl Triggers {
         }
     }
 
-    /// Adds a trigger, where this worker runs it; else it is dropped.
+    /// Adds a trigger if this worker runs it; otherwise it is dropped.
     #[must_use]
     pub fn with<T: Trigger>(mut self, trigger: T) -> Self {
         if T::RUNS.in_worker(self.worker) {
@@ -78,15 +78,14 @@ impl Triggers {
         self.health.clone()
     }
 
-    /// Serves all until `stop`, which becomes the moment of the order, and then until all
-    /// have finished, which takes no longer than `limit` from that moment. A worker
-    /// without triggers only waits. Dropping the future ends everything at once.
+    /// Serves all until `stop`, which returns the moment of the order, and then until all
+    /// have finished, at most `limit` after that moment. A worker without triggers only
+    /// waits. Dropping the future ends everything at once.
     ///
-    /// What could not be finished is added up.
+    /// Unfinished work is added up.
     ///
     /// # Errors
-    /// The first trigger that fails or ends by itself. The others have been told to stop
-    /// then, and have ended.
+    /// The first trigger that fails or ends early. The others have been stopped by then.
     pub async fn serve(
         mut self,
         limit: Duration,
@@ -130,7 +129,7 @@ impl Triggers {
         }
     }
 
-    /// Goes on with all, and takes out one that has ended.
+    /// Polls all, and removes one that has ended.
     fn next_that_ends(
         &mut self,
         cx: &mut Context<'_>,

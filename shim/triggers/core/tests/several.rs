@@ -41,7 +41,7 @@ impl Script {
     }
 }
 
-/// As a listener.
+/// Behaves like a listener.
 struct Everywhere(Script);
 
 impl Trigger for Everywhere {
@@ -59,7 +59,7 @@ impl Trigger for Everywhere {
     }
 }
 
-/// As a schedule. Two of its jobs are never finished.
+/// Behaves like a schedule. Two of its jobs are never finished.
 struct Once(Script);
 
 impl Trigger for Once {
@@ -77,7 +77,7 @@ impl Trigger for Once {
     }
 }
 
-/// Serves both triggers in a worker, until the sender says so.
+/// Serves both triggers in a worker, until the sender signals.
 fn start(
     worker: usize,
     everywhere: &Script,
@@ -153,7 +153,7 @@ async fn an_application_is_ready_and_gone_with_its_last_trigger() {
         soon(served).await.unwrap().unwrap(),
         DrainOutcome::Cut { left: 2 }
     );
-    // Both were told at once, and have the same limit.
+    // Both were stopped at once, with the same limit.
     for script in [everywhere, once] {
         assert_eq!(*script.0.ends.lock().unwrap(), [told + LIMIT]);
     }

@@ -1,8 +1,8 @@
-//! A constant, served through the trigger or by bare hyper: what the trigger costs is
-//! the difference.
+//! A constant response, served through the trigger or by plain hyper: the difference is the
+//! trigger's cost.
 //!
-//! `trivial [--bare | --lazy] [--access-log] [ADDRESS]`; `--lazy` for a handler that
-//! never asks for the `spin-*` headers.
+//! `trivial [--bare | --lazy] [--access-log] [ADDRESS]`; `--lazy` uses a handler that never
+//! asks for the `spin-*` headers.
 
 use std::convert::Infallible;
 use std::error::Error;

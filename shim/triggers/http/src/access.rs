@@ -1,5 +1,5 @@
-//! From a request's head to the end of its response: what is counted, and what is
-//! logged when the access log is on.
+//! Counts a request from its head to the end of its response, and logs it if the access log
+//! is on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use http_body::Frame;
 use crate::streams::Flow;
 use crate::watch::Watch;
 
-/// A request that is being answered. It has ended when this is dropped.
+/// A request that is being answered. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     watch: Arc<Watch>,
@@ -20,7 +20,7 @@ pub(crate) struct Exchange {
     record: Option<Box<Record>>,
 }
 
-/// What the access log tells of a request.
+/// The request's fields in the access log.
 #[derive(Debug)]
 struct Record {
     began: Instant,
@@ -75,7 +75,7 @@ impl Exchange {
         }
     }
 
-    /// More of the body is asked for.
+    /// More of the body is requested.
     #[inline]
     pub(crate) fn asks(&self) {
         if let Some(flow) = &self.flow {
@@ -83,7 +83,7 @@ impl Exchange {
         }
     }
 
-    /// A piece of the body goes out.
+    /// A piece of the body is sent.
     #[inline]
     pub(crate) fn sends(&mut self, frame: &Frame<Bytes>) {
         if let Some(flow) = &self.flow {
@@ -99,7 +99,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.watch.response_ended();
         if let Some(record) = &self.record {
-            // A client that left before it was answered has no status; zero says so.
+            // A client that left before it was answered has no status, which is logged as
+            // zero.
             tracing::info!(
                 target: "skiff::access",
                 client = %self.watch.peer,

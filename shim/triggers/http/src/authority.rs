@@ -1,12 +1,12 @@
-//! Who a request is for: its authority, from its target and the `Host` header (RFC 9110,
-//! 7.2; RFC 9112, 3.2; RFC 9113, 8.3.1).
+//! The authority of a request, from its target and the `Host` header (RFC 9110, 7.2; RFC
+//! 9112, 3.2; RFC 9113, 8.3.1).
 
 use http::header::{HOST, HeaderValue};
 use http::uri::Authority;
 use http::{HeaderMap, Version};
 
-/// A request whose authority is not clear. It is answered 400, and a connection of HTTP/1
-/// is closed after it, as nothing that would follow could be trusted by a cache.
+/// A request without a clear authority. The response is 400, and an HTTP/1 connection is
+/// closed after it, as a cache could not trust anything that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("the request has no host")]
@@ -15,14 +15,14 @@ pub(crate) enum Refused {
     Many,
     #[error("the request's host and its target differ")]
     Differing,
-    #[error("the request's host is not one")]
+    #[error("the request's host is not valid")]
     Invalid,
     #[error("the request's host is a name for requests inside the application")]
     Internal,
 }
 
-/// The last `Host` of a connection. Clients send the same one again and again, so
-/// that it is checked once a connection.
+/// The last `Host` of a connection. Clients send the same one repeatedly, so it is checked
+/// once per connection.
 #[derive(Debug, Default)]
 pub(crate) struct LastHost(Option<Known>);
 
@@ -33,9 +33,9 @@ struct Known {
 }
 
 impl LastHost {
-    /// The authority of a request with the target `uri`, and whether guests are told that
-    /// it came with a `Host`. The header is removed where it is a name for chained
-    /// requests, and replaced where the target says something else.
+    /// The authority of a request with the target `uri`, and whether guests see that it
+    /// came with a `Host`. The header is removed if it is a name for chained requests, and
+    /// replaced if the target has a different one.
     pub(crate) fn resolve(
         &mut self,
         version: Version,
@@ -72,7 +72,7 @@ impl LastHost {
         }
     }
 
-    /// HTTP/2: both say the same.
+    /// HTTP/2: target and header have to agree.
     fn beside_target(
         &mut self,
         target: &Authority,
@@ -92,7 +92,7 @@ impl LastHost {
         Ok((known.authority.clone(), true))
     }
 
-    /// HTTP/1: what the target says wins, but there must be a `Host`.
+    /// HTTP/1: the target takes precedence, but there must be a `Host`.
     fn behind_target(
         version: Version,
         target: &Authority,
@@ -109,7 +109,7 @@ impl LastHost {
             headers.remove(HOST);
             return Ok((target.clone(), false));
         }
-        // What is an authority can be a header.
+        // Every authority is a valid header value.
         if let Ok(value) = HeaderValue::from_str(target.as_str()) {
             headers.insert(HOST, value);
         }
@@ -158,13 +158,13 @@ fn is_host(bytes: &[u8]) -> bool {
         }
     };
     let number = port.iter().all(u8::is_ascii_digit);
-    // A port that no connection can have names nothing.
+    // A port that no connection can have is not valid.
     let fits =
         port.is_empty() || std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok());
     !host.is_empty() && number && fits && is_reg_name(host)
 }
 
-/// Unreserved characters, percent codes and what separates parts of a name.
+/// Unreserved characters, percent codes and sub-delimiters.
 fn is_reg_name(host: &[u8]) -> bool {
     let mut rest = host;
     while let [first, tail @ ..] = rest {

@@ -17,13 +17,13 @@ use crate::headers::{SpinHeaders, client};
 use crate::watch::{STALLED, Watch};
 use crate::{BoxError, Counters, Failure};
 
-/// Why a request body has no end.
+/// Why a request body is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// There is more of it than [`Settings::max_body_bytes`](crate::Settings::max_body_bytes).
+    /// It is larger than [`Settings::max_body_bytes`](crate::Settings::max_body_bytes).
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
-        /// The most bytes allowed.
+        /// The limit in bytes.
         limit: u64,
     },
     /// The client sent nothing for [`Settings::body_timeout`](crate::Settings::body_timeout).
@@ -34,7 +34,7 @@ pub enum BodyError {
     Cut(#[source] BoxError),
 }
 
-/// The body of a request. It takes from the socket what it is polled for.
+/// The body of a request. It reads from the socket only when polled.
 pub struct RequestBody {
     kind: Kind,
     peer: SocketAddr,
@@ -43,7 +43,7 @@ pub struct RequestBody {
 
 enum Kind {
     Empty,
-    /// Boxed, because most requests have no body, and each is moved many times.
+    /// Boxed, because most requests have no body, and each request is moved many times.
     Wire(Box<Wire>),
     Made(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
 }
@@ -55,14 +55,14 @@ struct Wire {
     left: u64,
     waits: bool,
     failed: bool,
-    /// HTTP/2 only, where the connection goes on when one body does not. Made when
-    /// a body is first waited for.
+    /// HTTP/2 only, where the connection continues when one body stalls. Created when a
+    /// body is first waited for.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
-    /// A body that another part of the process made, for a request that never was on
-    /// a network.
+    /// A body created by another part of the process, for a request that did not come from
+    /// the network.
     pub fn new<B>(body: B) -> Self
     where
         B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
@@ -79,7 +79,7 @@ impl RequestBody {
         }
     }
 
-    /// No body.
+    /// An empty body.
     pub fn empty() -> Self {
         RequestBody {
             kind: Kind::Empty,
@@ -123,23 +123,23 @@ impl RequestBody {
         self.spin = spin;
     }
 
-    /// Who sent the request; `0.0.0.0:0` when it was made in this process.
+    /// The client's address; `0.0.0.0:0` for a request created in this process.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Whether the body comes from a client. Another part of the process may make one
-    /// only when its request is answered.
+    /// Whether the body comes from a client. Another part of the process may
+    /// provide one only after it got the response.
     pub fn is_of_a_client(&self) -> bool {
         matches!(self.kind, Kind::Wire(_))
     }
 
-    /// Gives a request its `spin-*` headers, once. Only for handlers that have asked
-    /// to do so themselves ([`Handler::ADDS_SPIN_HEADERS`](crate::Handler::ADDS_SPIN_HEADERS));
-    /// for others nothing is left to add. Call it before the URI is changed.
+    /// Adds a request's `spin-*` headers, once. Only for handlers that add them themselves
+    /// ([`Handler::ADDS_SPIN_HEADERS`](crate::Handler::ADDS_SPIN_HEADERS)); for others it
+    /// does nothing. Call it before the URI is changed.
     ///
     /// # Errors
-    /// When the request has so many headers that no more can be added.
+    /// If the request has so many headers that no more can be added.
     pub fn add_spin_headers(request: &mut Request<RequestBody>) -> Result<(), Failure> {
         let body = request.body_mut();
         let Some(spin) = body.spin.take() else {
@@ -158,9 +158,9 @@ impl Wire {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // hyper does not end a body of known length after its response has gone out: it
-        // waits for the next request already. Whoever has all bytes has to be told here.
-        // (The same of a chunked body with trailers cannot be told; it times out.)
+        // hyper does not end a body of known length after its response was sent: it already
+        // waits for the next request. So the end is detected here. (For a chunked body with
+        // trailers this is not possible; it times out.)
         if self.failed || self.incoming.is_end_stream() {
             return Poll::Ready(None);
         }
@@ -206,7 +206,7 @@ impl Wire {
         }
     }
 
-    /// Ready when the body has been waited for too long.
+    /// Ready when the body has stalled for too long.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let began = !self.waits;
         self.waits = true;

@@ -1,5 +1,4 @@
-//! Requests from one component of an application to another, which never leave the
-//! process.
+//! Requests from one component of an application to another, which never leave the process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use crate::headers::{Scan, SpinHeaders};
 use crate::route::RouteHeaders;
 use crate::{Failure, RequestBody};
 
-/// Who requests come from that never were on a network.
+/// The peer of requests that did not come from the network.
 pub(crate) const NOBODY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -21,7 +20,7 @@ pub enum ChainError {
     /// No HTTP trigger runs this component.
     #[error("no HTTP trigger runs the component `{component}`")]
     Unknown {
-        /// The id that was asked for.
+        /// The requested id.
         component: String,
     },
     /// The request's URI has no scheme, authority or path.

@@ -1,17 +1,17 @@
-//! Time for the many timeouts that nearly never strike: a counter that one timer of
-//! the server moves on, so that a request costs loads and stores and no timers.
+//! Time for many timeouts that rarely occur: a counter that one timer of the server
+//! advances, so that a request costs loads and stores and no timers.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Timeouts are kept to an eighth of the shortest of them…
+/// The resolution of timeouts is an eighth of the shortest of them…
 const PARTS: u32 = 8;
-/// …but a server need not wake up more often than this for being exact…
+/// …but the server need not wake up more often than this for accuracy…
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
-/// …and an idle one not be later than this.
+/// …and is not later than this even with long timeouts.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
-/// A clock that stands still unless it is moved on.
+/// A clock that only moves when it is advanced.
 #[derive(Debug)]
 pub(crate) struct Clock {
     tick: Duration,
@@ -19,10 +19,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that is good enough for timeouts as short as `shortest`.
+    /// A clock with enough resolution for timeouts as short as `shortest`.
     pub(crate) fn new(shortest: Duration) -> Self {
         let tick = (shortest / PARTS).clamp(SHORTEST_TICK, LONGEST_TICK);
-        // Zero is what marks that are not set hold.
+        // Zero stands for a mark that is not set.
         Clock {
             tick,
             now: AtomicU64::new(1),
@@ -52,7 +52,7 @@ impl Clock {
     }
 }
 
-/// A moment of a [`Clock`], or none.
+/// A moment of a [`Clock`], if set.
 #[derive(Debug, Default)]
 pub(crate) struct Mark(AtomicU64);
 

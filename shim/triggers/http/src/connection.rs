@@ -21,12 +21,12 @@ use crate::streams::Streams;
 use crate::watch::{CLOSE, DRAIN, LATE_HEAD, Watch};
 use crate::{Counters, Handler};
 
-/// More headers than this do not fit into a header map together with those that
-/// every guest is given.
+/// The header map has no room for more headers than this together with those that every
+/// guest is given.
 pub(crate) const MOST_HEADERS: usize = 24_000;
 
-/// What a client is told whose request head does not come to an end: for it, there is no
-/// request that hyper could answer.
+/// The response for a request head that is never completed: hyper has no request that it
+/// could answer.
 fn last_word(status: StatusCode) -> String {
     let date = httpdate::fmt_http_date(SystemTime::now());
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n")
@@ -44,9 +44,9 @@ pub(crate) struct Protocols {
 impl Protocols {
     pub(crate) fn new(settings: &Settings) -> Self {
         let mut http1 = http1::Builder::new();
-        // Timeouts are kept by the watch, which costs no timer a request.
+        // The watch keeps timeouts, without a timer per request.
         http1.header_read_timeout(None);
-        // Whether a client that has closed its side is gone is looked for by `Io`.
+        // `Io` checks whether a client that has closed its side is gone.
         http1.half_close(true);
         http1.max_header_size(settings.max_header_bytes);
         http1.max_buf_size(settings.max_buffer_bytes.max(MIN_BUFFER_BYTES));
@@ -69,7 +69,7 @@ impl Protocols {
         http2
     }
 
-    /// Serves one connection until it ends or is told to.
+    /// Serves one connection until it ends or is ordered to.
     pub(crate) async fn serve<H: Handler>(
         self: Arc<Self>,
         stream: TcpStream,
@@ -100,7 +100,7 @@ impl Protocols {
         };
         let parts = http1.into_parts();
         if parts.io.is_http2() {
-            // Boxed, so that the common connection does not carry its size.
+            // Boxed, so that ordinary connections do not carry its size.
             let mut http2 = Box::pin(self.http2(&watch).serve_connection(parts.io, parts.service));
             let ended = run(http2.as_mut(), |http2| http2.graceful_shutdown(), &watch).await;
             if let Ended::Itself(Some(error)) = ended {
@@ -118,9 +118,9 @@ impl Protocols {
     }
 }
 
-/// How a connection came to its end.
+/// How a connection ended.
 enum Ended {
-    /// By its protocol, or by an error, which the handler or the client has seen.
+    /// By its protocol, or by an error that the handler or the client has seen.
     Itself(Option<hyper::Error>),
     /// By order.
     Closed,
@@ -128,7 +128,7 @@ enum Ended {
     Late,
 }
 
-/// Logs how a connection has ended. hyper has answered what is against the rules of HTTP/1.
+/// Logs how a connection ended. hyper has answered violations of HTTP/1 itself.
 #[cold]
 fn tell(error: &hyper::Error, watch: &Watch) {
     let peer = watch.peer;
@@ -140,7 +140,7 @@ fn tell(error: &hyper::Error, watch: &Watch) {
     }
 }
 
-/// Drives a connection and does what the watch orders.
+/// Drives a connection and follows the watch's orders.
 async fn run<C>(
     mut connection: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
@@ -161,7 +161,7 @@ where
             if orders & CLOSE != 0 {
                 return Poll::Ready(Ended::Closed);
             }
-            // Before anything else, so that a request that has just come is not lost.
+            // Polled first, so that a request that has just arrived is not lost.
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Ended::Itself(result.err()));
             }

@@ -1,18 +1,18 @@
-//! What happened, in numbers.
+//! Counters of events.
 
 use std::sync::atomic::AtomicU64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Numbers of one server since it was bound. The owner reads them at any
-        /// time; they only grow, except for `open_connections`.
+        /// The counters of one server since it was bound. The owner reads them at any time;
+        /// they only grow, except for `open_connections`.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
         impl Counters {
-            /// Every number with its name, in a fixed order.
+            /// Every counter with its name, in a fixed order.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.load(std::sync::atomic::Ordering::Relaxed)),)*]
             }
@@ -25,17 +25,17 @@ counters! {
     connections,
     /// Connections that are open now.
     open_connections,
-    /// Connections without a request that were closed, as others came.
+    /// Idle connections that were closed to make room for new ones.
     gave_way,
-    /// Requests answered 503, as there were more connections than are served.
+    /// Requests answered 503 because the limit of connections was exceeded.
     refused_connections,
     /// Calls of `accept` that failed.
     accept_errors,
     /// Requests whose head was read, answered or not.
     requests,
-    /// Requests answered 400 because of their host: none, two, or no valid one.
+    /// Requests answered 400 because their host is missing, duplicate or not valid.
     refused_hosts,
-    /// Other requests that are against HTTP's rules, answered 400, 431 or 501.
+    /// Other requests that violate HTTP, answered 400, 431 or 501.
     bad_requests,
     /// Requests answered 413 because of their `content-length`.
     refused_bodies,

@@ -1,4 +1,4 @@
-//! How a handler can fail, and what its client sees of it.
+//! How a handler can fail, and what its client gets.
 
 use std::error::Error;
 use std::sync::atomic::AtomicU64;
@@ -9,35 +9,35 @@ use http::{Response, StatusCode};
 
 use crate::{BodyError, BoxError, Counters, ResponseBody};
 
-/// Why a handler gave no response. The client gets the status code and an empty body.
+/// Why a handler returned no response. The client gets the status code and an empty body.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// The guest trapped. 500.
     #[error("the guest trapped")]
     Trap(#[source] BoxError),
-    /// The guest ended and had not answered. 500.
+    /// The guest ended without a response. 500.
     #[error("the guest ended without a response")]
     NoResponse,
-    /// The request took longer than it may. 504.
+    /// The request took longer than allowed. 504.
     #[error("the request was not answered within {0:?}")]
     Deadline(Duration),
-    /// No instance came free in time. 503 with `Retry-After`.
+    /// No instance became free in time. 503 with `Retry-After`.
     #[error("no instance came free")]
     Busy {
-        /// When it is worth trying again; whole seconds, at least one, are told.
+        /// When to retry; sent as whole seconds, at least one.
         retry_after: Duration,
     },
     /// The headers of the guest's response are larger than allowed. 500.
     #[error("the headers of the response are larger than allowed")]
     HeadersTooLarge,
-    /// The guest answered with a status that ends no request. 500.
-    #[error("the response has the status {0}, which ends no request")]
+    /// The guest answered with an informational status, which is not a final response. 500.
+    #[error("the response has the status {0}, which does not end a request")]
     Status(StatusCode),
-    /// The guest answered with a `content-length` that is none. 500.
+    /// The guest answered with an invalid `content-length`. 500.
     #[error("the response has a wrong content-length")]
     ContentLength,
-    /// The handler read the request's body itself and could not. 400, 408 or 413.
+    /// The handler failed to read the request's body. 400, 408 or 413.
     #[error("the body of the request cannot be read")]
     Body(#[from] BodyError),
     /// Anything else. 500.
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// Counts and logs the failure, and makes the response of it.
+    /// Counts and logs the failure, and creates its response.
     pub(crate) fn answer(&self, component: &str, counters: &Counters) -> Response<ResponseBody> {
         Counters::add(self.counter(counters));
         tracing::error!(

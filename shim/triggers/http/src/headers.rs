@@ -1,5 +1,5 @@
-//! The headers that a guest gets: the client's, without what is not for it, and the
-//! ones that the trigger adds.
+//! The headers that a guest gets: the client's, without those not meant for guests, and
+//! those that the trigger adds.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -22,12 +22,12 @@ const RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-compon
 const COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// Up to this many headers of a client are put into a copy of the route's template.
-/// With more, the template's are put among the client's: each costs a hash.
+/// Up to this many client headers are inserted into a copy of the route's template. With
+/// more, the template's are inserted among the client's: each insertion costs a hash.
 const FEW: usize = 6;
 
-/// What every guest gets, for the values that depend on the route alone. Those of the
-/// request come first and are empty here: [`SpinHeaders::add`] fills them in.
+/// The headers every guest gets, with the values that depend on the route alone. Those that
+/// depend on the request come first and are empty here: [`SpinHeaders::add`] fills them in.
 pub(crate) fn template(
     matched: HeaderValue,
     raw: HeaderValue,
@@ -45,7 +45,7 @@ pub(crate) fn template(
     template
 }
 
-/// What one look at all headers of a request has found.
+/// The result of one scan over all headers of a request.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Scan {
     spin: bool,
@@ -54,22 +54,22 @@ pub(crate) struct Scan {
     coding: Coding,
 }
 
-/// What a request says of how its body is transferred.
+/// How a request's body is transferred.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// Nothing.
+    /// As plain bytes.
     #[default]
     Plain,
     /// In chunks.
     Chunked,
-    /// In chunks of chunks, which nobody may send.
+    /// Chunked twice, which is not allowed.
     Twice,
-    /// In a way that nobody here knows.
+    /// With an unknown coding.
     Unknown,
 }
 
 impl Scan {
-    /// Looks at every header once.
+    /// Scans every header once.
     pub(crate) fn new(headers: &HeaderMap) -> Self {
         let mut scan = Scan::default();
         let mut has_cookie = false;
@@ -91,8 +91,8 @@ impl Scan {
         self.coding
     }
 
-    /// Removes what a guest does not get, and what a client could pretend. `join` says that
-    /// the parts of a cookie have come apart on their way, as those of HTTP/2 do.
+    /// Removes headers that guests do not get, and those that a client could forge. `join`
+    /// says that a cookie may be split into several fields, as in HTTP/2.
     pub(crate) fn clean(self, headers: &mut HeaderMap, join: bool) {
         if self.connection {
             remove_connection(headers);
@@ -114,7 +114,7 @@ impl Scan {
 }
 
 impl Coding {
-    /// With one more field. HTTP/1 is read by then, so that the last coding is `chunked`.
+    /// Adds one more field. HTTP/1 is parsed by then, so the last coding is `chunked`.
     fn and(self, value: &HeaderValue) -> Self {
         value
             .as_bytes()
@@ -131,8 +131,8 @@ impl Coding {
     }
 }
 
-/// Removes what was meant for this connection alone (RFC 9110, 7.6.1): `Connection`, and
-/// all that it names.
+/// Removes what is meant for this connection only (RFC 9110, 7.6.1): `Connection`, and
+/// everything it names.
 fn remove_connection(headers: &mut HeaderMap) {
     let Entry::Occupied(connection) = headers.entry(CONNECTION) else {
         return;
@@ -150,24 +150,24 @@ fn remove_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// One field of all parts (RFC 9113, 8.2.3).
+/// Joins all parts into one field (RFC 9113, 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let parts: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    // Values, with two characters between them, are a value.
+    // Valid values joined by two characters are a valid value.
     if let Ok(whole) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
         headers.insert(COOKIE, whole);
     }
 }
 
-/// The `spin-*` headers of a request, not yet made.
+/// The `spin-*` headers of a request, not created yet.
 #[derive(Debug, Clone)]
 pub(crate) struct SpinHeaders {
     pub(crate) route: Arc<RouteHeaders>,
-    /// Whether the request came with a `Host` that it may keep.
+    /// Whether the request came with a `Host` that guests may see.
     pub(crate) has_host: bool,
 }
 
@@ -175,7 +175,7 @@ impl SpinHeaders {
     /// Adds the headers to those of the request that they belong to.
     ///
     /// # Errors
-    /// When the request has so many headers that no more can be added.
+    /// If the request has so many headers that no more can be added.
     pub(crate) fn add(
         &self,
         uri: &Uri,
@@ -194,7 +194,7 @@ impl SpinHeaders {
             [path_info(path, captures.rest)?, self.full_url(uri)?, client].into_iter();
         if headers.len() <= FEW {
             let of_client = std::mem::replace(headers, template.clone());
-            // A map that nothing was removed from keeps the order of insertion.
+            // A map without removals keeps the order of insertion.
             headers
                 .values_mut()
                 .zip(of_request)
@@ -240,7 +240,7 @@ fn path_info(path: &str, rest: Option<Range<usize>>) -> Result<HeaderValue, Fail
     if rest.is_empty() {
         return Ok(HeaderValue::from_static(if slash { "/" } else { "" }));
     }
-    // In all but odd cases the slashes stand around it in the path already.
+    // Nearly always the path already has the slashes around it.
     let end = rest.end + usize::from(slash);
     match rest.start.checked_sub(1) {
         Some(start) if path.as_bytes()[start] == b'/' => text(&path[start..end]),
@@ -254,6 +254,6 @@ fn text(value: &str) -> Result<HeaderValue, Failure> {
 
 /// The value of `spin-client-addr`.
 pub(crate) fn client(peer: SocketAddr) -> HeaderValue {
-    // Addresses are digits, letters and punctuation.
+    // Addresses consist of digits, letters and punctuation.
     HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static(""))
 }

@@ -1,5 +1,6 @@
-//! The socket as hyper sees it: tells HTTP/2 from HTTP/1 by the first bytes, notes
-//! what the timeouts need, and closes so that the client can read the last answer.
+//! The socket as hyper sees it: distinguishes HTTP/2 from HTTP/1 by the first bytes,
+//! records what the timeouts need, and closes so that the client can read the last
+//! response.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -16,19 +17,20 @@ use tokio::net::TcpStream;
 
 use crate::watch::{STALLED, Watch};
 
-/// Begins every HTTP/2 connection and no HTTP/1 request. The `h2` crate checks the rest.
+/// The start of every HTTP/2 connection and of no HTTP/1 request. The `h2` crate checks the
+/// rest.
 const HTTP2_BEGINS: &[u8] = b"PRI ";
 
-/// Room for the first read: larger than most requests, and copied once a connection.
+/// Space for the first read: larger than most requests, and copied once per connection.
 const FIRST_READ: usize = 2048;
 
-/// How much of what a client still sends is read before it is cut off nevertheless.
+/// How much of a client's remaining data is read before its connection is closed anyway.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the first bytes of a connection have shown.
 #[derive(Debug)]
 enum Sniffed {
-    /// Fewer bytes than it takes to tell.
+    /// Too few bytes to decide.
     Little {
         bytes: [u8; HTTP2_BEGINS.len()],
         length: usize,
@@ -45,7 +47,7 @@ pub(crate) struct Io {
     stream: TokioIo<TcpStream>,
     watch: Arc<Watch>,
     sniffed: Sniffed,
-    /// While a write waits: what the client had yet to confirm when it was last looked at.
+    /// While a write waits: how many bytes were unconfirmed when this was last checked.
     write_waits: Option<u32>,
     /// Whether the client is known to have closed its side.
     ended: bool,
@@ -70,14 +72,14 @@ impl Io {
         }
     }
 
-    /// Whether the first bytes were HTTP/2. Then the read that saw them has failed,
-    /// and the next one gives them.
+    /// Whether the first bytes were HTTP/2. Then the read that saw them has failed, and the
+    /// next one returns them.
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self.sniffed, Sniffed::Http2 { .. })
     }
 
-    /// Writes what fits into the socket now: for a last word on a connection that
-    /// has nothing else to write.
+    /// Writes what fits into the socket now: for a final response on a connection that has
+    /// nothing else to write.
     pub(crate) fn say(&self, bytes: &[u8]) {
         if let Err(error) = self.stream.inner().try_write(bytes) {
             tracing::debug!(%error, "the client is gone already");
@@ -122,9 +124,9 @@ impl Io {
         }
     }
 
-    /// hyper reads for a body that is not complete, or for the next head. The end of what a
-    /// client sends, which closes its side, is the end of the first, but the second only once
-    /// the client has its answer.
+    /// hyper reads for an incomplete body, or for the next head. When the client closes its
+    /// side, that ends the body at once, but the wait for a next head only after the client
+    /// has its response.
     #[inline]
     fn poll_read_http1(
         &mut self,
@@ -139,14 +141,15 @@ impl Io {
             self.watch.closed_half();
             return Poll::Pending;
         }
-        // SAFETY: so many bytes of it have just been filled.
+        // SAFETY: this many bytes of it have just been filled.
         unsafe { buf.advance(read) };
         self.watch.bytes_came();
         Poll::Ready(Ok(()))
     }
 
-    /// Notes that a client has closed its side while its answer is made: it may be gone.
-    /// hyper does not look, as it could not tell that from a client that waits.
+    /// Records that a client has closed its side while its request is being answered: it
+    /// may be gone. hyper does not check this, as it could not distinguish it from a
+    /// waiting client.
     fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.ended || !self.watch.is_serving() || !matches!(self.sniffed, Sniffed::Http1) {
             return Ok(());
@@ -188,9 +191,9 @@ impl Io {
         result
     }
 
-    /// How many bytes that were written the client's kernel has yet to confirm. A full socket
-    /// can be written again only when a third of it is free, which may be more than a slow
-    /// client reads within any timeout; this number falls with all that it reads.
+    /// How many written bytes the client's kernel has yet to confirm. A full socket becomes
+    /// writable only when a third of it is free, which may be more than a slow client reads
+    /// within any timeout; this number falls with everything it reads.
     fn unconfirmed(&self) -> u32 {
         // SAFETY: on a TCP socket this request writes one `int`, and does nothing else (tcp(7),
         // where it is called SIOCOUTQ).
@@ -201,7 +204,7 @@ impl Io {
         match bytes {
             Ok(bytes) => bytes.unsigned_abs(),
             Err(error) => {
-                tracing::debug!(%error, "the kernel does not tell whether the client reads");
+                tracing::debug!(%error, "the kernel does not report whether the client reads");
                 0
             }
         }
@@ -259,19 +262,19 @@ impl Write for Io {
         true
     }
 
-    /// A TCP socket has no buffer of its own in this process, but hyper comes by here each
-    /// time that the connection is looked at.
+    /// A TCP socket has no buffer in this process, but hyper calls this each time the
+    /// connection is polled.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.look_for_end(cx))
     }
 
-    /// Closes this direction. Where the client is still sending, what it sends is
-    /// thrown away for a while: a socket that is closed with bytes unread resets the
-    /// connection, and the client may never see the answer that it was given.
+    /// Closes this direction. If the client is still sending, its data is discarded for a
+    /// while: closing a socket with unread bytes resets the connection, and the client may
+    /// never see the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if matches!(&this.sniffed, Sniffed::Http2 { read } if !read.is_empty()) {
-            // HTTP/1 closes after the read that has failed; HTTP/2 is yet to begin.
+            // HTTP/1 closes after the read that has failed; HTTP/2 has not begun yet.
             return Poll::Ready(Ok(()));
         }
         if !this.shut {

@@ -1,7 +1,7 @@
 //! The HTTP trigger: takes requests from a socket and hands them to a [`Handler`].
 //!
-//! This crate knows listeners, routes, limits, status codes and drain. It cannot tell
-//! what a handler does with a request, nor where an application came from.
+//! This crate knows listeners, routes, limits, status codes and drain, but neither what a
+//! handler does with a request nor where an application came from.
 //!
 //! Start reading at [`Http`] and [`Server`]; a connection's life is in `connection.rs`, a request's
 //! way to its handler in `service.rs`.
@@ -72,5 +72,5 @@ pub use server::{BindError, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;
 pub use trigger::Http;
 
-/// Any error of a body or behind a failure.
+/// Any error of a body, or the cause of a failure.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

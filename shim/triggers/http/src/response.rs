@@ -1,4 +1,4 @@
-//! Bodies of responses: as handlers give them, and as hyper takes them.
+//! Response bodies: as handlers return them, and as hyper takes them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::access::Exchange;
 use crate::failure::chain;
 use crate::{BoxError, Counters, Failure};
 
-/// The body of a response. Bodies of known bytes cost no allocation.
+/// The body of a response. Bodies of known bytes need no allocation.
 #[derive(Default)]
 pub enum ResponseBody {
-    /// No body.
+    /// An empty body.
     #[default]
     Empty,
-    /// All bytes at once.
+    /// The complete bytes.
     Full(Bytes),
-    /// Bytes as they come, with trailers perhaps. An error cuts the response off. It
-    /// is dropped as soon as nobody wants more of it, which may be before its end or
+    /// Bytes as they come, possibly with trailers. An error cuts the response off. The
+    /// stream is dropped as soon as no more of it is wanted, which may be before its end or
     /// before it was polled (for `HEAD`).
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
 }
@@ -48,7 +48,7 @@ impl<B: Into<Bytes>> From<B> for ResponseBody {
     }
 }
 
-/// Answers who came when there were more connections than are served.
+/// The response for clients beyond the limit of connections.
 pub(crate) fn full(is_http2: bool) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -109,19 +109,19 @@ impl std::fmt::Debug for ResponseBody {
     }
 }
 
-/// A response's body on its way out. The request has ended when it is dropped.
+/// A response's body while it is sent. The request ends when it is dropped.
 pub(crate) struct Outgoing {
     body: ResponseBody,
-    /// Who to blame when the body fails. Bodies of known bytes do not.
+    /// Where to report a failure of the body. Bodies of known bytes do not fail.
     component: Option<Arc<str>>,
-    /// What the head has promised of a body that may break its promise.
+    /// The length in the head, for a body that may not match it.
     left: Option<u64>,
-    /// Why the body failed, until hyper is told.
+    /// Why the body failed, until hyper gets the error.
     failed: Option<BoxError>,
     exchange: Exchange,
 }
 
-/// A body that is not what its response's `content-length` says.
+/// A body that does not match its response's `content-length`.
 #[derive(Debug, thiserror::Error)]
 enum WrongLength {
     #[error("the body ended {0} bytes short of its content-length")]
@@ -157,11 +157,11 @@ impl Outgoing {
         }
     }
 
-    /// Counts and logs what has cut the response off, and keeps it for the next poll.
+    /// Counts and logs why the response is cut off, and keeps the error for the next poll.
     ///
-    /// When a body fails hyper forgets what it has not written yet, the head too, and a
-    /// proxy that saw nothing sends the request again. When a body has nothing for it,
-    /// hyper writes first.
+    /// When a body fails, hyper discards what it has not written yet, including the head,
+    /// and a proxy that saw nothing repeats the request. When a body is pending, hyper
+    /// writes first.
     #[cold]
     fn fail(&mut self, error: BoxError, cx: &mut Context<'_>) {
         Counters::add(&self.exchange.watch().limits.counters.cut_responses);
@@ -175,7 +175,7 @@ impl Outgoing {
         cx.waker().wake_by_ref();
     }
 
-    /// Keeps count of what was promised.
+    /// Counts the bytes against the promised length.
     fn owes(&mut self, frame: Option<&Frame<Bytes>>) -> Result<(), WrongLength> {
         let Some(left) = &mut self.left else {
             return Ok(());
@@ -200,7 +200,7 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.failed.is_some() {
             if self.exchange.watch().socket_is_full() {
-                // The socket wakes the connection, which asks again.
+                // The socket wakes the connection, which polls again.
                 return Poll::Pending;
             }
             return Poll::Ready(self.failed.take().map(Err));
@@ -235,18 +235,18 @@ impl Body for Outgoing {
     }
 }
 
-/// What a client wants to know of its answer.
+/// What has to be known of a request to answer it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     /// The method is `HEAD`.
     pub(crate) head: bool,
-    /// In HTTP/2, nobody else leaves bodies out.
+    /// In HTTP/2, hyper does not leave out bodies itself.
     pub(crate) http2: bool,
 }
 
-/// Checks what would otherwise make hyper drop the connection without an answer, leaves
-/// out what the status does not allow, and leaves the framing to hyper. Gives the length
-/// that the head promises.
+/// Checks for what would make hyper drop the connection without a response, removes what
+/// the status does not allow, and leaves the framing to hyper. Returns the length in the
+/// head.
 pub(crate) fn check(
     mut response: Response<ResponseBody>,
     asked: Asked,
@@ -279,7 +279,7 @@ pub(crate) fn check(
     Ok((response, declared))
 }
 
-/// Leaves out the body of an answer that has none: RFC 9110, 9.3.2 and 15.3.5 to 15.4.5.
+/// Removes the body of a response without one: RFC 9110, 9.3.2 and 15.3.5 to 15.4.5.
 pub(crate) fn leave_out(response: &mut Response<ResponseBody>, asked: Asked) {
     if is_bodiless(response.status()) {
         *response.body_mut() = ResponseBody::Empty;
@@ -294,7 +294,7 @@ pub(crate) fn leave_out(response: &mut Response<ResponseBody>, asked: Asked) {
     }
 }
 
-/// Statuses whose answer has no body, whatever the method.
+/// Statuses whose response has no body, for any method.
 pub(crate) fn is_bodiless(status: StatusCode) -> bool {
     matches!(
         status,
@@ -302,7 +302,7 @@ pub(crate) fn is_bodiless(status: StatusCode) -> bool {
     )
 }
 
-/// The one length that all `content-length` headers agree on.
+/// The length that all `content-length` headers agree on.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let mut agreed = None;
     for value in headers.get_all(CONTENT_LENGTH) {

@@ -1,4 +1,4 @@
-//! The listener: accepts connections, keeps time for them, and brings them down.
+//! The listener: accepts connections, drives their timeouts, and shuts them down.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,42 +24,42 @@ use crate::ticker::{self, Ticker};
 use crate::watch::{DRAIN, Limits, Watch};
 use crate::{Counters, Handler, Settings};
 
-/// How long nothing is accepted after the process has run out of descriptors or
-/// memory: long enough for requests to end, short enough not to be noticed.
+/// How long to pause accepting when the process is out of descriptors or memory: long
+/// enough for requests to end, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// When nobody but probes has come for this long to a server that is going, all have
-/// learnt of it. Kubernetes' proxies write their rules at most once a second, and where
-/// few come, a second without anyone says little.
+/// When only probes have connected to a stopping server for this long, all clients have
+/// learnt of the stop. Kubernetes' proxies update their rules at most once a second, and
+/// with little traffic, one second without a connection says little.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Connections beyond the limit that are taken nevertheless, so that the health endpoint
-/// can be asked: what else they ask for is answered 503 while the limit is reached.
-/// Where these are taken too, those without a request give way to new ones.
+/// Connections accepted beyond the limit so that the health endpoint stays reachable: other
+/// requests on them get 503 while the limit is reached. When these are used up too, those
+/// without a request are closed for new ones.
 pub const SPARE_CONNECTIONS: usize = 64;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The kernel gives no socket, or no timer to go with it.
+    /// The kernel provides no socket, or no timer for it.
     #[error("cannot make a socket for {address}")]
     Socket {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The address is in use, not of this host, or not allowed.
+    /// The address is in use, not one of this host, or not permitted.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
-/// Who is told that the server lives.
+/// Called to signal that the server is alive.
 struct Beats(Box<dyn FnMut(bool) + Send>);
 
 impl fmt::Debug for Beats {
@@ -80,21 +80,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds an address that nobody else has. From now on the kernel takes
-    /// connections, and they wait until it is served ([`Http`](crate::Http)). `[::]` is every address of the
-    /// host, those of IPv4 too; where the kernel has no IPv6, those of IPv4 alone.
+    /// Binds an address exclusively. From now on the kernel accepts connections, which wait
+    /// until it is served ([`Http`](crate::Http)). `[::]` is every address of the host,
+    /// including IPv4; if the kernel has no IPv6, IPv4 only.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// If the address cannot be bound.
     pub fn bind(address: SocketAddr, settings: &Settings) -> Result<Self, BindError> {
         Self::listen(address, settings, false)
     }
 
-    /// Binds the same address once more, for another worker: the kernel spreads
-    /// connections over all that are bound to it.
+    /// Binds the same address again, for another worker: the kernel distributes connections
+    /// among all that are bound to it.
     ///
     /// # Errors
-    /// When the kernel has no room for it.
+    /// If the kernel has no room for it.
     pub fn another(&self) -> Result<Self, BindError> {
         Self::listen(self.local, &self.settings, true)
     }
@@ -111,8 +111,8 @@ impl Server {
         };
         let socket = socket.map_err(|error| no_socket(error.into()))?;
         let listen = || {
-            // What is shared from the start can be bound although it is taken, by
-            // another process too.
+            // A socket with a shared port binds even if the address is taken, by another
+            // process too.
             sockopt::set_socket_reuseport(&socket, shared)?;
             rustix::net::bind(&socket, &address)?;
             sockopt::set_socket_reuseport(&socket, true)?;
@@ -137,7 +137,7 @@ impl Server {
     }
 
     /// Calls `beat` with `true` about every second while there are connections, and with
-    /// `false` when there are none any more: a server that does not is stuck.
+    /// `false` when there are none any more. Missing beats mean that the server is stuck.
     #[must_use]
     pub fn with_beats(self, beat: impl FnMut(bool) + Send + 'static) -> Self {
         Server {
@@ -146,18 +146,18 @@ impl Server {
         }
     }
 
-    /// The address that was bound; with port 0 the one that the kernel chose.
+    /// The bound address; for port 0, with the port that the kernel chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Numbers of this server, to be read while it serves and afterwards.
+    /// This server's counters, to be read while it serves and afterwards.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }
 
-    /// Serves until the run stops, then goes on accepting for the shutdown delay, finishes
-    /// what runs, and returns when it has to have ended at the latest.
+    /// Serves until the run stops, continues accepting for the shutdown delay, finishes
+    /// running requests, and returns by the run's end.
     pub(crate) async fn serve<H: Handler>(
         self,
         routes: RouterHandle<H>,
@@ -193,19 +193,19 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // A restarted pod must not wait for connections of the last one to time out.
+    // A restarted pod must not wait for the previous pod's connections to time out.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // Accepted sockets inherit it, which saves each a system call.
+    // Accepted sockets inherit it, which saves a system call for each.
     sockopt::set_tcp_nodelay(&socket, true)?;
     if address.is_ipv6() {
-        // What it is otherwise is for whoever set up the host to say.
+        // Otherwise the host's default applies.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     Ok(socket)
 }
 
-/// The address as the client knows it: where one listener has both families, those of
-/// IPv4 come as addresses of IPv6.
+/// The address as the client knows it: a listener for both families sees IPv4 addresses as
+/// IPv6 addresses.
 fn plain(peer: SocketAddr) -> SocketAddr {
     match peer {
         SocketAddr::V6(mapped) => match mapped.ip().to_ipv4_mapped() {
@@ -228,7 +228,7 @@ struct Connections<H> {
 }
 
 impl<H: Handler> Connections<H> {
-    /// Accepts until `over` is ready, and returns what it becomes.
+    /// Accepts until `over` is ready, and returns its result.
     async fn accept_until<T>(
         &mut self,
         listener: &TcpListener,
@@ -251,7 +251,7 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    /// Says that it is going, and goes on accepting from those who have not heard.
+    /// Announces the stop, and continues accepting from clients that have not noticed.
     async fn leave(&mut self, listener: &TcpListener, settings: &Settings, end: Instant) {
         let now = Instant::now();
         let end = now
@@ -259,7 +259,7 @@ impl<H: Handler> Connections<H> {
                 .shutdown_delay
                 .min(end.saturating_duration_since(now));
         self.limits.leave();
-        // Clients of HTTP/2 can be told at once, those of HTTP/1 with an answer.
+        // HTTP/2 clients can be notified at once, HTTP/1 clients with a response.
         let http2 = self.watches.values().filter(|watch| watch.is_http2());
         http2.for_each(|watch| watch.order(DRAIN));
         loop {
@@ -277,8 +277,8 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    /// Takes whoever is still in the queue, and closes it: the kernel has told them
-    /// that their connections stand.
+    /// Takes the connections that are still in the queue, and closes the listener: the
+    /// kernel has already established them.
     fn accept_rest(&mut self, listener: StdListener) {
         while let Ok((stream, peer)) = listener.accept() {
             let stream = stream
@@ -291,8 +291,8 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    /// Takes a connection in, or says until when to pause. Where there are `most` of
-    /// them, an idle one gives way to it.
+    /// Takes a connection, or returns until when to pause. If there are already `most`, an
+    /// idle one is closed for it.
     fn accepted(
         &mut self,
         accepted: io::Result<(TcpStream, SocketAddr)>,
@@ -318,14 +318,14 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    /// Ends the connection that has been without a request for longest. Where it `must`
-    /// be, also one that has only just come.
+    /// Closes the connection that has been idle for longest. With `must`, even one that has
+    /// only just been accepted.
     fn make_room(&self, must: bool) {
         let idle = self.watches.values().filter_map(|watch| {
             let age = watch.idle_age()?;
             (must || age > 0).then_some((age, watch))
         });
-        // Of two that are as old, the one that has come first.
+        // Of two with the same age, the one accepted first.
         let longest = idle.max_by_key(|(age, watch)| (*age, u64::MAX - watch.number));
         if let Some((_, watch)) = longest {
             Counters::add(&self.limits.counters.gave_way);
@@ -370,14 +370,14 @@ impl<H: Handler> Connections<H> {
         }
         self.limits.clock.advance();
         self.watches.values().for_each(|watch| watch.sweep());
-        // Not as soon as the last one ends, as the next may come right after.
+        // Not when the last one ends, as the next may come right after.
         self.ticker.turn(!self.watches.is_empty());
         (self.beats.0)(self.ticker.is_on());
     }
 
     async fn drain(mut self, end: Instant) -> DrainOutcome {
-        // Twice around the loop, so that requests which have reached the kernel are
-        // seen by their connections, new ones too, before these are told to end.
+        // Twice around the loop, so that connections, including new ones, see requests that
+        // have reached the kernel before they are ordered to end.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
@@ -405,7 +405,7 @@ impl<H: Handler> Connections<H> {
     }
 }
 
-/// Errors that `accept` reports for a connection that is gone already.
+/// Errors of `accept` about a connection that is already gone.
 fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(

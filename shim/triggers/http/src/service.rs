@@ -29,11 +29,11 @@ pub(crate) struct Service<H> {
     last_host: RefCell<LastHost>,
 }
 
-/// What guests may be asked; tunnels they are not.
+/// The methods that guests accept; tunnels are not among them.
 const METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
 
-/// A request that is against the rules, whoever it is for.
+/// A request that violates HTTP, for any target.
 #[derive(Debug, thiserror::Error)]
 enum Bad {
     #[error(transparent)]
@@ -46,7 +46,7 @@ enum Bad {
     Coding,
 }
 
-/// What becomes of a request.
+/// What happens with a request.
 enum Plan<H> {
     Answer(Response<ResponseBody>),
     Call(Arc<Callee<H>>, Option<SpinHeaders>),
@@ -63,8 +63,8 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Plans at once and without moving the request, which is large: hyper moves the
-    /// future, and each copy is felt.
+    /// Decides at once and without moving the request, which is large: hyper moves the
+    /// future, and each copy is measurable.
     pub(crate) fn call(
         &self,
         request: Request<Incoming>,
@@ -94,9 +94,9 @@ impl<H: Handler> Service<H> {
                     exchange.goes_to(component);
                     let body = RequestBody::incoming(incoming, exchange.watch(), spin);
                     let result = handler.handle(Request::from_parts(parts, body)).await;
-                    // The other connections that are ready have their turn before this
-                    // one writes. Answers then leave together, and a client on this
-                    // machine is woken once for many of them.
+                    // Other ready connections run before this one writes. Responses then
+                    // leave together, and a client on this machine is woken once for many
+                    // of them.
                     tokio::task::yield_now().await;
                     let (mut response, length) = result
                         .and_then(|response| response::check(response, asked))
@@ -115,7 +115,7 @@ impl<H: Handler> Service<H> {
 
     fn plan(&self, parts: &mut Parts, incoming: &Incoming) -> Result<Plan<H>, Bad> {
         let limits = &self.watch.limits;
-        // HTTP/1 was stopped at this number of headers already, HTTP/2 was not.
+        // HTTP/1 is already limited to this number of headers, HTTP/2 is not.
         if parts.headers.len() > limits.max_header_count {
             return Ok(answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
@@ -124,13 +124,13 @@ impl<H: Handler> Service<H> {
             .last_host
             .borrow_mut()
             .resolve(version, target, &mut parts.headers)?;
-        // There are no tunnels here, and a guest that said yes would open one.
+        // Tunnels are not supported, and a guest's positive answer would open one.
         if parts.method == Method::CONNECT {
             return Ok(allow(StatusCode::METHOD_NOT_ALLOWED));
         }
         if !parts.uri.path().starts_with('/') {
             return match (parts.uri.path(), &parts.method) {
-                // The server as a whole.
+                // Requests to the server as a whole.
                 ("*", &Method::OPTIONS) => Ok(allow(StatusCode::OK)),
                 _ => Err(Bad::Target),
             };
@@ -188,8 +188,8 @@ impl<H: Handler> Service<H> {
             Ok(uri) => parts.uri = uri,
             Err(error) => return Ok(fail(Failure::Other(error.into()))),
         }
-        // Upgrades are not offered, and what hyper keeps for them would keep the
-        // connection.
+        // Upgrades are not offered, and hyper's state for them would keep the connection
+        // open.
         parts.extensions.clear();
         let spin = SpinHeaders {
             route: matched.headers.clone(),
@@ -206,8 +206,8 @@ impl<H: Handler> Service<H> {
         )
     }
 
-    /// Counts and logs what is against the rules, and makes the answer. A connection of
-    /// HTTP/1 ends with it.
+    /// Counts and logs a violation of HTTP, and creates the response. It is the last on an
+    /// HTTP/1 connection.
     #[cold]
     fn refuse(&self, bad: &Bad, asked: Asked) -> Plan<H> {
         let counters = &self.watch.limits.counters;
@@ -232,8 +232,8 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Tells a client of HTTP/1 that the server is going, so that its next request takes a
-/// new connection, and with it perhaps another server.
+/// Notifies an HTTP/1 client that the server is stopping, so that its next request uses a
+/// new connection, and possibly another server.
 fn announce_close(response: &mut Response<ResponseBody>, watch: &Watch) {
     if watch.limits.is_leaving() && !watch.is_http2() {
         response
@@ -248,7 +248,7 @@ fn answer<H>(status: StatusCode) -> Plan<H> {
     Plan::Answer(response)
 }
 
-/// An answer that says what may be asked.
+/// A response that lists the allowed methods.
 fn allow<H>(status: StatusCode) -> Plan<H> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;

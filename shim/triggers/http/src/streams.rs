@@ -1,5 +1,5 @@
-//! HTTP/2 streams whose client takes nothing more. The connection goes on and its
-//! socket is not full, so each stream has to be watched by itself.
+//! Tracks HTTP/2 streams whose client reads nothing more. The connection continues and its
+//! socket is not full, so each stream has to be watched separately.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -10,16 +10,16 @@ use tokio::task::AbortHandle;
 use crate::clock::{Clock, Mark};
 use crate::watch::Watch;
 
-/// One response on its way through a stream.
+/// One response while it is sent on a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// Since when the client has not taken what it was given.
+    /// Since when the client has not taken the data it was given.
     given: Mark,
     task: OnceLock<AbortHandle>,
 }
 
 impl Flow {
-    /// hyper asks for more: the client has taken everything.
+    /// hyper polls for more: the client has taken everything.
     pub(crate) fn asked(&self) {
         self.given.clear();
     }
@@ -35,7 +35,7 @@ pub(crate) struct Flows(Mutex<List>);
 
 #[derive(Debug, Default)]
 struct List {
-    /// Made for the request that hyper is handing over; its task follows at once.
+    /// Created for the request that hyper is passing on; its task follows at once.
     next: Option<Arc<Flow>>,
     all: Vec<Weak<Flow>>,
 }
@@ -46,14 +46,14 @@ impl Flows {
         let mut list = self.list();
         list.next = Some(flow.clone());
         if list.all.len() == list.all.capacity() {
-            // Only as many as there are at once are kept, however many there were.
+            // The list does not grow beyond the number of simultaneous streams.
             list.all.retain(|flow| flow.strong_count() > 0);
         }
         list.all.push(Arc::downgrade(&flow));
         flow
     }
 
-    /// Resets the streams that have stood for more than `ticks`, and tells how many.
+    /// Resets the streams that have stalled for more than `ticks`, and returns how many.
     pub(crate) fn sweep(&self, ticks: u64, clock: &Clock) -> usize {
         let mut reset = 0;
         self.list().all.retain(|flow| {
@@ -76,7 +76,7 @@ impl Flows {
 }
 
 /// Runs the streams of one connection. They end with the connection, because then
-/// all that they wait for fails.
+/// everything they wait for fails.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams(pub(crate) Arc<Watch>);
 

@@ -11,8 +11,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Ticks while it is on. The kernel keeps the time: a timer of the runtime would have
-/// it read the clock twice whenever it sleeps, which is once a request in quiet times.
+/// Ticks while it is on. The kernel keeps the time: a timer of the runtime would read the
+/// clock twice whenever it sleeps, which is once per request in quiet times.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     timer: AsyncFd<OwnedFd>,
@@ -20,7 +20,7 @@ pub(crate) struct Ticker {
     is_on: bool,
 }
 
-/// Makes the timer of a [`Ticker`]; needs no runtime.
+/// Creates the timer of a [`Ticker`]; needs no runtime.
 pub(crate) fn timer() -> io::Result<OwnedFd> {
     Ok(timerfd_create(
         TimerfdClockId::Monotonic,
@@ -29,10 +29,10 @@ pub(crate) fn timer() -> io::Result<OwnedFd> {
 }
 
 impl Ticker {
-    /// A ticker that is off.
+    /// A ticker, switched off.
     pub(crate) fn new(timer: OwnedFd, tick: Duration) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` always gives the same descriptor and keeps it open, and it
-        // stays inside the `AsyncFd`, which gives no way to exchange it, until that is dropped.
+        // stays inside the `AsyncFd`, which cannot replace it, until that is dropped.
         let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
         Ok(Ticker {
             timer,
@@ -45,13 +45,13 @@ impl Ticker {
         self.is_on
     }
 
-    /// Switches it on or off; to what it is costs nothing.
+    /// Switches it on or off; without a change this costs nothing.
     pub(crate) fn turn(&mut self, on: bool) {
         if self.is_on == on {
             return;
         }
         let tick = if on { self.tick } else { Duration::ZERO };
-        // Ticks are seconds at most.
+        // Ticks are at most a few seconds.
         let tick = Timespec {
             tv_sec: tick.as_secs().cast_signed(),
             tv_nsec: tick.subsec_nanos().into(),
@@ -66,8 +66,8 @@ impl Ticker {
         }
     }
 
-    /// Waits for the next tick. Ticks that nobody waited for count as one, so that the
-    /// clock stands still for clients while the process does.
+    /// Waits for the next tick. Missed ticks count as one, so that clients' timeouts do not
+    /// advance while the process is stopped.
     pub(crate) async fn tick(&self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable().await?;

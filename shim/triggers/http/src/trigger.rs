@@ -5,15 +5,15 @@ use skiff_trigger::{BoxError, DrainOutcome, Run, Runs, Trigger};
 use crate::route::{RouteError, RoutePath, RouterHandle, check_route};
 use crate::{Handler, Server};
 
-/// A bound listener and the routes that it serves.
+/// A bound listener and the routes it serves.
 ///
-/// When it is told to stop, it goes on accepting for the shutdown delay and finishes the
-/// requests that run. What it leaves unfinished at the end are connections, which are
-/// closed with a request on them.
+/// When it is asked to stop, it continues accepting for the shutdown delay and finishes
+/// running requests. What it leaves unfinished at the end are connections that are closed
+/// with a request on them.
 ///
-/// Runs on the runtime that polls it, which is meant to be a current-thread one, with its
-/// I/O and time drivers on; several listeners on one port ([`Server::another`]), one for
-/// each worker, are the way to more cores. It fails when the runtime cannot watch the
+/// It runs on the runtime that polls it, which should be a current-thread one with I/O and
+/// time drivers; to use more cores, create several listeners on one port
+/// ([`Server::another`]), one for each worker. It fails if the runtime cannot watch the
 /// listener, and panics outside a tokio runtime, or in one without I/O or time.
 #[derive(Debug)]
 pub struct Http<H> {

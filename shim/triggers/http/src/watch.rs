@@ -1,8 +1,8 @@
-//! What a connection is doing, written by the connection as it goes and read by the
-//! server's one timer, which then orders what has to be done.
+//! The state of a connection, written by the connection itself and read by the server's one
+//! timer, which then gives orders.
 //!
-//! A connection and its bodies run in one task on one thread, so plain loads and
-//! stores are enough; they are atomic because a handler may move a body elsewhere.
+//! A connection and its bodies run in one task on one thread, so plain loads and stores are
+//! enough; they are atomic because a handler may move a body to another thread.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,18 +17,18 @@ use crate::clock::{Clock, Mark};
 use crate::streams::Flows;
 use crate::{Counters, Settings};
 
-/// Finish what runs, then close.
+/// Finish running requests, then close.
 pub(crate) const DRAIN: u8 = 1;
-/// The client sends no more of a body that is waited for: its read has to fail.
+/// The client has stopped sending a body that is waited for: its read has to fail.
 pub(crate) const STALLED: u8 = 2;
 /// Close at once.
 pub(crate) const CLOSE: u8 = 4;
-/// Say that a request head took too long, then close.
+/// Report that a request head took too long, then close.
 pub(crate) const LATE_HEAD: u8 = 8;
 
-/// How long a connection that was told to end may stay without a request, and how
-/// long a client that is still sending may take to notice that it was answered. A
-/// round trip is enough for both.
+/// How long a connection that was ordered to end may stay without a request, and how long a
+/// client that is still sending may take to notice its response. One round trip is enough
+/// for both.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// What all connections of a server share.
@@ -36,18 +36,18 @@ const PARTING: Duration = Duration::from_secs(2);
 pub(crate) struct Limits {
     pub(crate) clock: Clock,
     pub(crate) counters: Arc<Counters>,
-    /// What the application answers when it is asked how it is.
+    /// The application's health, for the health endpoint.
     pub(crate) health: Health,
     pub(crate) body_timeout: Duration,
     pub(crate) max_body_bytes: u64,
     pub(crate) max_header_count: usize,
     pub(crate) access_log: bool,
     max_connections: u64,
-    /// Connections that were told to give way and have not ended yet.
+    /// Connections that were ordered to make room and have not ended yet.
     giving_way: AtomicU64,
-    /// Whether the server was told to stop.
+    /// Whether the server was asked to stop.
     leaving: AtomicBool,
-    /// How often its health has been asked for since.
+    /// How many health checks it has answered since.
     probes: AtomicU64,
     header_ticks: u64,
     idle_ticks: u64,
@@ -88,7 +88,7 @@ impl Limits {
         }
     }
 
-    /// From now on each answer of HTTP/1 says that the server is going.
+    /// From now on each HTTP/1 response announces that the server is stopping.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Relaxed);
     }
@@ -97,21 +97,21 @@ impl Limits {
         self.leaving.load(Relaxed)
     }
 
-    /// Whether there are more connections than are served.
+    /// Whether there are more connections than the limit.
     fn is_full(&self) -> bool {
         let going = self.giving_way.load(Relaxed);
         self.counters.open_connections.load(Relaxed) > self.max_connections + going
     }
 
-    /// A probe was answered, which told it that the server is leaving if it is.
+    /// Counts an answered probe; if the server is stopping, the probe has seen that.
     pub(crate) fn probed(&self) {
         if self.is_leaving() {
             Counters::add(&self.probes);
         }
     }
 
-    /// How many connections have come, but for those of probes since it is leaving:
-    /// kubelet goes on asking until the end.
+    /// How many connections have been accepted, except those of probes since the stop:
+    /// kubelet continues to probe until the end.
     pub(crate) fn comers(&self) -> u64 {
         let connections = self.counters.connections.load(Relaxed);
         connections.saturating_sub(self.probes.load(Relaxed))
@@ -123,11 +123,11 @@ impl Limits {
 pub(crate) struct Watch {
     pub(crate) limits: Arc<Limits>,
     pub(crate) peer: SocketAddr,
-    /// How many connections came before it.
+    /// How many connections were accepted before it.
     pub(crate) number: u64,
-    /// Whether it is one beyond the limit, taken to ask for health only.
+    /// Whether it is beyond the limit, and accepted for health checks only.
     spare: AtomicBool,
-    /// Whether it was told to give way.
+    /// Whether it was ordered to make room.
     gives_way: AtomicBool,
     http2: AtomicBool,
     pub(crate) flows: Flows,
@@ -135,25 +135,25 @@ pub(crate) struct Watch {
     waker: Mutex<Option<Waker>>,
     /// Requests whose response is not finished.
     serving: AtomicU32,
-    /// Request bodies that somebody holds.
+    /// Request bodies that a handler holds.
     bodies: AtomicU32,
-    /// Whether the last request body was left before its end.
+    /// Whether the last request body was not read to its end.
     unread: AtomicBool,
-    /// Since when there has been no request, and nothing written.
+    /// Since when there has been no request and no write.
     idle: Mark,
     /// When the head that is being read began.
     head: Mark,
     /// Since when a body has been waited for.
     body_wait: Mark,
-    /// Since when the client has read nothing, as far as the connection has looked.
+    /// Since when the client has read nothing, as of the connection's last check.
     write_wait: Mark,
-    /// Whether the connection has been asked to look whether the client reads.
+    /// Whether the connection has been asked to check whether the client reads.
     write_asked: AtomicBool,
-    /// Since when the client has closed its side of a connection that it is answered on.
+    /// Since when the client has closed its side while it waits for a response.
     half_closed: Mark,
-    /// Since when the connection has been told to end.
+    /// Since when the connection has been ordered to end.
     parting: Mark,
-    /// Since when the rest of what the client sends has been thrown away.
+    /// Since when the client's remaining data has been discarded.
     lingering: Mark,
 }
 
@@ -187,7 +187,8 @@ impl Watch {
         watch
     }
 
-    /// Heads of HTTP/2 cannot be told from its other frames here: only idleness counts.
+    /// In HTTP/2, heads cannot be distinguished from other frames here: only idleness
+    /// counts.
     pub(crate) fn set_http2(&self) {
         self.http2.store(true, Relaxed);
         self.head.clear();
@@ -197,7 +198,7 @@ impl Watch {
         self.http2.load(Relaxed)
     }
 
-    // What the connection tells.
+    // Reported by the connection.
 
     pub(crate) fn bytes_came(&self) {
         if self.is_http2() {
@@ -225,15 +226,15 @@ impl Watch {
         self.serving.load(Relaxed) > 0
     }
 
-    /// Whether the client of HTTP/1 that sends no more is still owed something: its
-    /// request was complete, and its answer is not written.
+    /// Whether an HTTP/1 client that has closed its side still waits for something: its
+    /// request was complete, and its response is not written.
     pub(crate) fn owes(&self) -> bool {
         let answers = self.serving.load(Relaxed) > 0 && !self.unread.load(Relaxed);
         answers || self.write_wait.is_set()
     }
 
-    /// The client has closed its side while it is owed something. Its connection has to
-    /// look again when it is not.
+    /// The client has closed its side while it waits for a response. Its connection has to
+    /// check again afterwards.
     pub(crate) fn closed_half(&self) {
         self.half_closed.set_once(&self.limits.clock);
     }
@@ -244,7 +245,7 @@ impl Watch {
         }
     }
 
-    /// The request that began has a body, which hyper reads before anybody holds it.
+    /// The request has a body, which hyper reads before a handler holds it.
     pub(crate) fn body_comes(&self) {
         self.unread.store(true, Relaxed);
     }
@@ -272,7 +273,7 @@ impl Watch {
         self.body_wait.clear();
     }
 
-    /// A write begins to wait, or still does while the client has read something.
+    /// A write begins to wait, or still waits although the client has read something.
     pub(crate) fn write_waits(&self) {
         self.write_wait.set(&self.limits.clock);
         self.write_asked.store(false, Relaxed);
@@ -284,19 +285,19 @@ impl Watch {
         self.end_half_closed();
     }
 
-    /// Whether the timeout of a write that waits has passed, and the connection is closed
-    /// unless it tells that the client reads, by [`Watch::write_waits`].
+    /// Whether a waiting write has timed out. The connection is then closed unless it
+    /// reports with [`Watch::write_waits`] that the client reads.
     pub(crate) fn asks_for_progress(&self) -> bool {
         self.write_asked.load(Relaxed)
     }
 
     /// Whether bytes of a response wait for the client to read others, on a connection
-    /// that has no other response.
+    /// without other responses.
     pub(crate) fn socket_is_full(&self) -> bool {
         !self.is_http2() && self.write_wait.is_set()
     }
 
-    /// Large responses leave after their request has ended here.
+    /// Large responses are still being written after their request has ended here.
     pub(crate) fn wrote(&self) {
         self.idle.set(&self.limits.clock);
     }
@@ -305,14 +306,14 @@ impl Watch {
         self.lingering.set_once(&self.limits.clock);
     }
 
-    /// Whether bytes of the client are still on their way: closing now would make
-    /// its kernel throw away what it was told.
+    /// Whether the client is still sending: closing now would make its kernel discard the
+    /// response.
     pub(crate) fn has_unread(&self) -> bool {
         !self.is_http2() && (self.unread.load(Relaxed) || self.head.is_set())
     }
 
-    /// Whether requests other than for health are turned away. One that came when there
-    /// was no place for it takes one as soon as there is.
+    /// Whether requests other than health checks are refused. A connection accepted beyond
+    /// the limit becomes a regular one as soon as there is room.
     #[inline]
     pub(crate) fn is_spare(&self) -> bool {
         if !self.spare.load(Relaxed) {
@@ -323,7 +324,7 @@ impl Watch {
         full
     }
 
-    /// For how many ticks it has had no request, where it has none.
+    /// For how many ticks it has been without a request; `None` if it has one.
     pub(crate) fn idle_age(&self) -> Option<u64> {
         let busy = self.is_busy() || self.orders() != 0;
         (!busy).then(|| {
@@ -340,23 +341,23 @@ impl Watch {
         self.serving.load(Relaxed) > 0 || self.bodies.load(Relaxed) > 0 || self.write_wait.is_set()
     }
 
-    /// Its task is over.
+    /// Its task has ended.
     pub(crate) fn ended(&self) {
         if self.gives_way.load(Relaxed) {
             self.limits.giving_way.fetch_sub(1, Relaxed);
         }
     }
 
-    // What the server orders.
+    // Ordered by the server.
 
-    /// Ends a connection without a request.
+    /// Ends a connection without a request to make room.
     pub(crate) fn give_way(&self) {
         self.gives_way.store(true, Relaxed);
         Counters::add(&self.limits.giving_way);
         self.order(if self.head.is_set() { LATE_HEAD } else { DRAIN });
     }
 
-    /// Keeps the connection's waker. The task of a connection never changes.
+    /// Stores the connection's waker. The task of a connection never changes.
     pub(crate) fn attend(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
@@ -379,7 +380,7 @@ impl Watch {
         }
     }
 
-    /// Compares all marks with the clock and orders what follows.
+    /// Compares all marks with the clock and gives the orders that follow.
     pub(crate) fn sweep(&self) {
         let Limits {
             clock, counters, ..
@@ -403,7 +404,7 @@ impl Watch {
             Counters::add(&counters.body_timeouts);
             return self.order(STALLED);
         }
-        // A client that has left perhaps gives way at once to others that have not.
+        // If the server is full, a client that may have left makes room at once.
         let gone = old(&self.half_closed, self.limits.gone_ticks)
             || self.half_closed.is_set() && self.limits.is_full();
         if gone && !self.write_wait.is_set() {
@@ -422,7 +423,7 @@ impl Watch {
         {
             self.order(CLOSE);
         } else if parting {
-            // Whoever is leaving gets no other reason to.
+            // A connection that is ending gets no further reason to.
         } else if old(&self.head, self.limits.header_ticks) {
             Counters::add(&counters.header_timeouts);
             self.order(LATE_HEAD);

@@ -1,5 +1,5 @@
-//! What the server answers itself: health, which is the application's, and what its
-//! routes say of the application. Nothing of a guest takes these paths away.
+//! Requests the server answers itself: the application's health, and information about it.
+//! Guests cannot take over these paths.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -8,10 +8,10 @@ use skiff_trigger::State;
 
 use crate::ResponseBody;
 
-/// Paths under this prefix are the server's own.
+/// Paths under this prefix belong to the server.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/spin/";
 
-/// How the application is.
+/// The application's health.
 pub(crate) fn health(state: State) -> Response<ResponseBody> {
     let (status, text) = match state {
         State::Ready => (StatusCode::OK, "OK"),
@@ -24,7 +24,7 @@ pub(crate) fn health(state: State) -> Response<ResponseBody> {
     response
 }
 
-/// What the application is, as JSON.
+/// Information about the application, as JSON.
 pub(crate) fn info(info: &Bytes) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::from(info.clone()));
     response

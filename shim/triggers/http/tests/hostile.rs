@@ -26,7 +26,7 @@ fn short() -> Settings {
     }
 }
 
-/// Tells what became of each request body.
+/// Reports what happened to each request body.
 fn reads_bodies() -> (Fun, mpsc::UnboundedReceiver<String>) {
     let (tell, told) = mpsc::unbounded_channel();
     let handler = fun(move |request| {
@@ -212,7 +212,7 @@ async fn a_client_that_leaves_ends_its_request() {
             std::future::pending().await
         }
     });
-    // A client that has left looks like one that sends no more.
+    // A client that has left looks like one that has finished sending.
     let settings = Settings {
         gone_timeout: SHORT,
         ..Settings::default()
@@ -226,7 +226,7 @@ async fn a_client_that_leaves_ends_its_request() {
     assert_eq!(server.count(|counters| &counters.gone_timeouts), 1);
 }
 
-/// Says when it is dropped.
+/// Signals when it is dropped.
 struct OnDrop(mpsc::UnboundedSender<&'static str>);
 
 impl Drop for OnDrop {
@@ -235,7 +235,7 @@ impl Drop for OnDrop {
     }
 }
 
-/// Answers without end, and tells when the body is dropped.
+/// Answers endlessly, and signals when the body is dropped.
 fn endless() -> (Fun, mpsc::UnboundedReceiver<&'static str>) {
     let (tell, told) = mpsc::unbounded_channel();
     let handler = fun(move |_| {
@@ -274,8 +274,9 @@ async fn a_client_that_reads_slowly_gets_everything() {
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(client.head().await.status, 200);
-    // All in all far longer than any of the timeouts, and no pause is near one. Within one,
-    // less is read than what has to be free before the server's socket can be written again.
+    // Altogether far longer than any timeout, with pauses far below them. Within one
+    // timeout, less is read than has to be free before the server's socket becomes
+    // writable.
     const READS: u32 = 128;
     for _ in 0..READS {
         tokio::time::sleep(SHORT / 16).await;
@@ -373,7 +374,7 @@ async fn where_all_connections_have_requests_health_is_answered_and_others_are_t
         assert_eq!(client.rest().await, "");
         assert_eq!(server.get(HEALTH).await.text(), "OK");
     }
-    // A connection that was one too many is served when there is a place for it.
+    // A connection beyond the limit is served when there is room.
     let mut kept = server.connect().await;
     assert_eq!(kept.get(HEALTH).await.text(), "OK");
     busy.pop();

@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, which clients begin with its preface.
+//! HTTP/2 without TLS, which clients start with its preface.
 
 mod support;
 
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Settings with none in it, as every side sends them first.
+/// An empty settings frame, which both sides send first.
 const NO_SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 /// Much longer than anything here takes, and much shorter than [`SOON`].
@@ -80,7 +80,7 @@ async fn a_guest_gets_the_request_and_what_is_known_of_it() {
         text.starts_with("POST http://example.com:80/a/b?q=1\n") && text.ends_with("\n\nbody"),
         "{text}"
     );
-    // Where no `host` header came, Spin says `localhost`.
+    // Without a `host` header, Spin reports `localhost`.
     assert!(
         text.contains("\nspin-full-url: http://localhost/a/b?q=1\n") && !text.contains("\nhost:"),
         "{text}"
@@ -119,7 +119,8 @@ async fn the_preface_may_come_in_single_bytes() {
         client.send([byte]).await;
         tokio::task::yield_now().await;
     }
-    // Its own settings (a frame of type 4), and that it has seen the client's.
+    // The server's own settings (a frame of type 4), and its acknowledgement of the
+    // client's.
     assert_eq!(client.take(4).await[3], 4);
 }
 

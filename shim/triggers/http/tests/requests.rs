@@ -373,7 +373,7 @@ fn an_answer_that_is_none_is_refused() {
     };
     assert_eq!(
         error(100, "a", "b"),
-        "100 is no status that ends a request; use 200 to 599"
+        "100 is not a status that ends a request; use 200 to 599"
     );
     assert_eq!(
         error(200, "a b", "b"),
@@ -381,11 +381,11 @@ fn an_answer_that_is_none_is_refused() {
     );
     assert_eq!(
         error(200, "a", "b\n"),
-        "the value of the header `a` has bytes that a header cannot have"
+        "the value of the header `a` has bytes that are not allowed in a header"
     );
 }
 
-/// A handler that adds the `spin-*` headers when it pleases.
+/// A handler that adds the `spin-*` headers itself.
 struct Lazy;
 
 impl skiff_trigger_http::Handler for Lazy {

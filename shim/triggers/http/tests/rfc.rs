@@ -1,4 +1,4 @@
-//! What RFC 9110, 9112 and 9113 ask of a server. `docs/http.md` lists it.
+//! What RFC 9110, 9112 and 9113 require of a server. `docs/http.md` lists it.
 
 mod support;
 
@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 const MANY: usize = 8 * 1024 * 1024;
 
-/// A guest that mirrors, one that fails half way, and fixed answers.
+/// A guest that mirrors requests, one that fails half way, and fixed answers.
 fn everything() -> Vec<Route<Fun>> {
     let fixed = |path: &str, status: u16, body: Vec<u8>| Route {
         trigger: path.to_owned(),
@@ -38,8 +38,8 @@ fn all() -> Running {
     serve_with(&Settings::default(), everything())
 }
 
-/// A guest whose answer is in the path: `/STATUS/content-length/bytes that are there`, a
-/// length of `-` for none.
+/// A guest whose response is in the path: `/STATUS/content-length/bytes that are there`,
+/// with `-` for no length.
 fn answers() -> Fun {
     fun(|request| async move {
         let path = request.uri().path().to_owned();
@@ -84,7 +84,7 @@ async fn ask(
     Ok((head.status.as_u16(), head.headers, text))
 }
 
-/// Sends a request and reads all up to the end of the connection.
+/// Sends a request and reads everything up to the end of the connection.
 async fn whole(server: &Running, request: &str) -> String {
     let mut client = server.connect().await;
     client.send(request).await;
@@ -424,7 +424,7 @@ async fn answers_without_a_body_have_none() {
             (status, length),
             "{path}"
         );
-        // What follows is the next answer.
+        // What follows is the next response.
         assert_eq!(client.get("/fixed").await.text(), "fixed", "{path}");
     }
     let mut client = http2(&server).await;
@@ -522,7 +522,7 @@ async fn what_is_expected_of_http_1_0_is_ignored() {
     assert!(reply.starts_with("HTTP/1.0 200 OK\r\n"), "{reply}");
 }
 
-/// Every test that the page names is there, and every test of this file is on the page.
+/// Every test that the page names exists, and every test of this file is on the page.
 #[test]
 fn the_page_names_tests_that_exist() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! The way down, as clients and load balancers see it.
+//! Shutdown, as clients and load balancers see it.
 
 mod support;
 
@@ -28,7 +28,7 @@ async fn a_server_that_goes_serves_until_nobody_comes() {
     assert_eq!(server.get(HEALTH).await.status, 200);
     server.shut_down();
     while server.get(HEALTH).await.status != 503 {}
-    // An open connection is asked to end, a new one is taken.
+    // An open connection is asked to end, a new one is accepted.
     let reply = kept.get("/").await;
     assert_eq!(
         (reply.text(), reply.header("connection")),
@@ -62,7 +62,7 @@ async fn the_shutdown_delay_ends_with_the_drain_limit() {
     let mut server = going_after(Duration::from_secs(60), Duration::from_millis(300));
     server.shut_down();
     let address = server.address;
-    // Somebody always comes.
+    // New connections keep coming.
     let comes = tokio::spawn(async move {
         while tokio::net::TcpStream::connect(address).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

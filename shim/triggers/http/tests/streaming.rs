@@ -1,4 +1,5 @@
-//! Bodies in both directions: their beginning and end, and more of them than any buffer holds.
+//! Bodies in both directions: their beginning and end, and more bytes than any buffer
+//! holds.
 
 mod support;
 
@@ -18,10 +19,10 @@ use tokio::io::AsyncWriteExt;
 const MANY: usize = 100 * 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 
-/// What may be on its way in buffers of the process and of both sockets.
+/// How much may be in buffers of the process and of both sockets.
 const BUFFERS: u64 = 16 * 1024 * 1024;
 
-/// Answers with [`MANY`] bytes and counts those that were asked for.
+/// Answers with [`MANY`] bytes and counts those that were polled.
 fn down(given: Arc<AtomicU64>) -> Fun {
     fun(move |_| {
         let given = given.clone();
@@ -267,8 +268,8 @@ async fn a_body_that_fails_cuts_the_response() {
     assert_eq!(server.count(|counters| &counters.cut_responses), 1);
 }
 
-/// Handlers that take their time, and then answer: with the body in their hands, with its
-/// length, or long after they have thrown it away.
+/// Handlers that take their time, and then answer: while holding the body, with its length,
+/// or long after they have dropped it.
 fn slow_readers() -> Vec<(&'static str, Fun)> {
     const WHILE: Duration = Duration::from_millis(30);
     let held = fun(|request| async move {

@@ -1,4 +1,4 @@
-//! Why the files of a component cannot be had.
+//! Why the files of a component are not available.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub enum FilesError {
         /// The entry.
         pattern: String,
     },
-    /// A pattern that names the folder it is in, or the one above.
+    /// A pattern for its own folder or the one above.
     #[error(
         "component `{component}`: `{pattern}` in `files` must not end in `.` or `..`; use `source` and `destination` for a folder"
     )]
@@ -26,25 +26,25 @@ pub enum FilesError {
         /// The entry.
         pattern: String,
     },
-    /// A pattern that is none.
-    #[error("component `{component}`: `{pattern}` is not a pattern")]
+    /// An invalid glob pattern.
+    #[error("component `{component}`: `{pattern}` is not a valid glob pattern")]
     Pattern {
         /// The component.
         component: String,
         /// The entry of `files` or `exclude_files`.
         pattern: String,
-        /// Where and what.
+        /// What is wrong, and where.
         source: glob::PatternError,
     },
     /// A file outside of the application's folder.
     #[error("component `{component}`: `{}` is outside of the application's folder", path.display())]
     Outside {
-        /// The component.
+        /// The file, with links resolved.
         component: String,
-        /// The file, after links.
+        /// The file, with links resolved.
         path: PathBuf,
     },
-    /// A pattern that goes up where nobody can tell from what.
+    /// A pattern with `..` after a wildcard, which has no single meaning.
     #[error("component `{component}`: `{pattern}` in `files` has `..` behind a wildcard")]
     Parent {
         /// The component.
@@ -52,7 +52,7 @@ pub enum FilesError {
         /// The entry.
         pattern: String,
     },
-    /// A link to nothing, which would be lost.
+    /// A dangling link, which would be lost.
     #[error(
         "component `{component}`: `{}` is a link to `{}`, which does not exist; remove it, or name it in `exclude_files`", path.display(), target.display()
     )]
@@ -61,10 +61,10 @@ pub enum FilesError {
         component: String,
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         target: PathBuf,
     },
-    /// A link to a folder that it is in, which would have no end.
+    /// A link to a folder that contains it, which would never end.
     #[error(
         "component `{component}`: `{}` is a link to a folder that it is in; remove it, or name it in `exclude_files`", path.display()
     )]
@@ -81,10 +81,10 @@ pub enum FilesError {
     NotAFile {
         /// The component.
         component: String,
-        /// What is there.
+        /// The path.
         path: PathBuf,
     },
-    /// A file that would become a folder.
+    /// A file whose destination is a folder.
     #[error("component `{component}`: destination `{destination}` of a single file is a folder")]
     FolderDestination {
         /// The component.
@@ -92,7 +92,7 @@ pub enum FilesError {
         /// The destination.
         destination: String,
     },
-    /// A destination that guests cannot have.
+    /// A destination that is invalid in guests.
     #[error("component `{component}`: destination `{destination}` is refused")]
     Destination {
         /// The component.
@@ -107,10 +107,10 @@ pub enum FilesError {
     Url {
         /// The component.
         component: String,
-        /// The source.
+        /// A path used both as a file and as a folder.
         source_url: String,
     },
-    /// One path that is to be both.
+    /// A path used both as a file and as a folder.
     #[error("component `{component}`: `{}` is to be a file, and a folder with `{}`", file.display(), below.display())]
     Collision {
         /// The component.
@@ -125,7 +125,7 @@ pub enum FilesError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use glob::{Pattern, PatternError};
 
-/// A pattern, cut where its wildcards begin, so that only what is below has to be looked
-/// at.
+/// A pattern, split where its wildcards begin, so that only the part below has to be
+/// searched.
 #[derive(Debug)]
 pub(super) struct Wildcards {
     /// The folder before the first wildcard.
@@ -17,16 +17,16 @@ pub(super) struct Wildcards {
 enum Part {
     /// `**`: any number of folders; at the end, everything below.
     Any,
-    /// One name.
+    /// A single name.
     One(Pattern),
     /// `..`.
     Up,
 }
 
 impl Wildcards {
-    /// Reads a pattern; `None` where it has no wildcards.
+    /// Parses a pattern; `None` if it has no wildcards.
     pub(super) fn parse(pattern: &str) -> Result<Option<Self>, PatternError> {
-        // Tells where in the whole of it a mistake is.
+        // Shows where in the whole pattern a mistake is.
         Pattern::new(pattern)?;
         let is_wild = |part: &str| part.contains(['*', '?', '[']);
         let mut folder = PathBuf::from(if pattern.starts_with('/') { "/" } else { "" });
@@ -43,17 +43,17 @@ impl Wildcards {
         Ok((!parts.is_empty()).then_some(Wildcards { folder, parts }))
     }
 
-    /// Whether there is a `..` behind a wildcard.
+    /// Whether there is a `..` after a wildcard.
     pub(super) fn go_up(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Up))
     }
 
-    /// Whether a file is meant, by its path below the folder.
+    /// Whether a file matches, by its path below the folder.
     pub(super) fn matches(&self, below: &Path) -> bool {
         let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
         let (mut part, mut name) = (0, 0);
-        // Where the last `**` was met, and how many names it has taken: only the last has
-        // to take more when what follows does not fit.
+        // The position of the last `**`, and how many names it has taken: on a mismatch,
+        // only the last one has to take more.
         let mut any: Option<(usize, usize)> = None;
         while name < names.len() {
             match self.parts.get(part) {
@@ -79,7 +79,7 @@ impl Wildcards {
         part == self.parts.len()
     }
 
-    /// Whether files below a folder may be meant.
+    /// Whether files below a folder may match.
     pub(super) fn may_match_below(&self, folder: &Path) -> bool {
         let mut parts = self.parts.iter();
         for name in folder {
@@ -175,7 +175,7 @@ mod properties {
             let pattern = format!("*/{}", pattern.join("/"));
             let path = path.join("/");
             let whole = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
-            // Where folders are left out, nothing in them matches either.
+            // If a folder is left out, nothing in it matches.
             let library = Pattern::new(&pattern).unwrap();
             let wildcards = Wildcards::parse(&pattern).unwrap().unwrap();
             let path = Path::new(&path);

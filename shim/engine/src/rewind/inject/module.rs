@@ -1,5 +1,5 @@
-//! A core module with functions at its end that keep and restore its globals and tell where
-//! its memory lies.
+//! A core module with added functions that save and restore its globals and return where
+//! its memory is.
 
 use wasm_encoder::reencode::{Reencode as _, RoundtripReencoder};
 use wasm_encoder::{
@@ -13,7 +13,8 @@ use wasmparser::{
 use super::{AFTER, MEMORY, MEMORY_ITSELF, PREFIX, RESTORE, Result, SAVE, Unfit};
 use super::{sections, write_section};
 
-/// Where the length and place of the list that [`MEMORY`] gives are for as long as it is read.
+/// Where the length and address of the list that [`MEMORY`] returns are stored while it is
+/// read.
 const SCRATCH: u32 = 16;
 
 /// Ids of sections.
@@ -32,7 +33,7 @@ const DATA: u8 = 11;
 const DATA_COUNT: u8 = 12;
 const TAG: u8 = 13;
 
-/// In which order they stand.
+/// The order of sections.
 const ORDER: [u8; 13] = [
     TYPE,
     IMPORT,
@@ -49,7 +50,7 @@ const ORDER: [u8; 13] = [
     DATA,
 ];
 
-/// Where a section has its place.
+/// The position of a section in that order.
 fn order(id: u8) -> usize {
     ORDER
         .iter()
@@ -65,13 +66,13 @@ pub(super) struct State {
     globals: u32,
     mutable: Vec<(u32, ValType)>,
     pub(super) memory: bool,
-    /// Where its first contents begin.
+    /// The address of its first data.
     contents: u32,
 }
 
 impl State {
     /// # Errors
-    /// Where it has something else that a request may change.
+    /// If it has other state that a request may change.
     pub(super) fn of(module: &[u8]) -> Result<State> {
         let mut state = State::default();
         let mut memories = 0;
@@ -206,7 +207,7 @@ impl State {
         self.mutable.is_empty() && !self.memory
     }
 
-    /// Whether an instruction changes nothing but memory and the module's own globals.
+    /// Whether an instruction changes only memory and the module's own globals.
     fn check(&self, operator: &Operator<'_>) -> Result<()> {
         match *operator {
             Operator::TableSet { .. }
@@ -236,8 +237,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether a function is the module's own, and not one that is only there when those
-    /// here are added.
+    /// Whether a function is the module's own, and not one that only exists after the
+    /// addition.
     fn check_function(&self, index: u32) -> Result<()> {
         match index < self.functions {
             true => Ok(()),
@@ -253,7 +254,7 @@ impl State {
         }
     }
 
-    /// The module with the functions that [`SAVE`] and the others name.
+    /// The module with the added functions, named [`SAVE`] and so on.
     pub(super) fn write(&self, module: &[u8]) -> Result<Vec<u8>> {
         let mut added = Added::default();
         let kept = self.globals;
@@ -316,9 +317,9 @@ impl State {
         added.write(module)
     }
 
-    /// Writes to the memory's first contents and to its end, which stays what it is. They
-    /// are pieces of their own to the kernel, as the beginning is, which is written to
-    /// anyway: where one is split before anybody has written to it, it cannot be joined again.
+    /// Writes to the memory's first data and to its end, without changing them. The kernel
+    /// maps these as separate areas, like the start, which is written to anyway: an area
+    /// that is split before its first write cannot be joined again.
     fn touch(&self, function: &mut Function) {
         const WASM_PAGE_LOG2: i32 = 16;
         let byte = |offset: u32| MemArg {
@@ -345,7 +346,7 @@ impl State {
     }
 }
 
-/// Entries at the end of sections.
+/// Appends entries to sections.
 #[derive(Default)]
 struct Added([(u32, Vec<u8>); 5]);
 

@@ -1,4 +1,4 @@
-//! What wakes an instance that waits.
+//! Wakes a waiting instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Release};
@@ -6,13 +6,13 @@ use std::task::Wake;
 
 use tokio::sync::Notify;
 
-/// Somebody polls the instance now.
+/// The instance is being polled.
 const POLLED: u8 = 1;
-/// Something that it waits for has happened since the poll began.
+/// It was woken since the poll began.
 const RUNG: u8 = 2;
 
-/// The waker of an instance, whoever polls it. While it is polled, being woken
-/// only means that it is polled once more.
+/// The waker of an instance, whoever polls it. A wake during a poll only means that it is
+/// polled once more.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     state: AtomicU8,
@@ -24,7 +24,7 @@ impl Alarm {
         self.state.store(POLLED, Release);
     }
 
-    /// What it was rung for is looked at now, within the poll that has begun.
+    /// Earlier wakes are handled within the poll that has begun.
     pub(super) fn is_heard(&self) {
         self.state.fetch_and(!RUNG, AcqRel);
     }
@@ -34,12 +34,12 @@ impl Alarm {
         self.state.swap(0, AcqRel) & RUNG != 0
     }
 
-    /// Makes the instance's own task look.
+    /// Wakes the instance's own task.
     pub(super) fn ring(&self) {
         self.awake.notify_one();
     }
 
-    /// Waits until it was rung. One ring is kept for a task that does not wait yet.
+    /// Waits for a wake. One wake is stored for a task that does not wait yet.
     pub(super) async fn rung(&self) {
         self.awake.notified().await;
     }

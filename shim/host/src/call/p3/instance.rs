@@ -1,6 +1,6 @@
-//! One instance and what drives it: its guest is run by whoever brings a request,
-//! on the spot, and by a task of its own where it waits for something. So a guest
-//! that answers at once costs no task, no queue and no waking.
+//! One instance and what drives it: its guest is run directly by the task that brings a
+//! request, and by a task of its own while it waits for something. So a guest that answers
+//! at once needs no task, queue or wake-up.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -26,43 +26,43 @@ use crate::call::running::Entered;
 use crate::call::{Cut, GuestError, one_line};
 use crate::state::{State, http_view};
 
-/// How often a guest that wakes itself is polled before others get their turn.
+/// How often a guest that wakes itself is polled before other tasks run.
 const TURNS: usize = 4;
 
-/// A request on its way into a guest.
+/// A request on its way to a guest.
 pub(super) struct Job {
     pub(super) request: Request,
-    /// How reading the request's body ends.
+    /// The result of reading the request's body.
     pub(super) sent: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
     pub(super) answer: oneshot::Sender<Result<http::Response<Arc<Kept>>, GuestError>>,
 }
 
-/// What the guest's side and the requests' side know of each other.
+/// State shared by the guest's side and the requests' side.
 #[derive(Default)]
 struct Desk {
-    /// The request that is being handed over.
+    /// The request that is being passed on.
     job: Mutex<Option<Job>>,
-    /// Requests taken on in its life.
+    /// Requests taken on in its lifetime.
     served: AtomicUsize,
     /// Requests without an answer yet.
     open: AtomicUsize,
-    /// Requests taken on since the guest last had nothing to do.
+    /// Requests taken on since the guest was last idle.
     together: AtomicUsize,
-    /// The guest has nothing to do.
+    /// The guest is idle.
     idle: AtomicBool,
-    /// How often it had nothing more to do.
+    /// How often it has become idle.
     rests: AtomicUsize,
-    /// How often it had rested, and one, when the last client left that it works for.
+    /// `rests` plus one, at the time the last client left that it works for.
     left: AtomicUsize,
-    /// Bodies that it writes.
+    /// Response bodies that it writes.
     bodies: Bodies,
-    /// Why it has ended before its time.
+    /// Why it ended early.
     failed: OnceLock<String>,
     /// Whether a client has seen that it ended.
     seen: AtomicBool,
-    /// It computes, or asked to be left alone, when it was last offered a request.
+    /// When it was last offered a request, it was computing or refused to take one.
     reluctant: AtomicBool,
-    /// It takes on no more requests.
+    /// It takes no more requests.
     retired: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Desk {
     }
 }
 
-/// Seals an instance's bodies when it is dropped, before the instance is.
+/// Seals an instance's bodies on drop, before the instance is dropped.
 struct Seals(Arc<Desk>);
 
 impl Drop for Seals {
@@ -98,23 +98,23 @@ pub(super) struct Instance {
     desk: Arc<Desk>,
     alarm: Arc<Alarm>,
     waker: Waker,
-    /// None when it has ended.
+    /// `None` after it has ended.
     run: Mutex<Option<Run>>,
 }
 
-/// A guest that lives.
+/// A running guest.
 struct Run {
     guest: Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>,
-    /// Held while the guest does anything that the way down must wait for.
+    /// Held while the guest does anything that a shutdown must wait for.
     working: Option<Entered>,
     idle_since: Instant,
-    /// When it is ended whatever it does.
+    /// When it is ended in any case.
     until: Option<Instant>,
 }
 
 impl Instance {
-    /// Makes an instance live: until it has served its number of requests, was
-    /// idle for long enough, traps, or is overdue.
+    /// Starts an instance: it runs until it has served its number of requests, was idle for
+    /// long enough, traps, or exceeds its time.
     pub(super) fn start(
         shared: &Arc<Shared>,
         store: Store<State>,
@@ -147,7 +147,7 @@ impl Instance {
         instance
     }
 
-    /// Whether it is worth offering it a request.
+    /// Whether to offer it a request.
     pub(super) fn is_willing(&self) -> bool {
         let reuse = &self.shared.terms.reuse;
         !self.desk.retired.load(Relaxed)
@@ -156,8 +156,8 @@ impl Instance {
             && self.desk.served.load(Relaxed) < reuse.requests
     }
 
-    /// Hands a request over and runs the guest as far as it goes. Gives the request
-    /// back where the guest does not take it now.
+    /// Passes a request on and runs the guest as far as possible. Returns the request if
+    /// the guest does not take it now.
     pub(super) fn offer(self: &Arc<Self>, job: Job) -> Option<Job> {
         match &mut *self.desk.job() {
             Some(_) => return Some(job),
@@ -173,7 +173,7 @@ impl Instance {
 
     /// Runs the guest until it waits for something.
     fn drive(self: &Arc<Self>) {
-        // Whoever holds it drives already.
+        // The holder of the lock already drives it.
         let Ok(mut run) = self.run.try_lock() else {
             return self.alarm.ring();
         };
@@ -214,18 +214,18 @@ impl Instance {
                 tracing::error!(component_id = %self.shared.grants.component, error = %reason, "Guest failed after its response");
             }
         }
-        // Its task has nothing to attend to any more.
+        // Its task has no more work.
         self.alarm.ring();
     }
 
-    /// Why requests were left without an answer.
+    /// Why requests were left without a response.
     pub(super) fn failure(&self) -> String {
         let failed = self.desk.failed.get().cloned();
         failed.unwrap_or_else(|| "its instance was ended by another request".to_owned())
     }
 
-    /// A request has taken longer than `limit`. Others that the instance serves
-    /// have as long again; nobody else waits for one that served it alone.
+    /// A request has taken longer than `limit`. Other requests of the instance get as long
+    /// again; if there are none, it ends at once.
     pub(super) fn is_overdue(self: &Arc<Self>, limit: Duration) {
         self.desk.retired.store(true, Relaxed);
         if self.desk.together.load(Relaxed) <= 1 {
@@ -238,7 +238,7 @@ impl Instance {
         self.alarm.ring();
     }
 
-    /// How often it had nothing more to do, up to now.
+    /// How often it has become idle so far.
     pub(super) fn rests(&self) -> usize {
         self.desk.rests.load(Relaxed)
     }
@@ -248,15 +248,15 @@ impl Instance {
         self.shared.guests.abandoned()
     }
 
-    /// A client leaves. Tells whether it is the first that the instance works for in vain
-    /// since it last rested: one look at it is enough.
+    /// Called when a client leaves. Returns whether this is the first client to leave since
+    /// the guest was last idle: checking once is enough.
     pub(super) fn begins_abandoned(&self, rests: usize) -> bool {
         !self.desk.idle.load(Relaxed)
             && self.rests() == rests
             && self.desk.left.swap(rests + 1, Relaxed) != rests + 1
     }
 
-    /// Ends it where it has worked since it had rested so many times, for a client that
+    /// Ends it if it has been working since the given number of rests, for a client that
     /// left `limit` ago.
     pub(super) fn is_abandoned(self: &Arc<Self>, rests: usize, limit: Duration) {
         let works = !self.desk.idle.load(Relaxed) && self.rests() == rests;
@@ -278,7 +278,7 @@ impl Instance {
         }
     }
 
-    /// Runs the guest when what it waits for has happened, and ends it in time.
+    /// Runs the guest when it is woken, and ends it in time.
     async fn attend(self: Arc<Self>) {
         let mut sleep = pin!(tokio::time::sleep(self.shared.terms.reuse.idle));
         loop {
@@ -290,8 +290,8 @@ impl Instance {
             match self.expires(now) {
                 None => return,
                 Some(at) if at <= now => return self.end(),
-                // The timer is left as it is while it would fire too early,
-                // which costs one look when it does and nothing for each request.
+                // A timer that would fire too early is left unchanged: this costs one check
+                // when it fires and nothing for each request.
                 Some(at) if sleep.is_elapsed() || at < sleep.deadline() => {
                     sleep.as_mut().reset(at);
                 }
@@ -300,7 +300,7 @@ impl Instance {
         }
     }
 
-    /// When to look again whether its time has come; none when it has ended.
+    /// When to check its time limits again; `None` after it has ended.
     fn expires(&self, now: Instant) -> Option<Instant> {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         let run = run.as_ref()?;
@@ -314,7 +314,7 @@ impl Instance {
     }
 }
 
-/// A guest's life: takes requests from the desk and answers them.
+/// The guest's main loop: takes requests from the desk and answers them.
 async fn live(
     mut store: Store<State>,
     service: Service,
@@ -327,7 +327,7 @@ async fn live(
     let serve = async |accessor: &Accessor<State>| {
         let mut calls = Vec::new();
         std::future::poll_fn(|cx| {
-            // All that was rung for until now is looked at in this pass.
+            // All earlier wakes are handled in this pass.
             alarm.is_heard();
             let mut waiting = desk.job();
             let asked = waiting.is_some() || desk.reluctant.load(Relaxed);
@@ -372,7 +372,7 @@ async fn live(
     ended
 }
 
-/// One request, until its response's head.
+/// One request, up to its response's head.
 async fn call(
     accessor: &Accessor<State>,
     service: &Service,
@@ -406,7 +406,7 @@ async fn call(
             .map(|response| response.map(|body| desk.bodies.keep(body)))
             .map_err(GuestError::Trap),
     };
-    // Nobody waits for it when the client has left.
+    // The receiver is gone if the client has left.
     answer.send(answered).ok();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Bodies of an instance that may end before they are read.
+//! Bodies whose instance may end before they are read.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::call::{Cut, without_budget};
 
-/// A response's body. When its instance ends, streams end with it, and one that the guest
-/// had closed looks like one that it had not: so each is looked at before.
+/// A response's body. When its instance ends, streams end with it, and a closed one then
+/// looks like an unfinished one: so each is checked before.
 pub(crate) struct Kept(Mutex<State>);
 
 enum State {
@@ -20,7 +20,7 @@ enum State {
         body: WasiBody,
         reader: Option<Waker>,
     },
-    /// Its instance has ended: all that there will be.
+    /// Its instance has ended: this is everything that is left.
     Sealed {
         rest: VecDeque<Frame<Bytes>>,
         cut: Option<Cut>,
@@ -49,8 +49,8 @@ impl Kept {
         }
     }
 
-    /// Takes what the guest has written. `cut` is why there will be no more, if the guest
-    /// has not said that it has finished. Tells whether it had not.
+    /// Takes what the guest has written. `cut` is why nothing more follows, if the guest
+    /// has not finished the body. Returns whether it had not.
     fn seal(&self, cut: &Cut) -> bool {
         let mut state = self.state();
         let State::Open { body, reader } = &mut *state else {
@@ -94,14 +94,14 @@ impl Bodies {
         let kept = Arc::new(Kept(Mutex::new(State::Open { body, reader: None })));
         let mut all = self.all();
         if all.len() == all.capacity() {
-            // Only as many as there are at once are kept, however many there were.
+            // The list does not grow beyond the number of simultaneous bodies.
             all.retain(|body| body.strong_count() > 0);
         }
         all.push(Arc::downgrade(&kept));
         kept
     }
 
-    /// The instance ends. Tells whether a client sees it.
+    /// The instance ends. Returns whether a client notices.
     pub(super) fn seal(&self, cut: &Cut) -> bool {
         let all = std::mem::take(&mut *self.all());
         let open = all.iter().filter_map(Weak::upgrade);
@@ -121,7 +121,7 @@ mod tests {
 
     type Frames = Vec<Result<Frame<Bytes>, Error>>;
 
-    /// A body that gives frames and then ends, or waits for ever.
+    /// A body that returns frames and then ends, or waits forever.
     fn body(frames: Frames, ends: bool) -> WasiBody {
         use futures::StreamExt as _;
         let frames = futures::stream::iter(frames);

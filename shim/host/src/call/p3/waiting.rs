@@ -1,14 +1,14 @@
-//! A client that waits for what an instance does.
+//! A client that waits for an instance's response.
 
 use std::sync::Arc;
 
 use super::instance::Instance;
 
-/// Held while a client waits for its answer. A client that leaves drops it, and from then
-/// on the instance has a limited time to come to rest.
+/// Held while a client waits for its response. A client that leaves drops it, and then the
+/// instance has a limited time to become idle.
 pub(crate) struct Waiting {
     instance: Option<Arc<Instance>>,
-    /// How often the instance had rested when the request was handed over.
+    /// How often the instance had become idle when the request was passed on.
     rests: usize,
 }
 
@@ -20,7 +20,7 @@ impl Waiting {
         }
     }
 
-    /// The client has its answer, and the guest may work on.
+    /// The client has its response, and the guest may continue.
     pub(crate) fn over(mut self) {
         self.instance = None;
     }
@@ -31,7 +31,7 @@ impl Drop for Waiting {
         let Some(instance) = self.instance.take() else {
             return;
         };
-        // Outside a runtime the process is on its way out.
+        // Without a runtime the process is shutting down.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

@@ -93,7 +93,7 @@ fn only_what_has_asynchronous_functions_needs_a_concurrent_engine() {
         ("wasi:http/handler@0.3.1", true),
         ("wasi:http/types@0.3.0-rc-2026-03-15", true),
         ("wasi:http/types@0.2.0-rc-2023-11-10", false),
-        // What nobody knows is to be refused by its name, and not by the engine.
+        // Unknown interfaces are to be refused by name, and not by the engine.
         ("wasi:nn/graph@0.3.0", true),
         ("wasi:nn/graph@0.2.0", false),
         ("a:b/c@3.0.0", false),
@@ -114,7 +114,7 @@ fn only_what_has_asynchronous_functions_needs_a_concurrent_engine() {
     }
 }
 
-/// A dependency would otherwise use what it did not inherit.
+/// Otherwise a dependency could use what it did not inherit.
 #[test]
 fn a_dependency_is_cut_off_from_all_that_is_granted() {
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -124,7 +124,7 @@ fn a_dependency_is_cut_off_from_all_that_is_granted() {
                 .entry(capability.key())
                 .or_default()
                 .push(interface.name),
-            // Types give nothing.
+            // Types provide no capability.
             None => assert!(
                 interface.need.is_none() || interface.name.ends_with("-types"),
                 "{}",
@@ -161,12 +161,12 @@ fn a_dependency_is_cut_off_from_all_that_is_granted() {
     ];
     let expected = expected.map(|(key, names)| (key, names.split(' ').collect()));
     assert_eq!(found, BTreeMap::from(expected));
-    // Whatever its version.
+    // For any version.
     let later = capability("wasi:http/outgoing-handler@0.9.0");
     assert_eq!(later, Some(Capability::AllowedOutboundHosts));
 }
 
-/// What the page says of a status.
+/// The page's text for a status.
 fn in_words(status: Status, need: Option<Need>) -> &'static str {
     match (status, need) {
         (Status::Denied(Answer::Quiet), _) => "does nothing",

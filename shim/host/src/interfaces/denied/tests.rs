@@ -1,4 +1,4 @@
-//! One guest a family and version, which calls without a grant.
+//! One guest per family and version, which calls without a grant.
 
 use skiff_engine::{Pool, Resources, Runner, Tier};
 use wasmtime::component::{Component, Linker, Val};
@@ -12,17 +12,17 @@ use crate::interfaces::{add_to_linker, is_denied};
 
 const MANGLING: ManglingAndAbi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
 
-/// A guest whose `call` passes on to functions of one interface.
+/// A guest whose `call` forwards to functions of one interface.
 struct Guest<'a> {
     /// The packages of the interface.
     packages: &'a str,
-    /// The interface, and what of its types `call` has.
+    /// The interface, and which of its types `call` uses.
     interface: &'a str,
     uses: &'a str,
     /// The signature of `call`.
     call: &'a str,
-    /// The functions. The first has the parameters of `call`, each other one what the one
-    /// before it returned, and the last gives the answer.
+    /// The functions. The first has the parameters of `call`, each further one takes what
+    /// the one before it returned, and the last returns the result.
     functions: &'a [&'a str],
 }
 
@@ -87,7 +87,7 @@ impl Guest<'_> {
             let own = signature.params.len() - usize::from(signature.retptr);
             let arguments: String = match &parameters {
                 None => (0..own).map(|n| format!("(local.get {n})")).collect(),
-                // A handle, and for what else there is an empty text.
+                // A handle, and an empty text for everything else.
                 Some(_) => {
                     let handle = "(local.get $handle)".to_owned();
                     handle + &"(i32.const 0)".repeat(own - 1)
@@ -155,7 +155,7 @@ fn text(text: &str) -> Val {
     Val::String(text.into())
 }
 
-/// The error of this case, with a text where one is given.
+/// The error with this case, and with a text if one is given.
 fn denied(case: &str, payload: Option<&str>) -> Val {
     let payload = payload.map(|payload| Box::new(text(payload)));
     Val::Result(Err(Some(Box::new(Val::Variant(case.into(), payload)))))
@@ -165,7 +165,7 @@ fn denied_enum(case: &str) -> Val {
     Val::Result(Err(Some(Box::new(Val::Enum(case.into())))))
 }
 
-/// Interfaces with a resource that is opened by one text: what opening is answered.
+/// Interfaces with a resource that is opened by one text: the result of opening it.
 #[tokio::test]
 async fn what_is_opened_without_a_grant_is_denied() {
     let stores = "variant error { store-table-full, no-such-store, access-denied, other(string) }";

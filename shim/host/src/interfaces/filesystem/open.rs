@@ -1,5 +1,5 @@
-//! Opening what a guest names: regular files and folders below a folder that it has, without
-//! waiting for anybody.
+//! Opens what a guest names: regular files and folders below one of its folders, without
+//! blocking.
 
 use std::fs::File as StdFile;
 use std::io;
@@ -14,7 +14,7 @@ use wasmtime_wasi_io::IoView;
 
 use crate::state::State;
 
-/// How a guest asks for it.
+/// How a guest asks for a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct How {
     pub(super) follows: bool,
@@ -28,8 +28,8 @@ pub(super) struct How {
 }
 
 impl How {
-    /// What the guest may do with it. What is not written is read, or the kernel would
-    /// not open it.
+    /// The access the guest asks for. Anything not opened for writing is opened for
+    /// reading, as the kernel requires one of them.
     fn mode(self) -> OpenMode {
         let mut mode = OpenMode::empty();
         mode.set(OpenMode::READ, self.reads || !self.writes);
@@ -41,7 +41,8 @@ impl How {
     }
 
     fn flags(self) -> OFlags {
-        // A FIFO waits for its other end otherwise, and a device for its line.
+        // Without this flag, a FIFO blocks until its other end is open, and a device until
+        // its line is.
         let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mode = self.mode();
         flags |= match (
@@ -59,7 +60,7 @@ impl How {
         flags
     }
 
-    /// What can be told without the kernel.
+    /// Errors that can be found without the kernel.
     fn check(self, permissions: FsPerms) -> Result<(), Errno> {
         if self.synchronous {
             return Err(Errno::NOTSUP);
@@ -74,8 +75,8 @@ impl How {
     }
 }
 
-/// What a guest asks for by the flags of a version: they have the same names in both, and
-/// types of their own.
+/// What a guest asks for, from a version's flags: they have the same names in both versions
+/// but different types.
 macro_rules! how {
     ($version:ident, $follow:expr, $open:expr, $flags:expr) => {{
         use $version::{DescriptorFlags, OpenFlags, PathFlags};
@@ -102,7 +103,7 @@ pub(super) use how;
 /// Why nothing was opened.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The kernel, or who sandboxes us, has no `openat2`.
+    /// The kernel, or a sandbox around Skiff, lacks `openat2`.
     NoSuchCall,
     Error(io::Error),
 }
@@ -115,11 +116,11 @@ impl From<Errno> for Refused {
 
 /// A file that a guest asks for.
 pub(super) struct Opening {
-    /// None where the guest named a file instead.
+    /// `None` if the guest named a file instead.
     dir: Option<Dir>,
     path: String,
     how: How,
-    /// Whether the kernel may keep who opens it waiting.
+    /// Whether opening it may block.
     waits: bool,
 }
 
@@ -169,10 +170,10 @@ impl Opening {
     }
 }
 
-/// `openat2` fails where something is renamed meanwhile, anywhere.
+/// `openat2` fails if something is renamed meanwhile, anywhere.
 const TRIES: usize = 4;
 
-/// Opens what is below a folder, and tells whether it is a folder itself.
+/// Opens a path below a folder; returns also whether it is a folder itself.
 fn beneath(folder: &StdFile, path: &str, how: How) -> Result<(StdFile, bool), Refused> {
     let mode = if how.creates {
         Mode::from_raw_mode(0o666)
@@ -187,7 +188,7 @@ fn beneath(folder: &StdFile, path: &str, how: How) -> Result<(StdFile, bool), Re
     let opened = match opened {
         Some(Ok(opened)) => opened,
         None | Some(Err(Errno::NOSYS | Errno::PERM)) => return Err(Refused::NoSuchCall),
-        // It leads out of the folder, or is a FIFO that nobody reads, or a socket.
+        // It leads out of the folder, or is a socket, or a FIFO without a reader.
         Some(Err(Errno::XDEV | Errno::NXIO)) => return Err(Errno::PERM.into()),
         Some(Err(error)) => return Err(error.into()),
     };

@@ -1,4 +1,5 @@
-//! `path_open` of preview 1, in both its names: only regular files and folders are opened.
+//! `path_open` of preview 1, under both its names: only regular files and folders are
+//! opened.
 
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker};
 use wasmtime_wasi::p1::types::{Errno, Fd, Filetype, Lookupflags};
@@ -7,14 +8,14 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use crate::call::Preview1;
 
-/// Both names that preview 1 has had.
+/// Both names of preview 1.
 const NAMES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 const OPEN: &str = "path_open";
 
-/// What a guest gives to open a file, in either version.
+/// The parameters of `path_open`, in either version.
 type Asked = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-/// Puts our way to open files in the place of `wasmtime-wasi`'s.
+/// Replaces `wasmtime-wasi`'s function for opening files.
 pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     for name in NAMES {
@@ -24,9 +25,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<(
     Ok(())
 }
 
-/// `path_open` that looks first: `wasmtime-wasi` would wait for the other end of a FIFO.
-/// Whoever shares the volume may put one there between the look and the opening; then
-/// this command waits, and nobody else.
+/// `path_open` with a check before: `wasmtime-wasi` would block on a FIFO. Others who share
+/// the volume may create one between the check and the opening; then only this command
+/// waits.
 async fn open(mut caller: Caller<'_, Preview1>, asked: Asked) -> wasmtime::Result<i32> {
     let (fd, follow, path, length, flags, base, inheriting, state_of, opened) = asked;
     let fuel = caller.as_context_mut().hostcall_fuel();
@@ -53,7 +54,8 @@ async fn open(mut caller: Caller<'_, Preview1>, asked: Asked) -> wasmtime::Resul
                 found.filetype,
                 Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink
             ),
-            // It says so of a socket. Any other fault is the same to the opening.
+            // This is the error for a socket. Any other error also occurs when the file is
+            // opened.
             Err(error) => error.downcast().is_err(),
         };
         if refused {

@@ -11,7 +11,7 @@ use super::open::{How, Opening, Refused, how};
 use super::{OPEN_AT, keep};
 use crate::state::State;
 
-/// The interface as the linker knows it.
+/// The interface in the form that the linker needs.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
 type Asked = (

@@ -10,7 +10,7 @@ use super::open::{How, Opening, Refused, how};
 use super::{OPEN_AT, keep};
 use crate::state::State;
 
-/// The interface as the linker knows it.
+/// The interface in the form that the linker needs.
 const TYPES: &str = "wasi:filesystem/types@0.3.0";
 
 type Asked = (

@@ -18,7 +18,7 @@ pub(super) enum Fault {
     #[component(name = "other")]
     #[allow(
         dead_code,
-        reason = "the interface has the case, we have no use for it"
+        reason = "the interface defines this case; it is not used here"
     )]
     Other(String),
 }

@@ -10,7 +10,7 @@ use crate::state::State;
 #[component(variant)]
 #[allow(
     dead_code,
-    reason = "the interface has the cases, we have no use for all"
+    reason = "the interface has these cases; not all are used here"
 )]
 enum Fault {
     #[component(name = "upstream")]

@@ -1,4 +1,4 @@
-//! What an application answers to: routes, and what each of them leads to.
+//! The routes of an application, and what each of them leads to.
 
 mod pattern;
 mod router;

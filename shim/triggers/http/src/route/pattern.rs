@@ -1,11 +1,11 @@
-//! One route: how it is written, what it matches, and which of two routes goes first.
+//! One route: its syntax, what it matches, and which of two routes takes precedence.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use http::HeaderName;
 
-/// Why a route cannot be understood.
+/// Why a route does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// `/:` or `/a/:/b`.
@@ -14,11 +14,11 @@ pub enum PatternError {
     /// `/*rest`.
     #[error("`{0}`: a wildcard has no name; write `...` or `*`")]
     NamedWildcard(String),
-    /// A wildcard that is not the last segment.
+    /// A wildcard before the last segment.
     #[error("a wildcard can only be the last segment")]
     WildcardInside,
-    /// A parameter whose name cannot be part of the name of the header it is given in.
-    #[error("`:{0}`: not a name for a parameter; use letters, digits, `-` and `_`")]
+    /// A parameter whose name cannot be part of a header name.
+    #[error("`:{0}`: not a valid parameter name; use letters, digits, `-` and `_`")]
     ParameterName(String),
 }
 
@@ -30,27 +30,27 @@ pub(crate) struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
-    /// Literal text. A dot behind a literal, or at the start of a segment, belongs to it.
+    /// Literal text. It includes a dot that follows a literal or starts a segment.
     Text(Box<str>),
     /// `:name`.
     Parameter(Box<str>),
     /// `/...` or `/*` at the end.
     Rest,
     Slash,
-    /// A dot behind a parameter.
+    /// A dot that follows a parameter.
     Dot,
 }
 
-/// What a path gave a pattern, as ranges of the path.
+/// The parts of a path that a pattern captured, as ranges of the path.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Captures {
-    /// One range for each parameter, in the pattern's order.
+    /// One range per parameter, in the pattern's order.
     pub(crate) parameters: Vec<Range<usize>>,
-    /// What the wildcard took, without the slashes around it.
+    /// What the wildcard matched, without the slashes around it.
     pub(crate) rest: Option<Range<usize>>,
 }
 
-/// A route with one `/` before it and without the `/` that may end it.
+/// A route with exactly one `/` before it and without a final `/`.
 pub(crate) fn normalise(route: &str) -> String {
     let slash = if route.starts_with('/') { "" } else { "/" };
     let route = format!("{slash}{route}");
@@ -58,7 +58,7 @@ pub(crate) fn normalise(route: &str) -> String {
 }
 
 impl Pattern {
-    /// Parses a route. Slashes at both ends, and empty segments, mean nothing.
+    /// Parses a route. Leading and trailing slashes and empty segments are ignored.
     pub(crate) fn parse(route: &str) -> Result<Self, PatternError> {
         let mut tokens = Vec::new();
         let mut route = normalise(route);
@@ -104,7 +104,7 @@ impl Pattern {
         Ok(())
     }
 
-    /// Names of the parameters, in order.
+    /// The parameters' names, in order.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.tokens.iter().filter_map(|token| match token {
             Token::Parameter(name) => Some(&**name),
@@ -112,14 +112,14 @@ impl Pattern {
         })
     }
 
-    /// Whether a dot follows a parameter: where such routes meet others, precedence
-    /// is not an order that a list can be sorted by.
+    /// Whether a dot follows a parameter: among such routes, precedence is not an order
+    /// that a list can be sorted by.
     pub(crate) fn has_free_dot(&self) -> bool {
         self.tokens.contains(&Token::Dot)
     }
 
-    /// Matches a path as it was sent: no decoding, case-sensitive, all slashes at
-    /// both ends ignored.
+    /// Matches a path as sent: no decoding, case-sensitive, ignoring all leading and
+    /// trailing slashes.
     pub(crate) fn matches(&self, path: &str) -> Option<Captures> {
         let start = path.len() - path.trim_start_matches('/').len();
         let end = path.trim_end_matches('/').len().max(start);
@@ -133,7 +133,7 @@ impl Pattern {
                 Token::Text(text) if left.starts_with(text.as_bytes()) => at += text.len(),
                 Token::Text(_) => return None,
                 Token::Slash if left.first() == Some(&b'/') => at += 1,
-                // `/foo/...` takes `/foo` as well.
+                // `/foo/...` also matches `/foo`.
                 Token::Slash if left.is_empty() && tokens.peek() == Some(&&Token::Rest) => {}
                 Token::Slash => return None,
                 Token::Dot if left.first() == Some(&b'.') => at += 1,
@@ -157,8 +157,8 @@ impl Pattern {
         (at == end).then_some(captures)
     }
 
-    /// `Less` when this route goes before the other, `Equal` when the order in which
-    /// they were declared decides.
+    /// `Less` if this route takes precedence over the other, `Equal` if the order of
+    /// declaration decides.
     pub(crate) fn precedence(&self, other: &Pattern) -> Ordering {
         let ranks = |pattern: &Pattern| pattern.tokens.iter().map(Token::rank).collect::<Vec<_>>();
         let (mine, theirs) = (ranks(self), ranks(other));

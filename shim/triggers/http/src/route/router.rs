@@ -1,4 +1,4 @@
-//! The routes of one application, and the cell in which they can be exchanged.
+//! The routes of one application, and the cell in which they can be replaced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::chain::{self, ChainError};
 use crate::well_known::WELL_KNOWN;
 use crate::{Handler, RequestBody, ResponseBody};
 
-/// What `/.well-known/spin/info` tells.
+/// The content of `/.well-known/spin/info`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AppInfo {
-    /// Name of the application.
+    /// The application's name.
     pub name: String,
-    /// Its version, where it has one.
+    /// Its version, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Digest of the image it came from, where it came from one.
+    /// The digest of its image, if it came from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oci_image_digest: Option<String>,
 }
 
-/// The routes of one application. Everything a request needs of them is made here, once.
+/// The routes of one application. Everything a request needs of them is prepared here.
 #[derive(Debug)]
 pub struct Router<H> {
     table: Table<Matched<H>>,
@@ -41,11 +41,11 @@ pub struct Router<H> {
 }
 
 impl<H> Router<H> {
-    /// Makes a router of an application's triggers, in the order they were declared.
+    /// Creates a router from an application's triggers, in the order of declaration.
     ///
-    /// A route that is declared twice (the same characters) belongs to the later
-    /// trigger, at the place of the earlier one; routes under `/.well-known/spin/`
-    /// are never reached. Both are logged as errors and do not stop the application.
+    /// If a route is declared twice (with the same characters), the later trigger gets it,
+    /// at the position of the earlier one; routes under `/.well-known/spin/` are never
+    /// reached. Both are logged as errors and do not stop the application.
     ///
     /// # Errors
     /// All routes that do not parse, not only the first.
@@ -96,7 +96,7 @@ impl<H> Router<H> {
             }
         }
         let (mut entries, mut listing, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-        // Chained requests are told the route that takes everything.
+        // Chained requests get the route that matches everything.
         let (_, chained) =
             headers(String::new(), "/...").map_err(|error| RouteErrors(vec![error]))?;
         for (trigger, raw, destination) in declared {
@@ -119,7 +119,7 @@ impl<H> Router<H> {
         if !errors.is_empty() {
             return Err(RouteErrors(errors));
         }
-        // A struct of strings always serialises.
+        // A struct of strings can always be serialised.
         let info = serde_json::to_vec_pretty(info).unwrap_or_default().into();
         Ok(Router {
             table: Table::new(entries),
@@ -130,8 +130,8 @@ impl<H> Router<H> {
         })
     }
 
-    /// Public routes as declared, each with the id of its component (of its trigger,
-    /// for fixed answers).
+    /// Public routes as declared, each with the id of its component (for fixed answers, of
+    /// its trigger).
     pub fn routes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.listing
             .iter()
@@ -142,21 +142,21 @@ impl<H> Router<H> {
         self.table.find(path)
     }
 
-    /// What `/.well-known/spin/info` tells.
+    /// The content of `/.well-known/spin/info`.
     pub(crate) fn info(&self) -> &Bytes {
         &self.info
     }
 }
 
 impl<H: Handler> Router<H> {
-    /// Calls a component of the application from within, as service chaining does.
-    /// Private components are reached like public ones.
+    /// Calls a component of the application from within, as service chaining does. Private
+    /// components can be called like public ones.
     ///
-    /// The request is given what one that matched `/...` is given, with the peer
-    /// `0.0.0.0:0`; its URI has to be absolute.
+    /// The handler gets the request as if it had matched `/...`, with the peer `0.0.0.0:0`;
+    /// its URI has to be absolute.
     ///
     /// # Errors
-    /// [`ChainError::Unknown`] where no trigger runs the component, else what the handler gave.
+    /// [`ChainError::Unknown`] if no trigger runs the component, else the handler's error.
     pub async fn chain(
         &self,
         component: &str,
@@ -173,10 +173,10 @@ impl<H: Handler> Router<H> {
     }
 }
 
-/// Whether an application can have a route, without what answers it.
+/// Checks a route, without its handler.
 ///
 /// # Errors
-/// What is wrong with it, as [`Router::new`] would say.
+/// What is wrong with it, as [`Router::new`] would report it.
 pub(crate) fn check_route(trigger: &str, route: &str) -> Result<(), RouteError> {
     headers(trigger.to_owned(), route).map(drop)
 }
@@ -199,29 +199,29 @@ fn headers(trigger: String, raw: &str) -> Result<(Pattern, Arc<RouteHeaders>), R
     }
 }
 
-/// Where a server finds its routes. Clones share one cell, so that an owner can
-/// exchange the routes of a running server: requests that have begun keep what they
-/// have, later ones get the new routes, and none waits.
+/// Where a server finds its routes. Clones share one cell, so that an owner can replace the
+/// routes of a running server: running requests keep the old routes, later ones get the new
+/// ones, and none waits.
 #[derive(Debug)]
 pub struct RouterHandle<H> {
     cell: Arc<ArcSwap<Router<H>>>,
 }
 
 impl<H> RouterHandle<H> {
-    /// A cell with its first routes.
+    /// A cell with its initial routes.
     pub fn new(router: Router<H>) -> Self {
         RouterHandle {
             cell: Arc::new(ArcSwap::from_pointee(router)),
         }
     }
 
-    /// Puts new routes in. The old ones are dropped when the last request that uses
-    /// them has ended.
+    /// Replaces the routes. The old ones are dropped when the last request that uses them
+    /// has ended.
     pub fn swap(&self, router: Router<H>) {
         self.cell.store(Arc::new(router));
     }
 
-    /// The routes of this moment.
+    /// The current routes.
     pub fn current(&self) -> Arc<Router<H>> {
         self.cell.load_full()
     }

@@ -1,8 +1,8 @@
-//! Finds the route of a path.
+//! Finds the route for a path.
 
 use super::pattern::Pattern;
 
-/// Patterns with what they lead to, best first.
+/// Patterns with their targets, in order of precedence.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     entries: Vec<(Pattern, T)>,
@@ -11,7 +11,7 @@ pub(crate) struct Table<T> {
 }
 
 impl<T> Table<T> {
-    /// `entries` in the order they were declared.
+    /// `entries` in the order of declaration.
     pub(crate) fn new(mut entries: Vec<(Pattern, T)>) -> Self {
         let sorted = !entries.iter().any(|(pattern, _)| pattern.has_free_dot());
         if sorted {
@@ -20,7 +20,7 @@ impl<T> Table<T> {
         Table { entries, sorted }
     }
 
-    /// The route that goes before all others that match.
+    /// The matching route that takes precedence over all others.
     pub(crate) fn find(&self, path: &str) -> Option<&T> {
         let mut matches = self
             .entries
@@ -126,7 +126,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without free dots the sorted list and the comparison of all matches agree.
+        /// Without free dots, the sorted list and a comparison of all matches agree.
         #[test]
         fn sorting_finds_what_comparing_all_matches_finds(
             routes in prop::collection::vec("(/(a|b|:p|:q|a\\.b)){0,3}(/\\.\\.\\.)?", 0..8),

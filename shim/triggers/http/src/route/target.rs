@@ -1,4 +1,4 @@
-//! What a route leads to, as the owner declares it and as the router keeps it.
+//! A route's target, as the owner declares it and as the router keeps it.
 
 use std::sync::Arc;
 
@@ -15,38 +15,39 @@ use crate::headers::template;
 /// One trigger of an application.
 #[derive(Debug)]
 pub struct Route<H> {
-    /// Id of the trigger, for messages.
+    /// The trigger's id, for messages.
     pub trigger: String,
-    /// Where it is reached.
+    /// How it is reached.
     pub path: RoutePath,
-    /// What answers.
+    /// What answers its requests.
     pub target: Target<H>,
 }
 
-/// Where a trigger is reached.
+/// How a trigger is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoutePath {
-    /// A route, exactly as the manifest has it.
+    /// A route, exactly as in the manifest.
     Public(String),
-    /// Only other components of the application reach it, by [`Router::chain`](super::Router::chain).
+    /// Only other components of the application can call it, with
+    /// [`Router::chain`](super::Router::chain).
     Private,
 }
 
-/// What answers the requests of a route.
+/// What answers a route's requests.
 #[derive(Debug)]
 pub enum Target<H> {
-    /// A handler, under the id of the component that it runs.
+    /// A handler, with the id of the component that it runs.
     Handler {
-        /// Id of the component, for log lines and chained requests.
+        /// The component's id, for log lines and chained requests.
         component: String,
-        /// What is called. Triggers of one component may share it.
+        /// The handler. Triggers of one component may share it.
         handler: Arc<H>,
     },
-    /// The same answer for everyone.
+    /// The same response for every request.
     Static(StaticAnswer),
 }
 
-/// A fixed answer, checked and ready to be sent.
+/// A fixed response, checked and ready to be sent.
 #[derive(Debug, Clone)]
 pub struct StaticAnswer {
     status: StatusCode,
@@ -54,23 +55,23 @@ pub struct StaticAnswer {
     body: Bytes,
 }
 
-/// Why something cannot be a fixed answer.
+/// Why something cannot be a fixed response.
 #[derive(Debug, thiserror::Error)]
 pub enum StaticAnswerError {
-    /// Statuses from 200 to 599 can answer a request.
-    #[error("{0} is no status that ends a request; use 200 to 599")]
+    /// The status is not one from 200 to 599.
+    #[error("{0} is not a status that ends a request; use 200 to 599")]
     Status(u16),
-    /// A name that HTTP does not allow.
+    /// An invalid header name.
     #[error("`{0}` cannot be the name of a header")]
     HeaderName(String),
-    /// A value that HTTP does not allow.
-    #[error("the value of the header `{0}` has bytes that a header cannot have")]
+    /// An invalid header value.
+    #[error("the value of the header `{0}` has bytes that are not allowed in a header")]
     HeaderValue(String),
 }
 
 impl StaticAnswer {
-    /// Checks status and headers. What belongs to the connection, `content-length` among
-    /// it, is left out, as the server writes it.
+    /// Checks status and headers. Headers that belong to the connection, including
+    /// `content-length`, are removed, as the server writes them.
     pub fn new<'a>(
         status: u16,
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -108,30 +109,30 @@ impl StaticAnswer {
     }
 }
 
-/// A route that the application cannot have.
+/// A route that is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// The route does not parse.
     #[error("trigger `{trigger}`: route `{route}`: {source}")]
     Pattern {
-        /// Id of the trigger.
+        /// The trigger's id.
         trigger: String,
         /// The route as declared.
         route: String,
         /// What is wrong with it.
         source: PatternError,
     },
-    /// The route cannot be told to the guest, which gets it as a header.
-    #[error("trigger `{trigger}`: route {route:?} has characters that a header cannot have")]
+    /// The route cannot be passed to the guest, which gets it as a header.
+    #[error("trigger `{trigger}`: route {route:?} has characters that are not allowed in a header")]
     Characters {
-        /// Id of the trigger.
+        /// The trigger's id.
         trigger: String,
         /// The route as declared.
         route: String,
     },
 }
 
-/// Every route that is wrong, one a line.
+/// Every invalid route, one per line.
 #[derive(Debug)]
 pub struct RouteErrors(pub Vec<RouteError>);
 
@@ -146,14 +147,14 @@ impl std::fmt::Display for RouteErrors {
 
 impl std::error::Error for RouteErrors {}
 
-/// A handler with the id of its component: what a request holds on to.
+/// A handler with its component's id, which a request holds on to.
 #[derive(Debug)]
 pub(crate) struct Callee<H> {
     pub(crate) component: Arc<str>,
     pub(crate) handler: Arc<H>,
 }
 
-/// What a route leads to, inside the router.
+/// A route's target, inside the router.
 #[derive(Debug)]
 pub(crate) enum Destination<H> {
     Handler(Arc<Callee<H>>),
@@ -167,18 +168,18 @@ pub(crate) struct Matched<H> {
     pub(crate) headers: Arc<RouteHeaders>,
 }
 
-/// What a route adds to the headers of its requests.
+/// What a route contributes to its requests' headers.
 #[derive(Debug)]
 pub(crate) struct RouteHeaders {
     pattern: Pattern,
-    /// All that every request gets. Values that are not the route's are empty.
+    /// The headers of every request. Values that do not depend on the route are empty.
     pub(crate) template: HeaderMap,
     /// `spin-path-match-<name>` for each parameter, in order.
     pub(crate) parameters: Vec<HeaderName>,
 }
 
 impl RouteHeaders {
-    /// `None` when the route has characters that a header cannot have.
+    /// `None` if the route has characters that are not allowed in a header.
     pub(crate) fn new(raw: &str, pattern: &Pattern) -> Option<Self> {
         let name = |parameter: &str| {
             let parameter = parameter.replace('_', "-");
@@ -196,14 +197,14 @@ impl RouteHeaders {
         })
     }
 
-    /// What the route takes from a path that it has matched.
+    /// The parts of a matched path that the route captures.
     pub(crate) fn captures(&self, path: &str) -> Captures {
         self.pattern.matches(path).unwrap_or_default()
     }
 }
 
-/// Most applications have one route, `/...`: its values are static ones, which are
-/// cloned without touching a reference count.
+/// Most applications have one route, `/...`: its values are static, so cloning them touches
+/// no reference count.
 fn value(text: &str) -> Option<HeaderValue> {
     match text {
         "" => Some(HeaderValue::from_static("")),

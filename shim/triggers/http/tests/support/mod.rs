@@ -1,5 +1,5 @@
-//! A server in the test's own process, handlers made of closures, and a client that
-//! says exactly what it is told to.
+//! A server in the test's own process, handlers made of closures, and a client that sends
+//! exactly the given bytes.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// No test waits longer than this for something that has to happen.
+/// No test waits longer than this for an expected event.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) type Answer = Result<Response<ResponseBody>, Failure>;
@@ -52,8 +52,8 @@ pub(crate) fn says(text: &'static str) -> Fun {
     fun(move |_| async move { Ok(Response::new(text.into())) })
 }
 
-/// Answers with what the request was: a line for the target, then one for each
-/// header, sorted, then the body.
+/// Answers with the request itself: a line for the target, then one for each header,
+/// sorted, then the body.
 pub(crate) fn mirror() -> Fun {
     fun(|request| async move {
         let (parts, body) = request.into_parts();
@@ -69,7 +69,7 @@ pub(crate) fn mirror() -> Fun {
     })
 }
 
-/// Sends the request's body back as it comes.
+/// Sends the request's body back as it arrives.
 pub(crate) fn echo() -> Fun {
     fun(|request| async move {
         let body = request.into_body().map_err(Into::into);
@@ -204,7 +204,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
         .expect("this should have happened long ago")
 }
 
-/// Waits for something that nobody tells.
+/// Waits for something that is not signalled.
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     soon(async {
         while !condition() {
@@ -214,13 +214,13 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     .await
 }
 
-/// A connection, in bytes.
+/// A connection, as bytes.
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
     read: Vec<u8>,
 }
 
-/// What a server has answered.
+/// A server's response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -259,8 +259,8 @@ impl Raw {
         self.reply().await
     }
 
-    /// The next reply, with a body of known length, of chunks (trailers are kept as
-    /// they came), or none.
+    /// The next reply, with a body of known length, of chunks (trailers are kept as they
+    /// came), or none.
     pub(crate) async fn reply(&mut self) -> Reply {
         let mut reply = self.head().await;
         if let Some(length) = reply.header("content-length") {
@@ -285,7 +285,7 @@ impl Raw {
         reply
     }
 
-    /// The head of a reply whose body is left.
+    /// The head of a reply whose body is left unread.
     pub(crate) async fn head(&mut self) -> Reply {
         let head = self.until(b"\r\n\r\n").await;
         let (status, head) = head.split_once("\r\n").unwrap();
@@ -299,7 +299,7 @@ impl Raw {
         }
     }
 
-    /// All up to the end of the connection. A reset counts as an end.
+    /// Everything up to the end of the connection. A reset counts as an end.
     pub(crate) async fn rest(&mut self) -> String {
         while self.fill().await.is_ok_and(|length| length > 0) {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
