@@ -4,6 +4,7 @@
 mod logging;
 pub mod output;
 mod pod;
+mod rest;
 mod run;
 mod serve;
 mod settings;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use skiff_artifact::Prepared;
@@ -119,6 +120,12 @@ impl App {
     /// Whether it serves or runs to its end.
     pub fn life(&self) -> Life {
         check::life(&self.application, &self.facts)
+    }
+
+    /// How long an instance without requests may be kept.
+    pub fn longest_idle(&self) -> Duration {
+        // It is looked at once in its time.
+        self.reuse.idle * 2
     }
 
     /// The application's name.

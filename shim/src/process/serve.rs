@@ -10,6 +10,7 @@ use skiff_trigger::{State, Triggers};
 use skiff_trigger_http::{BindError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::rest::{self, Rest};
 use super::signals::{HeldSignals, Signals};
 use super::watchdog::Watchdog;
 use super::workers::{self, LostWorker, Worker};
@@ -23,6 +24,9 @@ pub(super) const LAST_LINES: Duration = Duration::from_millis(300);
 /// How long after its limit a worker that has not ended is killed: before the first
 /// worker's own watchdog ends that one.
 const KILL_AFTER: Duration = Duration::from_millis(400);
+
+/// How long after the last instance has ended free memory is returned.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Threads for calls that may block in the kernel: access to files of volumes. If as many
 /// guests wait for a volume that does not answer, others have to wait too.
@@ -151,12 +155,12 @@ fn lead(
             std::future::pending().await
         };
         let mut beats = watchdog.beats();
+        let (rest, busy) = Rest::new();
         let server = server.with_beats(move |busy| {
             beats(busy);
-            if !busy {
-                give_back();
-            }
+            rest.is_busy(busy);
         });
+        let gives_back = rest::give_back(busy, app.longest_idle() + MARGIN);
         let own = app.serve(loaded, server, triggers, stop);
         tokio::pin!(own);
         let code = tokio::select! {
@@ -164,6 +168,7 @@ fn lead(
             biased;
             () = &mut own => Ok(ExitCode::Internal),
             error = reported => return Err(error),
+            never = gives_back => match never {},
             number = signals.next() => {
                 tracing::info!(signal = number, "Stopping: running requests are finished");
                 Ok(ExitCode::Success)
@@ -195,13 +200,6 @@ fn lead(
     }
     output::flush(LAST_LINES);
     Ok(code?.number())
-}
-
-/// Returns freed memory to the kernel, which the allocator would keep for the next
-/// allocations. Call this where none are expected soon.
-fn give_back() {
-    // SAFETY: it may be called at any time, and takes the allocator's own locks.
-    unsafe { libc::malloc_trim(0) };
 }
 
 /// Waits until a worker process has ended.
