@@ -96,6 +96,31 @@ fn what_was_not_read_is_dropped_counted_and_said() {
 }
 
 #[test]
+fn what_is_lost_at_the_end_is_counted_in_lines() {
+    const LINES: u64 = 60;
+    let (mut skiff, _unread, mut stderr) = Skiff::component("print-a-lot")
+        .env("SKIFF_WORKERS", "1")
+        .start_unread();
+    let errors = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    });
+    let path = format!("/?lines={LINES}&length=100000");
+    assert_eq!(skiff.get(&path).status, 200);
+    skiff.signal(libc::SIGTERM);
+    assert_eq!(skiff.wait().status.code(), Some(0));
+    let errors = errors.join().unwrap();
+    let lost = errors
+        .lines()
+        .filter(|line| line.contains("Output was dropped"));
+    let lost = lost.filter_map(|line| line.split_once("lines=")?.1.split_whitespace().next());
+    let lost: u64 = lost.map(|count| count.parse::<u64>().unwrap()).sum();
+    // What the pipe holds is not lost: less than a line, and the routes.
+    assert!((LINES - 1..=LINES).contains(&lost), "{lost}");
+}
+
+#[test]
 fn who_prints_little_to_a_reader_needs_no_thread_for_it() {
     let skiff = Skiff::component("hello").env("SKIFF_WORKERS", "1").start();
     assert_eq!(skiff.get("/").status, 200);

@@ -101,6 +101,44 @@ fn manifest_mistakes_are_told_with_file_line_and_column() {
 }
 
 #[test]
+fn triggers_that_cannot_be_together_are_named() {
+    let two = |first: &str, second: &str| {
+        Skiff::manifest(&format!(
+            "spin_manifest_version = 2\n[application]\nname = \"a\"\n{first}component = \"one\"\n{second}component = \"other\"\n[component.one]\nsource = \"{{guest:args-env}}\"\n[component.other]\nsource = \"{{guest:hello}}\"\n"
+        ))
+    };
+    let command = |id: &str| format!("[[trigger.command]]\nid = \"{id}\"\n");
+    refused(
+        two(&command("c1"), &command("c2")),
+        65,
+        &["triggers `c1`, `c2` are of type `command`"],
+    );
+    refused(
+        two(&command("c1"), "[[trigger.http]]\nroute = \"/...\"\n"),
+        65,
+        &["trigger `c1` is of type `command`, and an application with HTTP triggers"],
+    );
+}
+
+#[test]
+fn a_component_is_not_blamed_for_a_trigger_that_is_not_served() {
+    let skiff = Skiff::manifest(
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"one\"\n[component.one]\nsource = \"{guest:hello}\"\n",
+    );
+    let ended = skiff.end();
+    assert!(
+        ended.stderr.contains("is of type `redis`"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        !ended.stderr.contains("cannot be called"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn an_unknown_trigger_type_is_named() {
     let skiff = Skiff::manifest(
         "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.pigeon]]\ncomponent = \"web\"\n[component.web]\nsource = \"{guest:hello}\"\n",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
-use skiff_host::{LoadError, Missing, Wanted};
+use skiff_host::{ComponentKind, LoadError, Missing, Wanted};
 use skiff_manifest::{Application, HttpExecutor, Trigger, TriggerKind};
 use skiff_trigger::Trigger as _;
 use skiff_trigger_http::Http;
@@ -175,6 +175,7 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
             )),
         }
     }
+    wrong.extend(together(application));
     for (name, variable) in &application.variables {
         if variable.default.is_none() && !values.contains_key(name.as_ref()) {
             let upper = name.to_string().to_ascii_uppercase();
@@ -208,6 +209,26 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
     wrong
 }
 
+/// The mistake of triggers that are served, but not in one application.
+fn together(application: &Application) -> Option<String> {
+    let ids = |is: fn(&TriggerKind) -> bool| -> Vec<String> {
+        let triggers = application.triggers.iter();
+        let those = triggers.filter(|trigger| is(&trigger.kind));
+        those.map(|trigger| format!("`{}`", trigger.id)).collect()
+    };
+    let commands = ids(|kind| matches!(kind, TriggerKind::Command(_)));
+    let http = ids(|kind| matches!(kind, TriggerKind::Http(_)));
+    let those = commands.join(", ");
+    if commands.len() > 1 {
+        return Some(format!(
+            "triggers {those} are of type `command`, and an application can have one of them in this version of Skiff; choose one by its component"
+        ));
+    }
+    (!commands.is_empty() && !http.is_empty()).then(|| {
+        format!("trigger {those} is of type `command`, and an application with HTTP triggers cannot have others in this version of Skiff")
+    })
+}
+
 fn not_served(trigger: &Trigger, reason: &str) -> String {
     let (id, kind) = (&trigger.id, trigger.trigger_type());
     format!("trigger `{id}` is of type `{kind}`, {reason}")
@@ -219,15 +240,20 @@ pub(super) fn used(application: &Application) -> BTreeSet<&str> {
     triggers.filter_map(Trigger::component).collect()
 }
 
-/// What the triggers of a component need it to export.
-fn wanted(application: &Application, id: &str) -> Wanted {
-    let of_http = application.triggers.iter().any(|trigger| {
-        matches!(trigger.kind, TriggerKind::Http(_)) && trigger.component() == Some(id)
-    });
-    if of_http {
-        Wanted::Http
+/// What the triggers of a component need it to export; `None` where none of them is served.
+fn wanted(application: &Application, id: &str) -> Option<Wanted> {
+    let triggers = application.triggers.iter();
+    let own = || {
+        triggers
+            .clone()
+            .filter(|trigger| trigger.component() == Some(id))
+    };
+    if own().any(|trigger| matches!(trigger.kind, TriggerKind::Http(_))) {
+        Some(Wanted::Http)
     } else {
-        Wanted::Command
+        own()
+            .any(|trigger| matches!(trigger.kind, TriggerKind::Command(_)))
+            .then_some(Wanted::Command)
     }
 }
 
@@ -245,8 +271,9 @@ pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -
     let commands: Vec<&String> = facts
         .iter()
         .filter(|(id, facts)| {
-            let kind = facts.kind(wanted(application, id));
-            kind.is_ok_and(|kind| kind.is_command())
+            wanted(application, id)
+                .and_then(|wanted| facts.kind(wanted).ok())
+                .is_some_and(ComponentKind::is_command)
         })
         .map(|(id, _)| id)
         .collect();
@@ -266,7 +293,9 @@ pub(super) fn facts(
     let mut wrong = Vec::new();
     let values = granted::values(application, values.clone());
     for (id, facts) in facts {
-        if let Err(error) = facts.kind(wanted(application, id)) {
+        if let Some(wanted) = wanted(application, id)
+            && let Err(error) = facts.kind(wanted)
+        {
             wrong.push(format!("component `{id}` cannot be called: {error}"));
         }
         let imports = facts.imports.iter().map(String::as_str);

@@ -47,7 +47,7 @@ impl Kind {
             Kind::Components => "component ids separated by commas",
             Kind::Duration => "a duration such as 500ms, 1s, 2m or 1h",
             Kind::Size => "a number of bytes such as 65536, 64Ki or 128Mi, at least 1",
-            Kind::Count => "a whole number of at least 1",
+            Kind::Count => "a whole number from 1 to 4294967295",
             Kind::Switch => "true or false",
             Kind::LogLevel => "one of error, warn, info, debug, trace",
         }

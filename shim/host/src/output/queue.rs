@@ -69,6 +69,25 @@ struct Dropped {
     bytes: u64,
 }
 
+impl Dropped {
+    /// A long line comes in several pieces, and counts with its end.
+    fn add(&mut self, bytes: &[u8]) {
+        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        self.lines += lines as u64;
+        self.bytes += bytes.len() as u64;
+    }
+
+    fn report(self) {
+        if self.bytes > 0 {
+            tracing::warn!(
+                lines = self.lines,
+                bytes = self.bytes,
+                "Output was dropped because its reader was too slow"
+            );
+        }
+    }
+}
+
 impl Queue {
     pub(super) fn new(descriptor: Descriptor) -> Self {
         Queue {
@@ -138,9 +157,7 @@ impl Queue {
         }
         // Checked before, not after: data larger than the whole queue passes an empty one.
         if state.bytes >= most || !self.start(&mut state) {
-            let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
-            state.dropped.lines += lines.max(1) as u64;
-            state.dropped.bytes += bytes.len() as u64;
+            state.dropped.add(bytes);
             return;
         }
         if state.bytes == 0 {
@@ -204,17 +221,21 @@ impl Queue {
         self.lock().bytes == 0
     }
 
-    /// Waits until everything is written, at most until `end`.
+    /// Waits until everything is written, at most until `end`, and reports what is lost.
     pub(super) fn flush_until(&self, end: Instant) {
         let mut state = self.lock();
         while state.bytes > 0 {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(|e| e.into_inner()).0;
         }
+        let mut dropped = std::mem::take(&mut state.dropped);
+        state.pieces.iter().for_each(|piece| dropped.add(piece));
+        drop(state);
+        dropped.report();
     }
 
     /// The thread's main loop.
@@ -233,12 +254,8 @@ impl Queue {
                 drop(state);
                 self.room.notify_waiters();
                 self.changed.notify_all();
-                if dropped.lines > 0 && written.is_ok() {
-                    tracing::warn!(
-                        lines = dropped.lines,
-                        bytes = dropped.bytes,
-                        "Output was dropped because its reader was too slow"
-                    );
+                if written.is_ok() {
+                    dropped.report();
                 }
                 state = self.lock();
             }

@@ -81,6 +81,7 @@ impl<H> Router<H> {
                     route = raw,
                     "this route is the server's own and never reaches the trigger"
                 );
+                continue;
             }
             match declared.iter_mut().find(|(_, other, _)| *other == raw) {
                 Some(earlier) => {
