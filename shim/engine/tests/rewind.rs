@@ -63,6 +63,9 @@ const COUNTS: &str = r#"
 /// What `run` returns the first time.
 const FIRST: u32 = 8 + 101 + 1 + 4 + 1;
 
+/// Mappings of this process, which one test uses up.
+static MAPPINGS: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 struct Host {
     runner: Runner,
     component: Component,
@@ -165,6 +168,7 @@ impl Made {
 
 #[tokio::test]
 async fn a_rewound_instance_is_a_new_one() {
+    let _mappings = MAPPINGS.read().await;
     for tier in [Tier::Baseline, Tier::Optimized] {
         let host = Host::new(&component(COUNTS), tier).unwrap();
         let rewinds = Rewinds::of(&host.component).unwrap();
@@ -193,6 +197,7 @@ async fn a_rewound_instance_is_a_new_one() {
 
 #[tokio::test]
 async fn what_has_grown_or_trapped_is_made_anew_and_its_place_serves_again() {
+    let _mappings = MAPPINGS.read().await;
     let host = Host::new(&component(COUNTS), Tier::Optimized).unwrap();
     let rewinds = Rewinds::of(&host.component).unwrap();
     for how in [1, 2] {
@@ -227,6 +232,7 @@ async fn what_has_grown_or_trapped_is_made_anew_and_its_place_serves_again() {
 /// More pages than can be saved.
 #[tokio::test]
 async fn a_guest_that_writes_too_much_is_made_anew() {
+    let _mappings = MAPPINGS.read().await;
     const MUCH: &str = r#"
         (memory $large 200)
         (func (export "run") (param $how i32) (result i32)
@@ -247,6 +253,7 @@ async fn a_guest_that_writes_too_much_is_made_anew() {
 
 #[tokio::test]
 async fn what_has_other_state_is_not_rewound() {
+    let _mappings = MAPPINGS.read().await;
     let run = r#"(func (export "run") (param i32) (result i32) (i32.const 1))"#;
     for other in [
         "(table $t 1 funcref) (func (table.set $t (i32.const 0) (ref.null func)))",
@@ -280,6 +287,7 @@ async fn what_has_other_state_is_not_rewound() {
 /// Its first data is in the middle, as with most toolchains.
 #[tokio::test]
 async fn a_memory_whose_first_contents_are_in_its_middle_is_whole_again() {
+    let _mappings = MAPPINGS.read().await;
     const WRITES: &str = r#"
         (data (i32.const 1048576) "first")
         (func (export "run") (param $how i32) (result i32)
@@ -315,6 +323,7 @@ async fn a_memory_whose_first_contents_are_in_its_middle_is_whole_again() {
 /// Its growth at start succeeds or fails, depending on what is left.
 #[tokio::test]
 async fn what_begins_with_another_size_is_not_taken_for_the_same() {
+    let _mappings = MAPPINGS.read().await;
     const GROWS: &str = r#"
         (func $start (drop (memory.grow (i32.const 1))))
         (start $start)
@@ -404,6 +413,7 @@ fn a_component_with_names_of_ours_is_refused() {
 /// Every other page, by many instances at once: a process has a limited number of mappings.
 #[tokio::test]
 async fn many_that_write_here_and_there_leave_the_kernel_room() {
+    let _alone = MAPPINGS.write().await;
     const HERE_AND_THERE: &str = r#"
         (memory $large (export "memory") 60)
         (func (export "run") (param $how i32) (result i32)
