@@ -119,8 +119,9 @@ fn what_is_lost_at_the_end_is_counted_in_lines() {
     // It prints as many to standard error, of which what was not lost was read.
     let read = errors.lines().filter(|line| line.starts_with("err "));
     let all = lost + read.count() as u64;
-    // What the pipe holds is not lost: less than a line, and the routes.
-    assert!((2 * LINES - 1..=2 * LINES).contains(&all), "{all}");
+    // What the pipe holds is not lost: less than a line, and the routes. A line may have been
+    // read up to where its rest was lost.
+    assert!((2 * LINES - 1..=2 * LINES + 1).contains(&all), "{all}");
 }
 
 #[test]
