@@ -6,7 +6,9 @@ SHELL := /bin/bash
 # Debian's folder of static libraries is named after the machine's architecture.
 export LIBSECCOMP_LIB_PATH ?= /usr/lib/$(shell gcc -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
 
-TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+# The compiler that `rust-toolchain.toml` names comes first; not every rustup installs it unasked.
+TARGET := $(shell { rustc -vV 2>/dev/null || { rustup toolchain install --no-self-update >&2 && rustc -vV; }; } \
+	| sed -n 's/^host: //p')
 BUILT := target/$(TARGET)/debug
 RELEASE := target/$(TARGET)/release
 # The profile of releases. Newer compilers read it too, older ones refuse it.
