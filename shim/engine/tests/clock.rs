@@ -18,17 +18,22 @@ impl Guest for Nobody {
     }
 }
 
-#[test]
-fn a_loop_without_end_meets_its_deadline() {
-    let _clock = Clock::start().unwrap();
-    let pool = Pool {
-        instances: 1,
+/// A pool for the module.
+fn pool(instances: u32) -> Pool {
+    Pool {
+        instances,
         resources: Resources {
             memories: 1,
             tables: 1,
             table_elements: 1,
         },
-    };
+    }
+}
+
+#[test]
+fn a_loop_without_end_meets_its_deadline() {
+    let _clock = Clock::start().unwrap();
+    let pool = pool(1);
     for tier in [Tier::Baseline, Tier::Optimized] {
         let runner = Runner::new(tier, false, 1 << 20, &pool).unwrap();
         let module = Module::new(runner.engine(), LOOP).unwrap();
@@ -64,14 +69,7 @@ fn guests_of_any_number_of_engines_are_interrupted() {
     let _alone = alone();
     const ENGINES: usize = 100;
     let _clock = Clock::start().unwrap();
-    let pool = Pool {
-        instances: 1,
-        resources: Resources {
-            memories: 1,
-            tables: 1,
-            table_elements: 1,
-        },
-    };
+    let pool = pool(1);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -104,14 +102,7 @@ fn however_many_guests_compute_sockets_are_looked_at_every_few_ticks() {
     let _alone = alone();
     const GUESTS: usize = 50;
     let _clock = Clock::start().unwrap();
-    let pool = Pool {
-        instances: GUESTS as u32,
-        resources: Resources {
-            memories: 1,
-            tables: 1,
-            table_elements: 1,
-        },
-    };
+    let pool = pool(GUESTS as u32);
     let runner = Runner::new(Tier::Optimized, false, 1 << 20, &pool).unwrap();
     let module = Module::new(runner.engine(), LOOP).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
 use skiff_host::{ComponentKind, LoadError, Missing, Wanted};
@@ -74,15 +74,22 @@ impl Checked {
     /// settings and values, and with files that nobody could change since.
     ///
     /// # Errors
-    /// If the cache does not know the code.
+    /// If the cache does not know the code, or a component was not prepared.
     pub fn before(
         prepared: &Prepared,
         codes: &BTreeMap<String, String>,
         cache: &Cache,
         settings: &Settings,
     ) -> anyhow::Result<Self> {
+        let application = retained(prepared, settings)?;
+        if let Some(id) = used(&application)
+            .iter()
+            .find(|id| !codes.contains_key(**id))
+        {
+            bail!("component `{id}` was not prepared");
+        }
         Ok(Checked {
-            application: retained(prepared, settings)?,
+            application,
             facts: found(codes, cache)?,
         })
     }

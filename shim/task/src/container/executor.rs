@@ -1,6 +1,6 @@
 //! What a container's first process executes, once it is inside the container.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, NulError};
 use std::fs::File;
 use std::io::{self, Write};
@@ -149,7 +149,7 @@ impl Executor for Application {
             std::process::exit(INTERNAL.into());
         }
         let error = match strings(&self.serve).and_then(|args| {
-            let environment = strings(variables.unwrap_or_default())?;
+            let environment = strings(&last_of_each(variables.unwrap_or_default()))?;
             Ok((args, environment))
         }) {
             Ok((args, environment)) => self.handover.execute(&args, &environment).to_string(),
@@ -167,6 +167,23 @@ impl Executor for Application {
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
+}
+
+/// Variables without repetition: of several with one name the last counts, as it does for
+/// the process that prepares the application and for Linux containers. `getenv` would find
+/// the first.
+fn last_of_each(variables: &[String]) -> Vec<&str> {
+    let name = |text: &'_ str| {
+        text.split_once('=')
+            .map_or(text.len(), |(name, _)| name.len())
+    };
+    let mut seen = HashSet::new();
+    let last = variables.iter().rev().map(String::as_str);
+    let mut kept: Vec<_> = last
+        .filter(|text| seen.insert(&text[..name(text)]))
+        .collect();
+    kept.reverse();
+    kept
 }
 
 fn strings(list: &[impl AsRef<str>]) -> Result<Vec<CString>, NulError> {
@@ -197,6 +214,12 @@ mod tests {
         let path = format!("/does/not/exist:{}", folder.path().display());
         assert_eq!(find_program("program", &path), Ok(()));
         assert_eq!(find_program(program.to_str().unwrap(), ""), Ok(()));
+    }
+
+    #[test]
+    fn of_a_variable_that_is_set_twice_the_last_counts() {
+        let variables = ["A=1", "B=x=y", "A=2", "alone"].map(str::to_owned);
+        assert_eq!(last_of_each(&variables), ["B=x=y", "A=2", "alone"]);
     }
 
     #[test]
