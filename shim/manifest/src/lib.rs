@@ -1,5 +1,5 @@
-//! Spin applications: `spin.toml` (versions 1 and 2) and the locked application JSON of
-//! artifacts, read into checked types.
+//! Spin applications: `spin.toml` (versions 1 and 2), the locked application JSON of
+//! artifacts, and the runtime configuration, read into checked types.
 //!
 //! This crate reads no files, environment or network: it converts text to an
 //! [`Application`] or a list of its [`Faults`], each with file, line and column.
@@ -22,6 +22,7 @@ mod middleware;
 pub mod model;
 mod names;
 mod node;
+pub mod runtime;
 mod template;
 pub mod toml;
 mod trigger;

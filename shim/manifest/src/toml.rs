@@ -13,7 +13,7 @@ mod dependency;
 mod ids;
 mod meaning;
 mod profile;
-mod tree;
+pub(crate) mod tree;
 mod v1;
 mod written;
 

@@ -8,7 +8,7 @@ use crate::fault::Sink;
 use crate::node::{Entry, Node, Spanned, Value};
 
 /// The tree of a text, or `None` after reporting why it cannot be read.
-pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
+pub(crate) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         sink.fault(error.span().map_or(0, |span| span.start), error.message());
@@ -45,11 +45,11 @@ fn node(value: TomlSpanned<DeValue<'_>>, sink: &Sink<'_>) -> Node {
         DeValue::Datetime(date) => Value::Datetime(date.to_string()),
         DeValue::Integer(number) => match integer(&number) {
             Some(number) => Value::Number(number.into()),
-            None => wrong(format!("{} is too large a number", number.as_str())),
+            None => wrong("this number is too large for 64 bits".into()),
         },
         DeValue::Float(number) => match number.as_str().parse().ok().and_then(Number::from_f64) {
             Some(number) => Value::Number(number),
-            None => wrong(format!("{} is not a finite number", number.as_str())),
+            None => wrong("this number is not finite".into()),
         },
         DeValue::Array(nodes) => {
             Value::List(nodes.into_iter().map(|value| node(value, sink)).collect())
@@ -87,9 +87,9 @@ mod tests {
     fn numbers_without_a_place_in_json_are_refused() {
         assert_eq!(
             json("a = nan\nb = 99999999999999999999\nc = -inf"),
-            Err("spin.toml:1:5: nan is not a finite number\n\
-                 spin.toml:2:5: 99999999999999999999 is too large a number\n\
-                 spin.toml:3:5: -inf is not a finite number"
+            Err("spin.toml:1:5: this number is not finite\n\
+                 spin.toml:2:5: this number is too large for 64 bits\n\
+                 spin.toml:3:5: this number is not finite"
                 .into())
         );
     }
