@@ -16,6 +16,7 @@ use crate::fault::{Faults, Sink};
 use crate::hosts::Network;
 use crate::toml::tree;
 
+mod defaults;
 mod network;
 mod read;
 mod secret;
@@ -24,6 +25,7 @@ mod stores;
 mod tests;
 mod variables;
 
+pub use defaults::{Applied, Defaults, Origin};
 pub use secret::{Secret, ServiceUrl};
 
 /// A checked runtime configuration.
