@@ -35,6 +35,8 @@ pub struct Request {
     pub directory: PathBuf,
     /// The container's environment.
     pub environment: Vec<String>,
+    /// The Kubernetes namespace of the container's pod, if it is in one.
+    pub pod_namespace: Option<String>,
     /// The result of [`Program::settings`](crate::Program::settings).
     pub settings: Value,
 }

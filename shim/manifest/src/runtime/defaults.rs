@@ -228,7 +228,9 @@ impl Defaults {
     }
 
     fn may_replace(&self, part: Part) -> bool {
-        let mut written = self.scopes().filter_map(|(scope, _)| scope.may_replace.as_ref());
+        let mut written = self
+            .scopes()
+            .filter_map(|(scope, _)| scope.may_replace.as_ref());
         written.next().is_some_and(|parts| parts.contains(&part))
     }
 }
@@ -250,7 +252,9 @@ impl Merge<'_> {
         let mut given: BTreeMap<&String, (&T, Source)> = BTreeMap::new();
         for (scope, source) in self.defaults.scopes() {
             for (label, place) in of(scope) {
-                given.entry(label).or_insert_with(|| (place, source.clone()));
+                given
+                    .entry(label)
+                    .or_insert_with(|| (place, source.clone()));
             }
         }
         let key = part.key();
@@ -334,16 +338,21 @@ fn scopes(root: Node, sink: &Sink<'_>) -> Option<(Scope, BTreeMap<String, Scope>
         Some(scope)
     });
     let namespaces = namespaces.into_iter();
-    let namespaces = namespaces.map(|(name, scope)| (name.value, scope)).collect();
+    let namespaces = namespaces
+        .map(|(name, scope)| (name.value, scope))
+        .collect();
     let everywhere = scope(&mut fields);
     fields.done();
     Some((everywhere, namespaces))
 }
 
 fn scope(fields: &mut Fields<'_>) -> Scope {
-    let may_replace = fields
-        .has("may_replace")
-        .then(|| fields.list("may_replace", word(PARTS)).into_iter().collect());
+    let may_replace = fields.has("may_replace").then(|| {
+        fields
+            .list("may_replace", word(PARTS))
+            .into_iter()
+            .collect()
+    });
     Scope {
         may_replace,
         key_value_stores: by_label(fields, Part::KeyValueStores.key(), stores::key_value),
@@ -407,7 +416,9 @@ mod tests {
 
     #[test]
     fn a_namespace_has_its_own_and_what_is_for_all() {
-        let applied = defaults(Some("shop")).apply(RuntimeConfig::default()).unwrap();
+        let applied = defaults(Some("shop"))
+            .apply(RuntimeConfig::default())
+            .unwrap();
         assert_eq!(
             origins(&applied),
             [
@@ -433,7 +444,10 @@ mod tests {
             let read = Defaults::from_json(written.to_json());
             assert_eq!(read.unwrap_or_else(|faults| panic!("{faults}")), written);
             assert!(!written.to_json().contains("pass3"), "{namespace:?}");
-            assert_eq!(written.to_json().contains("pass2"), namespace == Some("shop"));
+            assert_eq!(
+                written.to_json().contains("pass2"),
+                namespace == Some("shop")
+            );
             let shown = format!("{written:?}");
             assert!(!shown.contains("pass"), "{shown}");
         }
@@ -476,7 +490,9 @@ mod tests {
     #[test]
     fn mistakes_of_every_namespace_are_named_without_secrets() {
         let text = "variables_provider = []\nmay_replace = ['outbound_http']\n[namespace.a.key_value_store.x]\ntype = 'redis'\nurl = 'http://:pass@x'";
-        let mistakes = Defaults::read(text, "d.toml", None).unwrap_err().to_string();
+        let mistakes = Defaults::read(text, "d.toml", None)
+            .unwrap_err()
+            .to_string();
         assert!(mistakes.contains("variables_provider"), "{mistakes}");
         assert!(mistakes.contains("d.toml:2:"), "{mistakes}");
         assert!(

@@ -12,8 +12,8 @@ use skiff_artifact::{Apps, Held, Image, Kind, Limits, PrepareError, Prepared};
 use skiff_engine::Cache;
 use skiff_task::application::{Answer, Folder, Ready, Request};
 
-use super::image;
 use super::store::Store;
+use super::{defaults, image};
 use crate::app;
 use crate::app::slots::{Slot, Slots};
 use crate::pod::outcome::{Outcome, Source};
@@ -40,6 +40,7 @@ pub(super) fn prepare(
     let var = |name: &str| environment.get(name).cloned();
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
     make_state_folder(&node.state)?;
+    let defaults = defaults::read(&node.defaults(), request.pod_namespace.as_deref())?;
     let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
     let turns = Turns::new(node, at_once);
     let turn = || turns.wait();
@@ -93,6 +94,7 @@ pub(super) fn prepare(
         source,
         codes: compiled.codes,
         bare,
+        defaults: defaults.map(|defaults| defaults.to_json().to_owned()),
     };
     let optimize = compiled.optimize.map(serde_json::to_value).transpose();
     let code = Folder {

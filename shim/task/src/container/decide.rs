@@ -17,6 +17,9 @@ use crate::spec::volumes;
 /// The CRI annotation of the container that holds a pod's namespaces.
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 
+/// The annotation with the Kubernetes namespace of a container's pod.
+const POD_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
+
 /// How often an application is prepared if others remove it before it can be locked.
 const TRIES: usize = 3;
 
@@ -73,6 +76,7 @@ pub(super) async fn decide(
         args: args.clone(),
         directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
+        pod_namespace: annotations.and_then(|all| all.get(POD_NAMESPACE)).cloned(),
         settings,
     };
     let (answer, held) = prepare_and_hold(context.program.prepare, &request).await?;
