@@ -10,10 +10,12 @@ use serde_json::Value;
 pub(crate) mod handover;
 mod plan;
 pub(crate) mod prepare;
+pub(crate) mod running;
 mod status;
 
 pub use handover::Handed;
 pub use plan::{Plan, Volume};
+pub use running::{Running, of_pod};
 pub use status::Status;
 pub(crate) use status::{READY, read_status};
 

@@ -1,7 +1,10 @@
 //! Decides whether a container is a Linux program or an application, and has applications
 //! prepared.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,15 +13,13 @@ use serde_json::Value;
 
 use super::build::{PLAN, Workload};
 use super::native::is_linux;
+use crate::application::running::POD_NAMESPACE;
 use crate::application::{Answer, Plan, Ready, Request, handover, prepare};
 use crate::service::Context;
 use crate::spec::volumes;
 
 /// The CRI annotation of the container that holds a pod's namespaces.
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
-
-/// The annotation with the Kubernetes namespace of a container's pod.
-const POD_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// How often an application is prepared if others remove it before it can be locked.
 const TRIES: usize = 3;
@@ -98,7 +99,7 @@ pub(super) async fn decide(
     };
     let path = bundle.join(PLAN);
     let json = serde_json::to_vec(&plan).context("cannot write the plan")?;
-    std::fs::write(&path, json).with_context(|| format!("cannot write `{}`", path.display()))?;
+    write_private(&path, &json).with_context(|| format!("cannot write `{}`", path.display()))?;
     let serve = context.program.serve.iter().map(ToString::to_string);
     Ok(Decided {
         workload: Workload::Application {
@@ -108,6 +109,13 @@ pub(super) async fn decide(
         held,
         assist,
     })
+}
+
+/// Writes a file that only root may read: a plan may contain passwords.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(bytes)
 }
 
 /// Has a container's application prepared, and locks it so that it stays.
