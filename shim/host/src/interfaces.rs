@@ -17,7 +17,11 @@ pub use cli::Cli;
 pub use filesystem::{FileLimits, Filesystem, Mount};
 pub use missing::Missing;
 pub use sockets::Sockets;
-pub use variables::{Variables, VariablesError};
+pub use variables::{
+    Asking, KnownValues, ProviderError, ValueSource, Values, Variables, VariablesError,
+    VariablesProvider,
+};
 
 pub(crate) use catalogue::{Status, add_to_linker, handlers, status};
 pub(crate) use denied::{deny, is_denied};
+pub(crate) use variables::ask as ask_variables;

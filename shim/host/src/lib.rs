@@ -20,8 +20,9 @@ pub use call::{
 };
 pub use grants::Grants;
 pub use interfaces::{
-    Cli, FileLimits, Filesystem, Missing, Mount, Need, Sockets, Variables, VariablesError,
-    capability, need, needs_concurrency,
+    Asking, Cli, FileLimits, Filesystem, KnownValues, Missing, Mount, Need, ProviderError, Sockets,
+    ValueSource, Values, Variables, VariablesError, VariablesProvider, capability, need,
+    needs_concurrency,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

@@ -24,7 +24,8 @@ pub(super) fn all(
     given: Given,
 ) -> anyhow::Result<BTreeMap<String, Grants>> {
     let waits = !given.volumes.is_empty();
-    let values = Arc::new(granted::values(application, given.values));
+    let values = granted::values(application, given.setup.values.0);
+    let variables = granted::variables(application, given.setup.sources);
     let runs = matches!(check::life(application, facts), Life::Run(_));
     let mut all = BTreeMap::new();
     for component in &application.components {
@@ -79,7 +80,7 @@ pub(super) fn all(
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),
-                Arc::clone(&values),
+                Arc::clone(&variables),
             )?,
         };
         all.insert(component.id.clone(), grants);

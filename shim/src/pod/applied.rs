@@ -43,7 +43,8 @@ pub fn describe(bundles: Option<&Path>, namespace: &str, name: &str) -> anyhow::
 }
 
 fn lines(running: &Running) -> anyhow::Result<Vec<String>> {
-    let outcome = Outcome::deserialize(&running.plan.application).context("cannot read the plan")?;
+    let outcome =
+        Outcome::deserialize(&running.plan.application).context("cannot read the plan")?;
     let defaults = match &outcome.defaults {
         Some(json) => Defaults::from_json(json)?,
         None => Defaults::default(),

@@ -10,11 +10,13 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
+use skiff_manifest::runtime::{Defaults, Origin};
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
 
+use super::RUNTIME_CONFIG;
 use super::outcome::{Outcome, Source};
-use crate::app::{self, App, Checked, Given};
+use crate::app::{self, App, Checked, Configuration, Given, Places, Setup};
 use crate::exit::{ExitCode, code_of, told};
 use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
 use crate::settings::{self, Settings};
@@ -83,18 +85,37 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         tracing::warn!("{warning}");
     }
     let prepared = prepared(&outcome.source, &path_of(&files))?;
+    let configuration = configuration()?;
+    let has_more_inside = configuration.is_some() || settings.variables.is_some();
+    let mut configuration = configuration.unwrap_or_default();
+    if let Some(defaults) = &outcome.defaults {
+        let origins;
+        let defaults = Defaults::from_json(defaults).context("cannot read the plan")?;
+        (configuration, origins) = configuration.with_defaults(&defaults)?;
+        tell_origins(&origins);
+    }
+    configuration.complete(&mut settings);
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
-    let values = settings::variable_values(settings::environment, names);
+    let places = Places {
+        set: app::Values::new(),
+        folder: settings.variables.as_deref(),
+        environment: &settings::environment,
+        usual: settings::variable_values(settings::environment, names),
+        dotenv: None,
+    };
+    let setup = Setup::new(&prepared.application, configuration, places)?;
     let cache = Cache::open(&path_of(&code))?;
     let checked = match outcome.source {
         // Checked by the process that prepared it, with the same variables.
-        Source::Unpacked => Checked::before(&prepared, &outcome.codes, &cache, &settings)?,
+        Source::Unpacked if !has_more_inside => {
+            Checked::before(&prepared, &outcome.codes, &cache, &settings)?
+        }
         // The container's own files are checked where they are read.
-        Source::RootFs { .. } => app::check(&prepared, &settings, &values)?.with_code(
+        _ => app::check(&prepared, &settings, &setup)?.with_code(
             &outcome.codes,
             &cache,
             &settings,
-            &values,
+            &setup,
         )?,
     };
     let environment = if outcome.bare {
@@ -111,7 +132,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
     let given = Given {
-        values,
+        setup,
         environment,
         volumes: volumes.collect(),
         arguments: plan.args,
@@ -121,6 +142,28 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     process.serve(app, settings.listen_in_pod(), |_| {
         status.ready().context("cannot report to the shim")
     })
+}
+
+/// Tells the pod's owner in one line what the operator has set.
+fn tell_origins(origins: &[Origin]) {
+    if !origins.is_empty() {
+        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            "The operator of this node has defaults: {}",
+            origins.join("; ")
+        );
+    }
+}
+
+/// The container's runtime configuration, if it has one.
+fn configuration() -> anyhow::Result<Option<Configuration>> {
+    let file = Path::new(RUNTIME_CONFIG);
+    // One that is there and cannot be read is an error.
+    match file.symlink_metadata() {
+        Ok(_) => Ok(Some(Configuration::read(file)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{RUNTIME_CONFIG}`")),
+    }
 }
 
 /// The application and its files as they came with the image, even if the container has

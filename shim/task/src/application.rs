@@ -37,6 +37,8 @@ pub struct Request {
     pub directory: PathBuf,
     /// The container's environment.
     pub environment: Vec<String>,
+    /// Where the container has mounts. The process cannot see what is there.
+    pub mounts: Vec<PathBuf>,
     /// The Kubernetes namespace of the container's pod, if it is in one.
     pub pod_namespace: Option<String>,
     /// The result of [`Program::settings`](crate::Program::settings).

@@ -355,10 +355,35 @@ fn scope(fields: &mut Fields<'_>) -> Scope {
     });
     Scope {
         may_replace,
-        key_value_stores: by_label(fields, Part::KeyValueStores.key(), stores::key_value),
-        sqlite_databases: by_label(fields, Part::SqliteDatabases.key(), stores::sqlite),
+        key_value_stores: by_label(fields, Part::KeyValueStores.key(), |node, ask| {
+            let at = node.at;
+            let store = stores::key_value(node, ask)?;
+            if let KeyValueStore::Spin { path: Some(path) } = &store {
+                absolute(path, at, ask);
+            }
+            Some(store)
+        }),
+        sqlite_databases: by_label(fields, Part::SqliteDatabases.key(), |node, ask| {
+            let at = node.at;
+            let database = stores::sqlite(node, ask)?;
+            if let SqliteDatabase::Spin {
+                path: Some(path), ..
+            } = &database
+            {
+                absolute(path, at, ask);
+            }
+            Some(database)
+        }),
         networking: fields.optional("outbound_networking", network::networking),
         http: fields.optional("outbound_http", network::http),
+    }
+}
+
+/// Checks that a path is the same in every pod.
+fn absolute(path: &str, at: usize, ask: &Ask<'_>) {
+    if !path.starts_with('/') {
+        ask.field("path")
+            .fault(at, "must be an absolute path, inside a pod");
     }
 }
 
@@ -489,6 +514,10 @@ mod tests {
 
     #[test]
     fn mistakes_of_every_namespace_are_named_without_secrets() {
+        let relative = "[key_value_store.a]\ntype = 'spin'\npath = 'a.db'";
+        let mistakes = Defaults::read(relative, "d.toml", None).unwrap_err();
+        let expected = "`key_value_store.a.path` must be an absolute path";
+        assert!(mistakes.to_string().contains(expected), "{mistakes}");
         let text = "variables_provider = []\nmay_replace = ['outbound_http']\n[namespace.a.key_value_store.x]\ntype = 'redis'\nurl = 'http://:pass@x'";
         let mistakes = Defaults::read(text, "d.toml", None)
             .unwrap_err()

@@ -40,11 +40,7 @@ pub struct Running {
 ///
 /// # Errors
 /// If bundles cannot be read; only root may.
-pub fn of_pod(
-    bundles: Option<&Path>,
-    namespace: &str,
-    name: &str,
-) -> anyhow::Result<Vec<Running>> {
+pub fn of_pod(bundles: Option<&Path>, namespace: &str, name: &str) -> anyhow::Result<Vec<Running>> {
     let folders = match bundles {
         Some(folder) => vec![folder.to_owned()],
         None => BUNDLES.iter().map(PathBuf::from).collect(),
@@ -142,7 +138,11 @@ mod tests {
         };
         assert_eq!((web.container.as_str(), web.pid), ("web", Some(4321)));
         assert_eq!(web.plan.application, json!({ "of": "web" }));
-        assert!(of_pod(Some(folder.path()), "default", "cart").unwrap().is_empty());
+        assert!(
+            of_pod(Some(folder.path()), "default", "cart")
+                .unwrap()
+                .is_empty()
+        );
         let nowhere = folder.path().join("nowhere");
         assert!(of_pod(Some(&nowhere), "shop", "cart").unwrap().is_empty());
     }

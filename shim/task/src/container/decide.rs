@@ -69,6 +69,7 @@ pub(super) async fn decide(
         .as_ref()
         .context("the container has no process")?;
     let args = process.args().clone().unwrap_or_default();
+    let mounts = spec.mounts().iter().flatten();
     let request = Request {
         container: id.to_owned(),
         namespace: context.namespace.clone(),
@@ -77,6 +78,7 @@ pub(super) async fn decide(
         args: args.clone(),
         directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
+        mounts: mounts.map(|mount| mount.destination().clone()).collect(),
         pod_namespace: annotations.and_then(|all| all.get(POD_NAMESPACE)).cloned(),
         settings,
     };
