@@ -1,6 +1,7 @@
 //! The cases, a module for each subject.
 
 mod churn;
+mod defaults;
 mod deployed;
 mod endings;
 mod explained;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         metrics::cases(),
         operators::cases(),
         rolling::cases(),
+        defaults::cases(),
         figures::cases(),
         kills::cases(),
         churn::cases(),
