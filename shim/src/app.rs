@@ -18,6 +18,7 @@ mod optimizer;
 mod serve;
 pub(crate) mod slots;
 mod stop;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};
 pub use serve::Loaded;
 pub use stop::{Stop, Stopper};
+pub use stores::Settings as StoreSettings;
 
 use std::path::Path;
 

@@ -37,6 +37,8 @@ pub struct Settings {
     pub engine: skiff_engine::Limits,
     /// Settings for guests.
     pub guests: skiff_host::Settings,
+    /// The stores of an application.
+    pub stores: crate::app::StoreSettings,
     /// The process itself.
     pub process: crate::process::Settings,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::process::LogLevel;
@@ -22,6 +23,8 @@ pub enum Kind {
     Count,
     /// `true` or `false`.
     Switch,
+    /// A folder by its whole path.
+    Folder,
     /// How much is logged.
     LogLevel,
 }
@@ -36,6 +39,7 @@ impl Kind {
             Kind::Size => "size",
             Kind::Count => "count",
             Kind::Switch => "switch",
+            Kind::Folder => "folder",
             Kind::LogLevel => "log level",
         }
     }
@@ -49,6 +53,7 @@ impl Kind {
             Kind::Size => "a number of bytes such as 65536, 64Ki or 128Mi, at least 1",
             Kind::Count => "a whole number from 1 to 4294967295",
             Kind::Switch => "true or false",
+            Kind::Folder => "the whole path of a folder, such as /data",
             Kind::LogLevel => "one of error, warn, info, debug, trace",
         }
     }
@@ -115,6 +120,11 @@ pub(super) fn switch(text: &str) -> Option<bool> {
         "false" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// A path from the root: another would depend on where the process was started.
+pub(super) fn folder(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute())
 }
 
 pub(super) fn log_level(text: &str) -> Option<LogLevel> {

@@ -107,6 +107,7 @@ fn every_setting_takes_what_it_shows_and_is_named_once() {
             Kind::Size => "3Mi",
             Kind::Count => "9",
             Kind::Switch => "true",
+            Kind::Folder => "/a/folder",
             Kind::LogLevel => "trace",
         };
         let (settings, _) = read(&[(row.name, example)]).unwrap();
