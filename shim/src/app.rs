@@ -31,7 +31,6 @@ pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};
 pub use serve::Loaded;
 pub use stop::{Stop, Stopper};
-pub use stores::Settings as StoreSettings;
 
 use std::path::Path;
 

@@ -8,11 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 mod names;
 mod node;
 mod parse;
+mod stores;
 mod table;
 
 pub use names::is_service_link;
 pub use node::NodeSettings;
 pub use parse::Kind;
+pub use stores::StoreSettings;
 
 /// Where a pod listens: on the same port as Spin's shim, so that the same Service works,
 /// and on IPv4 and IPv6.
@@ -38,7 +40,7 @@ pub struct Settings {
     /// Settings for guests.
     pub guests: skiff_host::Settings,
     /// The stores of an application.
-    pub stores: crate::app::StoreSettings,
+    pub stores: StoreSettings,
     /// The process itself.
     pub process: crate::process::Settings,
 }

@@ -225,7 +225,7 @@ fn what_was_acknowledged_survives_a_kill_of_every_process() {
 /// An application with its store in a folder of the test.
 fn in_folder(folder: &Path) -> Running {
     let skiff = application(GRANT).env("SKIFF_STORE_DIR", folder.to_str().unwrap());
-    skiff.env("SKIFF_STORE_LOCK_TIMEOUT", "300ms").start()
+    skiff.env("SKIFF_STORE_TIMEOUT", "300ms").start()
 }
 
 /// The guest's error names the store and its file, and the operator has a line.

@@ -87,12 +87,9 @@ fn a_database_is_one_through_every_version_of_the_interface() {
         assert!(text.ends_with("\n1,2.5,text,[1, 2],null,given"), "{text}");
         fails(&skiff, version, "SELECT ?|a|b", "parameter");
     }
-    finds(
-        &skiff,
-        "v2",
-        "SELECT 1; DROP TABLE pets\nSELECT count(*) FROM pets",
-        "count(*)\n6",
-    );
+    let several = "SELECT 1; DROP TABLE pets\nSELECT count(*) FROM pets";
+    finds(&skiff, "v2", several, "count(*)\n6");
+    finds(&skiff, "v2", " ", "");
 }
 
 #[test]
@@ -160,7 +157,7 @@ fn other_files_cannot_be_reached() {
         format!("ATTACH lower('{path}') AS other"),
         format!("VACUUM INTO '{path}.copy'"),
     ] {
-        fails(&skiff, "v2", &statement, "not authorized");
+        fails(&skiff, "v2", &statement, "authoriz");
     }
     fails(
         &skiff,
@@ -254,7 +251,7 @@ fn a_result_of_any_size_takes_bounded_memory() {
 /// An application with its database in a folder of the test.
 fn in_folder(folder: &Path) -> Running {
     let skiff = application(GRANT).env("SKIFF_STORE_DIR", folder.to_str().unwrap());
-    skiff.env("SKIFF_STORE_LOCK_TIMEOUT", "300ms").start()
+    skiff.env("SKIFF_STORE_TIMEOUT", "300ms").start()
 }
 
 #[test]

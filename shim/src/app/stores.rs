@@ -7,15 +7,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use skiff_backend_sqlite::{
-    DEFAULT_LOCK_WAIT, File, Place, PlaceError, SqliteDatabase, SqliteKeyValue,
-};
+use skiff_backend_sqlite::{File, Place, PlaceError, SqliteDatabase, SqliteKeyValue};
 use skiff_host::{Database, Databases, KeyValue, KeyValueStore};
 use skiff_manifest::{Application, Component};
 
 use super::check::used;
+use crate::settings::StoreSettings;
 
 /// The label that exists without configuration.
 pub(super) const DEFAULT: &str = "default";
@@ -25,25 +23,6 @@ const KEY_VALUE_FILE: &str = "key_value.db";
 
 /// The file of the database `default`.
 const DATABASE_FILE: &str = "sqlite.db";
-
-/// What an operator may configure about stores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The folder of the stores that exist without configuration; `None` is the one that
-    /// the pod or `skiff run` has for them.
-    pub folder: Option<PathBuf>,
-    /// How long a lock that another process holds is waited for.
-    pub lock_wait: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            folder: None,
-            lock_wait: DEFAULT_LOCK_WAIT,
-        }
-    }
-}
 
 /// There is no folder for the stores of an application.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +59,7 @@ impl Stores {
     /// If nothing can be kept there.
     pub(super) fn new(
         application: &Application,
-        settings: &Settings,
+        settings: &StoreSettings,
         folder: Option<&Path>,
     ) -> Result<Self, StoresError> {
         let mut stores = Stores::default();
@@ -134,7 +113,7 @@ fn named<T: ?Sized>(
 fn file(
     name: &str,
     user: String,
-    settings: &Settings,
+    settings: &StoreSettings,
     folder: Option<&Path>,
 ) -> Result<File, StoresError> {
     let Some(folder) = settings.folder.as_deref().or(folder) else {
@@ -158,7 +137,7 @@ fn file(
         })
         .and_then(|folder| Ok((Place::of(&folder)?, folder)));
     match place {
-        Ok((place, folder)) => Ok(File::new(folder.join(name), place, settings.lock_wait)),
+        Ok((place, folder)) => Ok(File::new(folder.join(name), place, settings.wait)),
         Err(source) => Err(StoresError::Place {
             user,
             folder: folder.to_owned(),

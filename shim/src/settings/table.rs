@@ -92,12 +92,12 @@ pub(super) const TABLE: &[Row] = &[
         },
     },
     Row {
-        name: "SKIFF_STORE_LOCK_TIMEOUT",
+        name: "SKIFF_STORE_TIMEOUT",
         alias: None,
         kind: Kind::Duration,
-        meaning: "How long a store waits for a lock that another process or pod holds; then the guest's call fails.",
-        set: |s, v| parse::duration(v).map(|v| s.stores.lock_wait = v),
-        show: |s| parse::show_duration(s.stores.lock_wait),
+        meaning: "How long a store may wait for a lock that another process or pod holds, or for the answer of its server; then the guest's call fails.",
+        set: |s, v| parse::duration(v).map(|v| s.stores.wait = v),
+        show: |s| parse::show_duration(s.stores.wait),
     },
     Row {
         name: "SKIFF_REQUEST_TIMEOUT",

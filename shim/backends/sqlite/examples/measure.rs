@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rusqlite::{Connection, OptionalExtension as _};
-use skiff_backend_sqlite::{DEFAULT_LOCK_WAIT, File, Place, SqliteKeyValue};
+use skiff_backend_sqlite::{File, Place, SqliteKeyValue};
 use skiff_host::KeyValueStore as _;
 
 const READS: u32 = 100_000;
+
+/// How long a lock is waited for.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// How long writers write.
 const TIME: Duration = Duration::from_secs(2);
@@ -19,7 +22,7 @@ fn main() {
     // Not in /tmp, which is often in memory.
     let folder = tempfile::tempdir_in("target").expect("a folder");
     let path = folder.path().join("store.db");
-    let file = File::new(path.clone(), Place::Local, DEFAULT_LOCK_WAIT);
+    let file = File::new(path.clone(), Place::Local, WAIT);
     let store = SqliteKeyValue::new("default", file);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");

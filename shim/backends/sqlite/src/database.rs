@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, ToSql};
+use rusqlite::{Batch, Connection, ErrorCode, ToSql};
 use skiff_host::{
     Database, DatabaseConnection, MOST_RESULT, QueryResult, Row, SqlValue, StoreError,
 };
@@ -265,7 +266,10 @@ fn query(
     statement: &str,
     parameters: &[SqlValue],
 ) -> Result<QueryResult, Fault> {
-    let mut statement = connection.prepare(statement)?;
+    let mut all = Batch::new(connection, statement);
+    let Some(mut statement) = all.next()? else {
+        return Ok(QueryResult::default());
+    };
     let names = statement.column_names().into_iter();
     let columns: Vec<String> = names.map(str::to_owned).collect();
     let parameters = parameters.iter().map(Parameter);

@@ -11,10 +11,6 @@ use skiff_host::{MOST_RESULT, StoreError};
 
 use crate::Place;
 
-/// A writer holds its lock for as long as a batch takes to reach the disk. Where that takes
-/// seconds, the disk does not work, and neither does waiting.
-pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
-
 /// The longest pause between two attempts to lock. Writers of other processes hold a lock
 /// for about as long as a disk needs to write.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);

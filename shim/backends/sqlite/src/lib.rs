@@ -13,6 +13,6 @@ mod place;
 mod rules;
 
 pub use database::SqliteDatabase;
-pub use file::{DEFAULT_LOCK_WAIT, File};
+pub use file::File;
 pub use key_value::SqliteKeyValue;
 pub use place::{Place, PlaceError};
