@@ -17,7 +17,7 @@ pub(crate) mod wasi;
 pub use catalogue::{Need, capability, need, needs_concurrency};
 pub use cli::Cli;
 pub use filesystem::{FileLimits, Filesystem, Mount};
-pub use key_value::{KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+pub use key_value::{FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
 pub use missing::Missing;
 pub use sockets::Sockets;
 pub use sqlite::{Database, DatabaseConnection, Databases, QueryResult, Row, SqlValue};

@@ -20,9 +20,9 @@ pub use call::{
 };
 pub use grants::Grants;
 pub use interfaces::{
-    Cli, Database, DatabaseConnection, Databases, FileLimits, Filesystem, KeyValue, KeyValueStore,
-    MOST_RESULT, Missing, Mount, Need, Pair, QueryResult, Reply, Row, Sockets, SqlValue,
-    StoreError, Variables, VariablesError, capability, need, needs_concurrency,
+    Cli, Database, DatabaseConnection, Databases, FileLimits, Filesystem, FoundPair, KeyValue,
+    KeyValueStore, MOST_RESULT, Missing, Mount, Need, Pair, QueryResult, Reply, Row, Sockets,
+    SqlValue, StoreError, Variables, VariablesError, capability, need, needs_concurrency,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

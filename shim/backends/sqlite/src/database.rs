@@ -270,7 +270,7 @@ fn query(
     let Some(mut statement) = all.next()? else {
         return Ok(QueryResult::default());
     };
-    let names = statement.column_names().into_iter();
+    let names = statement.column_names();
     let columns: Vec<String> = names.map(str::to_owned).collect();
     let parameters = parameters.iter().map(Parameter);
     let mut found = statement.query(rusqlite::params_from_iter(parameters))?;

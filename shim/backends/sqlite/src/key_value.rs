@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use skiff_host::{KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
 
 use self::reader::Found;
 use self::writer::{Done, Write, Writer};
@@ -244,7 +244,7 @@ impl KeyValueStore for SqliteKeyValue {
         .boxed()
     }
 
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<(String, Option<Vec<u8>>)>> {
+    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
         self.apart(move |store| {
             let pairs = store.read(|link| reader::many(link, &store.label, keys))?;
             pairs.ok_or_else(|| {

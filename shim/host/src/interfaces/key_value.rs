@@ -23,6 +23,9 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// A key and its value.
 pub type Pair = (String, Vec<u8>);
 
+/// A key and its value, if there is one.
+pub type FoundPair = (String, Option<Vec<u8>>);
+
 /// Why a store did not do what it was asked to do. The text names the store and what is
 /// wrong, and the guest sees it: it contains neither passwords nor tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +62,7 @@ pub trait KeyValueStore: fmt::Debug + Send + Sync {
 
     /// The values of several keys, of at most [`MOST_RESULT`] bytes together. Missing keys
     /// may be left out.
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<(String, Option<Vec<u8>>)>>;
+    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>>;
 
     /// Sets several values: all of them or none.
     fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()>;
@@ -173,7 +176,7 @@ fn size(value: &Option<Vec<u8>>) -> usize {
 }
 
 /// The bytes of keys.
-fn size_of_keys(keys: &Vec<String>) -> usize {
+fn size_of_keys(keys: &[String]) -> usize {
     keys.iter().map(|key| key.len() + size_of::<String>()).sum()
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row};
-use skiff_host::MOST_RESULT;
+use skiff_host::{FoundPair, MOST_RESULT};
 
 use crate::file::Link;
 
@@ -76,11 +76,7 @@ pub(super) fn keys(connection: &Connection, store: &str) -> Result<Option<Vec<St
 
 /// The values of those keys that are there, as they were at one moment; `None` if they are
 /// more than a result may have.
-pub(super) fn many(
-    link: &Link,
-    store: &str,
-    keys: Vec<String>,
-) -> Result<Option<Vec<(String, Option<Vec<u8>>)>>> {
+pub(super) fn many(link: &Link, store: &str, keys: Vec<String>) -> Result<Option<Vec<FoundPair>>> {
     let transaction = link.connection.unchecked_transaction()?;
     let (mut pairs, mut size) = (Vec::new(), 0);
     for key in keys {

@@ -91,7 +91,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let store = find(cx.data(), &this)?;
                 let keys = store.of(store.store.keys()).await;
-                let keys = received(cx.data_mut(), keys, size_of_keys);
+                let keys = received(cx.data_mut(), keys, |keys| size_of_keys(keys));
                 Ok((keys.map_err(Fault::from),))
             })
         },

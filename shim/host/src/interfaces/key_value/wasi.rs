@@ -4,7 +4,8 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, Resource, ResourceType};
 
 use super::{
-    Failure, Handle, Pair, add_resource, find, open, received, size, size_of_keys, too_much,
+    Failure, FoundPair, Handle, Pair, add_resource, find, open, received, size, size_of_keys,
+    too_much,
 };
 use crate::state::State;
 
@@ -106,7 +107,7 @@ async fn keys(
         return Err(Failure::Other(text.to_owned()));
     }
     let keys = store.of(store.store.keys()).await;
-    let keys = received(state, keys, size_of_keys)?;
+    let keys = received(state, keys, |keys| size_of_keys(keys))?;
     Ok(KeyResponse { keys, cursor: None })
 }
 
@@ -114,7 +115,7 @@ async fn get_many(
     state: &mut State,
     this: &Resource<Handle>,
     keys: Vec<String>,
-) -> Result<Vec<(String, Option<Vec<u8>>)>, Failure> {
+) -> Result<Vec<FoundPair>, Failure> {
     let store = of(state, this)?;
     if keys.is_empty() {
         return Ok(Vec::new());
