@@ -9,6 +9,7 @@
 mod arriving;
 mod check;
 mod code;
+mod configuration;
 mod granted;
 mod grants;
 mod handler;
@@ -21,16 +22,19 @@ mod stop;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use check::{AppError, Checked, Life, Sound, Values, application as check};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
+pub use configuration::Configuration;
 pub(crate) use granted::capability;
 pub use load::{App, Given, Reserved};
 pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};
 pub use serve::Loaded;
 pub use stop::{Stop, Stopper};
+pub use variables::{Places, Setup, from_argument};
 
 use std::path::Path;
 
@@ -51,20 +55,19 @@ pub fn request(
 
 /// Checks an application as far as possible without running it, and compiles what is not
 /// in the cache. Returns the keys of the code of each component that a trigger uses.
-/// `values` are the application's variables; `turn` is called before anything that takes
-/// much memory.
+/// `turn` is called before anything that takes much memory.
 ///
 /// # Errors
 /// Everything that would stop the application from starting later.
 pub(crate) fn prepare(
     prepared: &Prepared,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     cache: &Cache,
     turn: Turn<'_>,
 ) -> anyhow::Result<Compiled> {
-    all_wrong(prepared, settings, values, cache.folder(), turn, || {
-        compiled(prepared, settings, values, cache, turn)
+    all_wrong(prepared, settings, setup, cache.folder(), turn, || {
+        compiled(prepared, settings, setup, cache, turn)
     })
 }
 
@@ -77,26 +80,26 @@ pub(crate) fn prepare(
 pub(crate) fn all_wrong<T>(
     prepared: &Prepared,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     cache_dir: &Path,
     turn: Turn<'_>,
     prepare: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     prepare()
-        .map_err(|error| mistakes::with_others(error, prepared, settings, values, cache_dir, turn))
+        .map_err(|error| mistakes::with_others(error, prepared, settings, setup, cache_dir, turn))
 }
 
 fn compiled(
     prepared: &Prepared,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     cache: &Cache,
     turn: Turn<'_>,
 ) -> anyhow::Result<Compiled> {
-    let sound = check::application(prepared, settings, values)?;
+    let sound = check::application(prepared, settings, setup)?;
     let request = request(prepared, &sound, settings, cache);
     let (facts, optimize) = code::compile(&request, cache, turn)?;
-    check::facts(sound.application(), settings, values, &facts)?;
+    check::facts(sound.application(), settings, setup, &facts)?;
     Ok(Compiled {
         codes: code::digests(facts),
         optimize: optimize.then_some(request),

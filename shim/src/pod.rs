@@ -21,6 +21,9 @@ pub use prepare::main as prepare_main;
 pub use serve::main as serve_main;
 pub use skiff_task::is_called;
 
+/// An application's runtime configuration in its container.
+const RUNTIME_CONFIG: &str = "/runtime-config.toml";
+
 /// What the task service needs to know about this program.
 static PROGRAM: Program = Program {
     version: version_text,

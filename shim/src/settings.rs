@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 mod names;
 mod node;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// The components to run; `None` stands for all.
     pub retain: Option<BTreeSet<String>>,
+    /// A folder with one file for each application variable.
+    pub variables: Option<PathBuf>,
     /// The HTTP trigger, except for what the process decides: how it shuts down, and how
     /// many connections there are descriptors for.
     pub http: skiff_trigger_http::Settings,

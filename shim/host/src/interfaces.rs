@@ -21,7 +21,11 @@ pub use key_value::{FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply
 pub use missing::Missing;
 pub use sockets::Sockets;
 pub use sqlite::{Database, DatabaseConnection, Databases, QueryResult, Row, SqlValue};
-pub use variables::{Variables, VariablesError};
+pub use variables::{
+    Asking, KnownValues, ProviderError, ValueSource, Values, Variables, VariablesError,
+    VariablesProvider,
+};
 
 pub(crate) use catalogue::{Status, add_to_linker, handlers, status};
 pub(crate) use denied::{deny, is_denied};
+pub(crate) use variables::ask as ask_variables;

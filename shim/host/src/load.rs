@@ -9,7 +9,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::call::{P2, P3, Preview1, Terms};
-use crate::interfaces::{Missing, add_to_linker, deny, is_denied};
+use crate::interfaces::{Missing, add_to_linker, ask_variables, deny, is_denied};
 use crate::state::State;
 use crate::{Command, ComponentKind, Grants, Guest, HttpGuest, ImportError, Reuse, Wanted, kind};
 
@@ -109,7 +109,7 @@ impl<'a> Loader<'a> {
         if kind.is_command() {
             return Err(not_http(kind));
         }
-        let pre = self.link(component, &id)?;
+        let pre = self.link(component, &grants)?;
         let link = |error: wasmtime::Error| LoadError::Link {
             component: id.to_string(),
             reason: format!("{error:#}"),
@@ -150,7 +150,7 @@ impl<'a> Loader<'a> {
             Code::Module(module) => self.module(module, grants),
             Code::Component(component) => {
                 let kind = self.kind(component, &id, Wanted::Command)?;
-                let pre = self.link(component, &id)?;
+                let pre = self.link(component, &grants)?;
                 Command::component(pre, kind, grants, ticks)
             }
         };
@@ -190,7 +190,13 @@ impl<'a> Loader<'a> {
         })
     }
 
-    fn link(&self, component: &Component, id: &str) -> Result<InstancePre<State>, LoadError> {
+    fn link(
+        &self,
+        component: &Component,
+        grants: &Grants,
+    ) -> Result<InstancePre<State>, LoadError> {
+        let id = &*grants.component;
+        let asks = grants.variables.are_asked();
         let engine = self.runner.engine();
         let ty = component.component_type();
         let imports = || ty.imports(engine);
@@ -202,11 +208,14 @@ impl<'a> Loader<'a> {
         }
         let denied: Vec<_> = imports().filter(|(name, _)| is_denied(name)).collect();
         let link = || {
-            if denied.is_empty() {
+            if denied.is_empty() && !asks {
                 return self.linker.instantiate_pre(component);
             }
             // They are built from the component's own types, so only it can use them.
             let mut linker = self.linker.clone();
+            if asks {
+                ask_variables(&mut linker)?;
+            }
             for (name, import) in &denied {
                 deny(&mut linker, engine, name, &import.ty)?;
             }

@@ -5,14 +5,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skiff_host::{Cli, Filesystem, Grants, Mount, Variables};
+use skiff_host::{Cli, Filesystem, Grants, KnownValues, Mount, ValueSource, Values, Variables};
 use skiff_manifest::Template;
 use support::{built, get, quiet};
 
 fn variables(component: &str) -> Variables {
     let template = Template::parse("hello {{ who }}").unwrap();
     let templates = BTreeMap::from([("greeting".parse().unwrap(), template)]);
-    let values = BTreeMap::from([("who".to_owned(), "world".to_owned())]);
+    let known = KnownValues(BTreeMap::from([("who".to_owned(), "world".to_owned())]));
+    let names = ["who".parse().unwrap()];
+    let values = Values::new(names, vec![ValueSource::Known(known)]);
     Variables::new(component, templates, Arc::new(values)).unwrap()
 }
 

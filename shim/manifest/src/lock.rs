@@ -3,7 +3,7 @@
 mod content;
 mod metadata;
 mod read;
-mod tree;
+pub(crate) mod tree;
 mod write;
 
 pub use read::read;

@@ -13,7 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Faults, Sink};
+use crate::fields::Ask;
 use crate::hosts::Network;
+use crate::lock::tree as json;
 use crate::toml::tree;
 
 mod network;
@@ -327,4 +329,31 @@ pub fn read(text: &str, file: &str) -> Result<RuntimeConfig, Faults> {
     let sink = Sink::toml(file, text.as_bytes());
     let config = tree::parse(text, &sink).and_then(|root| read::config(root, &sink));
     sink.into_result(config)
+}
+
+/// Reads a file that holds nothing but values of variables, by name. It is JSON or TOML, as
+/// the end of its name says.
+///
+/// # Errors
+/// All mistakes with their line and column, without the values.
+pub fn values(text: &str, file: &str) -> Result<BTreeMap<String, Secret>, Faults> {
+    let (sink, root) = match file.rsplit_once('.') {
+        Some((_, "json")) => {
+            let sink = Sink::json(file, text.as_bytes());
+            let root = json::parse(text, &sink);
+            (sink, root)
+        }
+        Some((_, "toml")) => {
+            let sink = Sink::toml(file, text.as_bytes());
+            let root = tree::parse(text, &sink);
+            (sink, root)
+        }
+        _ => {
+            let sink = Sink::toml(file, text.as_bytes());
+            sink.fault(0, "a file of variables must be called `.json` or `.toml`");
+            (sink, None)
+        }
+    };
+    let values = root.and_then(|root| variables::values(root, &Ask::new(&sink, "variables")));
+    sink.into_result(values.map(|values| values.into_iter().collect()))
 }

@@ -14,6 +14,7 @@ use skiff_trigger_http::Http;
 use super::code::Facts;
 use super::granted;
 use super::handler::{self, GuestHandler};
+use super::variables::Setup;
 use crate::settings::Settings;
 
 /// Values of application variables: what was set, and defaults.
@@ -58,10 +59,10 @@ impl Sound {
         codes: &BTreeMap<String, String>,
         cache: &Cache,
         settings: &Settings,
-        values: &Values,
+        setup: &Setup,
     ) -> anyhow::Result<Checked> {
         let found = found(codes, cache)?;
-        facts(&self.0, settings, values, &found)?;
+        facts(&self.0, settings, setup, &found)?;
         Ok(Checked {
             application: self.0,
             facts: found,
@@ -117,11 +118,11 @@ fn found(
 pub fn application(
     prepared: &Prepared,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
 ) -> Result<Sound, AppError> {
     let application = retained(prepared, settings)?;
     let mut wrong = Vec::from_iter(nothing_runs(&application));
-    wrong.extend(mistakes(&application, values));
+    wrong.extend(mistakes(&application, setup));
     match wrong.is_empty() {
         true => Ok(Sound(application)),
         false => Err(AppError::Wrong(wrong)),
@@ -153,8 +154,8 @@ pub(super) fn nothing_runs(application: &Application) -> Option<String> {
 
 /// Mistakes in the parts of an application that exist, as far as they can be found
 /// without its components.
-pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn mistakes(application: &Application, setup: &Setup) -> Vec<String> {
+    let mut wrong = setup.configuration.not_offered();
     for trigger in &application.triggers {
         match &trigger.kind {
             TriggerKind::Http(http) => {
@@ -184,7 +185,8 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
     }
     wrong.extend(together(application));
     for (name, variable) in &application.variables {
-        if variable.default.is_none() && !values.contains_key(name.as_ref()) {
+        let is_missing = variable.default.is_none() && !setup.values.0.contains_key(name.as_ref());
+        if is_missing && !setup.is_partial {
             let upper = name.to_string().to_ascii_uppercase();
             wrong.push(format!(
                 "variable `{name}` has no value: set SPIN_VARIABLE_{upper}, or give it a default in the manifest"
@@ -192,21 +194,29 @@ pub(super) fn mistakes(application: &Application, values: &Values) -> Vec<String
         }
     }
     let used = used(application);
+    let config = setup.configuration.config();
     for component in &application.components {
         if !used.contains(component.id.as_str()) {
+            continue;
+        }
+        if setup.is_partial {
             continue;
         }
         let unknown = component
             .key_value_stores
             .iter()
-            .filter(|l| *l != "default");
+            .filter(|l| *l != "default" && !config.key_value_stores.contains_key(*l));
         for label in unknown {
             wrong.push(format!(
                 "component `{}`: unknown key_value_stores label `{label}`",
                 component.id
             ));
         }
-        for label in component.databases.iter().filter(|l| *l != "default") {
+        let unknown = component
+            .databases
+            .iter()
+            .filter(|l| *l != "default" && !config.sqlite_databases.contains_key(*l));
+        for label in unknown {
             wrong.push(format!(
                 "component `{}`: unknown sqlite_databases label `{label}`",
                 component.id
@@ -294,11 +304,11 @@ pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -
 pub(super) fn facts(
     application: &Application,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     facts: &BTreeMap<String, Facts>,
 ) -> Result<(), AppError> {
     let mut wrong = Vec::new();
-    let values = granted::values(application, values.clone());
+    let values = granted::values(application, setup.values.0.clone());
     for (id, facts) in facts {
         if let Some(wanted) = wanted(application, id)
             && let Err(error) = facts.kind(wanted)
@@ -313,13 +323,16 @@ pub(super) fn facts(
             && facts.memory > limit as u64
         {
             wrong.push(format!(
-                "component `{id}` begins with a memory of {} bytes, over the limit of {limit} that SKIFF_MAX_INSTANCE_MEMORY sets",
+                "component `{id}` begins with a memory of {} bytes, over the limit of {limit} that SKIFF_MAX_INSTANCE_MEMORY or the runtime configuration sets",
                 facts.memory
             ));
         }
         let Some(component) = application.component(id) else {
             continue;
         };
+        if setup.is_partial && !granted::are_known(component, &values) {
+            continue;
+        }
         match granted::hosts(application, component, &values) {
             Ok(hosts) => wrong.extend(granted::not_offered(component, &hosts, &facts.imports)),
             Err(error) => wrong.push(error.to_string()),

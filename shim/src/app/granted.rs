@@ -3,8 +3,9 @@
 //! do is denied when it is called.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use skiff_host::{Need, need};
+use skiff_host::{KnownValues, Need, ValueSource, need};
 use skiff_manifest::hosts::{AllowedHost, AllowedScheme, is_blank};
 use skiff_manifest::{Application, Capability, Component};
 
@@ -30,6 +31,27 @@ pub(super) fn values(application: &Application, set: Values) -> Values {
         }
     }
     values
+}
+
+/// The values of an application's variables for its guests: what the sources have, else the
+/// defaults.
+pub(super) fn variables(
+    application: &Application,
+    mut sources: Vec<ValueSource>,
+) -> Arc<skiff_host::Values> {
+    let defaults = values(application, Values::default());
+    sources.push(ValueSource::Known(KnownValues(defaults)));
+    let names = application.variables.keys().cloned();
+    Arc::new(skiff_host::Values::new(names, sources))
+}
+
+/// Whether all variables in a component's `allowed_outbound_hosts` have values.
+pub(super) fn are_known(component: &Component, values: &Values) -> bool {
+    let mut hosts = component.allowed_outbound_hosts.iter();
+    hosts.all(|host| {
+        host.variables()
+            .all(|name| values.contains_key(name.as_ref()))
+    })
 }
 
 /// An entry of `allowed_outbound_hosts` that is invalid once its variables have values.
@@ -62,7 +84,8 @@ pub(super) fn hosts(
         }
         hosts.push(AllowedHost::parse(&entry).map_err(|source| HostError {
             component: component.id.clone(),
-            entry,
+            // As written: a value may be secret.
+            entry: template.text().to_owned(),
             source,
         })?);
     }

@@ -25,7 +25,8 @@ pub(super) fn all(
     given: Given,
 ) -> anyhow::Result<BTreeMap<String, Grants>> {
     let waits = !given.volumes.is_empty();
-    let values = Arc::new(granted::values(application, given.values));
+    let values = granted::values(application, given.setup.values.0);
+    let variables = granted::variables(application, given.setup.sources);
     let stores = Stores::new(application, &settings.stores, given.stores.as_deref())?;
     let runs = matches!(check::life(application, facts), Life::Run(_));
     let mut all = BTreeMap::new();
@@ -83,7 +84,7 @@ pub(super) fn all(
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),
-                Arc::clone(&values),
+                Arc::clone(&variables),
             )?,
         };
         all.insert(component.id.clone(), grants);

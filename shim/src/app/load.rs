@@ -16,11 +16,12 @@ use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reus
 use skiff_manifest::{Application, HttpTarget, TriggerKind};
 use skiff_trigger_http::{AppInfo, Route, Router, StaticAnswer, Target};
 
-use super::check::{self, Checked, Life, Values};
+use super::check::{self, Checked, Life};
 use super::code::{Facts, concurrency};
 use super::grants;
 use super::handler::{self, GuestHandler};
 use super::serve::Loaded;
+use super::variables::Setup;
 use crate::settings::Settings;
 
 /// A checked application whose code is compiled but not loaded yet. It knows only what it
@@ -39,8 +40,8 @@ pub struct App {
 
 /// What the caller gives to an application.
 pub struct Given {
-    /// Values of application variables.
-    pub values: Values,
+    /// Variables and the runtime configuration.
+    pub setup: Setup,
     /// Environment of every guest, besides the manifest's.
     pub environment: Vec<(String, String)>,
     /// Folders of every guest, besides the manifest's.
@@ -65,7 +66,7 @@ impl Default for Given {
     /// No shared limits, and output is discarded.
     fn default() -> Self {
         Given {
-            values: Values::default(),
+            setup: Setup::default(),
             environment: Vec::new(),
             volumes: Vec::new(),
             stores: None,

@@ -10,8 +10,9 @@ use anyhow::Error;
 use skiff_artifact::{Mistakes, PrepareError, Prepared};
 use skiff_engine::Cache;
 
-use super::check::{self, AppError, Values};
+use super::check::{self, AppError};
 use super::code::{CompileRequest, Turn};
+use super::variables::Setup;
 use crate::exit::{ExitCode, code_of};
 use crate::settings::Settings;
 
@@ -20,7 +21,7 @@ pub(super) fn with_others(
     error: Error,
     prepared: &Prepared,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     cache_dir: &Path,
     turn: Turn<'_>,
 ) -> Error {
@@ -34,7 +35,7 @@ pub(super) fn with_others(
     };
     let whole = mistakes(&error).is_none_or(|mistakes| !mistakes.of_manifest());
     let mut all = own.clone();
-    for line in others(prepared, whole, settings, values, cache_dir, turn) {
+    for line in others(prepared, whole, settings, setup, cache_dir, turn) {
         if !all.contains(&line) {
             all.push(line);
         }
@@ -45,20 +46,19 @@ pub(super) fn with_others(
     }
 }
 
-/// The same if components could not even be prepared; `values` are the application's
-/// variables.
+/// The same if components could not even be prepared.
 pub(crate) fn with_rest(
     error: Error,
     settings: &Settings,
-    values: impl FnOnce(&Prepared) -> Values,
+    setup: impl FnOnce(&Prepared) -> Setup,
     cache_dir: &Path,
     turn: Turn<'_>,
 ) -> Error {
     let Some(rest) = mistakes(&error).map(|mistakes| mistakes.rest.clone()) else {
         return error;
     };
-    let values = values(&rest);
-    with_others(error, &rest, settings, &values, cache_dir, turn)
+    let setup = setup(&rest);
+    with_others(error, &rest, settings, &setup, cache_dir, turn)
 }
 
 fn mistakes(error: &Error) -> Option<&Mistakes> {
@@ -76,7 +76,7 @@ fn others(
     prepared: &Prepared,
     whole: bool,
     settings: &Settings,
-    values: &Values,
+    setup: &Setup,
     cache_dir: &Path,
     turn: Turn<'_>,
 ) -> Vec<String> {
@@ -87,13 +87,13 @@ fn others(
     };
     let nothing_runs = check::nothing_runs(&application).filter(|_| whole);
     let mut all = Vec::from_iter(nothing_runs);
-    all.extend(check::mistakes(&application, values));
+    all.extend(check::mistakes(&application, setup));
     let Ok(cache) = Cache::open(cache_dir) else {
         return all;
     };
     let request = CompileRequest::new(prepared, &application, settings, &cache);
     let (facts, wrong) = request.facts(&cache, turn);
-    let facts = check::facts(&application, settings, values, &facts);
+    let facts = check::facts(&application, settings, setup, &facts);
     all.extend(facts.err().map(lines).unwrap_or_default());
     all.extend(wrong);
     all

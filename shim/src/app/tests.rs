@@ -30,7 +30,7 @@ fn app(guest: &str, settings: &Settings, given: Given) -> anyhow::Result<App> {
     let cache = target().join("test-cache-app");
     std::fs::create_dir_all(&cache)?;
     let cache = Cache::open(&cache)?;
-    let compiled = prepare(&prepared, settings, &given.values, &cache, &|| Ok(()))?;
+    let compiled = prepare(&prepared, settings, &given.setup, &cache, &|| Ok(()))?;
     let checked = Checked::before(&prepared, &compiled.codes, &cache, settings)?;
     App::new(checked, &prepared, cache, settings, given)
 }
@@ -271,7 +271,7 @@ fn a_component_that_begins_with_more_memory_than_it_may_have_is_refused() {
     let error = app("hello", &settings, Given::default()).err().unwrap();
     let told = format!("{error:#}");
     assert!(
-        told.contains("over the limit of 1 that SKIFF_MAX_INSTANCE_MEMORY sets"),
+        told.contains("over the limit of 1 that SKIFF_MAX_INSTANCE_MEMORY or"),
         "{told}"
     );
 }
@@ -284,7 +284,7 @@ fn code_that_is_gone_is_missed_when_it_is_reserved() {
     let prepared = Prepared::from_wasm_file(&file).unwrap();
     let settings = Settings::default();
     let turn = || Ok(());
-    let compiled = prepare(&prepared, &settings, &Values::new(), &cache, &turn).unwrap();
+    let compiled = prepare(&prepared, &settings, &Setup::default(), &cache, &turn).unwrap();
     let checked = Checked::before(&prepared, &compiled.codes, &cache, &settings).unwrap();
     let app = App::new(checked, &prepared, cache, &settings, Given::default()).unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap() {

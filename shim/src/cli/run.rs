@@ -14,7 +14,7 @@ use skiff_engine::Cache;
 use skiff_host::Output;
 
 use super::which::Which;
-use crate::app::{self, App, CompileRequest, Given, Optimizer};
+use crate::app::{self, App, CompileRequest, Configuration, Given, Optimizer, Places, Setup};
 use crate::process::{self, Process, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
@@ -37,9 +37,12 @@ pub(super) struct Run {
     /// Set an environment variable of every guest
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// Set a variable of the application
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    variable: Vec<(String, String)>,
+    /// Set a variable of the application: NAME=VALUE, NAME=@FILE, @FILE.json or @FILE.toml
+    #[arg(long, value_name = "NAME=VALUE")]
+    variable: Vec<String>,
+    /// Read where stores, variables and limits come from
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
     /// Run only this component (may be given several times)
     #[arg(long, value_name = "ID")]
     component: Vec<String>,
@@ -68,17 +71,26 @@ impl Run {
         if !self.component.is_empty() {
             settings.retain = Some(BTreeSet::from_iter(self.component.iter().cloned()));
         }
+        let mut set = BTreeMap::new();
+        for argument in &self.variable {
+            set.extend(app::from_argument(argument).context("--variable")?);
+        }
+        let file = self.runtime_config_file.as_deref();
+        let configuration = file.map(Configuration::read).transpose()?;
+        let configuration = configuration.unwrap_or_default();
+        configuration.complete(&mut settings);
         let scratch = scratch()?;
         let opened = open(&self.application, &self.which, &scratch.path());
         let opened = opened.map_err(|error| {
-            let values = |rest: &Prepared| {
+            let setup = |rest: &Prepared| {
                 let names = rest.application.variables.keys().map(AsRef::as_ref);
                 let mut values = settings::variable_values(settings::environment, names);
-                values.extend(self.variable.clone());
-                values
+                values.extend(set.clone());
+                let may_be_more = file.is_some() || settings.variables.is_some();
+                Setup::known(values, may_be_more)
             };
             match cache_folder() {
-                Ok(cache) => app::with_rest(error, &settings, values, &cache, AT_ONCE),
+                Ok(cache) => app::with_rest(error, &settings, setup, &cache, AT_ONCE),
                 Err(_) => error,
             }
         });
@@ -89,36 +101,37 @@ impl Run {
             bare,
         } = opened?;
         super::warn(&prepared.warnings);
-        let mut values = settings::variable_values(
-            // A person's variables override those of the image.
-            |name| settings::environment(name).or_else(|| environment.get(name).cloned()),
-            prepared.application.variables.keys().map(AsRef::as_ref),
-        );
-        for (name, value) in self.variable {
-            if !prepared
-                .application
-                .variables
-                .keys()
-                .any(|known| known.as_ref() == name)
-            {
+        for name in set.keys() {
+            if !prepared.application.variables.contains_key(name.as_str()) {
                 bail!("--variable {name}: the application has no variable of that name");
             }
-            values.insert(name, value);
         }
+        // A person's variables override those of the image.
+        let var =
+            |name: &str| settings::environment(name).or_else(|| environment.get(name).cloned());
+        let names = prepared.application.variables.keys().map(AsRef::as_ref);
+        let places = Places {
+            set,
+            folder: settings.variables.as_deref(),
+            environment: &var,
+            usual: settings::variable_values(var, names),
+            dotenv: Some(Path::new(".env")),
+        };
+        let setup = Setup::new(&prepared.application, configuration, places)?;
         let cache = Cache::open(&cache_folder()?)?;
         let (sound, compiled) = app::all_wrong(
             &prepared,
             &settings,
-            &values,
+            &setup,
             cache.folder(),
             AT_ONCE,
             || {
-                let sound = app::check(&prepared, &settings, &values)?;
+                let sound = app::check(&prepared, &settings, &setup)?;
                 let request = app::request(&prepared, &sound, &settings, &cache);
                 Ok((sound, app::compile_apart(request)?))
             },
         )?;
-        let checked = sound.with_code(&compiled.codes, &cache, &settings, &values)?;
+        let checked = sound.with_code(&compiled.codes, &cache, &settings, &setup)?;
         let command = command.unwrap_or_else(|| vec![prepared.application.name.clone()]);
         // As in a pod: a component without a manifest is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
@@ -126,7 +139,7 @@ impl Run {
         let stores = beside(&self.application).join(STORES);
         let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
         let mut given = Given {
-            values,
+            setup,
             environment: environment.collect(),
             stores: Some(stores),
             arguments: command.into_iter().chain(self.arguments).collect(),

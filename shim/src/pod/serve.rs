@@ -13,8 +13,9 @@ use skiff_engine::Cache;
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
 
+use super::RUNTIME_CONFIG;
 use super::outcome::{Outcome, Source};
-use crate::app::{self, App, Checked, Given};
+use crate::app::{self, App, Checked, Configuration, Given, Places, Setup};
 use crate::exit::{ExitCode, code_of, told};
 use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
 use crate::settings::{self, Settings};
@@ -87,18 +88,31 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         tracing::warn!("{warning}");
     }
     let prepared = prepared(&outcome.source, &path_of(&files))?;
+    let configuration = configuration()?;
+    let has_more_inside = configuration.is_some() || settings.variables.is_some();
+    let configuration = configuration.unwrap_or_default();
+    configuration.complete(&mut settings);
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
-    let values = settings::variable_values(settings::environment, names);
+    let places = Places {
+        set: app::Values::new(),
+        folder: settings.variables.as_deref(),
+        environment: &settings::environment,
+        usual: settings::variable_values(settings::environment, names),
+        dotenv: None,
+    };
+    let setup = Setup::new(&prepared.application, configuration, places)?;
     let cache = Cache::open(&path_of(&code))?;
     let checked = match outcome.source {
         // Checked by the process that prepared it, with the same variables.
-        Source::Unpacked => Checked::before(&prepared, &outcome.codes, &cache, &settings)?,
+        Source::Unpacked if !has_more_inside => {
+            Checked::before(&prepared, &outcome.codes, &cache, &settings)?
+        }
         // The container's own files are checked where they are read.
-        Source::RootFs { .. } => app::check(&prepared, &settings, &values)?.with_code(
+        _ => app::check(&prepared, &settings, &setup)?.with_code(
             &outcome.codes,
             &cache,
             &settings,
-            &values,
+            &setup,
         )?,
     };
     let environment = if outcome.bare {
@@ -115,7 +129,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
     let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
     let given = Given {
-        values,
+        setup,
         environment,
         volumes: volumes.collect(),
         stores: Some(PathBuf::from(STORES)),
@@ -126,6 +140,17 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     process.serve(app, settings.listen_in_pod(), |_| {
         status.ready().context("cannot report to the shim")
     })
+}
+
+/// The container's runtime configuration, if it has one.
+fn configuration() -> anyhow::Result<Option<Configuration>> {
+    let file = Path::new(RUNTIME_CONFIG);
+    // One that is there and cannot be read is an error.
+    match file.symlink_metadata() {
+        Ok(_) => Ok(Some(Configuration::read(file)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{RUNTIME_CONFIG}`")),
+    }
 }
 
 /// The application and its files as they came with the image, even if the container has

@@ -5,6 +5,9 @@ use super::Settings;
 use super::parse::{self, Kind};
 use crate::process::SHUTDOWN_DELAY_IN_POD;
 
+/// A folder of variables, which only the container itself can read.
+pub(super) const VARIABLES_DIR: &str = "SKIFF_VARIABLES_DIR";
+
 /// One setting.
 pub(super) struct Row {
     /// The variable.
@@ -55,6 +58,17 @@ pub(super) const TABLE: &[Row] = &[
                 || "all".to_owned(),
                 |ids| ids.iter().map(String::as_str).collect::<Vec<_>>().join(","),
             )
+        },
+    },
+    Row {
+        name: VARIABLES_DIR,
+        alias: None,
+        kind: Kind::Folder,
+        meaning: "A folder with one file for each application variable, such as a mounted ConfigMap or Secret. See [Variables](#variables).",
+        set: |s, v| parse::folder(v).map(|v| s.variables = Some(v)),
+        show: |s| match &s.variables {
+            Some(folder) => folder.display().to_string(),
+            None => "none".to_owned(),
         },
     },
     Row {

@@ -35,6 +35,8 @@ pub struct Request {
     pub directory: PathBuf,
     /// The container's environment.
     pub environment: Vec<String>,
+    /// Where the container has mounts. The process cannot see what is there.
+    pub mounts: Vec<PathBuf>,
     /// The result of [`Program::settings`](crate::Program::settings).
     pub settings: Value,
 }

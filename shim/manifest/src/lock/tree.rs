@@ -22,7 +22,7 @@ const MAX_VALUES: usize = 1_000_000;
 const MAX_NAME: usize = 1024;
 
 /// The tree of a text, or `None` after reporting why it cannot be read.
-pub(super) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
+pub(crate) fn parse(text: &str, sink: &Sink<'_>) -> Option<Node> {
     let reader = Reader {
         text,
         sink,

@@ -60,7 +60,8 @@ fn prefix(node: Node, ask: &Ask<'_>) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
-fn values(node: Node, ask: &Ask<'_>) -> Option<Vec<(String, Secret)>> {
+/// Values of variables by name.
+pub(super) fn values(node: Node, ask: &Ask<'_>) -> Option<Vec<(String, Secret)>> {
     let values = map(node, ask, |node, ask| {
         text(node, ask).map(|text| Secret::new(text.value))
     })?;

@@ -16,6 +16,7 @@ use super::image;
 use super::store::Store;
 use crate::app;
 use crate::app::slots::{Slot, Slots};
+use crate::pod::RUNTIME_CONFIG;
 use crate::pod::outcome::{Outcome, Source};
 use crate::settings::{self, NodeSettings, Settings};
 
@@ -39,6 +40,7 @@ pub(super) fn prepare(
     let environment = variables(&request.environment);
     let var = |name: &str| environment.get(name).cloned();
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
+    let is_partial = has_more_inside(request, &settings);
     make_state_folder(&node.state)?;
     let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
     let turns = Turns::new(node, at_once);
@@ -80,15 +82,15 @@ pub(super) fn prepare(
                     return Ok(Answer::Nothing { reason });
                 }
                 Err(error) => {
-                    let values = |rest: &Prepared| values_of(rest, var);
+                    let setup = |rest: &Prepared| setup_of(rest, var, is_partial);
                     let (error, cache) = (error.into(), cache.folder());
-                    return Err(app::with_rest(error, &settings, values, cache, &turn));
+                    return Err(app::with_rest(error, &settings, setup, cache, &turn));
                 }
             }
         }
     };
-    let values = values_of(&prepared, var);
-    let compiled = app::prepare(&prepared, &settings, &values, &cache, &turn)?;
+    let setup = setup_of(&prepared, var, is_partial);
+    let compiled = app::prepare(&prepared, &settings, &setup, &cache, &turn)?;
     let outcome = Outcome {
         source,
         codes: compiled.codes,
@@ -174,9 +176,24 @@ fn app_size(directory: &Path) -> u64 {
     fs::metadata(directory.join("app.json")).map_or(0, |metadata| metadata.len())
 }
 
-fn values_of(prepared: &Prepared, var: impl Fn(&str) -> Option<String>) -> app::Values {
+/// What the application starts with, as far as it is known outside its container.
+fn setup_of(
+    prepared: &Prepared,
+    var: impl Fn(&str) -> Option<String>,
+    is_partial: bool,
+) -> app::Setup {
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
-    settings::variable_values(var, names)
+    app::Setup::known(settings::variable_values(var, names), is_partial)
+}
+
+/// Whether there may be a runtime configuration or variables inside the container, where
+/// this process cannot read them: the one that serves checks what depends on them.
+fn has_more_inside(request: &Request, settings: &Settings) -> bool {
+    let file = Path::new(RUNTIME_CONFIG);
+    let in_image = request.rootfs.join(file.strip_prefix("/").unwrap_or(file));
+    settings.variables.is_some()
+        || request.mounts.iter().any(|mount| mount == file)
+        || in_image.symlink_metadata().is_ok()
 }
 
 /// Where an application was found.

@@ -151,6 +151,7 @@ mod tests {
             args: vec!["/".to_owned()],
             directory: PathBuf::from("/"),
             environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
+            mounts: vec![PathBuf::from("/data")],
             settings: Value::Null,
         }
     }

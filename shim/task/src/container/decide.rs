@@ -65,6 +65,7 @@ pub(super) async fn decide(
         .as_ref()
         .context("the container has no process")?;
     let args = process.args().clone().unwrap_or_default();
+    let mounts = spec.mounts().iter().flatten();
     let request = Request {
         container: id.to_owned(),
         namespace: context.namespace.clone(),
@@ -73,6 +74,7 @@ pub(super) async fn decide(
         args: args.clone(),
         directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
+        mounts: mounts.map(|mount| mount.destination().clone()).collect(),
         settings,
     };
     let (answer, held) = prepare_and_hold(context.program.prepare, &request).await?;

@@ -32,10 +32,22 @@ impl From<Failure> for Fault {
     }
 }
 
+const NAME: &str = "fermyon:spin/config";
+
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut config = linker.instance("fermyon:spin/config")?;
-    config.func_wrap("get-config", |cx, (key,): (String,)| {
-        let value = cx.data().grants().variables.get(&key);
-        Ok((value.map_err(Fault::from),))
-    })
+    linker
+        .instance(NAME)?
+        .func_wrap("get-config", |cx, (key,): (String,)| {
+            let value = cx.data().grants().variables.get(&key);
+            Ok((value.map_err(Fault::from),))
+        })
+}
+
+pub(super) fn ask(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker
+        .instance(NAME)?
+        .func_wrap_async("get-config", |cx, (key,): (String,)| {
+            let variables = cx.data().grants().variables.clone();
+            Box::new(async move { Ok((variables.ask(&key).await.map_err(Fault::from),)) })
+        })
 }

@@ -33,10 +33,22 @@ impl From<Failure> for Fault {
     }
 }
 
+const NAME: &str = "fermyon:spin/variables@2.0.0";
+
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut variables = linker.instance("fermyon:spin/variables@2.0.0")?;
-    variables.func_wrap("get", |cx, (name,): (String,)| {
-        let value = cx.data().grants().variables.get(&name);
-        Ok((value.map_err(Fault::from),))
-    })
+    linker
+        .instance(NAME)?
+        .func_wrap("get", |cx, (name,): (String,)| {
+            let value = cx.data().grants().variables.get(&name);
+            Ok((value.map_err(Fault::from),))
+        })
+}
+
+pub(super) fn ask(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker
+        .instance(NAME)?
+        .func_wrap_async("get", |cx, (name,): (String,)| {
+            let variables = cx.data().grants().variables.clone();
+            Box::new(async move { Ok((variables.ask(&name).await.map_err(Fault::from),)) })
+        })
 }
