@@ -10,6 +10,7 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::ComponentEncoder;
 
 use crate::exit::keep_code;
+use crate::legacy::renew;
 use crate::lend::lend;
 use crate::module::{ModuleError, ModuleInfo};
 use crate::{Cause, WasmKind, is_precompiled, kind};
@@ -52,14 +53,6 @@ pub enum ComponentizeError {
         /// The version as written in the module.
         version: String,
     },
-    /// A module that uses Spin 1.x's own interface, as TinyGo programs do.
-    #[error(
-        "the core module uses the legacy Spin ABI of wit-bindgen 0.2 (it exports `{export}`), as programs built with TinyGo and Spin's Go SDK up to 2.2 do; this is not supported yet, rebuild it as a component"
-    )]
-    LegacySpin {
-        /// The export by which it was recognised.
-        export: String,
-    },
     /// A module without an entry point.
     #[error(
         "the core module has no entry point: it is neither a command (it exports no `_start`) nor made with bindings of a world (wit-bindgen 0.5 or later)"
@@ -86,7 +79,9 @@ pub enum ComponentizeError {
 ///
 /// A module with bindings of a world (wit-bindgen 0.5 or later) uses the reactor adapter.
 /// One that starts with `_start` and whose world exports nothing uses the command
-/// adapter, and then exports `wasi:cli/run`. The result imports `wasi:*@0.2.x` instead of
+/// adapter, and then exports `wasi:cli/run`. One that speaks the binary interface of Spin 1
+/// (wit-bindgen 0.2) exports `fermyon:spin/inbound-http` or `inbound-redis`, and imports
+/// Spin's interfaces without a version. The result imports `wasi:*@0.2.x` instead of
 /// preview 1.
 ///
 /// # Errors
@@ -122,9 +117,12 @@ fn read(module: &[u8]) -> Result<ModuleInfo, ComponentizeError> {
 }
 
 fn adapt(module: &[u8], info: &ModuleInfo) -> Result<Vec<u8>, ComponentizeError> {
-    let adapter = choose_adapter(info)?;
+    let Way { adapter, is_legacy } = choose(info)?;
     let encode = || -> Result<Vec<u8>, Cause> {
         let mut module = Cow::Borrowed(module);
+        if is_legacy {
+            module = Cow::Owned(renew(&module)?);
+        }
         if adapter == COMMAND_ADAPTER
             && let Cow::Owned(changed) = keep_code(&module)?
         {
@@ -145,7 +143,18 @@ fn adapt(module: &[u8], info: &ModuleInfo) -> Result<Vec<u8>, ComponentizeError>
     encode().map_err(|source| ComponentizeError::Encode { source })
 }
 
-fn choose_adapter(info: &ModuleInfo) -> Result<&'static [u8], ComponentizeError> {
+/// How a module becomes a component.
+struct Way {
+    adapter: &'static [u8],
+    /// It speaks the binary interface of Spin 1.
+    is_legacy: bool,
+}
+
+fn choose(info: &ModuleInfo) -> Result<Way, ComponentizeError> {
+    let way = |adapter| Way {
+        adapter,
+        is_legacy: false,
+    };
     if let Some(version) = info.world.as_ref().and_then(|world| world.bindgen.as_ref())
         && !is_adaptable(version)
     {
@@ -153,27 +162,24 @@ fn choose_adapter(info: &ModuleInfo) -> Result<&'static [u8], ComponentizeError>
         return Err(ComponentizeError::WitBindgen { version });
     }
     if info.world.is_some() && (info.is_called() || !info.start) {
-        return Ok(REACTOR_ADAPTER);
+        return Ok(way(REACTOR_ADAPTER));
     }
-    if let Some(export) = &info.legacy_handler {
-        let export = export.clone();
-        return Err(ComponentizeError::LegacySpin { export });
+    // `_start` of such a module is not called, as in Spin.
+    if info.legacy_handler || (info.legacy_realloc && !info.start) {
+        return Ok(Way {
+            adapter: REACTOR_ADAPTER,
+            is_legacy: true,
+        });
     }
     if info.start {
         return match &info.clang {
             Some(version) if is_unsound_clang(version) => Err(ComponentizeError::Clang {
                 version: version.clone(),
             }),
-            _ => Ok(COMMAND_ADAPTER),
+            _ => Ok(way(COMMAND_ADAPTER)),
         };
     }
-    Err(if info.legacy_realloc {
-        ComponentizeError::LegacySpin {
-            export: "canonical_abi_realloc".into(),
-        }
-    } else {
-        ComponentizeError::NoEntryPoint
-    })
+    Err(ComponentizeError::NoEntryPoint)
 }
 
 /// `0.5` up to any `0.x`, as plain numbers with at most a patch number and nothing after it.

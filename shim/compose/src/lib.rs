@@ -21,6 +21,7 @@ mod exit;
 mod interfaces;
 mod isolate;
 mod kind;
+mod legacy;
 mod lend;
 mod module;
 

@@ -25,8 +25,8 @@ pub(crate) struct ModuleInfo {
     pub(crate) realloc: bool,
     /// It imports only functions of preview 1.
     pub(crate) preview_1_only: bool,
-    /// An export that only modules of the legacy Spin ABI have.
-    pub(crate) legacy_handler: Option<String>,
+    /// It exports a handler that only modules of Spin 1 have.
+    pub(crate) legacy_handler: bool,
     /// It exports the allocator of wit-bindgen 0.2.
     pub(crate) legacy_realloc: bool,
     /// The world that its bindings were generated from.
@@ -117,7 +117,7 @@ impl ModuleInfo {
 
     /// Whether it is called by other names than `_start`.
     pub(crate) fn is_called(&self) -> bool {
-        self.legacy_handler.is_some() || self.world.as_ref().is_some_and(|world| world.exports)
+        self.legacy_handler || self.world.as_ref().is_some_and(|world| world.exports)
     }
 
     fn note_export(&mut self, name: &str) {
@@ -128,9 +128,7 @@ impl ModuleInfo {
                 self.realloc = true;
                 self.legacy_realloc = true;
             }
-            "handle-http-request" | "handle-redis-message" => {
-                self.legacy_handler = Some(name.to_owned());
-            }
+            "handle-http-request" | "handle-redis-message" => self.legacy_handler = true,
             _ => {}
         }
     }

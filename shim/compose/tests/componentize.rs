@@ -137,20 +137,119 @@ fn bindings_of_another_generation_are_named() {
     }
 }
 
+/// Every function that modules of Spin 1 import, with its core type.
+const LEGACY: &str = r#"(module
+    (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+    (import "wasi-outbound-http" "request"
+        (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "spin-config" "get-config" (func (param i32 i32 i32)))
+    (import "key-value" "open" (func (param i32 i32 i32)))
+    (import "key-value" "get" (func (param i32 i32 i32 i32)))
+    (import "key-value" "set" (func (param i32 i32 i32 i32 i32 i32)))
+    (import "key-value" "delete" (func (param i32 i32 i32 i32)))
+    (import "key-value" "exists" (func (param i32 i32 i32 i32)))
+    (import "key-value" "get-keys" (func (param i32 i32)))
+    (import "key-value" "close" (func (param i32)))
+    (import "sqlite" "open" (func (param i32 i32 i32)))
+    (import "sqlite" "execute" (func (param i32 i32 i32 i32 i32 i32)))
+    (import "sqlite" "close" (func (param i32)))
+    (import "outbound-redis" "publish" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "set" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "get" (func (param i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "incr" (func (param i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "del" (func (param i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "sadd" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "srem" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "smembers" (func (param i32 i32 i32 i32 i32)))
+    (import "outbound-redis" "execute" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-pg" "query" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-pg" "execute" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-mysql" "query" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "outbound-mysql" "execute" (func (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "llm" "infer"
+        (func (param i32 i32 i32 i32 i32 i32 f32 i32 f32 i32 f32 i32)))
+    (import "llm" "generate-embeddings" (func (param i32 i32 i32 i32 i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") unreachable)
+    (func (export "canonical_abi_free") (param i32 i32 i32))
+    (func (export "canonical_abi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+    (func (export "handle-http-request")
+        (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+    (func (export "handle-redis-message") (param i32 i32) (result i32) unreachable))"#;
+
 #[test]
-fn the_legacy_spin_abi_is_refused_by_name() {
+fn a_module_of_spin_1_gets_the_names_of_today() {
+    let (imports, exports) = surface(&componentize(&module(LEGACY)).unwrap());
+    assert_eq!(
+        exports,
+        ["fermyon:spin/inbound-http", "fermyon:spin/inbound-redis"]
+    );
+    for interface in [
+        "config",
+        "http",
+        "key-value",
+        "llm",
+        "mysql",
+        "postgres",
+        "redis",
+        "sqlite",
+    ] {
+        let name = format!("fermyon:spin/{interface}");
+        assert!(imports.contains(&name), "{name}: {imports:?}");
+    }
+    assert!(
+        imports
+            .iter()
+            .any(|name| name.starts_with("wasi:cli/exit@0.2."))
+    );
+}
+
+#[test]
+fn a_module_of_spin_1_imports_only_what_it_did() {
     let bytes = module(
         r#"(module
-            (func (export "_start"))
+            (import "spin-config" "get-config" (func (param i32 i32 i32)))
+            (memory (export "memory") 1)
             (func (export "canonical_abi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-            (func (export "handle-http-request") unreachable))"#,
+            (func (export "handle-http-request")
+                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable))"#,
     );
-    let error = componentize(&bytes).unwrap_err();
+    let (imports, exports) = surface(&componentize(&bytes).unwrap());
     assert!(
-        matches!(&error, ComponentizeError::LegacySpin { export } if export == "handle-http-request"),
-        "{error}"
+        imports.contains(&"fermyon:spin/config".to_owned()),
+        "{imports:?}"
     );
-    assert!(error.to_string().contains("not supported yet"), "{error}");
+    assert!(
+        !imports.contains(&"fermyon:spin/http".to_owned()),
+        "{imports:?}"
+    );
+    assert_eq!(exports, ["fermyon:spin/inbound-http"]);
+}
+
+#[test]
+fn a_module_of_spin_1_with_another_function_is_refused_by_its_name() {
+    for (import, named) in [
+        (
+            r#"(import "key-value" "rename" (func (param i32)))"#,
+            "rename",
+        ),
+        (
+            r#"(import "spin-config" "get-config" (func (param i32)))"#,
+            "get-config",
+        ),
+        (r#"(import "env" "secret" (func))"#, "env"),
+    ] {
+        let bytes = module(&LEGACY.replacen("(module", &format!("(module {import}"), 1));
+        let error = componentize(&bytes).unwrap_err();
+        assert!(matches!(error, ComponentizeError::Encode { .. }), "{error}");
+        let mut told = String::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            told += &error.to_string();
+            cause = error.source();
+        }
+        assert!(told.contains(named), "{told}");
+    }
 }
 
 #[test]

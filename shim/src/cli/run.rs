@@ -87,7 +87,7 @@ impl Run {
                 let mut values = settings::variable_values(settings::environment, names);
                 values.extend(set.clone());
                 let may_be_more = file.is_some() || settings.variables.is_some();
-                Setup::known(values, may_be_more)
+                Setup::known(values, Configuration::default(), may_be_more)
             };
             match cache_folder() {
                 Ok(cache) => app::with_rest(error, &settings, setup, &cache, AT_ONCE),

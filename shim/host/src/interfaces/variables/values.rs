@@ -95,16 +95,11 @@ impl Values {
     /// The values of these variables; the first source that has one counts.
     pub fn new(names: impl IntoIterator<Item = VariableName>, sources: Vec<ValueSource>) -> Self {
         let value = |name: &VariableName| {
-            let found = sources
-                .iter()
-                .enumerate()
-                .find_map(|(index, source)| match source {
-                    ValueSource::Known(known) => {
-                        known.0.get(name.as_ref()).cloned().map(Value::Known)
-                    }
-                    ValueSource::Asked(_) => Some(Value::Asked(index, Mutex::default())),
-                });
-            found
+            let mut sources = sources.iter().enumerate();
+            sources.find_map(|(index, source)| match source {
+                ValueSource::Known(known) => known.0.get(name.as_ref()).cloned().map(Value::Known),
+                ValueSource::Asked(_) => Some(Value::Asked(index, Mutex::default())),
+            })
         };
         let values = names.into_iter().filter_map(|name| {
             let value = value(&name)?;
