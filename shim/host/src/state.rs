@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use skiff_engine::{Guest, Ticks};
+use skiff_engine::{Guest, MemoryError, Ticks};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
+use crate::held::Lent;
 use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
 use crate::{Grants, held};
@@ -26,6 +27,7 @@ pub(crate) struct State {
     http: http::Http,
     pub(crate) filesystem: filesystem::Opened,
     pub(crate) random: random::Seed,
+    calls: held::Calls,
 }
 
 impl State {
@@ -39,6 +41,7 @@ impl State {
             http: http::Http::new(grants),
             filesystem: filesystem::Opened::default(),
             random: random::Seed::default(),
+            calls: held::Calls::default(),
         }
     }
 
@@ -73,6 +76,30 @@ impl State {
         self.table.iter_mut().count()
     }
 
+    /// The number of its handles, and the bytes that the host holds for it.
+    fn held(&mut self) -> (usize, usize) {
+        let (mut handles, mut held) = (0, self.calls.bytes());
+        for entry in self.table.iter_mut() {
+            handles += 1;
+            held += held::size(entry);
+        }
+        (handles, held)
+    }
+
+    /// Counts bytes that the host holds for a call, until the result is dropped.
+    ///
+    /// # Errors
+    /// If there is no room for them in the guest's memory limit.
+    pub(crate) fn lend(&mut self, bytes: usize) -> Result<Option<Lent>, MemoryError> {
+        if bytes < held::FREE_CALL {
+            return Ok(None);
+        }
+        let lent = self.calls.lend(bytes);
+        let (_, held) = self.held();
+        self.meter.check(held)?;
+        Ok(Some(lent))
+    }
+
     /// The state of a new instance, except for its memory.
     pub(crate) fn renew(&mut self) {
         let handles = self.handles();
@@ -86,6 +113,7 @@ impl State {
             http,
             filesystem,
             random,
+            calls,
         } = self;
         meter.holds_nothing();
         *table = new_table();
@@ -95,6 +123,7 @@ impl State {
         http.renew();
         filesystem.renew();
         random.renew();
+        *calls = held::Calls::default();
     }
 }
 
@@ -111,11 +140,7 @@ impl Guest for State {
             self.meter.check_pod()?;
             return Ok(());
         }
-        let (mut handles, mut held) = (0, 0);
-        for entry in self.table.iter_mut() {
-            handles += 1;
-            held += held::size(entry);
-        }
+        let (handles, held) = self.held();
         // Checking many takes time, and creating many more takes longer.
         self.unseen = handles / held::HANDLES_A_TICK;
         self.meter.check(held)?;

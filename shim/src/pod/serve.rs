@@ -24,6 +24,10 @@ use crate::settings::{self, Settings};
 /// The process's name in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
 
+/// Where a pod keeps its stores unless a volume is named: in the container's own files,
+/// which end with it.
+const STORES: &str = "/.skiff";
+
 /// How long writing the last line may take.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
@@ -135,6 +139,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         setup,
         environment,
         volumes: volumes.collect(),
+        stores: Some(PathBuf::from(STORES)),
         arguments: plan.args,
         ..process.given()
     };
