@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::options::Options;
 use crate::server::Line;
-use crate::{skiff, wasmtime};
+use crate::{outbound, skiff, wasmtime};
 
 /// A sample application, by the name of its folder.
 #[derive(Debug, Clone)]
@@ -73,7 +73,8 @@ pub struct Contender {
     pub before: Option<Line>,
     /// Whether it is started once before, to fill its cache on disk.
     pub prepare: bool,
-    /// Whether its processes are outside the tree of the started one.
+    /// Whether the time of its processes is not its own, or they are outside the tree of the
+    /// started one.
     pub apart: bool,
 }
 
@@ -112,6 +113,7 @@ pub fn all(
     for sample in &SAMPLES {
         all.extend(wasmtime::contenders(options, sample, scratch));
     }
+    all.extend(outbound::contenders(options, native, scratch));
     if let Some(binary) = &options.floor {
         for sample in SAMPLES.iter().filter(|sample| sample.wasi == Wasi::P2) {
             all.push(floor(binary, options, sample, scratch));

@@ -12,6 +12,7 @@ pub mod contenders;
 pub mod load;
 pub mod machine;
 pub mod options;
+pub mod outbound;
 pub mod output;
 pub mod proc;
 pub mod promises;

@@ -204,6 +204,27 @@ pub const PROMISES: &[Promise] = &[
         Some(AtLeast(0.15)),
     ),
     ratio(
+        "a guest that calls a native server, against hello WASI 0.2",
+        "throughput/skiff-outbound/relay",
+        "throughput/skiff/hello-wasi",
+        Some(AtLeast(0.5)),
+        None,
+    ),
+    ratio(
+        "a guest that calls a native server, against wasmtime serve",
+        "throughput/skiff-outbound/relay",
+        "throughput/wasmtime-outbound/relay",
+        Some(AtLeast(3.0)),
+        None,
+    ),
+    ratio(
+        "three components that call each other in the process, against over sockets",
+        "throughput/skiff-chained/relay",
+        "throughput/skiff-by-sockets/relay",
+        Some(AtLeast(2.0)),
+        None,
+    ),
+    ratio(
         "one connection, mean latency of hello WASI 0.2, times native",
         "latency/skiff/hello-wasi",
         "latency/native",

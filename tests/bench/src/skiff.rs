@@ -46,13 +46,18 @@ fn same_file(one: &Path, other: &Path) -> bool {
 
 /// `skiff run` on a sample.
 pub fn run(options: &Options, sample: &Sample, cache: &Path, address: SocketAddr) -> Line {
+    serve(options, &source(options, sample), cache, address)
+}
+
+/// `skiff run` on an application.
+pub fn serve(options: &Options, application: &Path, cache: &Path, address: SocketAddr) -> Line {
     Line::new(
         &options.skiff,
         [
             "run".to_owned(),
             format!("--listen={address}"),
             "--quiet".to_owned(),
-            source(options, sample).display().to_string(),
+            application.display().to_string(),
         ],
     )
     .with(CACHE, cache.display().to_string())
