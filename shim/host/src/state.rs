@@ -5,13 +5,13 @@ use std::sync::Arc;
 use skiff_engine::{Guest, Ticks};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
 use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
-use crate::{Grants, held};
+use crate::{Grants, Output, held};
 
 /// The state of one instance: its handles, the memory it has taken, and each interface's
 /// own state.
@@ -26,6 +26,8 @@ pub(crate) struct State {
     http: http::Http,
     pub(crate) filesystem: filesystem::Opened,
     pub(crate) random: random::Seed,
+    /// Memory that the guest prints to.
+    printed: Option<Output>,
 }
 
 impl State {
@@ -39,7 +41,15 @@ impl State {
             http: http::Http::new(grants),
             filesystem: filesystem::Opened::default(),
             random: random::Seed::default(),
+            printed: None,
         }
+    }
+
+    /// Gives the guest another context than its grants do. `printed` is memory that it
+    /// prints to, and that counts as its own.
+    pub(crate) fn begins_in(&mut self, context: WasiCtx, printed: Option<Output>) {
+        self.wasi = wasi::Context::of(context);
+        self.printed = printed;
     }
 
     /// A store for one instance, with its limits.
@@ -86,7 +96,9 @@ impl State {
             http,
             filesystem,
             random,
+            printed,
         } = self;
+        *printed = None;
         meter.holds_nothing();
         *table = new_table();
         *left += handles;
@@ -111,7 +123,8 @@ impl Guest for State {
             self.meter.check_pod()?;
             return Ok(());
         }
-        let (mut handles, mut held) = (0, 0);
+        let printed = self.printed.as_ref().map_or(0, Output::size);
+        let (mut handles, mut held) = (0, printed);
         for entry in self.table.iter_mut() {
             handles += 1;
             held += held::size(entry);

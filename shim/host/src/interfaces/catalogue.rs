@@ -181,7 +181,7 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("fermyon:spin/http", &[denied("", NO_HOST)])
         .gives(Capability::AllowedOutboundHosts).needs(HTTP),
     interface("fermyon:spin/http-types", &[denied("", NO_HOST)]).needs(HTTP),
-    interface("fermyon:spin/inbound-http", &[version("", Status::Called(None))]),
+    interface("fermyon:spin/inbound-http", &[called("", ComponentKind::HttpSpin)]),
     interface("fermyon:spin/inbound-redis", &[version("", Status::Called(None))]),
     interface("fermyon:spin/key-value", SPIN_STORE)
         .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
