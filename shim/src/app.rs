@@ -19,6 +19,7 @@ mod optimizer;
 mod serve;
 pub(crate) mod slots;
 mod stop;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod variables;

@@ -13,10 +13,12 @@ use crate::app::{CompileRequest, Optimizer};
 use crate::exit::{ExitCode, told};
 use crate::settings::{NodeSettings, environment};
 
+mod applied;
 mod outcome;
 mod prepare;
 mod serve;
 
+pub use applied::describe as describe_applied;
 pub use prepare::main as prepare_main;
 pub use serve::main as serve_main;
 pub use skiff_task::is_called;

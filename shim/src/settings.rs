@@ -9,11 +9,13 @@ use std::path::PathBuf;
 mod names;
 mod node;
 mod parse;
+mod stores;
 mod table;
 
 pub use names::is_service_link;
 pub use node::NodeSettings;
 pub use parse::Kind;
+pub use stores::StoreSettings;
 
 /// Where a pod listens: on the same port as Spin's shim, so that the same Service works,
 /// and on IPv4 and IPv6.
@@ -40,6 +42,8 @@ pub struct Settings {
     pub engine: skiff_engine::Limits,
     /// Settings for guests.
     pub guests: skiff_host::Settings,
+    /// The stores of an application.
+    pub stores: StoreSettings,
     /// The process itself.
     pub process: crate::process::Settings,
 }

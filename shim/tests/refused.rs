@@ -44,16 +44,6 @@ fn an_import_that_nobody_offers_names_it_and_the_component() {
 fn what_was_granted_and_is_not_offered_yet_is_told_by_component_grant_and_interface() {
     for (grant, told, interface) in [
         (
-            "key_value_stores = [\"default\"]",
-            "key_value_stores grants `default`",
-            "fermyon:spin/key-value@2.0.0",
-        ),
-        (
-            "sqlite_databases = [\"default\", \"other\"]",
-            "sqlite_databases grants `default`, `other`",
-            "fermyon:spin/sqlite@2.0.0",
-        ),
-        (
             "ai_models = [\"llama2-chat\"]",
             "ai_models grants `llama2-chat`",
             "fermyon:spin/llm@2.0.0",

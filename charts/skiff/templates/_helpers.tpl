@@ -8,6 +8,8 @@
 {{- define "skiff.poolLabel" -}}skiff.dev/pool{{- end }}
 {{- define "skiff.hostRoot" -}}/host{{- end }}
 {{- define "skiff.port" -}}8089{{- end }}
+{{- define "skiff.defaultsFolder" -}}/defaults{{- end }}
+{{- define "skiff.defaultsAnnotation" -}}skiff.dev/defaults{{- end }}
 
 {{/* The release's name, followed by the chart's unless it contains that. */}}
 {{- define "skiff.fullname" -}}
@@ -93,6 +95,69 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- $pools = append $pools $pool -}}
 {{- end -}}
 {{- toJson (dict "pools" $pools) -}}
+{{- end }}
+
+{{/* One level of the defaults for applications, in the terms of the installer's file. Values
+     from Secrets become the paths at which those are mounted. */}}
+{{- define "skiff.defaultsLevel" -}}
+{{- $level := dict -}}
+{{- range $key, $table := dict "keyValue" "key_value_store" "sqlite" "sqlite_database" -}}
+{{- with index $ $key -}}
+{{- $store := dict -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- $value = dict "file" (printf "secrets/%s/%s" $value.secret $value.key) -}}
+{{- end -}}
+{{- $store = set $store $name $value -}}
+{{- end -}}
+{{- $level = set $level $table (dict "default" $store) -}}
+{{- end -}}
+{{- end -}}
+{{- with .outbound -}}
+{{- $networking := dict -}}
+{{- with .blockNetworks -}}{{- $networking = set $networking "block_networks" . -}}{{- end -}}
+{{- with .maxConnections -}}{{- $networking = set $networking "max_total_connections" (int .) -}}{{- end -}}
+{{- with $networking -}}{{- $level = set $level "outbound_networking" . -}}{{- end -}}
+{{- with .maxHttpConnections -}}
+{{- $level = set $level "outbound_http" (dict "max_connections" (int .)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .mayReplace -}}
+{{- $parts := list -}}
+{{- range . -}}
+{{- $parts = append $parts (get (dict "keyValue" "key_value_store" "sqlite" "sqlite_database") .) -}}
+{{- end -}}
+{{- $level = set $level "may_replace" $parts -}}
+{{- end -}}
+{{- toJson $level -}}
+{{- end }}
+
+{{/* The defaults for applications as TOML; empty without any. */}}
+{{- define "skiff.defaults" -}}
+{{- $all := include "skiff.defaultsLevel" .Values.defaults | fromJson -}}
+{{- $namespaces := dict -}}
+{{- range $name, $own := .Values.defaults.namespaces -}}
+{{- $namespaces = set $namespaces $name (include "skiff.defaultsLevel" $own | fromJson) -}}
+{{- end -}}
+{{- with $namespaces -}}{{- $all = set $all "namespace" . -}}{{- end -}}
+{{- /* Numbers that have been JSON are fractions. */ -}}
+{{- with $all -}}{{- regexReplaceAll "(?m)^(\\s*max_[a-z_]+ = [0-9]+)\\.0$" (toToml .) "${1}" -}}{{- end -}}
+{{- end }}
+
+{{/* The Secrets that the defaults name, as a JSON object of lists of keys. */}}
+{{- define "skiff.defaultsSecrets" -}}
+{{- $secrets := dict -}}
+{{- range prepend (values .Values.defaults.namespaces) .Values.defaults -}}
+{{- range list .keyValue .sqlite -}}
+{{- range $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- $keys := append (get $secrets $value.secret | default list) $value.key | uniq | sortAlpha -}}
+{{- $secrets = set $secrets $value.secret $keys -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $secrets -}}
 {{- end }}
 
 {{/* The security context of a container that does not touch the node. */}}

@@ -4,6 +4,7 @@ use std::process::ExitCode as ProcessCode;
 
 use crate::check::CheckError;
 use crate::cluster::ClusterError;
+use crate::defaults::DefaultsError;
 use crate::install::InstallError;
 use crate::payload::PayloadError;
 use crate::retire::RetireError;
@@ -21,6 +22,8 @@ pub enum ExitCode {
     Configuration = 65,
     /// The node is not supported, or not ready yet. Nothing was changed.
     Unsupported = 66,
+    /// The operator's defaults for applications have mistakes. Nothing was changed.
+    Defaults = 67,
     /// containerd did not come back with the new configuration. The old one is
     /// in place again.
     Runtime = 69,
@@ -63,6 +66,8 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> 
         Some(ExitCode::Check)
     } else if cause.is::<ClusterError>() {
         Some(ExitCode::Cluster)
+    } else if cause.is::<DefaultsError>() {
+        Some(ExitCode::Defaults)
     } else if cause.is::<PayloadError>() {
         Some(ExitCode::Internal)
     } else {

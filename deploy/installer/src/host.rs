@@ -18,6 +18,10 @@ const MAX_LINKS: usize = 40;
 const SYSTEM_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
+/// Folders that only root may enter. Below `/run` are copies of configurations, which may
+/// contain passwords of registries; the shim's state has the content of private images.
+const PRIVATE: [&str; 2] = ["/run", "/var/lib/skiff"];
+
 /// The file's name until it is complete.
 const PARTIAL: &str = ".skiff-new";
 
@@ -277,6 +281,21 @@ impl Host {
         put_in_place(&place, write).map_err(failed("write", path))
     }
 
+    /// Writes a file that only root may read, atomically.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let place = self.locate(path)?;
+        let write = |partial: &Path| {
+            let mut file = create_private(partial)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        put_in_place(&place, write).map_err(failed("write", path))
+    }
+
     /// Copies an executable of this machine to the node, atomically.
     ///
     /// # Errors
@@ -310,9 +329,7 @@ impl Host {
     ///
     /// If it cannot be made.
     pub fn make_folder(&self, path: &Path) -> Result<(), HostError> {
-        // Folders below /run are temporary and only for this program: they hold copies of
-        // configurations, which may contain passwords of registries.
-        let mode = match path.starts_with("/run") {
+        let mode = match PRIVATE.iter().any(|folder| path.starts_with(folder)) {
             true => 0o700,
             false => 0o777,
         };

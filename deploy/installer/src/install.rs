@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::defaults;
 use crate::host::{Host, HostError};
 use crate::in_use::{InUse, versions as installed_versions};
 use crate::layouts::{Layout, STATE, Service};
@@ -127,6 +128,10 @@ impl<'a, N: Node> Installer<'a, N> {
         let mut state = State::read(self.host, layout.home)?.unwrap_or_default();
         let mut files = self.place_version(layout, payload, &in_use)?;
         self.lead_links(&mut files, layout, payload.version())?;
+        let before = (state.version != payload.version())
+            .then(|| Path::new(layout.home).join(&state.version))
+            .filter(|folder| !state.version.is_empty() && self.host.exists(folder));
+        defaults::put(&mut files, self.host, payload.defaults(), before.as_deref())?;
         state.created.extend(new_folders(&files, &change, layout));
         state.take_version(payload.version());
         let record = State::path(layout.home);
@@ -252,6 +257,7 @@ impl<'a, N: Node> Installer<'a, N> {
         };
         let mut plan = Plan::default();
         plan.link(self.host, &home.join("current"), Path::new(&previous))?;
+        defaults::put_back(&mut plan, self.host, &home.join(&previous))?;
         plan.file(self.host, &State::path(layout.home), Some(state.bytes()))?;
         let in_use = InUse::look(self.host, layout.home);
         let old = self.old_versions(layout, &state, &in_use);

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod config;
 pub mod cri;
 pub mod daemon;
+pub mod defaults;
 pub mod dump;
 pub mod exit;
 pub mod give_back;

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use skiff_installer::check::{CHECKED_WITHIN, Check};
 use skiff_installer::cluster::Cluster;
 use skiff_installer::daemon::{Daemon, Pod};
+use skiff_installer::defaults::Defaults;
 use skiff_installer::exit::{ExitCode, code_of};
 use skiff_installer::host::Host;
 use skiff_installer::install::{InstallError, Installer, Limits, Report};
@@ -33,6 +34,10 @@ struct Arguments {
     /// The folder of the program and of the hello
     #[arg(long, default_value = "/payload", value_name = "FOLDER")]
     payload: PathBuf,
+    /// The folder of the operator's defaults for applications, `defaults.toml` and what it
+    /// refers to; without the file there are none
+    #[arg(long, default_value = "/defaults", value_name = "FOLDER")]
+    defaults: PathBuf,
     /// How many seconds systemd may take to restart containerd
     #[arg(long, default_value_t = Limits::default().restarted_within.as_secs(), value_name = "SECONDS")]
     restart_within: u64,
@@ -136,7 +141,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         ..Limits::default()
     };
     let installer = Installer::new(&host, &node, limits);
-    let payload = || Payload::open(arguments.payload.clone());
+    let payload = || -> anyhow::Result<Payload> {
+        let defaults = Defaults::read(&arguments.defaults)?;
+        Ok(Payload::open(arguments.payload.clone())?.with_defaults(defaults))
+    };
     match arguments.command {
         Verb::Install { dry_run } => {
             let payload = payload()?;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::PROGRAM;
+use crate::defaults::Defaults;
 
 /// How many bytes of a file are compared at once.
 const PIECE: usize = 64 << 10;
@@ -38,6 +39,7 @@ pub enum PayloadError {
 pub struct Payload {
     folder: PathBuf,
     version: String,
+    defaults: Option<Defaults>,
 }
 
 impl Payload {
@@ -60,12 +62,26 @@ impl Payload {
         if !is_version(&version) {
             return Err(PayloadError::Version(version));
         }
-        let payload = Self { folder, version };
+        let payload = Self {
+            folder,
+            version,
+            defaults: None,
+        };
         let path = payload.program();
         if !path.is_file() {
             return Err(PayloadError::NoProgram { path });
         }
         Ok(payload)
+    }
+
+    /// The same, with the operator's defaults for applications.
+    pub fn with_defaults(self, defaults: Option<Defaults>) -> Self {
+        Self { defaults, ..self }
+    }
+
+    /// The operator's defaults for applications.
+    pub(crate) fn defaults(&self) -> Option<&Defaults> {
+        self.defaults.as_ref()
     }
 
     /// Its version: a folder's name, and the value of a label.

@@ -48,6 +48,15 @@ pub enum Step {
         /// Its new content; `None` to remove it.
         after: Option<Vec<u8>>,
     },
+    /// The same for a file that only its owner may read, and whose content is not shown.
+    PrivateFile {
+        /// Its place.
+        path: PathBuf,
+        /// Its old content; `None` if there was no file.
+        before: Option<Vec<u8>>,
+        /// Its new content; `None` to remove it.
+        after: Option<Vec<u8>>,
+    },
     /// A folder is removed with its content.
     RemoveTree(PathBuf),
     /// A folder is removed if it is empty.
@@ -70,6 +79,10 @@ impl Step {
             },
             Self::File { path, after, .. } => match after {
                 Some(bytes) => host.write_like(path, bytes, &like(path)),
+                None => host.remove(path),
+            },
+            Self::PrivateFile { path, after, .. } => match after {
+                Some(bytes) => host.write_private(path, bytes),
                 None => host.remove(path),
             },
             Self::RemoveTree(path) => host.remove_tree(path),
@@ -102,6 +115,15 @@ impl Step {
                 before,
                 after,
             } => Self::File {
+                path: path.clone(),
+                before: after.clone(),
+                after: before.clone(),
+            },
+            Self::PrivateFile {
+                path,
+                before,
+                after,
+            } => Self::PrivateFile {
                 path: path.clone(),
                 before: after.clone(),
                 after: before.clone(),
@@ -204,6 +226,28 @@ impl Plan {
         Ok(())
     }
 
+    /// Adds the step that makes a private file hold these bytes, unless it already does.
+    ///
+    /// # Errors
+    ///
+    /// If it exists and cannot be read.
+    pub fn private_file(
+        &mut self,
+        host: &Host,
+        path: &Path,
+        after: Option<Vec<u8>>,
+    ) -> Result<(), HostError> {
+        let before = host.read(path)?;
+        if before != after {
+            self.push(Step::PrivateFile {
+                path: path.to_owned(),
+                before,
+                after,
+            });
+        }
+        Ok(())
+    }
+
     /// Does all of it. If a step fails, the steps before it are undone.
     ///
     /// # Errors
@@ -265,6 +309,10 @@ impl fmt::Display for Step {
                 before,
                 after,
             } => difference(out, path, before.as_deref(), after.as_deref()),
+            Self::PrivateFile { path, after, .. } => match after {
+                Some(_) => writeln!(out, "write {}, whose content is not shown", path.display()),
+                None => writeln!(out, "remove {}", path.display()),
+            },
             Self::RemoveTree(path) => writeln!(out, "remove {} and all in it", path.display()),
             Self::RemoveFolder(path) => {
                 writeln!(out, "remove folder {} if it is empty", path.display())

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use skiff_installer::defaults::Defaults;
 use skiff_installer::exit::{ExitCode, code_of};
 use skiff_installer::install::InstallError;
 use support::{LIMITS, TestNode};
@@ -201,6 +202,62 @@ fn rollback_goes_to_the_version_before_and_no_further() {
         .install(&node.payload("1.1.0"), false)
         .expect("installed");
     assert_eq!(current(&node), "1.1.0");
+}
+
+#[test]
+fn defaults_for_applications_come_and_go_with_their_version() {
+    use std::os::unix::fs::PermissionsExt;
+    const FILE: &str = "/var/lib/skiff/defaults.toml";
+    let node = node();
+    let before = node.tree();
+    let installer = node.installer();
+    let with = |version: &str, host: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "[key_value_store.default]\ntype = 'redis'\nurl = { file = 'url' }\n";
+        fs::write(folder.path().join("defaults.toml"), text).expect("written");
+        let url = format!("redis://:hunter2@{host}\n");
+        fs::write(folder.path().join("url"), url).expect("written");
+        let defaults = Defaults::read(folder.path()).expect("right");
+        node.payload(version).with_defaults(defaults)
+    };
+    let in_use = || fs::read_to_string(node.path(FILE)).unwrap_or_default();
+
+    let report = installer.install(&with("1.0.0", "one"), false);
+    let report = report.expect("installed").to_string();
+    assert!(
+        report.contains(FILE) && !report.contains("hunter2"),
+        "{report}"
+    );
+    assert!(in_use().contains("hunter2@one"), "{}", in_use());
+    let mode = |path: &str| {
+        fs::metadata(node.path(path))
+            .expect("there")
+            .permissions()
+            .mode()
+    };
+    assert_eq!(mode(FILE) & 0o777, 0o600);
+    assert_eq!(mode("/var/lib/skiff") & 0o777, 0o700);
+    installer
+        .install(&with("1.0.0", "two"), false)
+        .expect("installed");
+    assert!(in_use().contains("@two"), "the same version has new ones");
+    installer
+        .install(&with("1.1.0", "three"), false)
+        .expect("installed");
+    installer.rollback(false).expect("gone back");
+    assert!(in_use().contains("@two"), "{}", in_use());
+    installer
+        .install(&node.payload("1.1.0"), false)
+        .expect("installed");
+    assert_eq!(in_use(), "", "there are none any more");
+
+    fs::write(node.path(FILE), "# by hand").expect("written");
+    installer
+        .install(&node.payload("1.2.0"), false)
+        .expect("installed");
+    assert_eq!(in_use(), "# by hand");
+    installer.uninstall(false).expect("uninstalled");
+    assert_eq!(before.difference(&node.tree()), "");
 }
 
 #[test]

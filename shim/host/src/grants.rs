@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skiff_engine::MemoryLimit;
 
-use crate::{Cli, Filesystem, Sockets, Variables};
+use crate::{Cli, Databases, Filesystem, KeyValue, Sockets, Variables};
 
 /// Everything a component may access, interface by interface. Anything else is denied.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub struct Grants {
     pub cli: Cli,
     /// Folders.
     pub filesystem: Filesystem,
+    /// Key-value stores.
+    pub key_value: KeyValue,
+    /// SQLite databases.
+    pub databases: Databases,
     /// Addresses it may connect to.
     pub sockets: Sockets,
     /// The component's variables.
@@ -31,6 +35,8 @@ impl Grants {
             memory: MemoryLimit::default(),
             cli: Cli::default(),
             filesystem: Filesystem::default(),
+            key_value: KeyValue::default(),
+            databases: Databases::default(),
             sockets: Sockets::default(),
             variables: Variables::default(),
         }

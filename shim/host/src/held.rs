@@ -1,12 +1,17 @@
 //! Memory that the host holds on behalf of a guest, outside the guest's own.
 
 use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::HeaderMap;
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_io::streams::DynInputStream;
+
+use crate::interfaces::key_value::Cas;
 
 /// How much of an outgoing body is buffered before the guest has to wait. Wasmtime's
 /// default is 1 MiB; connections take less at once.
@@ -45,12 +50,47 @@ pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
         headers(&response.headers)
     } else if let Some(request) = entry.downcast_ref::<Request>() {
         headers(&request.headers)
+    } else if let Some(cas) = entry.downcast_ref::<Cas>() {
+        cas.size()
     } else if entry.is::<DynInputStream>() {
         STREAM
     } else {
         0
     };
     HANDLE + size
+}
+
+/// Calls that hold less are not counted.
+pub(crate) const FREE_CALL: usize = 64 << 10;
+
+/// The bytes that the host holds for a guest's calls under way. Nothing is allocated for
+/// guests without such calls.
+#[derive(Default)]
+pub(crate) struct Calls(Option<Arc<AtomicUsize>>);
+
+/// Bytes that the host holds for a call.
+pub(crate) struct Lent {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Calls {
+    /// How many they are.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |calls| calls.load(Relaxed))
+    }
+
+    pub(crate) fn lend(&mut self, bytes: usize) -> Lent {
+        let of = Arc::clone(self.0.get_or_insert_default());
+        of.fetch_add(bytes, Relaxed);
+        Lent { bytes, of }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 fn headers(headers: &HeaderMap) -> usize {

@@ -20,9 +20,10 @@ pub use call::{
 };
 pub use grants::Grants;
 pub use interfaces::{
-    Asking, Cli, FileLimits, Filesystem, KnownValues, Missing, Mount, Need, ProviderError, Sockets,
-    ValueSource, Values, Variables, VariablesError, VariablesProvider, capability, need,
-    needs_concurrency,
+    Asking, Cli, Database, DatabaseConnection, Databases, FileLimits, Filesystem, FoundPair,
+    KeyValue, KeyValueStore, KnownValues, MOST_RESULT, Missing, Mount, Need, Pair, ProviderError,
+    QueryResult, Reply, Row, Sockets, SqlValue, StoreError, ValueSource, Values, Variables,
+    VariablesError, VariablesProvider, capability, need, needs_concurrency,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

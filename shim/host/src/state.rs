@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use skiff_engine::{Guest, Ticks};
+use skiff_engine::{Guest, MemoryError, Ticks};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
+use crate::held::Lent;
 use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
 use crate::{Grants, Output, held};
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) random: random::Seed,
     /// Memory that the guest prints to.
     printed: Option<Output>,
+    calls: held::Calls,
 }
 
 impl State {
@@ -42,6 +44,7 @@ impl State {
             filesystem: filesystem::Opened::default(),
             random: random::Seed::default(),
             printed: None,
+            calls: held::Calls::default(),
         }
     }
 
@@ -83,6 +86,31 @@ impl State {
         self.table.iter_mut().count()
     }
 
+    /// The number of its handles, and the bytes that the host holds for it.
+    fn held(&mut self) -> (usize, usize) {
+        let printed = self.printed.as_ref().map_or(0, Output::size);
+        let (mut handles, mut held) = (0, self.calls.bytes() + printed);
+        for entry in self.table.iter_mut() {
+            handles += 1;
+            held += held::size(entry);
+        }
+        (handles, held)
+    }
+
+    /// Counts bytes that the host holds for a call, until the result is dropped.
+    ///
+    /// # Errors
+    /// If there is no room for them in the guest's memory limit.
+    pub(crate) fn lend(&mut self, bytes: usize) -> Result<Option<Lent>, MemoryError> {
+        if bytes < held::FREE_CALL {
+            return Ok(None);
+        }
+        let lent = self.calls.lend(bytes);
+        let (_, held) = self.held();
+        self.meter.check(held)?;
+        Ok(Some(lent))
+    }
+
     /// The state of a new instance, except for its memory.
     pub(crate) fn renew(&mut self) {
         let handles = self.handles();
@@ -97,6 +125,7 @@ impl State {
             filesystem,
             random,
             printed,
+            calls,
         } = self;
         *printed = None;
         meter.holds_nothing();
@@ -107,6 +136,7 @@ impl State {
         http.renew();
         filesystem.renew();
         random.renew();
+        *calls = held::Calls::default();
     }
 }
 
@@ -123,12 +153,7 @@ impl Guest for State {
             self.meter.check_pod()?;
             return Ok(());
         }
-        let printed = self.printed.as_ref().map_or(0, Output::size);
-        let (mut handles, mut held) = (0, printed);
-        for entry in self.table.iter_mut() {
-            handles += 1;
-            held += held::size(entry);
-        }
+        let (handles, held) = self.held();
         // Checking many takes time, and creating many more takes longer.
         self.unseen = handles / held::HANDLES_A_TICK;
         self.meter.check(held)?;

@@ -18,6 +18,7 @@ use crate::hosts::Network;
 use crate::lock::tree as json;
 use crate::toml::tree;
 
+mod defaults;
 mod network;
 mod read;
 mod secret;
@@ -26,6 +27,7 @@ mod stores;
 mod tests;
 mod variables;
 
+pub use defaults::{Applied, Defaults, Origin};
 pub use secret::{Secret, ServiceUrl};
 
 /// A checked runtime configuration.

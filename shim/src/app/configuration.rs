@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use skiff_manifest::Faults;
-use skiff_manifest::runtime::{self, RuntimeConfig};
+use skiff_manifest::runtime::{self, Applied, Defaults, Origin, RuntimeConfig};
 
 use crate::settings::Settings;
 
@@ -33,6 +33,9 @@ pub enum ConfigurationError {
     /// It has mistakes.
     #[error(transparent)]
     Faults(#[from] Faults),
+    /// The node's operator does not allow something in it.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Configuration {
@@ -49,6 +52,25 @@ impl Configuration {
             config: runtime::read(&text, &file.to_string_lossy())?,
             file: file.to_owned(),
         })
+    }
+
+    /// The same with the defaults of the node's operator, and where each of its settings
+    /// comes from.
+    ///
+    /// # Errors
+    /// If it would replace what the operator does not let pods replace.
+    pub fn with_defaults(
+        self,
+        defaults: &Defaults,
+    ) -> Result<(Self, Vec<Origin>), ConfigurationError> {
+        let applied = defaults.apply(self.config);
+        let Applied { config, origins } = applied.map_err(|mistakes| {
+            let file = self.file.display();
+            let mistakes = mistakes.iter().map(|mistake| format!("{file}: {mistake}"));
+            ConfigurationError::Refused(mistakes.collect::<Vec<_>>().join("; "))
+        })?;
+        let file = self.file;
+        Ok((Configuration { config, file }, origins))
     }
 
     /// What was configured.

@@ -124,8 +124,6 @@ fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<Strin
         (!names.is_empty()).then_some(grant).into_iter().collect()
     };
     match need {
-        Need::KeyValueStores => list("key_value_stores", &component.key_value_stores),
-        Need::Databases => list("sqlite_databases", &component.databases),
         Need::Models => list("ai_models", &component.ai_models),
         Need::Hosts(schemes) => hosts
             .iter()

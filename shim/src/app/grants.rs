@@ -13,6 +13,7 @@ use super::check::{self, AppError, Life};
 use super::code::Facts;
 use super::granted;
 use super::load::Given;
+use super::stores::Stores;
 use crate::settings::Settings;
 
 /// What each component may access: its manifest's grants, and what the caller gave.
@@ -26,6 +27,7 @@ pub(super) fn all(
     let waits = !given.volumes.is_empty();
     let values = granted::values(application, given.setup.values.0);
     let variables = granted::variables(application, given.setup.sources);
+    let stores = Stores::new(application, &settings.stores, given.stores.as_deref())?;
     let runs = matches!(check::life(application, facts), Life::Run(_));
     let mut all = BTreeMap::new();
     for component in &application.components {
@@ -76,6 +78,8 @@ pub(super) fn all(
                     below: given.files_below,
                 },
             },
+            key_value: stores.key_value(component),
+            databases: stores.databases(component),
             sockets: Sockets::new(granted::hosts(application, component, &values)?),
             variables: Variables::new(
                 &component.id,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Given {
     pub environment: Vec<(String, String)>,
     /// Folders of every guest, besides the manifest's.
     pub volumes: Vec<Mount>,
+    /// The folder of the stores that exist without configuration, if there is one.
+    pub stores: Option<PathBuf>,
     /// Arguments of a component that is run to its end.
     pub arguments: Vec<String>,
     /// Where guests' standard output goes.
@@ -66,6 +69,7 @@ impl Default for Given {
             setup: Setup::default(),
             environment: Vec::new(),
             volumes: Vec::new(),
+            stores: None,
             arguments: Vec::new(),
             stdout: Output::nowhere(),
             stderr: Output::nowhere(),

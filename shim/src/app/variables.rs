@@ -66,12 +66,12 @@ impl Setup {
         })
     }
 
-    /// Only these values. If it is partial, there may be more.
-    pub fn known(values: Values, is_partial: bool) -> Self {
+    /// Only these values and this configuration. If it is partial, there may be more.
+    pub fn known(values: Values, configuration: Configuration, is_partial: bool) -> Self {
         Setup {
             sources: vec![known(values.clone())],
             values: KnownValues(values),
-            configuration: Configuration::default(),
+            configuration,
             is_partial,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,22 +11,56 @@ use skiff_manifest::{HttpRoute, HttpTarget, TriggerKind};
 
 use crate::app::capability;
 use crate::exit::in_lines;
+use crate::pod::describe_applied;
 
 #[derive(Args)]
 pub(super) struct Inspect {
     /// An OCI layout (folder or tar), a folder with a spin.toml, a manifest, or a .wasm file
     #[arg(default_value = ".")]
     application: PathBuf,
+    /// Show instead what applies to a pod that runs on this node, and where it comes from;
+    /// for root
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "application")]
+    pod: Option<PodName>,
+    /// containerd's folder of bundles, if it is none of the usual ones
+    #[arg(long, value_name = "FOLDER", requires = "pod")]
+    bundles: Option<PathBuf>,
     #[command(flatten)]
     which: super::which::Which,
 }
 
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        if let Some(PodName { namespace, name }) = &self.pod {
+            let applied = describe_applied(self.bundles.as_deref(), namespace, name)?;
+            return super::print(&in_lines(&applied));
+        }
         let scratch = super::run::scratch()?;
         let prepared = super::run::open(&self.application, &self.which, &scratch.path())?.prepared;
         super::warn(&prepared.warnings);
         super::print(&in_lines(&describe(&prepared)?))
+    }
+}
+
+/// A pod, as `kubectl` names it; without a namespace it is in `default`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PodName {
+    namespace: String,
+    name: String,
+}
+
+impl FromStr for PodName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        if namespace.is_empty() || name.is_empty() || name.contains('/') {
+            return Err("expected NAMESPACE/NAME");
+        }
+        Ok(PodName {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     }
 }
 

@@ -18,6 +18,9 @@ use crate::app::{self, App, CompileRequest, Configuration, Given, Optimizer, Pla
 use crate::process::{self, Process, Serving};
 use crate::settings::{self, LISTEN_ON_LAPTOP, Settings};
 
+/// The folder of an application's stores, beside it.
+const STORES: &str = ".skiff";
+
 /// There is only one application, so it never has to wait for a turn.
 const AT_ONCE: app::Turn<'static> = &|| Ok(());
 
@@ -84,7 +87,7 @@ impl Run {
                 let mut values = settings::variable_values(settings::environment, names);
                 values.extend(set.clone());
                 let may_be_more = file.is_some() || settings.variables.is_some();
-                Setup::known(values, may_be_more)
+                Setup::known(values, Configuration::default(), may_be_more)
             };
             match cache_folder() {
                 Ok(cache) => app::with_rest(error, &settings, setup, &cache, AT_ONCE),
@@ -133,10 +136,12 @@ impl Run {
         // As in a pod: a component without a manifest is a program like any other.
         let environment = bare.then(|| settings::for_programs(environment));
         let environment = environment.into_iter().flatten().chain(self.env);
+        let stores = beside(&self.application).join(STORES);
         let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
         let mut given = Given {
             setup,
             environment: environment.collect(),
+            stores: Some(stores),
             arguments: command.into_iter().chain(self.arguments).collect(),
             ..process.given()
         };
@@ -240,6 +245,17 @@ fn url_path(route: &str) -> String {
     {
         Some(prefix) => format!("{prefix}/ (and everything below)"),
         None => route,
+    }
+}
+
+/// The folder in which an application lies: its own, or the one of its file or layout.
+fn beside(application: &Path) -> &Path {
+    if application.is_dir() && !Layout::is_layout(application) {
+        return application;
+    }
+    match application.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 

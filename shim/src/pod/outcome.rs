@@ -18,6 +18,11 @@ pub(super) struct Outcome {
     /// Whether it is a single component without a manifest: it sees the container's
     /// environment, as a program would.
     pub(super) bare: bool,
+    /// The operator's defaults for the pod's namespace, as [`Defaults::to_json`] writes them:
+    /// they may hold secrets.
+    ///
+    /// [`Defaults::to_json`]: skiff_manifest::runtime::Defaults::to_json
+    pub(super) defaults: Option<String>,
 }
 
 /// Where the application is.
@@ -47,6 +52,7 @@ mod tests {
             },
             codes: BTreeMap::from([("web".to_owned(), "0123".to_owned())]),
             bare: true,
+            defaults: Some("{}".to_owned()),
         };
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(Outcome::deserialize(&json).unwrap(), outcome);
@@ -54,7 +60,7 @@ mod tests {
 
     #[test]
     fn an_outcome_of_another_version_is_refused() {
-        let json = r#"{"source":"Unpacked","codes":{},"bare":false,"more":1}"#;
+        let json = r#"{"source":"Unpacked","codes":{},"bare":false,"defaults":null,"more":1}"#;
         let error = serde_json::from_str::<Outcome>(json).unwrap_err();
         assert!(
             error.to_string().contains("unknown field `more`"),

@@ -16,6 +16,7 @@ use crate::exit::ExitCode;
 use crate::settings::NodeSettings;
 
 mod application;
+mod defaults;
 mod image;
 mod store;
 

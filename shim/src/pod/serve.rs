@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
+use skiff_manifest::runtime::{Defaults, Origin};
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
 
@@ -22,6 +23,10 @@ use crate::settings::{self, Settings};
 
 /// The process's name in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
+
+/// Where a pod keeps its stores unless a volume is named: in the container's own files,
+/// which end with it.
+const STORES: &str = "/.skiff";
 
 /// How long writing the last line may take.
 const LAST_LINE: Duration = Duration::from_millis(100);
@@ -86,7 +91,13 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     let prepared = prepared(&outcome.source, &path_of(&files))?;
     let configuration = configuration()?;
     let has_more_inside = configuration.is_some() || settings.variables.is_some();
-    let configuration = configuration.unwrap_or_default();
+    let mut configuration = configuration.unwrap_or_default();
+    if let Some(defaults) = &outcome.defaults {
+        let origins;
+        let defaults = Defaults::from_json(defaults).context("cannot read the plan")?;
+        (configuration, origins) = configuration.with_defaults(&defaults)?;
+        tell_origins(&origins);
+    }
     configuration.complete(&mut settings);
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
     let places = Places {
@@ -128,6 +139,7 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
         setup,
         environment,
         volumes: volumes.collect(),
+        stores: Some(PathBuf::from(STORES)),
         arguments: plan.args,
         ..process.given()
     };
@@ -135,6 +147,17 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     process.serve(app, settings.listen_in_pod(), |_| {
         status.ready().context("cannot report to the shim")
     })
+}
+
+/// Tells the pod's owner in one line what the operator has set.
+fn tell_origins(origins: &[Origin]) {
+    if !origins.is_empty() {
+        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            "The operator of this node has defaults: {}",
+            origins.join("; ")
+        );
+    }
 }
 
 /// The container's runtime configuration, if it has one.

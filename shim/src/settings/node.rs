@@ -92,6 +92,11 @@ impl NodeSettings {
         self.state.join("apps")
     }
 
+    /// The operator's defaults for applications, if the file exists.
+    pub fn defaults(&self) -> PathBuf {
+        self.state.join("defaults.toml")
+    }
+
     /// Where compiled code is.
     pub fn cache(&self) -> PathBuf {
         self.state.join("cache")

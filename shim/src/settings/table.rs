@@ -93,6 +93,27 @@ pub(super) const TABLE: &[Row] = &[
         show: |s| s.guests.files.to_string(),
     },
     Row {
+        name: "SKIFF_STORE_DIR",
+        alias: None,
+        kind: Kind::Folder,
+        meaning: "The folder of the stores labelled `default`, such as a mounted volume; it has to be writable for the container's user. See [state.md](state.md).",
+        set: |s, v| parse::folder(v).map(|v| s.stores.folder = Some(v)),
+        show: |s| {
+            s.stores.folder.as_ref().map_or_else(
+                || "/.skiff in a pod, .skiff beside the manifest with `skiff run`".to_owned(),
+                |folder| folder.display().to_string(),
+            )
+        },
+    },
+    Row {
+        name: "SKIFF_STORE_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "How long a store may wait for a lock that another process or pod holds, or for the answer of its server; then the guest's call fails.",
+        set: |s, v| parse::duration(v).map(|v| s.stores.wait = v),
+        show: |s| parse::show_duration(s.stores.wait),
+    },
+    Row {
         name: "SKIFF_REQUEST_TIMEOUT",
         alias: None,
         kind: Kind::Duration,

@@ -10,10 +10,12 @@ use serde_json::Value;
 pub(crate) mod handover;
 mod plan;
 pub(crate) mod prepare;
+pub(crate) mod running;
 mod status;
 
 pub use handover::Handed;
 pub use plan::{Plan, Volume};
+pub use running::{Running, of_pod};
 pub use status::Status;
 pub(crate) use status::{READY, read_status};
 
@@ -37,6 +39,8 @@ pub struct Request {
     pub environment: Vec<String>,
     /// Where the container has mounts. The process cannot see what is there.
     pub mounts: Vec<PathBuf>,
+    /// The Kubernetes namespace of the container's pod, if it is in one.
+    pub pod_namespace: Option<String>,
     /// The result of [`Program::settings`](crate::Program::settings).
     pub settings: Value,
 }

@@ -36,8 +36,9 @@ mod rootfs;
 mod streams;
 mod working_folder;
 
+pub(crate) use build::PLAN;
 pub(crate) use create::Creation;
-pub(crate) use oci::clean_up;
+pub(crate) use oci::{STATE, clean_up};
 pub(crate) use process::Process;
 pub(crate) use rootfs::mount;
 pub(crate) use streams::Streams;

@@ -1,4 +1,7 @@
-//! Shared by the guests: an answer in one call, and the query string.
+//! Shared by the guests: an answer in one call, the query string, stores and databases by HTTP.
+
+pub mod database;
+pub mod store;
 
 use wasip2::http::types::{
     Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,

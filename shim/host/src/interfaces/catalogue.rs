@@ -6,7 +6,7 @@ use skiff_manifest::Capability;
 use wasmtime::component::Linker;
 
 use super::denied::Answer;
-use super::{http, variables, wasi};
+use super::{http, key_value, sqlite, variables, wasi};
 use crate::ComponentKind;
 use crate::state::State;
 
@@ -55,6 +55,10 @@ pub(crate) enum Offer {
     Http,
     /// Variables of a component.
     Variables,
+    /// Key-value stores.
+    KeyValue,
+    /// SQLite databases.
+    Sqlite,
 }
 
 /// The grant that a component needs to use an interface.
@@ -62,10 +66,6 @@ pub(crate) enum Offer {
 pub enum Need {
     /// `allowed_outbound_hosts` with one of these schemes.
     Hosts(&'static [&'static str]),
-    /// `key_value_stores`.
-    KeyValueStores,
-    /// `sqlite_databases`.
-    Databases,
     /// `ai_models`.
     Models,
 }
@@ -116,13 +116,21 @@ impl Version {
 
 impl Offer {
     /// In the order in which they are added.
-    const ALL: [Offer; 3] = [Offer::Wasi, Offer::Http, Offer::Variables];
+    const ALL: [Offer; 5] = [
+        Offer::Wasi,
+        Offer::Http,
+        Offer::Variables,
+        Offer::KeyValue,
+        Offer::Sqlite,
+    ];
 
     fn add_to_linker(self, linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
         match self {
             Offer::Wasi => wasi::add_to_linker(linker, concurrency),
             Offer::Http => http::add_to_linker(linker, concurrency),
             Offer::Variables => variables::add_to_linker(linker, concurrency),
+            Offer::KeyValue => key_value::add_to_linker(linker, concurrency),
+            Offer::Sqlite => sqlite::add_to_linker(linker, concurrency),
         }
     }
 }
@@ -139,6 +147,14 @@ const fn variables(begins: &'static str) -> Version {
     version(begins, Status::Offered(Offer::Variables))
 }
 
+const fn key_value(begins: &'static str) -> Version {
+    version(begins, Status::Offered(Offer::KeyValue))
+}
+
+const fn sqlite(begins: &'static str) -> Version {
+    version(begins, Status::Offered(Offer::Sqlite))
+}
+
 const fn denied(begins: &'static str, answer: Answer) -> Version {
     version(begins, Status::Denied(answer))
 }
@@ -151,17 +167,15 @@ const WASI_0_2: &[Version] = &[wasi("0.2.")];
 const WASI_0_3: &[Version] = &[wasi("0.3.").with_async()];
 const WASI: &[Version] = &[wasi("0.2."), wasi("0.3.").with_async()];
 
-const ACCESS: Answer = Answer::Case(&["access-denied"]);
 const NO_HOST: Answer = Answer::Case(&["destination-not-allowed"]);
 const NO_ADDRESS: Answer = Answer::Case(&["invalid-address"]);
 
-const SPIN_STORE: &[Version] = &[denied("", ACCESS), denied("2.", ACCESS)];
 const SPIN_REDIS: &[Version] = &[
     denied("", Answer::Case(&["invalid-address", "error"])),
     denied("2.", Answer::Case(&["invalid-address", "error"])),
 ];
 const SPIN_SERVER: &[Version] = &[denied("", Answer::Address), denied("2.", Answer::Address)];
-const WASI_STORE: &[Version] = &[denied("0.2.0-draft2", ACCESS)];
+const WASI_STORE: &[Version] = &[key_value("0.2.0-draft2")];
 const WASI_OTEL: &[Version] = &[denied("0.2.0-rc.2", Answer::Quiet)];
 
 const HTTP: Need = Need::Hosts(&["http", "https"]);
@@ -183,8 +197,8 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("fermyon:spin/http-types", &[denied("", NO_HOST)]).needs(HTTP),
     interface("fermyon:spin/inbound-http", &[called("", ComponentKind::HttpSpin)]),
     interface("fermyon:spin/inbound-redis", &[version("", Status::Called(None))]),
-    interface("fermyon:spin/key-value", SPIN_STORE)
-        .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
+    interface("fermyon:spin/key-value", &[key_value(""), key_value("2.0.0")])
+        .gives(Capability::KeyValueStores),
     interface("fermyon:spin/llm", &[denied("", Answer::Model), denied("2.", Answer::Model)])
         .gives(Capability::AiModels).needs(Need::Models),
     interface("fermyon:spin/mqtt", &[denied("2.", Answer::Address)])
@@ -198,13 +212,13 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("fermyon:spin/redis", SPIN_REDIS)
         .gives(Capability::AllowedOutboundHosts).needs(REDIS),
     interface("fermyon:spin/redis-types", SPIN_REDIS).needs(REDIS),
-    interface("fermyon:spin/sqlite", SPIN_STORE)
-        .gives(Capability::SqliteDatabases).needs(Need::Databases),
+    interface("fermyon:spin/sqlite", &[sqlite(""), sqlite("2.0.0")])
+        .gives(Capability::SqliteDatabases),
     interface("fermyon:spin/variables", &[variables("2.0.0")]).gives(Capability::Variables),
 
     // Spin's newer interfaces, each in a package with a version.
-    interface("spin:key-value/key-value", &[denied("3.", ACCESS).with_async()])
-        .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
+    interface("spin:key-value/key-value", &[key_value("3.0.0").with_async()])
+        .gives(Capability::KeyValueStores),
     interface("spin:mqtt/mqtt", &[denied("3.", Answer::Address).with_async()])
         .gives(Capability::AllowedOutboundHosts).needs(MQTT),
     interface("spin:mysql/mysql", &[denied("3.", Answer::Address).with_async()])
@@ -218,8 +232,8 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("spin:redis/inbound-redis", &[version("3.", Status::Called(None)).with_async()]),
     interface("spin:redis/redis", &[denied("3.", NO_ADDRESS).with_async()])
         .gives(Capability::AllowedOutboundHosts).needs(REDIS),
-    interface("spin:sqlite/sqlite", &[denied("3.0.", ACCESS), denied("3.", ACCESS).with_async()])
-        .gives(Capability::SqliteDatabases).needs(Need::Databases),
+    interface("spin:sqlite/sqlite", &[sqlite("3.0.0"), sqlite("3.1.0").with_async()])
+        .gives(Capability::SqliteDatabases),
     interface("spin:variables/variables", &[variables("3.0.0").with_async()])
         .gives(Capability::Variables),
 
@@ -260,12 +274,9 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("wasi:io/error", WASI_0_2),
     interface("wasi:io/poll", WASI_0_2),
     interface("wasi:io/streams", WASI_0_2),
-    interface("wasi:keyvalue/atomics", WASI_STORE)
-        .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
-    interface("wasi:keyvalue/batch", WASI_STORE)
-        .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
-    interface("wasi:keyvalue/store", WASI_STORE)
-        .gives(Capability::KeyValueStores).needs(Need::KeyValueStores),
+    interface("wasi:keyvalue/atomics", WASI_STORE).gives(Capability::KeyValueStores),
+    interface("wasi:keyvalue/batch", WASI_STORE).gives(Capability::KeyValueStores),
+    interface("wasi:keyvalue/store", WASI_STORE).gives(Capability::KeyValueStores),
     interface("wasi:otel/logs", WASI_OTEL),
     interface("wasi:otel/metrics", WASI_OTEL),
     interface("wasi:otel/tracing", WASI_OTEL),

@@ -38,7 +38,7 @@ fn not_empty(text: Spanned<String>) -> Option<String> {
 }
 
 /// A table of tables by label.
-fn by_label<'c, T>(
+pub(super) fn by_label<'c, T>(
     fields: &mut Fields<'c>,
     name: &'static str,
     read: impl Fn(Node, &Ask<'c>) -> Option<T>,

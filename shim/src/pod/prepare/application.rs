@@ -12,10 +12,10 @@ use skiff_artifact::{Apps, Held, Image, Kind, Limits, PrepareError, Prepared};
 use skiff_engine::Cache;
 use skiff_task::application::{Answer, Folder, Ready, Request};
 
-use super::image;
 use super::store::Store;
-use crate::app;
+use super::{defaults, image};
 use crate::app::slots::{Slot, Slots};
+use crate::app::{self, Configuration};
 use crate::pod::RUNTIME_CONFIG;
 use crate::pod::outcome::{Outcome, Source};
 use crate::settings::{self, NodeSettings, Settings};
@@ -42,6 +42,11 @@ pub(super) fn prepare(
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
     let is_partial = has_more_inside(request, &settings);
     make_state_folder(&node.state)?;
+    let defaults = defaults::read(&node.defaults(), request.pod_namespace.as_deref())?;
+    let configuration = match &defaults {
+        Some(defaults) => Configuration::default().with_defaults(defaults)?.0,
+        None => Configuration::default(),
+    };
     let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
     let turns = Turns::new(node, at_once);
     let turn = || turns.wait();
@@ -82,19 +87,20 @@ pub(super) fn prepare(
                     return Ok(Answer::Nothing { reason });
                 }
                 Err(error) => {
-                    let setup = |rest: &Prepared| setup_of(rest, var, is_partial);
+                    let setup = |rest: &Prepared| setup_of(rest, var, configuration, is_partial);
                     let (error, cache) = (error.into(), cache.folder());
                     return Err(app::with_rest(error, &settings, setup, cache, &turn));
                 }
             }
         }
     };
-    let setup = setup_of(&prepared, var, is_partial);
+    let setup = setup_of(&prepared, var, configuration, is_partial);
     let compiled = app::prepare(&prepared, &settings, &setup, &cache, &turn)?;
     let outcome = Outcome {
         source,
         codes: compiled.codes,
         bare,
+        defaults: defaults.map(|defaults| defaults.to_json().to_owned()),
     };
     let optimize = compiled.optimize.map(serde_json::to_value).transpose();
     let code = Folder {
@@ -180,10 +186,15 @@ fn app_size(directory: &Path) -> u64 {
 fn setup_of(
     prepared: &Prepared,
     var: impl Fn(&str) -> Option<String>,
+    configuration: Configuration,
     is_partial: bool,
 ) -> app::Setup {
     let names = prepared.application.variables.keys().map(AsRef::as_ref);
-    app::Setup::known(settings::variable_values(var, names), is_partial)
+    app::Setup::known(
+        settings::variable_values(var, names),
+        configuration,
+        is_partial,
+    )
 }
 
 /// Whether there may be a runtime configuration or variables inside the container, where

@@ -152,6 +152,7 @@ mod tests {
             directory: PathBuf::from("/"),
             environment: vec![format!("BIG={}", "x".repeat(1 << 20))],
             mounts: vec![PathBuf::from("/data")],
+            pod_namespace: None,
             settings: Value::Null,
         }
     }

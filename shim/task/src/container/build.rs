@@ -22,7 +22,7 @@ use crate::node::devices;
 use crate::spec::{Cgroups, Propagation};
 
 /// The file of the plan, in the bundle.
-pub(super) const PLAN: &str = "skiff-plan.json";
+pub(crate) const PLAN: &str = "skiff-plan.json";
 
 /// What a container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,10 @@
 //! Decides whether a container is a Linux program or an application, and has applications
 //! prepared.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +13,7 @@ use serde_json::Value;
 
 use super::build::{PLAN, Workload};
 use super::native::is_linux;
+use crate::application::running::POD_NAMESPACE;
 use crate::application::{Answer, Plan, Ready, Request, handover, prepare};
 use crate::service::Context;
 use crate::spec::volumes;
@@ -75,6 +79,7 @@ pub(super) async fn decide(
         directory: process.cwd().clone(),
         environment: process.env().clone().unwrap_or_default(),
         mounts: mounts.map(|mount| mount.destination().clone()).collect(),
+        pod_namespace: annotations.and_then(|all| all.get(POD_NAMESPACE)).cloned(),
         settings,
     };
     let (answer, held) = prepare_and_hold(context.program.prepare, &request).await?;
@@ -96,7 +101,7 @@ pub(super) async fn decide(
     };
     let path = bundle.join(PLAN);
     let json = serde_json::to_vec(&plan).context("cannot write the plan")?;
-    std::fs::write(&path, json).with_context(|| format!("cannot write `{}`", path.display()))?;
+    write_private(&path, &json).with_context(|| format!("cannot write `{}`", path.display()))?;
     let serve = context.program.serve.iter().map(ToString::to_string);
     Ok(Decided {
         workload: Workload::Application {
@@ -106,6 +111,13 @@ pub(super) async fn decide(
         held,
         assist,
     })
+}
+
+/// Writes a file that only root may read: a plan may contain passwords.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(bytes)
 }
 
 /// Has a container's application prepared, and locks it so that it stays.

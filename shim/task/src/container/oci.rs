@@ -24,7 +24,7 @@ const STEP_SECONDS: u32 = 60;
 
 /// Where libcontainer keeps a container's state: in its bundle, so that leftovers are
 /// removed with the bundle.
-pub(super) const STATE: &str = "skiff";
+pub(crate) const STATE: &str = "skiff";
 
 /// libcontainer's error if the message that the first process is ready arrives before the
 /// one that it exists: two processes send them, in no defined order.

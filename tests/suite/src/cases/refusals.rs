@@ -71,10 +71,10 @@ async fn a_variable_without_a_value_is_named(node: Arc<Node>) -> anyhow::Result<
 }
 
 async fn an_interface_that_is_not_offered_yet_is_named(node: Arc<Node>) -> anyhow::Result<()> {
-    let app = App::of_guest("key-value-import")?.component("key_value_stores = [\"default\"]");
-    let image = node.app_image("key-value", Kind::Spin, &app).await?;
-    let words = ["fermyon:spin/key-value@2.0.0", "key-value-import"];
-    refused(&node, "key-value", &image, &words).await
+    let app = App::of_guest("python-3-4")?.component("ai_models = [\"llama2-chat\"]");
+    let image = node.app_image("model", Kind::Spin, &app).await?;
+    let words = ["fermyon:spin/llm@2.0.0", "python-3-4"];
+    refused(&node, "model", &image, &words).await
 }
 
 async fn an_unknown_label_is_named(node: Arc<Node>) -> anyhow::Result<()> {

@@ -168,62 +168,13 @@ fn denied_enum(case: &str) -> Val {
 /// Interfaces with a resource that is opened by one text: the result of opening it.
 #[tokio::test]
 async fn what_is_opened_without_a_grant_is_denied() {
-    let stores = "variant error { store-table-full, no-such-store, access-denied, other(string) }";
-    let keyvalue = "variant error { no-such-store, access-denied, other(string) }";
-    let sqlite = "variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }";
     let redis =
         "variant error { invalid-address, too-many-connections, type-error, other(string) }";
     let database = "variant error { connection-failed(string), bad-parameter(string), query-failed(string), value-conversion-failed(string), other(string) }";
     let not_permitted = Some("address postgres://db/x is not permitted");
-    let not_granted = ("access-denied", None);
     let failed = ("connection-failed", not_permitted);
     let invalid = ("invalid-address", None);
     for (package, interface, resource, error, is_async, open, (case, payload)) in [
-        (
-            "fermyon:spin@2.0.0",
-            "key-value",
-            "store",
-            stores,
-            false,
-            "open",
-            not_granted,
-        ),
-        (
-            "spin:key-value@3.0.0",
-            "key-value",
-            "store",
-            stores,
-            true,
-            "open",
-            not_granted,
-        ),
-        (
-            "fermyon:spin@2.0.0",
-            "sqlite",
-            "connection",
-            sqlite,
-            false,
-            "open",
-            not_granted,
-        ),
-        (
-            "spin:sqlite@3.0.0",
-            "sqlite",
-            "connection",
-            sqlite,
-            false,
-            "open",
-            not_granted,
-        ),
-        (
-            "spin:sqlite@3.1.0",
-            "sqlite",
-            "connection",
-            sqlite,
-            true,
-            "open-async",
-            not_granted,
-        ),
         (
             "fermyon:spin@2.0.0",
             "redis",
@@ -313,20 +264,6 @@ async fn what_is_opened_without_a_grant_is_denied() {
         let answer = guest.answer(&[text("postgres://db/x")]).await;
         assert_eq!(answer, denied(case, payload), "{package} {interface}");
     }
-    let guest = Guest {
-        packages: &format!(
-            "package wasi:keyvalue@0.2.0-draft2 {{ interface store {{ {keyvalue}
-                resource bucket {{}} open: func(identifier: string) -> result<bucket, error>; }} }}"
-        ),
-        interface: "wasi:keyvalue/store@0.2.0-draft2",
-        uses: "bucket, error",
-        call: "func(identifier: string) -> result<bucket, error>",
-        functions: &["open"],
-    };
-    assert_eq!(
-        guest.answer(&[text("x")]).await,
-        denied("access-denied", None)
-    );
 }
 
 #[tokio::test]
@@ -389,10 +326,7 @@ async fn interfaces_without_versions_deny_as_they_can() {
         format!("package fermyon:spin {{ interface {interface} {{ {body} }} }}")
     };
     let v1 = "enum error { success, error }";
-    let stores = "type store = u32; variant error { store-table-full, no-such-store, access-denied, invalid-store, no-such-key, io(string) }";
-    let sqlite = "type connection = u32; variant error { no-such-database, access-denied, invalid-connection, database-full, io(string) }";
     let pg = "variant pg-error { success, connection-failed(string), bad-parameter(string), query-failed(string), value-conversion-failed(string), other-error(string) }";
-    let open = "func(name: string) -> result<u32, error>";
     let publish = "func(address: string, channel: string, payload: list<u8>) -> result<_, error>";
     let execute =
         "func(address: string, statement: string, params: list<string>) -> result<u64, pg-error>";
@@ -413,16 +347,6 @@ async fn interfaces_without_versions_deny_as_they_can() {
     let address = || vec![text("a://b"), text("x"), Val::List(vec![])];
     let failed = denied("connection-failed", Some("address a://b is not permitted"));
     for ((packages, interface, uses, signature, name), args, expected) in [
-        (
-            call("key-value", stores.into(), "open", open, "error"),
-            vec![text("x")],
-            denied("access-denied", None),
-        ),
-        (
-            call("sqlite", sqlite.into(), "open", open, "error"),
-            vec![text("x")],
-            denied("access-denied", None),
-        ),
         (
             call("redis", v1.into(), "publish", publish, "error"),
             address(),
