@@ -139,7 +139,9 @@ impl Inner {
     fn ask(&self, name: &str) -> Result<Option<String>, ProviderError> {
         let token = self.token()?;
         let secret = name.replace('_', "-");
-        let url = format!("{}/secrets/{secret}?api-version={API}", self.vault);
+        let base = self.vault.to_string();
+        let base = base.trim_end_matches('/');
+        let url = format!("{base}/secrets/{secret}?api-version={API}");
         let request = Request::get(url)
             .header("Authorization", format!("Bearer {}", token.expose()))
             .body(())

@@ -67,7 +67,9 @@ impl Inner {
         let prefix = vault.prefix.as_ref().map(|prefix| format!("{prefix}/"));
         let path = format!("{}{name}", prefix.unwrap_or_default());
         // Shown, a URL has neither user nor password.
-        let url = format!("{}/v1/{}/data/{path}", vault.url, vault.mount);
+        let base = vault.url.to_string();
+        let base = base.trim_end_matches('/');
+        let url = format!("{base}/v1/{}/data/{path}", vault.mount);
         let request = Request::get(url)
             .header("X-Vault-Token", vault.token.expose())
             .body(())

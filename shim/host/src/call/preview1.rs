@@ -36,6 +36,11 @@ impl Preview1 {
         &mut self.wasi
     }
 
+    /// Whether it is one of many, and the descriptors that guests may use are all in use.
+    pub(crate) fn has_no_room_for_files(&self) -> bool {
+        self.printed.is_some() && self.meter.grants().filesystem.limits.are_reached()
+    }
+
     pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
         p1::add_to_linker_async(linker, Preview1::wasi)?;
         wasmtime_wasi::p0::add_to_linker_async(linker, Preview1::wasi)?;
