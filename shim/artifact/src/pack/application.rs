@@ -36,8 +36,8 @@ pub(super) fn assemble(
     fetch: Fetch<'_>,
     writer: &Writer,
 ) -> Result<Artifact, PackError> {
-    let (prepared, files) =
-        Prepared::with_files_listed(source, fetch).map_err(|error| also_not_built(error, capabilities))?;
+    let (prepared, files) = Prepared::with_files_listed(source, fetch)
+        .map_err(|error| also_not_built(error, capabilities))?;
     let mut components = Vec::with_capacity(prepared.components.len());
     let listed = prepared.components.iter().zip(files);
     for (component, (binaries, files)) in prepared.application.components.iter().zip(listed) {

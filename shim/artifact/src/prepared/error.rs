@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use skiff_compose::ComposeError;
 use skiff_manifest::Faults;
 
-use super::{FetchError, Prepared};
 use super::files::FilesError;
+use super::{FetchError, Prepared};
 use crate::Digest;
 
 /// Why an application cannot be prepared.

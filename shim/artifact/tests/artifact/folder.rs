@@ -118,7 +118,8 @@ fn a_folder_and_its_manifest_mean_the_same() {
     let folder = shop("");
     let scratch = tempfile::tempdir().unwrap();
     let by_folder = Prepared::from_folder(folder.path(), scratch.path(), &nothing).unwrap();
-    let by_file = Prepared::from_folder(&folder.path().join("spin.toml"), scratch.path(), &nothing).unwrap();
+    let by_file =
+        Prepared::from_folder(&folder.path().join("spin.toml"), scratch.path(), &nothing).unwrap();
     assert_eq!(by_folder, by_file);
     assert_eq!(by_folder.components[0].mounts, []);
 }
@@ -497,7 +498,10 @@ fn sources_that_have_to_be_fetched_are_refused_by_name() {
     let fetched = folder.path().join("fetched");
     fs::write(&fetched, COMPONENT).unwrap();
     let fetch = |url: &str, asked: &str| -> Result<PathBuf, FetchError> {
-        assert_eq!((url, asked), ("https://example.com/c.wasm", digest.as_str()));
+        assert_eq!(
+            (url, asked),
+            ("https://example.com/c.wasm", digest.as_str())
+        );
         Ok(fetched.clone())
     };
     let prepared = Prepared::from_folder(folder.path(), folder.path(), &fetch).unwrap();

@@ -168,7 +168,10 @@ impl Resolver for OnThisThread {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let found = (host, port).to_socket_addrs();
         let mut addresses = self.empty();
-        for address in found.map_err(|_| ureq::Error::HostNotFound)?.take(MOST_ADDRESSES) {
+        for address in found
+            .map_err(|_| ureq::Error::HostNotFound)?
+            .take(MOST_ADDRESSES)
+        {
             addresses.push(address);
         }
         match addresses.is_empty() {

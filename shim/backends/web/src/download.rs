@@ -44,7 +44,7 @@ pub enum DownloadError {
     #[error("cannot download `{url}`: {reason}")]
     Fetch {
         /// Its URL.
-        url: ServiceUrl,
+        url: String,
         /// The cause.
         reason: String,
     },
@@ -52,7 +52,7 @@ pub enum DownloadError {
     #[error("`{url}` has more than {most} bytes")]
     TooLarge {
         /// Its URL.
-        url: ServiceUrl,
+        url: String,
         /// The limit.
         most: u64,
     },
@@ -60,7 +60,7 @@ pub enum DownloadError {
     #[error("`{url}` has the digest `{found}`, and `{expected}` is expected")]
     Digest {
         /// Its URL.
-        url: ServiceUrl,
+        url: String,
         /// Its digest.
         found: String,
         /// The manifest's.
@@ -90,7 +90,8 @@ impl Downloads {
     /// # Errors
     /// [`DownloadError`]; nothing is kept then.
     pub fn get(&self, url: &str, digest: &str) -> Result<PathBuf, DownloadError> {
-        let shown = ServiceUrl::parse(url, &["http", "https"]).map_err(DownloadError::Url)?;
+        let shown = ServiceUrl::parse(url, &["http", "https"]);
+        let shown = shown.map_err(DownloadError::Url)?.to_string();
         let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
         let file = self.folder.join(format!("sha256-{hex}.wasm"));
         if has_digest(&file, hex) {
@@ -118,11 +119,11 @@ impl Downloads {
     fn fetch(
         &self,
         url: &str,
-        shown: &ServiceUrl,
+        shown: &str,
         part: &mut NamedTempFile,
     ) -> Result<String, DownloadError> {
         let failed = |reason: String| DownloadError::Fetch {
-            url: shown.clone(),
+            url: shown.to_owned(),
             reason,
         };
         let answer = self.client.download(url, LIMIT).map_err(failed)?;
@@ -142,7 +143,7 @@ impl Downloads {
             size += read as u64;
             if size > self.most {
                 return Err(DownloadError::TooLarge {
-                    url: shown.clone(),
+                    url: shown.to_owned(),
                     most: self.most,
                 });
             }

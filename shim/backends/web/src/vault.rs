@@ -77,7 +77,10 @@ impl Inner {
         let Some(answer) = client.json(request, server)? else {
             return Ok(None);
         };
-        match answer.pointer("/data/data").and_then(|data| data.get(FIELD)) {
+        match answer
+            .pointer("/data/data")
+            .and_then(|data| data.get(FIELD))
+        {
             Some(Value::String(value)) => Ok(Some(value.clone())),
             Some(_) => Err(ProviderError(format!(
                 "{server}: the field `{FIELD}` of secret `{path}` is not a string"

@@ -50,19 +50,52 @@ fn what_is_not_what_the_manifest_names_is_refused_and_not_kept() {
     let large = Server::new(|_| Does::Answer(200, vec![0; 101]));
     let other = digest(b"wasn");
     for (url, digest, expected) in [
-        (format!("{}/a.wasm?token=s3cret", server.url), other.clone(), format!("has the digest `{}`, and `{other}` is expected", digest(b"wasm"))),
-        (format!("{}/none?token=s3cret", server.url), other.clone(), "it answered with status 404".to_owned()),
-        (format!("{}/broken?token=s3cret", server.url), digest(b"wasm"), "cannot download `".to_owned()),
-        (format!("{}/loop?token=s3cret", server.url), digest(b"wasm"), "redirect".to_owned()),
-        (large.url.clone(), digest(&[0; 101]), "has more than 100 bytes".to_owned()),
-        ("http://127.0.0.1:1/a".to_owned(), other.clone(), "refused".to_owned()),
-        ("ftp://x/a".to_owned(), other.clone(), "its URL must be a URL with a host that begins with `http://` or `https://`".to_owned()),
+        (
+            format!("{}/a.wasm?token=s3cret", server.url),
+            other.clone(),
+            format!(
+                "has the digest `{}`, and `{other}` is expected",
+                digest(b"wasm")
+            ),
+        ),
+        (
+            format!("{}/none?token=s3cret", server.url),
+            other.clone(),
+            "it answered with status 404".to_owned(),
+        ),
+        (
+            format!("{}/broken?token=s3cret", server.url),
+            digest(b"wasm"),
+            "cannot download `".to_owned(),
+        ),
+        (
+            format!("{}/loop?token=s3cret", server.url),
+            digest(b"wasm"),
+            "redirect".to_owned(),
+        ),
+        (
+            large.url.clone(),
+            digest(&[0; 101]),
+            "has more than 100 bytes".to_owned(),
+        ),
+        (
+            "http://127.0.0.1:1/a".to_owned(),
+            other.clone(),
+            "refused".to_owned(),
+        ),
+        (
+            "ftp://x/a".to_owned(),
+            other.clone(),
+            "its URL must be a URL with a host that begins with `http://` or `https://`".to_owned(),
+        ),
     ] {
         let error = downloads.get(&url, &digest).unwrap_err().to_string();
         assert!(error.contains(&expected), "{error}");
         assert!(!error.contains("s3cret"), "{error}");
     }
-    let kept = fs::read_dir(folder.path().join("downloads")).unwrap().count();
+    let kept = fs::read_dir(folder.path().join("downloads"))
+        .unwrap()
+        .count();
     assert_eq!(kept, 0);
 }
 

@@ -23,7 +23,9 @@ fn configured(text: &str) -> Configured {
 }
 
 fn vault(url: &str) -> VaultSecrets {
-    let text = format!("type = 'vault'\nurl = '{url}'\ntoken = 's3cret'\nmount = 'kv'\nprefix = 'team/shop'");
+    let text = format!(
+        "type = 'vault'\nurl = '{url}'\ntoken = 's3cret'\nmount = 'kv'\nprefix = 'team/shop'"
+    );
     let Configured::Vault(vault) = configured(&text) else {
         panic!("it is Vault");
     };
@@ -31,7 +33,9 @@ fn vault(url: &str) -> VaultSecrets {
 }
 
 fn azure(url: &str) -> AzureSecrets {
-    let text = format!("type = 'azure_key_vault'\nvault_url = '{url}'\nclient_id = 'me'\nclient_secret = 's3cret'\ntenant_id = 'mine'");
+    let text = format!(
+        "type = 'azure_key_vault'\nvault_url = '{url}'\nclient_id = 'me'\nclient_secret = 's3cret'\ntenant_id = 'mine'"
+    );
     let Configured::AzureKeyVault(vault) = configured(&text) else {
         panic!("it is Azure");
     };
@@ -40,7 +44,9 @@ fn azure(url: &str) -> AzureSecrets {
 }
 
 fn ask(provider: &dyn VariablesProvider, name: &str) -> Result<Option<String>, ProviderError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let answer = runtime.block_on(provider.ask(&name.parse().unwrap()));
     let shown = format!("{provider:?} {answer:?}");
     assert!(!shown.contains("s3cret"), "{shown}");
@@ -63,36 +69,70 @@ fn a_secret_of_vault_is_its_field_called_value() {
     assert_eq!(ask(&vault, "db_pass"), Ok(Some("hunter2".to_owned())));
     assert_eq!(ask(&vault, "nothing"), Ok(None));
     let token = "x-vault-token: s3cret".to_owned();
-    assert!(server.requests().iter().all(|request| request.headers.contains(&token)));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.headers.contains(&token))
+    );
 }
+
+/// The same answer to everything.
+type Always = Box<dyn Fn() -> Does + Send>;
 
 #[test]
 fn what_is_wrong_with_vault_is_told_with_its_url_and_without_its_secrets() {
     let large = format!("\"{}\"", "x".repeat(2 << 20));
     let there = Server::new(|_| json("{}"));
     let elsewhere = there.url.clone();
-    let answers: [(Box<dyn Fn() -> Does + Send>, &str); 9] = [
-        (Box::new(|| Does::Answer(403, Vec::new())), "access is denied (status 403)"),
-        (Box::new(|| Does::Answer(503, b"sealed".to_vec())), "it answered with status 503"),
-        (Box::new(move || Does::Redirect(elsewhere.clone())), "it answered with status 307"),
+    let answers: [(Always, &str); 9] = [
+        (
+            Box::new(|| Does::Answer(403, Vec::new())),
+            "access is denied (status 403)",
+        ),
+        (
+            Box::new(|| Does::Answer(503, b"sealed".to_vec())),
+            "it answered with status 503",
+        ),
+        (
+            Box::new(move || Does::Redirect(elsewhere.clone())),
+            "it answered with status 307",
+        ),
         (Box::new(|| json("<html>s3cret")), "its answer is not JSON"),
-        (Box::new(|| json(r#"{"data":{"data":{"other":"s3cret"}}}"#)), "secret `team/shop/db_pass` has no field `value`"),
-        (Box::new(|| json(r#"{"data":{"data":{"value":7}}}"#)), "the field `value` of secret `team/shop/db_pass` is not a string"),
-        (Box::new(move || json(&large)), "has more than 1048576 bytes"),
+        (
+            Box::new(|| json(r#"{"data":{"data":{"other":"s3cret"}}}"#)),
+            "secret `team/shop/db_pass` has no field `value`",
+        ),
+        (
+            Box::new(|| json(r#"{"data":{"data":{"value":7}}}"#)),
+            "the field `value` of secret `team/shop/db_pass` is not a string",
+        ),
+        (
+            Box::new(move || json(&large)),
+            "has more than 1048576 bytes",
+        ),
         (Box::new(|| Does::BreaksOff(b"{".to_vec())), "Vault `"),
         (Box::new(|| Does::Nothing), "it did not answer in time"),
     ];
     for (does, expected) in answers {
         let server = Server::new(move |_| does());
         let error = ask(&vault(&server.url), "db_pass").unwrap_err().to_string();
-        assert!(error.starts_with(&format!("Vault `{}`: ", server.url)), "{error}");
+        assert!(
+            error.starts_with(&format!("Vault `{}`: ", server.url)),
+            "{error}"
+        );
         assert!(error.contains(expected), "{error}");
     }
-    assert!(there.requests().is_empty(), "a token goes to one server only");
+    assert!(
+        there.requests().is_empty(),
+        "a token goes to one server only"
+    );
     let nobody = vault("http://127.0.0.1:1");
     let error = ask(&nobody, "db_pass").unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
-    let error = ask(&vault("http://nowhere.invalid"), "db_pass").unwrap_err().to_string();
+    let error = ask(&vault("http://nowhere.invalid"), "db_pass")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("its name is not known"), "{error}");
 }
 
@@ -125,7 +165,11 @@ fn a_secret_of_azure_is_asked_for_with_a_token_that_is_used_again() {
         "grant_type=client_credentials&scope=https%3A%2F%2Fvault.azure.net%2F.default&client_id=me&client_secret=s3cret"
     );
     let token = "authorization: bearer s3cret-token".to_owned();
-    assert!(requests[1..].iter().all(|request| request.headers.contains(&token)));
+    assert!(
+        requests[1..]
+            .iter()
+            .all(|request| request.headers.contains(&token))
+    );
 }
 
 #[test]
@@ -149,8 +193,14 @@ fn a_pod_has_an_identity_of_its_own_where_the_cluster_gives_it_one() {
     let azure = AzureSecrets::new(client(), vault, identity.unwrap(), Some(&server.url));
     assert_eq!(ask(&azure, "db_pass"), Ok(Some("hunter2".to_owned())));
     let body = &server.requests()[0].body;
-    assert!(body.contains("client_id=pod&client_assertion_type=urn%3A"), "{body}");
-    assert!(body.ends_with("client_assertion=s3cret-assertion"), "{body}");
+    assert!(
+        body.contains("client_id=pod&client_assertion_type=urn%3A"),
+        "{body}"
+    );
+    assert!(
+        body.ends_with("client_assertion=s3cret-assertion"),
+        "{body}"
+    );
 }
 
 #[test]
@@ -163,7 +213,10 @@ fn what_is_wrong_with_azure_is_told_with_the_server_at_fault() {
     ] {
         let server = Server::new(move |_| Does::Answer(status, body.as_bytes().to_vec()));
         let error = ask(&azure(&server.url), "db_pass").unwrap_err().to_string();
-        assert!(error.starts_with("Azure Key Vault `") && error.contains(" at `"), "{error}");
+        assert!(
+            error.starts_with("Azure Key Vault `") && error.contains(" at `"),
+            "{error}"
+        );
         assert!(error.contains(expected), "{error}");
     }
     let denied = Server::new(|request| match request.line.starts_with("POST") {

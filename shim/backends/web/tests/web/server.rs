@@ -48,7 +48,9 @@ impl Server {
                 };
                 seen.lock().unwrap().push(request.clone());
                 match does(&request) {
-                    Does::Answer(status, body) => answer(&mut stream, status, "", body.len(), &body),
+                    Does::Answer(status, body) => {
+                        answer(&mut stream, status, "", body.len(), &body)
+                    }
                     Does::Redirect(to) => {
                         answer(&mut stream, 307, &format!("location: {to}\r\n"), 0, b"");
                     }
@@ -80,7 +82,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
             header => headers.push(header.to_lowercase()),
         }
     }
-    let length = headers.iter().find_map(|header| header.strip_prefix("content-length: "));
+    let length = headers
+        .iter()
+        .find_map(|header| header.strip_prefix("content-length: "));
     let length = length.map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     lines.read_exact(&mut body).ok()?;
@@ -94,5 +98,8 @@ fn read(stream: &TcpStream) -> Option<Request> {
 fn answer(stream: &mut TcpStream, status: u16, headers: &str, length: usize, body: &[u8]) {
     let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n");
     // A client may have left.
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok();
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body))
+        .ok();
 }
