@@ -195,7 +195,7 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("fermyon:spin/http", &[denied("", NO_HOST)])
         .gives(Capability::AllowedOutboundHosts).needs(HTTP),
     interface("fermyon:spin/http-types", &[denied("", NO_HOST)]).needs(HTTP),
-    interface("fermyon:spin/inbound-http", &[version("", Status::Called(None))]),
+    interface("fermyon:spin/inbound-http", &[called("", ComponentKind::HttpSpin)]),
     interface("fermyon:spin/inbound-redis", &[version("", Status::Called(None))]),
     interface("fermyon:spin/key-value", &[key_value(""), key_value("2.0.0")])
         .gives(Capability::KeyValueStores),

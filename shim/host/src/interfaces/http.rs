@@ -64,7 +64,7 @@ impl Hooks {
 }
 
 /// Header names that a guest may neither see nor set.
-fn forbidden(name: &HeaderName) -> bool {
+pub(crate) fn is_forbidden(name: &HeaderName) -> bool {
     *name == header::CONNECTION
         || *name == header::HOST
         || *name == header::TRANSFER_ENCODING
@@ -77,7 +77,7 @@ fn forbidden(name: &HeaderName) -> bool {
         )
 }
 
-static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(forbidden));
+static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(is_forbidden));
 
 type Sent = wasmtime_wasi_http::Result<(
     http::Response<WasiBody>,
@@ -86,7 +86,7 @@ type Sent = wasmtime_wasi_http::Result<(
 
 impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        forbidden(name)
+        is_forbidden(name)
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {

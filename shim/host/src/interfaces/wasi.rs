@@ -39,6 +39,11 @@ pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
 pub(crate) struct Context(Option<WasiCtx>);
 
 impl Context {
+    /// One that is made already.
+    pub(crate) fn of(context: WasiCtx) -> Self {
+        Context(Some(context))
+    }
+
     /// Whether the guest has asked for its arguments, environment, files, time or random
     /// numbers.
     pub(crate) fn is_made(&self) -> bool {
