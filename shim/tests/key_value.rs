@@ -12,18 +12,27 @@ use support::{Running, Skiff};
 
 /// One component for each version, with `grant` in each.
 fn application(grant: &str) -> Skiff {
-    let component = |version: &str| {
+    let component = |guest: &str| {
+        let version = guest.trim_start_matches("key-value-");
         format!(
-            "[[trigger.http]]\nroute = \"/{version}\"\ncomponent = \"{version}\"\n[component.{version}]\nsource = \"{{guest:key-value-{version}}}\"\n{grant}\n"
+            "[[trigger.http]]\nroute = \"/{version}\"\ncomponent = \"{version}\"\n[component.{version}]\nsource = \"{{guest:{guest}}}\"\n{grant}\n"
         )
     };
-    let components: String = VERSIONS.map(component).concat();
+    let components: String = GUESTS.map(component).concat();
     Skiff::manifest(&format!(
         "spin_manifest_version = 2\n[application]\nname = \"a\"\n{components}"
     ))
 }
 
 const VERSIONS: [&str; 4] = ["v1", "v2", "p3", "wasi"];
+
+/// Their guests.
+const GUESTS: [&str; 4] = [
+    "key-value-v1",
+    "key-value-v2",
+    "key-value-p3",
+    "key-value-wasi",
+];
 
 const GRANT: &str = "key_value_stores = [\"default\"]";
 
@@ -314,4 +323,126 @@ fn a_value_of_many_megabytes_comes_back_and_one_that_is_too_large_ends_its_reque
     finds(&skiff, "/v2?op=size", "10000000");
     assert_eq!(skiff.get("/v2?op=fill&bytes=140000000").status, 500);
     finds(&skiff, "/v2?op=size", "10000000");
+}
+
+/// A server of Redis that ends with the test.
+struct Redis {
+    child: std::process::Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let folder = tempfile::tempdir().unwrap();
+        let child = std::process::Command::new("redis-server")
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+            ])
+            .args(["--requirepass", "hunter2", "--dir"])
+            .arg(folder.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            thread::yield_now();
+        }
+        Redis {
+            child,
+            port,
+            _folder: folder,
+        }
+    }
+
+    fn end(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn stores_are_where_the_runtime_configuration_says() {
+    let mut redis = Redis::start();
+    let labels = "key_value_stores = [\"default\", \"file\", \"memory\", \"cache\"]";
+    let skiff = application(labels).file(
+        "conf/runtime-config.toml",
+        &format!(
+            "state_dir = \"\"\n[key_value_store.file]\ntype = \"spin\"\npath = \"own/store.db\"\n[key_value_store.memory]\ntype = \"spin\"\n[key_value_store.cache]\ntype = \"redis\"\nurl = \"redis://:hunter2@127.0.0.1:{}\"\n",
+            redis.port
+        ),
+    );
+    let folder = skiff.folder().to_owned();
+    let config = folder.join("conf/runtime-config.toml");
+    let skiff = skiff.args(&["--runtime-config-file", config.to_str().unwrap()]);
+    let skiff = skiff.env("SKIFF_WORKERS", "4").start();
+    for label in ["default", "file", "memory", "cache"] {
+        finds(
+            &skiff,
+            &format!("/v2?store={label}&op=set&value={label}"),
+            "set",
+        );
+        // In whichever worker.
+        for version in ["v2", "p3", "wasi"].repeat(4) {
+            finds(&skiff, &format!("/{version}?store={label}"), label);
+        }
+        finds(
+            &skiff,
+            &format!("/wasi?store={label}&op=increment&key=n&value=2"),
+            "2",
+        );
+    }
+    assert!(folder.join("conf/own/store.db").exists());
+    assert!(folder.join(".skiff/key_value.db").exists());
+    redis.end();
+    let (status, text) = ask(&skiff, "/v2?store=cache");
+    assert_eq!(status, 500);
+    assert!(text.contains("`cache` at `redis://127.0.0.1"), "{text}");
+    finds(&skiff, "/v2?store=file", "file");
+    let stderr = skiff.stop().stderr;
+    assert!(
+        stderr.contains("A key-value store does not work"),
+        "{stderr}"
+    );
+    assert!(
+        !text.contains("hunter2") && !stderr.contains("hunter2"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_type_that_is_not_offered_is_refused_at_the_start() {
+    let config =
+        "[key_value_store.default]\ntype = \"aws_dynamo\"\nregion = \"r\"\ntable = \"t\"\n";
+    let skiff = application(GRANT).file("runtime-config.toml", config);
+    let config = skiff.folder().join("runtime-config.toml");
+    let skiff = skiff.args(&["--runtime-config-file", config.to_str().unwrap()]);
+    let ended = skiff.end();
+    assert!(!ended.status.success());
+    for part in [
+        "`v1`",
+        "key-value store `default`",
+        "`aws_dynamo`",
+        "does not offer",
+    ] {
+        assert!(
+            ended.stderr.contains(part),
+            "{part} is not in {}",
+            ended.stderr
+        );
+    }
 }

@@ -12,13 +12,17 @@ use support::{Running, Skiff};
 
 const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "p3"];
 
+/// Their guests.
+const GUESTS: [&str; 4] = ["sqlite-v1", "sqlite-v2", "sqlite-v3", "sqlite-p3"];
+
 fn application(grant: &str) -> Skiff {
-    let component = |version: &str| {
+    let component = |guest: &str| {
+        let version = guest.trim_start_matches("sqlite-");
         format!(
-            "[[trigger.http]]\nroute = \"/{version}\"\ncomponent = \"{version}\"\n[component.{version}]\nsource = \"{{guest:sqlite-{version}}}\"\n{grant}\n"
+            "[[trigger.http]]\nroute = \"/{version}\"\ncomponent = \"{version}\"\n[component.{version}]\nsource = \"{{guest:{guest}}}\"\n{grant}\n"
         )
     };
-    let components: String = VERSIONS.map(component).concat();
+    let components: String = GUESTS.map(component).concat();
     Skiff::manifest(&format!(
         "spin_manifest_version = 2\n[application]\nname = \"a\"\n{components}"
     ))

@@ -97,10 +97,7 @@ impl Configuration {
         let config = &self.config;
         let mut keys = Vec::new();
         let mut not = |is_set: bool, key: &'static str| keys.extend(is_set.then_some(key));
-        not(config.state_dir.is_some(), "state_dir");
         not(config.log_dir.is_some(), "log_dir");
-        not(!config.key_value_stores.is_empty(), "key_value_store");
-        not(!config.sqlite_databases.is_empty(), "sqlite_database");
         not(config.llm_compute.is_some(), "llm_compute");
         not(!config.client_tls.is_empty(), "client_tls");
         not(config.outbound_networking.is_some(), "outbound_networking");

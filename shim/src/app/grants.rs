@@ -13,7 +13,7 @@ use super::check::{self, AppError, Life};
 use super::code::Facts;
 use super::granted;
 use super::load::Given;
-use super::stores::Stores;
+use super::stores::{Sources, Stores};
 use crate::settings::Settings;
 
 /// What each component may access: its manifest's grants, and what the caller gave.
@@ -27,7 +27,14 @@ pub(super) fn all(
     let waits = !given.volumes.is_empty();
     let values = granted::values(application, given.setup.values.0);
     let variables = granted::variables(application, given.setup.sources);
-    let stores = Stores::new(application, &settings.stores, given.stores.as_deref())?;
+    let configuration = &given.setup.configuration;
+    let sources = Sources {
+        settings: &settings.stores,
+        config: configuration.config(),
+        beside: &|path| configuration.beside(path),
+        folder: given.stores.as_deref(),
+    };
+    let stores = Stores::new(application, &sources)?;
     let runs = matches!(check::life(application, facts), Life::Run(_));
     let mut all = BTreeMap::new();
     for component in &application.components {

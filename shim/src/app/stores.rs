@@ -1,17 +1,20 @@
 //! Where an application keeps its state: the stores behind the labels of its components.
 //! Clients of databases are chosen here and nowhere else.
 
-use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use skiff_backend_sqlite::{File, Place, PlaceError, SqliteDatabase, SqliteKeyValue};
+use skiff_backend_postgres::PostgresKeyValue;
+use skiff_backend_redis::RedisKeyValue;
+use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
 use skiff_host::{Database, Databases, KeyValue, KeyValueStore};
+use skiff_manifest::runtime::{self, RuntimeConfig};
 use skiff_manifest::{Application, Component};
 
+use self::places::{InMemory, PlacesError};
 use super::check::used;
 use crate::settings::StoreSettings;
 
@@ -24,23 +27,30 @@ const KEY_VALUE_FILE: &str = "key_value.db";
 /// The file of the database `default`.
 const DATABASE_FILE: &str = "sqlite.db";
 
-/// There is no folder for the stores of an application.
+/// What SQLite takes for a database of each connection's own, in memory.
+const IN_MEMORY: &str = ":memory:";
+
+/// A store that a component lists and that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoresError {
-    #[error("{user} keeps its data in `{}`, and that folder cannot be made; mount a volume that the container's user may write to, and name its folder in SKIFF_STORE_DIR", folder.display())]
-    Make {
-        user: String,
-        folder: PathBuf,
-        source: io::Error,
-    },
-    #[error("{user} keeps its data in `{}`, which does not work; mount a volume that the container's user may write to, and name its folder in SKIFF_STORE_DIR", folder.display())]
-    Place {
-        user: String,
-        folder: PathBuf,
-        source: PlaceError,
-    },
-    #[error("{user} has no folder for its data; name one in SKIFF_STORE_DIR")]
-    NoFolder { user: String },
+#[error("component `{component}`: the {kind} `{label}`")]
+pub(super) struct StoresError {
+    component: String,
+    kind: &'static str,
+    label: String,
+    source: Box<StoreError>,
+}
+
+/// Why it cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    #[error("it is configured with the type `{0}`, which this version of Skiff does not offer")]
+    NotOffered(&'static str),
+    #[error("its `url` cannot be used: {0}")]
+    Url(String),
+    #[error("nothing configures it")]
+    Unknown,
 }
 
 /// The stores of an application. A label is one store, whichever component opens it.
@@ -50,39 +60,54 @@ pub(super) struct Stores {
     databases: BTreeMap<String, Arc<dyn Database>>,
 }
 
+/// From what stores are made.
+pub(super) struct Sources<'a> {
+    pub(super) settings: &'a StoreSettings,
+    pub(super) config: &'a RuntimeConfig,
+    /// A path of the configuration that is relative to its file's folder.
+    pub(super) beside: &'a dyn Fn(&str) -> PathBuf,
+    /// The folder of the stores that exist without configuration, unless one is configured.
+    pub(super) folder: Option<&'a Path>,
+}
+
 impl Stores {
-    /// Finds out where the stores that components list are kept. Nothing is opened yet: that
-    /// is left to the first call of a guest, in its worker. Without a listed store, nothing
-    /// is touched.
+    /// Finds out where the stores that components list are kept. Nothing is opened or
+    /// connected yet: that is left to the first call of a guest, in its worker. Without a
+    /// listed store, nothing is touched.
     ///
     /// # Errors
     /// If nothing can be kept there.
     pub(super) fn new(
         application: &Application,
-        settings: &StoreSettings,
-        folder: Option<&Path>,
+        sources: &Sources<'_>,
     ) -> Result<Self, StoresError> {
         let mut stores = Stores::default();
         let used = used(application);
-        let user = |labels: fn(&Component) -> &[String], kind: &str| {
-            let components = application.components.iter();
-            let component = components
-                .filter(|component| used.contains(component.id.as_str()))
-                .find(|component| labels(component).iter().any(|label| label == DEFAULT))?;
-            Some(format!(
-                "component `{}`: the {kind} `{DEFAULT}`",
-                component.id
-            ))
-        };
-        if let Some(user) = user(|component| &component.key_value_stores, "key-value store") {
-            let file = file(KEY_VALUE_FILE, user, settings, folder)?;
-            let store = Arc::new(SqliteKeyValue::new(DEFAULT, file));
-            stores.key_value.insert(DEFAULT.to_owned(), store);
-        }
-        if let Some(user) = user(|component| &component.databases, "database") {
-            let file = file(DATABASE_FILE, user, settings, folder)?;
-            let database = Arc::new(SqliteDatabase::new(DEFAULT, file, false));
-            stores.databases.insert(DEFAULT.to_owned(), database);
+        let components = application.components.iter();
+        for component in components.filter(|component| used.contains(component.id.as_str())) {
+            let error = |kind, label: &str| {
+                let (component, label) = (component.id.clone(), label.to_owned());
+                move |source| StoresError {
+                    component,
+                    kind,
+                    label,
+                    source: Box::new(source),
+                }
+            };
+            for label in BTreeSet::from_iter(&component.key_value_stores) {
+                if !stores.key_value.contains_key(label) {
+                    let store = sources.key_value(label);
+                    let store = store.map_err(error("key-value store", label))?;
+                    stores.key_value.insert(label.clone(), store);
+                }
+            }
+            for label in BTreeSet::from_iter(&component.databases) {
+                if !stores.databases.contains_key(label) {
+                    let database = sources.database(label);
+                    let database = database.map_err(error("database", label))?;
+                    stores.databases.insert(label.clone(), database);
+                }
+            }
         }
         Ok(stores)
     }
@@ -108,40 +133,79 @@ fn named<T: ?Sized>(
     labels.iter().filter_map(named)
 }
 
-/// A file in the folder of the stores that exist without configuration, which is made if it
-/// is missing. `user` is what needs it, for the error.
-fn file(
-    name: &str,
-    user: String,
-    settings: &StoreSettings,
-    folder: Option<&Path>,
-) -> Result<File, StoresError> {
-    let Some(folder) = settings.folder.as_deref().or(folder) else {
-        return Err(StoresError::NoFolder { user });
-    };
-    // Nobody else may read what an application keeps.
-    let mut builder = DirBuilder::new();
-    if let Err(source) = builder.recursive(true).mode(0o700).create(folder) {
-        let folder = folder.to_owned();
-        return Err(StoresError::Make {
-            user,
-            folder,
-            source,
-        });
-    }
-    // The process may go to another folder later.
-    let place = std::path::absolute(folder)
-        .map_err(|source| PlaceError::Io {
-            folder: folder.to_owned(),
-            source,
+impl Sources<'_> {
+    fn key_value(&self, label: &str) -> Result<Arc<dyn KeyValueStore>, StoreError> {
+        let wait = self.settings.wait;
+        Ok(match self.config.key_value_stores.get(label) {
+            Some(runtime::KeyValueStore::Spin { path: Some(path) }) => {
+                Arc::new(SqliteKeyValue::new(label, self.file((self.beside)(path))?))
+            }
+            Some(runtime::KeyValueStore::Spin { path: None }) => {
+                Arc::new(InMemory::new(label, wait)?)
+            }
+            Some(runtime::KeyValueStore::Redis { url }) => {
+                let exposed = url.expose().as_str();
+                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait);
+                Arc::new(store.map_err(StoreError::Url)?)
+            }
+            Some(runtime::KeyValueStore::Postgres { url, table }) => {
+                let (exposed, table) = (url.expose().as_str(), table.as_deref());
+                let store = PostgresKeyValue::new(label, exposed, url.to_string(), table, wait);
+                Arc::new(store.map_err(StoreError::Url)?)
+            }
+            Some(runtime::KeyValueStore::AzureCosmos { .. }) => {
+                return Err(StoreError::NotOffered("azure_cosmos"));
+            }
+            Some(runtime::KeyValueStore::AwsDynamo { .. }) => {
+                return Err(StoreError::NotOffered("aws_dynamo"));
+            }
+            None => Arc::new(SqliteKeyValue::new(
+                label,
+                self.default_file(label, KEY_VALUE_FILE)?,
+            )),
         })
-        .and_then(|folder| Ok((Place::of(&folder)?, folder)));
-    match place {
-        Ok((place, folder)) => Ok(File::new(folder.join(name), place, settings.wait)),
-        Err(source) => Err(StoresError::Place {
-            user,
-            folder: folder.to_owned(),
-            source,
-        }),
+    }
+
+    fn database(&self, label: &str) -> Result<Arc<dyn Database>, StoreError> {
+        let (file, attaches) = match self.config.sqlite_databases.get(label) {
+            Some(runtime::SqliteDatabase::Spin {
+                path,
+                allow_attach_file,
+            }) => {
+                let file = match path {
+                    Some(path) => self.file(PathBuf::from(path))?,
+                    None => File::new(IN_MEMORY.into(), Place::Local, self.settings.wait),
+                };
+                (file, *allow_attach_file)
+            }
+            Some(runtime::SqliteDatabase::Libsql { .. }) => {
+                return Err(StoreError::NotOffered("libsql"));
+            }
+            None => (self.default_file(label, DATABASE_FILE)?, false),
+        };
+        Ok(Arc::new(SqliteDatabase::new(label, file, attaches)))
+    }
+
+    /// A file that is configured by its path.
+    fn file(&self, path: PathBuf) -> Result<File, StoreError> {
+        Ok(places::file(&path, self.settings.wait)?)
+    }
+
+    /// The file of a store that exists without configuration.
+    fn default_file(&self, label: &str, name: &str) -> Result<File, StoreError> {
+        if label != DEFAULT {
+            return Err(StoreError::Unknown);
+        }
+        let configured = self
+            .config
+            .state_dir
+            .as_deref()
+            .filter(|dir| !dir.is_empty());
+        let settings = self.settings.folder.as_deref();
+        let folder = settings.or(configured.map(Path::new)).or(self.folder);
+        Ok(places::default_file(folder, name, self.settings.wait)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! Key-value stores in tables of PostgreSQL, a table for each store.
+//!
+//! A worker has one connection for a store, which it makes at the first call and again when
+//! it is lost. Each call is one statement, so it happens as a whole or not at all, and calls
+//! of many guests share the connection. Statements have no names, so a pool between Skiff and
+//! the server may pass each to another connection.
+
+mod statements;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt as _, TryStreamExt as _};
+use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Config, Error, NoTls, Row};
+
+use self::statements::Statements;
+
+/// How often a call is tried that the server has undone because of others.
+const MOST_TRIES: usize = 5;
+
+/// A key-value store in a table of PostgreSQL.
+pub struct PostgresKeyValue {
+    label: String,
+    /// The server's URL as it may be shown.
+    shown: String,
+    config: Config,
+    statements: Statements,
+    /// The longest time of a call.
+    wait: Duration,
+    client: Mutex<Option<Arc<Client>>>,
+}
+
+impl fmt::Debug for PostgresKeyValue {
+    /// Without the password that the configuration has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresKeyValue({}, {})", self.label, self.shown)
+    }
+}
+
+/// A parameter of a statement, with its type.
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Why a call did not do what it should.
+enum CallError {
+    Postgres(Error),
+    Refused(String),
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        CallError::Postgres(error)
+    }
+}
+
+fn too_large(what: &str) -> CallError {
+    CallError::Refused(format!("{what} more than {MOST_RESULT} bytes"))
+}
+
+/// The text of an error with its causes, none of which has a password.
+fn in_words(error: &Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return error.message().to_owned();
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl PostgresKeyValue {
+    /// The store of this label in a table of the database at `url`; nothing is connected
+    /// yet. The table is `table`, which may have a schema before a dot, or else one named
+    /// after the label; it is made if it is missing. Errors show the URL as `shown`. A call
+    /// may take as long as `wait`.
+    ///
+    /// # Errors
+    /// A URL that PostgreSQL does not have, without the URL itself, or one that asks for TLS.
+    pub fn new(
+        label: &str,
+        url: &str,
+        shown: String,
+        table: Option<&str>,
+        wait: Duration,
+    ) -> Result<Self, String> {
+        let config: Config = url.parse().map_err(|error: Error| error.to_string())?;
+        let tls = config.get_ssl_mode();
+        if !matches!(
+            tls,
+            tokio_postgres::config::SslMode::Disable | tokio_postgres::config::SslMode::Prefer
+        ) {
+            return Err("this version of Skiff does not offer TLS to PostgreSQL yet".to_owned());
+        }
+        Ok(PostgresKeyValue {
+            label: label.to_owned(),
+            shown,
+            config,
+            statements: match table {
+                Some(table) => Statements::new(table),
+                None => Statements::new(&format!("skiff_{}", label.replace('.', "_"))),
+            },
+            wait,
+            client: Mutex::default(),
+        })
+    }
+
+    fn named(&self) -> String {
+        format!("store `{}` at `{}`", self.label, self.shown)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn client(&self) -> Result<Arc<Client>, Error> {
+        let kept = self.kept().clone();
+        if let Some(client) = kept.filter(|client| !client.is_closed()) {
+            return Ok(client);
+        }
+        let (client, connection) = self.config.connect(NoTls).await?;
+        let name = self.named();
+        // It ends with the last user of the client.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(
+                    error = in_words(&error),
+                    "The connection of {name} has ended"
+                );
+            }
+        });
+        self.make_table(&client).await?;
+        let client = Arc::new(client);
+        *self.kept() = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    async fn make_table(&self, client: &Client) -> Result<(), Error> {
+        // Who may use the table need not have the right to make it.
+        let there = client
+            .query_typed(
+                &self.statements.look,
+                &[(&self.statements.table, Type::TEXT)],
+            )
+            .await?;
+        if let Some(row) = there.first()
+            && row.try_get(0)?
+        {
+            return Ok(());
+        }
+        match client.batch_execute(&self.statements.make).await {
+            // Another worker has made it at the same moment.
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The rows of a statement, each with at most `most` bytes of all.
+    async fn rows(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, CallError> {
+        let client = self.client().await?;
+        let parameters = parameters.iter().map(|(value, ty)| (*value, ty.clone()));
+        let rows = client.query_typed_raw(statement, parameters).await?;
+        let mut rows = pin!(rows);
+        let (mut all, mut size) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            size += row.raw_size_bytes();
+            if size > MOST_RESULT {
+                return Err(too_large("the result has"));
+            }
+            all.push(row);
+        }
+        Ok(all)
+    }
+
+    /// The rows of a statement, within the time of a call. With `twice`, the same may be done
+    /// twice, so it is tried again where the connection was lost.
+    async fn ask(
+        &self,
+        twice: bool,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let call = async {
+            let mut tries = 1;
+            loop {
+                match self.rows(statement, parameters).await {
+                    Err(CallError::Postgres(error)) if tries < MOST_TRIES => {
+                        let undone = [
+                            SqlState::T_R_DEADLOCK_DETECTED,
+                            SqlState::T_R_SERIALIZATION_FAILURE,
+                        ];
+                        let is_undone = error.code().is_some_and(|code| undone.contains(code));
+                        let is_lost = twice && tries == 1 && error.is_closed();
+                        if !is_undone && !is_lost {
+                            return Err(CallError::Postgres(error));
+                        }
+                    }
+                    result => return result,
+                }
+                tries += 1;
+            }
+        };
+        match tokio::time::timeout(self.wait, call).await {
+            Ok(result) => result.map_err(|error| self.failure(error)),
+            Err(_) => {
+                // Late answers are for nobody.
+                *self.kept() = None;
+                let text = format!("{} has not answered in {:?}", self.named(), self.wait);
+                Err(StoreError::Failed(text))
+            }
+        }
+    }
+
+    fn failure(&self, error: CallError) -> StoreError {
+        let named = self.named();
+        let error = match error {
+            CallError::Refused(why) => return StoreError::Refused(format!("{named}: {why}")),
+            CallError::Postgres(error) => error,
+        };
+        let text = format!("{named}: {}", in_words(&error));
+        // Class 22 is about data, as a text with a zero byte, or a sum that is too large.
+        match error.code() {
+            Some(code) if code.code().starts_with("22") => StoreError::Refused(text),
+            _ => StoreError::Failed(text),
+        }
+    }
+
+    /// A column of a row. A table that someone else has made may have others than ours.
+    fn column<T: for<'r> FromSql<'r>>(&self, row: &Row, index: usize) -> Result<T, StoreError> {
+        row.try_get(index)
+            .map_err(|error| self.failure(error.into()))
+    }
+
+    /// A statement without an interesting result.
+    async fn act(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), StoreError> {
+        self.ask(true, statement, parameters).await.map(drop)
+    }
+}
+
+impl KeyValueStore for PostgresKeyValue {
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+        async move {
+            let most = MOST_RESULT as i64;
+            let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&most, Type::INT8)];
+            let rows = self.ask(true, &self.statements.get, &parameters).await?;
+            let Some(row) = rows.first() else {
+                return Ok(None);
+            };
+            match self.column::<Option<Vec<u8>>>(row, 0)? {
+                Some(value) => Ok(Some(value)),
+                None => Err(self.failure(too_large("the value has"))),
+            }
+        }
+        .boxed()
+    }
+
+    fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()> {
+        async move {
+            let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&value, Type::BYTEA)];
+            self.act(&self.statements.set, &parameters).await
+        }
+        .boxed()
+    }
+
+    fn delete(&self, key: String) -> Reply<'_, ()> {
+        async move {
+            self.act(&self.statements.delete, &[(&key, Type::TEXT)])
+                .await
+        }
+        .boxed()
+    }
+
+    fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
+        async move {
+            let parameters: [Parameter<'_>; 1] = [(&key, Type::TEXT)];
+            let rows = self.ask(true, &self.statements.exists, &parameters);
+            Ok(!rows.await?.is_empty())
+        }
+        .boxed()
+    }
+
+    fn keys(&self) -> Reply<'_, Vec<String>> {
+        async move {
+            let rows = self.ask(true, &self.statements.keys, &[]).await?;
+            rows.iter().map(|row| self.column(row, 0)).collect()
+        }
+        .boxed()
+    }
+
+    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
+        async move {
+            let parameters: [Parameter<'_>; 1] = [(&keys, Type::TEXT_ARRAY)];
+            let rows = self.ask(true, &self.statements.get_many, &parameters);
+            let rows = rows.await?;
+            let pair = |row| Ok((self.column(row, 0)?, Some(self.column(row, 1)?)));
+            rows.iter().map(pair).collect()
+        }
+        .boxed()
+    }
+
+    fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()> {
+        async move {
+            // A key that is named twice gets its last value. In this order, two batches do
+            // not wait for each other's rows.
+            let pairs = BTreeMap::from_iter(pairs);
+            let (keys, values): (Vec<String>, Vec<Vec<u8>>) = pairs.into_iter().unzip();
+            let parameters: [Parameter<'_>; 2] =
+                [(&keys, Type::TEXT_ARRAY), (&values, Type::BYTEA_ARRAY)];
+            self.act(&self.statements.set_many, &parameters).await
+        }
+        .boxed()
+    }
+
+    fn delete_many(&self, keys: Vec<String>) -> Reply<'_, ()> {
+        async move {
+            let parameters: [Parameter<'_>; 1] = [(&keys, Type::TEXT_ARRAY)];
+            self.act(&self.statements.delete_many, &parameters).await
+        }
+        .boxed()
+    }
+
+    fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
+        async move {
+            let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&delta, Type::INT8)];
+            let rows = self.ask(false, &self.statements.increment, &parameters);
+            let sum: Option<Vec<u8>> = match rows.await?.first() {
+                Some(row) => self.column(row, 0)?,
+                None => None,
+            };
+            let sum = sum.and_then(|sum| sum.try_into().ok());
+            sum.map(i64::from_le_bytes).ok_or_else(|| {
+                let why = "the value is not a number of 8 bytes".to_owned();
+                self.failure(CallError::Refused(why))
+            })
+        }
+        .boxed()
+    }
+
+    fn swap(&self, key: String, before: Option<Vec<u8>>, value: Vec<u8>) -> Reply<'_, bool> {
+        async move {
+            let mut parameters: Vec<Parameter<'_>> =
+                vec![(&key, Type::TEXT), (&value, Type::BYTEA)];
+            let statement = match &before {
+                Some(before) => {
+                    parameters.push((before, Type::BYTEA));
+                    &self.statements.swap
+                }
+                None => &self.statements.add,
+            };
+            Ok(!self.ask(false, statement, &parameters).await?.is_empty())
+        }
+        .boxed()
+    }
+}

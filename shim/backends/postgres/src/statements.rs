@@ -1,0 +1,101 @@
+//! The statements for a table.
+
+/// All statements, with the table's name in them.
+pub(crate) struct Statements {
+    /// The table's name, quoted.
+    pub(crate) table: String,
+    pub(crate) look: String,
+    pub(crate) make: String,
+    pub(crate) get: String,
+    pub(crate) set: String,
+    pub(crate) delete: String,
+    pub(crate) exists: String,
+    pub(crate) keys: String,
+    pub(crate) get_many: String,
+    pub(crate) set_many: String,
+    pub(crate) delete_many: String,
+    pub(crate) increment: String,
+    pub(crate) swap: String,
+    pub(crate) add: String,
+}
+
+impl Statements {
+    /// `name` may have a schema before a dot.
+    pub(crate) fn new(name: &str) -> Self {
+        let parts = name.split('.');
+        let quoted: Vec<String> = parts
+            .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
+            .collect();
+        let t = quoted.join(".");
+        let sum = bytes_of(&format!("{} + $2", number_of("t.value")));
+        Statements {
+            look: "SELECT to_regclass($1) IS NOT NULL".to_owned(),
+            make: format!(
+                "CREATE TABLE IF NOT EXISTS {t} (key text PRIMARY KEY, value bytea NOT NULL)"
+            ),
+            get: format!(
+                "SELECT CASE WHEN octet_length(value) <= $2 THEN value END FROM {t} WHERE key = $1"
+            ),
+            set: format!(
+                "INSERT INTO {t} (key, value) VALUES ($1, $2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+            ),
+            delete: format!("DELETE FROM {t} WHERE key = $1"),
+            exists: format!("SELECT 1 FROM {t} WHERE key = $1"),
+            keys: format!("SELECT key FROM {t}"),
+            get_many: format!("SELECT key, value FROM {t} WHERE key = ANY($1)"),
+            set_many: format!(
+                "INSERT INTO {t} (key, value) SELECT * FROM unnest($1, $2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+            ),
+            delete_many: format!(
+                "DELETE FROM {t} WHERE key IN
+                 (SELECT key FROM {t} WHERE key = ANY($1) ORDER BY key FOR UPDATE)"
+            ),
+            increment: format!(
+                "INSERT INTO {t} AS t (key, value) VALUES ($1, {})
+                 ON CONFLICT (key) DO UPDATE SET value = {sum} WHERE octet_length(t.value) = 8
+                 RETURNING value",
+                bytes_of("$2")
+            ),
+            swap: format!("UPDATE {t} SET value = $2 WHERE key = $1 AND value = $3 RETURNING 1"),
+            add: format!(
+                "INSERT INTO {t} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING 1"
+            ),
+            table: t,
+        }
+    }
+}
+
+/// The number that eight bytes stand for, the lowest first.
+fn number_of(bytes: &str) -> String {
+    let byte = |n: usize| format!("(get_byte({bytes}, {n})::int8 << {})", 8 * n);
+    let all: Vec<String> = (0..8).map(byte).collect();
+    format!("({})", all.join(" | "))
+}
+
+/// The eight bytes of a number, the lowest first.
+fn bytes_of(number: &str) -> String {
+    let empty = "'\\x0000000000000000'::bytea".to_owned();
+    (0..8).fold(empty, |bytes, n| {
+        format!(
+            "set_byte({bytes}, {n}, ((({number}) >> {}) & 255)::int4)",
+            8 * n
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_quoted_part_by_part() {
+        assert_eq!(Statements::new("plain").table, "\"plain\"");
+        let name = "one.t\"; DROP TABLE x; --";
+        assert_eq!(
+            Statements::new(name).table,
+            "\"one\".\"t\"\"; DROP TABLE x; --\""
+        );
+    }
+}

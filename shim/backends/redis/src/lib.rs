@@ -1,0 +1,287 @@
+//! Key-value stores in a server of Redis, or of what speaks its protocol.
+//!
+//! Keys are used as they are, so stores with the same server and database share them. A
+//! worker has one connection for a store, which it makes at the first call and again when it
+//! is lost. Each call is one command, a transaction or a script of the server, so it happens
+//! as a whole or not at all.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    RedisResult, ServerErrorKind, cmd, pipe,
+};
+use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+
+/// Sets a key if it still has a value, or none where the first argument is 0.
+const SWAP: &str = "
+    local found = redis.call('GET', KEYS[1])
+    if ARGV[1] == '0' and found or ARGV[1] == '1' and found ~= ARGV[2] then return 0 end
+    redis.call('SET', KEYS[1], ARGV[3])
+    return 1";
+
+/// How many keys the server is asked for at a time: it does nothing else meanwhile.
+const KEYS_AT_ONCE: usize = 1000;
+
+/// A key-value store in a server of Redis.
+pub struct RedisKeyValue {
+    label: String,
+    /// The server's URL as it may be shown.
+    shown: String,
+    client: Client,
+    /// The longest time of a call.
+    wait: Duration,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl fmt::Debug for RedisKeyValue {
+    /// Without the password that the client has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisKeyValue({}, {})", self.label, self.shown)
+    }
+}
+
+impl RedisKeyValue {
+    /// The store of this label in the server at `url`; nothing is connected yet. Errors show
+    /// the URL as `shown`. A call may take as long as `wait`.
+    ///
+    /// # Errors
+    /// A URL that Redis does not have, without the URL itself, or one that asks for TLS.
+    pub fn new(label: &str, url: &str, shown: String, wait: Duration) -> Result<Self, String> {
+        if url.starts_with("rediss:") {
+            return Err("this version of Skiff does not offer TLS to Redis yet".to_owned());
+        }
+        let client = Client::open(url).map_err(|error| error.category().to_owned())?;
+        Ok(RedisKeyValue {
+            label: label.to_owned(),
+            shown,
+            client,
+            wait,
+            connection: Mutex::default(),
+        })
+    }
+
+    fn named(&self) -> String {
+        format!("store `{}` at `{}`", self.label, self.shown)
+    }
+
+    fn refused(&self, why: &str) -> StoreError {
+        StoreError::Refused(format!("{}: {why}", self.named()))
+    }
+
+    /// The error for the guest, and whether it is about the server.
+    fn failure(&self, error: &RedisError) -> StoreError {
+        let text = format!("{}: {error}", self.named());
+        match error.kind() {
+            // A value of another type, or no number: the server works.
+            ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::UnexpectedReturnType => {
+                StoreError::Refused(text)
+            }
+            ErrorKind::Extension if error.code() == Some("WRONGTYPE") => StoreError::Refused(text),
+            _ => StoreError::Failed(text),
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+        let kept = self.kept().clone();
+        if let Some(connection) = kept {
+            return Ok(connection);
+        }
+        // The wait is for the whole call.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let client = &self.client;
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = connection.await?;
+        *self.kept() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Does something with the connection, within the time of a call. A connection that is
+    /// lost is made anew for the next call, and at once if the same may be done twice.
+    async fn call<T, F>(
+        &self,
+        twice: bool,
+        act: impl Fn(MultiplexedConnection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let attempt = async || {
+            let connection = self.connection().await?;
+            act(connection).await
+        };
+        let call = async {
+            match attempt().await {
+                Err(CallError::Redis(error)) if error.is_unrecoverable_error() => {
+                    *self.kept() = None;
+                    if twice && error.is_connection_dropped() {
+                        attempt().await
+                    } else {
+                        Err(CallError::Redis(error))
+                    }
+                }
+                result => result,
+            }
+        };
+        match tokio::time::timeout(self.wait, call).await {
+            Ok(result) => result.map_err(|error| match error {
+                CallError::Redis(error) => self.failure(&error),
+                CallError::Refused(why) => self.refused(&why),
+            }),
+            Err(_) => {
+                // Late answers are for nobody.
+                *self.kept() = None;
+                let text = format!("{} has not answered in {:?}", self.named(), self.wait);
+                Err(StoreError::Failed(text))
+            }
+        }
+    }
+
+    /// One command.
+    async fn ask<T: FromRedisValue>(&self, twice: bool, command: Cmd) -> Result<T, StoreError> {
+        self.call(twice, |mut connection| {
+            let command = &command;
+            async move { Ok(command.query_async(&mut connection).await?) }
+        })
+        .await
+    }
+}
+
+/// Why a call did not do what it should.
+enum CallError {
+    Redis(RedisError),
+    Refused(String),
+}
+
+impl From<RedisError> for CallError {
+    fn from(error: RedisError) -> Self {
+        CallError::Redis(error)
+    }
+}
+
+fn too_large(what: &str) -> CallError {
+    CallError::Refused(format!("{what} more than {MOST_RESULT} bytes"))
+}
+
+/// Asks for a value that may be missing, of at most the bytes of a result.
+fn bounded(key: &str) -> Pipeline {
+    let mut both = pipe();
+    both.atomic()
+        .exists(key)
+        .getrange(key, 0, MOST_RESULT as isize);
+    both
+}
+
+async fn keys(mut connection: MultiplexedConnection) -> Result<Vec<String>, CallError> {
+    // The server may name a key twice.
+    let mut keys = BTreeSet::new();
+    let (mut size, mut cursor) = (0, 0_u64);
+    loop {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("COUNT").arg(KEYS_AT_ONCE);
+        let (next, some): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
+        for key in some {
+            // What is not UTF-8 is nothing that a guest could have set or could name.
+            let Ok(key) = String::from_utf8(key) else {
+                continue;
+            };
+            size += key.len() + size_of::<String>();
+            if size > MOST_RESULT {
+                return Err(too_large("its keys have"));
+            }
+            keys.insert(key);
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(keys.into_iter().collect());
+        }
+    }
+}
+
+async fn many(
+    mut connection: MultiplexedConnection,
+    keys: &[String],
+) -> Result<Vec<FoundPair>, CallError> {
+    let mut sizes = pipe();
+    for key in keys {
+        sizes.strlen(key);
+    }
+    let sizes: Vec<usize> = sizes.query_async(&mut connection).await?;
+    if sizes.iter().sum::<usize>() > MOST_RESULT {
+        return Err(too_large("the values have"));
+    }
+    let mut get = cmd("MGET");
+    get.arg(keys);
+    let values: Vec<Option<Vec<u8>>> = get.query_async(&mut connection).await?;
+    Ok(keys.iter().cloned().zip(values).collect())
+}
+
+impl KeyValueStore for RedisKeyValue {
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+        self.call(true, async |mut connection| {
+            let get = bounded(key);
+            let (exists, value): (bool, Vec<u8>) = get.query_async(&mut connection).await?;
+            match value.len() > MOST_RESULT {
+                true => Err(too_large("the value has")),
+                false => Ok(exists.then_some(value)),
+            }
+        })
+        .boxed()
+    }
+
+    fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()> {
+        self.ask(true, Cmd::set(key, value)).boxed()
+    }
+
+    fn delete(&self, key: String) -> Reply<'_, ()> {
+        self.ask(true, Cmd::del(key)).boxed()
+    }
+
+    fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
+        self.ask(true, Cmd::exists(key)).boxed()
+    }
+
+    fn keys(&self) -> Reply<'_, Vec<String>> {
+        self.call(true, keys).boxed()
+    }
+
+    fn get_many(&self, names: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
+        async move { self.call(true, |connection| many(connection, &names)).await }.boxed()
+    }
+
+    fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()> {
+        self.ask(true, Cmd::mset(&pairs)).boxed()
+    }
+
+    fn delete_many(&self, keys: Vec<String>) -> Reply<'_, ()> {
+        self.ask(true, Cmd::del(keys)).boxed()
+    }
+
+    fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
+        self.ask(false, Cmd::incr(key, delta)).boxed()
+    }
+
+    fn swap(&self, key: String, before: Option<Vec<u8>>, value: Vec<u8>) -> Reply<'_, bool> {
+        let mut swap = cmd("EVAL");
+        swap.arg(SWAP)
+            .arg(1)
+            .arg(key)
+            .arg(u8::from(before.is_some()));
+        swap.arg(before.unwrap_or_default()).arg(value);
+        self.ask(false, swap).boxed()
+    }
+}

@@ -1,0 +1,152 @@
+//! Folders and files of stores on this machine.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use skiff_backend_sqlite::{File, Place, PlaceError, SqliteKeyValue};
+use skiff_host::{FoundPair, KeyValueStore, Pair, Reply};
+
+/// Where a store that is kept in memory has its file: pods have the first, and machines at
+/// least the second.
+const MEMORY: [&str; 2] = ["/dev/shm", "/tmp"];
+
+/// Nothing can be kept in a folder.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlacesError {
+    #[error("the folder `{}` cannot be made{CURE}", folder.display())]
+    Make { folder: PathBuf, source: io::Error },
+    #[error("the folder `{}` does not work{CURE}", folder.display())]
+    Place { folder: PathBuf, source: PlaceError },
+    #[error("there is no folder for its data; name one in SKIFF_STORE_DIR")]
+    NoFolder,
+    #[error("`{}` names no file", .0.display())]
+    NoFile(PathBuf),
+    #[error("it is to be kept in memory, and nothing can be written to `/dev/shm` or `/tmp`")]
+    NoMemory(#[source] io::Error),
+}
+
+/// What an operator can do about a folder.
+const CURE: &str = "; mount a volume that the container's user may write to, and name its folder in SKIFF_STORE_DIR or in the runtime configuration";
+
+/// A file in the folder of the stores that exist without configuration, which is made if it
+/// is missing.
+pub(super) fn default_file(
+    folder: Option<&Path>,
+    name: &str,
+    wait: Duration,
+) -> Result<File, PlacesError> {
+    let folder = folder.ok_or(PlacesError::NoFolder)?;
+    file(&folder.join(name), wait)
+}
+
+/// A file, whose folder is made if it is missing.
+pub(super) fn file(path: &Path, wait: Duration) -> Result<File, PlacesError> {
+    let no_file = || PlacesError::NoFile(path.to_owned());
+    // The process may go to another folder later.
+    let whole = std::path::absolute(path).map_err(|_| no_file())?;
+    let (Some(folder), Some(name)) = (whole.parent(), whole.file_name()) else {
+        return Err(no_file());
+    };
+    // Nobody else may read what an application keeps.
+    let mut builder = DirBuilder::new();
+    if let Err(source) = builder.recursive(true).mode(0o700).create(folder) {
+        let folder = folder.to_owned();
+        return Err(PlacesError::Make { folder, source });
+    }
+    match Place::of(folder) {
+        Ok(place) => Ok(File::new(folder.join(name), place, wait)),
+        Err(source) => {
+            let folder = folder.to_owned();
+            Err(PlacesError::Place { folder, source })
+        }
+    }
+}
+
+/// A key-value store in memory: a file in a folder that the kernel keeps in memory, so that
+/// all workers see the same, removed when the process ends that has made it.
+#[derive(Debug)]
+pub(super) struct InMemory {
+    store: SqliteKeyValue,
+    folder: PathBuf,
+    maker: u32,
+}
+
+impl InMemory {
+    pub(super) fn new(label: &str, wait: Duration) -> Result<Self, PlacesError> {
+        let [first, second] = MEMORY.map(|parent| {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("skiff-store-").tempdir_in(parent)
+        });
+        let folder = first.or(second).map_err(PlacesError::NoMemory)?.keep();
+        let file = File::new(folder.join("store.db"), Place::Local, wait);
+        Ok(InMemory {
+            store: SqliteKeyValue::new(label, file),
+            folder,
+            maker: std::process::id(),
+        })
+    }
+}
+
+impl InMemory {
+    /// Where its file is.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        // Workers are forked from the process that has made it, and may end before it.
+        if self.maker == std::process::id()
+            && let Err(error) = std::fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "Cannot remove the folder of a store in memory");
+        }
+    }
+}
+
+impl KeyValueStore for InMemory {
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+        self.store.get(key)
+    }
+
+    fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()> {
+        self.store.set(key, value)
+    }
+
+    fn delete(&self, key: String) -> Reply<'_, ()> {
+        self.store.delete(key)
+    }
+
+    fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
+        self.store.exists(key)
+    }
+
+    fn keys(&self) -> Reply<'_, Vec<String>> {
+        self.store.keys()
+    }
+
+    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
+        self.store.get_many(keys)
+    }
+
+    fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()> {
+        self.store.set_many(pairs)
+    }
+
+    fn delete_many(&self, keys: Vec<String>) -> Reply<'_, ()> {
+        self.store.delete_many(keys)
+    }
+
+    fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
+        self.store.increment(key, delta)
+    }
+
+    fn swap(&self, key: String, before: Option<Vec<u8>>, value: Vec<u8>) -> Reply<'_, bool> {
+        self.store.swap(key, before, value)
+    }
+}

@@ -1,0 +1,102 @@
+use super::*;
+
+const MANIFEST: &str = "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"web\"\n[component.web]\nsource = \"web.wasm\"\n";
+
+/// The stores of an application with these grants and this configuration.
+fn stores(grants: &str, config: &str, folder: Option<&Path>) -> Result<Stores, String> {
+    let manifest = format!("{MANIFEST}{grants}");
+    let manifest = skiff_manifest::toml::read(&manifest, "spin.toml").unwrap();
+    let config = runtime::read(config, "runtime-config.toml").unwrap();
+    let sources = Sources {
+        settings: &StoreSettings::default(),
+        config: &config,
+        beside: &|path| PathBuf::from("/proc/none").join(path),
+        folder,
+    };
+    let made = Stores::new(&manifest, &sources);
+    made.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+}
+
+#[test]
+fn only_listed_stores_are_made() {
+    let config = "[key_value_store.other]\ntype = \"aws_dynamo\"\nregion = \"r\"\ntable = \"t\"\n";
+    let none = stores("", config, None).unwrap();
+    assert!(none.key_value.is_empty() && none.databases.is_empty());
+}
+
+#[test]
+fn each_type_is_made_or_refused_by_name() {
+    let grant = "key_value_stores = [\"x\"]\nsqlite_databases = [\"x\"]\n";
+    let database = "[sqlite_database.x]\ntype = \"spin\"\n";
+    for store in [
+        "type = \"redis\"\nurl = \"redis://:hunter2@cache\"",
+        "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d\"",
+        "type = \"spin\"",
+    ] {
+        let config = format!("{database}[key_value_store.x]\n{store}\n");
+        let made = stores(grant, &config, None).unwrap();
+        assert_eq!(made.key_value.len() + made.databases.len(), 2);
+        let shown = format!("{made:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    for (store, reason) in [
+        (
+            "type = \"azure_cosmos\"\naccount = \"a\"\ndatabase = \"d\"\ncontainer = \"c\"",
+            "azure_cosmos",
+        ),
+        (
+            "type = \"aws_dynamo\"\nregion = \"r\"\ntable = \"t\"",
+            "aws_dynamo",
+        ),
+        (
+            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=require\"",
+            "TLS",
+        ),
+        ("type = \"redis\"\nurl = \"rediss://:hunter2@cache\"", "TLS"),
+        ("type = \"spin\"\npath = \"a/b.db\"", "`/proc/none/a`"),
+    ] {
+        let config = format!("{database}[key_value_store.x]\n{store}\n");
+        let refused = stores(grant, &config, None).unwrap_err();
+        for part in ["`web`", "key-value store `x`", reason] {
+            assert!(refused.contains(part), "{part} is not in {refused}");
+        }
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+    let config = "[key_value_store.x]\ntype = \"spin\"\n[sqlite_database.x]\ntype = \"libsql\"\nurl = \"https://db\"\ntoken = \"hunter2\"\n";
+    let refused = stores(grant, config, None).unwrap_err();
+    assert!(
+        refused.contains("database `x`") && refused.contains("libsql"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_folder_of_a_setting_comes_before_the_configured_one() {
+    let grant = "key_value_stores = [\"default\"]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    stores(grant, "", Some(&own)).unwrap();
+    assert!(own.is_dir());
+    let configured = folder.path().join("configured");
+    let config = format!("state_dir = \"{}\"\n", configured.display());
+    stores(grant, &config, Some(&own)).unwrap();
+    assert!(configured.is_dir());
+    let refused = stores(grant, "", None).unwrap_err();
+    assert!(refused.contains("SKIFF_STORE_DIR"), "{refused}");
+}
+
+#[test]
+fn a_store_in_memory_is_gone_with_its_process() {
+    let store = InMemory::new("x", std::time::Duration::from_secs(5)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let set = store.set("k".to_owned(), b"v".to_vec());
+    runtime.block_on(set).unwrap();
+    let found = runtime.block_on(store.get("k"));
+    assert_eq!(found, Ok(Some(b"v".to_vec())));
+    let folder = store.folder().to_owned();
+    assert!(folder.is_dir());
+    drop(store);
+    assert!(!folder.exists());
+}
