@@ -2,6 +2,7 @@
 
 mod commands;
 mod containers;
+mod defaults;
 mod deletes;
 mod images;
 mod keeping;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         kinds::cases(),
         samples::cases(),
         settings::cases(),
+        defaults::cases(),
         output::cases(),
         volumes::cases(),
         commands::cases(),

@@ -181,10 +181,19 @@ async fn variables_come_from_a_volume_and_are_read_anew(node: Arc<Node>) -> anyh
 
 /// A pod of [`who`] with this file as its runtime configuration.
 async fn configured(node: &Node, name: &str, text: &str) -> anyhow::Result<ContainerSpec> {
+    let image = node.app_image("who", Kind::Spin, &who()?).await?;
+    with_runtime_config(node, name, Kind::Spin.container("app", &image), text)
+}
+
+/// A container with this file as its runtime configuration.
+pub(super) fn with_runtime_config(
+    node: &Node,
+    name: &str,
+    spec: ContainerSpec,
+    text: &str,
+) -> anyhow::Result<ContainerSpec> {
     let file = node.scratch(name)?.join("runtime-config.toml");
     std::fs::write(&file, text)?;
-    let image = node.app_image("who", Kind::Spin, &who()?).await?;
-    let spec = Kind::Spin.container("app", &image);
     Ok(spec.mount_read_only(&file, "/runtime-config.toml"))
 }
 
