@@ -8,6 +8,7 @@ use wasmtime::{Linker, ResourceLimiter};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use crate::Grants;
+use crate::interfaces::sockets::Found;
 use crate::interfaces::{filesystem, wasi};
 use crate::meter::Meter;
 
@@ -20,7 +21,7 @@ pub(crate) struct Preview1 {
 impl Preview1 {
     pub(crate) fn new(grants: &Arc<Grants>) -> Self {
         Preview1 {
-            wasi: wasi::context(grants).build_p1(),
+            wasi: wasi::context(grants, &Found::default()).build_p1(),
             meter: Meter::new(grants),
         }
     }
