@@ -4,9 +4,11 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::Skiff;
+use support::stand_in::server;
 
 /// Longer than any test takes, so that a hang fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,5 +156,68 @@ fn a_runtime_configuration_gives_variables_and_a_person_overrides_them() {
         assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
         assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    }
+}
+
+/// Vault is a stand-in of ours here, which speaks its documented HTTP.
+#[test]
+fn a_secret_of_vault_is_asked_for_while_guests_run() {
+    let secret = Arc::new(Mutex::new(Some("first")));
+    let now = Arc::clone(&secret);
+    let url = server(move |line| match (line, *now.lock().unwrap()) {
+        ("GET /v1/kv/data/shop/who HTTP/1.1", Some(value)) => {
+            let body = format!(r#"{{"data":{{"data":{{"value":"{value}"}}}}}}"#);
+            (200, body.into_bytes())
+        }
+        _ => (403, b"s3cret".to_vec()),
+    });
+    let config = format!(
+        "[[variables_provider]]\ntype = 'vault'\nurl = '{url}'\ntoken = 's3cret'\nmount = 'kv'\nprefix = 'shop'"
+    );
+    let start = || {
+        let skiff = Skiff::manifest(MANIFEST).file("rc.toml", &config);
+        let file = skiff.folder().join("rc.toml");
+        skiff.args(&["--runtime-config-file", file.to_str().unwrap()])
+    };
+    let skiff = start().start();
+    for route in ROUTES {
+        assert!(skiff.get(route).text().contains("first"), "{route}");
+    }
+    let begin = Instant::now();
+    *secret.lock().unwrap() = Some("second");
+    for route in ROUTES {
+        while !skiff.get(route).text().contains("second") {
+            assert!(begin.elapsed() < PATIENCE, "{route}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    *secret.lock().unwrap() = None;
+    // Each worker notices by itself.
+    let text = loop {
+        let answer = skiff.get(ROUTES[0]);
+        if answer.status == 500 {
+            break answer.text();
+        }
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(text.contains("access is denied"), "{text}");
+    let ended = skiff.stop();
+    assert!(
+        ended.stderr.contains("access is denied (status 403)"),
+        "{}",
+        ended.stderr
+    );
+    let refused = start().end();
+    assert_eq!(refused.status.code(), Some(65), "{}", refused.stderr);
+    assert!(
+        refused
+            .stderr
+            .contains("variable `who` has no value: Vault `"),
+        "{}",
+        refused.stderr
+    );
+    for shown in [text, ended.stderr, refused.stderr] {
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 }

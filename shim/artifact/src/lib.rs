@@ -52,7 +52,8 @@ pub use open::reopen_file;
 pub use paths::PathError;
 pub use prepared::files::FilesError;
 pub use prepared::{
-    BuildError, Mistakes, Mount, PrepareError, Prepared, PreparedComponent, PreparedDependency,
+    BuildError, Fetch, FetchError, Mistakes, Mount, PrepareError, Prepared, PreparedComponent,
+    PreparedDependency,
 };
 pub use scratch::{Scratch, sweep};
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -15,7 +15,7 @@ pub use layout::{Blob, Writer};
 use crate::Descriptor;
 use crate::oci::media;
 use crate::prepared::lines;
-use crate::{BuildError, PrepareError};
+use crate::{BuildError, Fetch, PrepareError};
 
 /// Registries accept at most 500 layers (the lowest known limit is that of Amazon's);
 /// one is for the application itself.
@@ -115,8 +115,9 @@ pub enum PackError {
 /// empty). It appears atomically and complete, or not at all.
 ///
 /// Components are made self-contained: core modules become components, and dependencies are
-/// composed in and denied those `capabilities` that they do not inherit. The same sources
-/// give the same digests.
+/// composed in and denied those `capabilities` that they do not inherit. Components that
+/// the manifest names by URL and digest come from `fetch`. The same sources give the same
+/// digests.
 ///
 /// # Errors
 ///
@@ -128,7 +129,9 @@ pub enum PackError {
 ///
 /// let options = Options { reference: Some("example/shop:1".into()), ..Options::default() };
 /// # let capabilities = |_: &str| None;
-/// let packed = to_layout(Path::new("shop"), Path::new("shop.oci"), &options, capabilities)?;
+/// # let fetch = |_: &str, _: &str| Err("nothing is fetched".into());
+/// let (shop, layout) = (Path::new("shop"), Path::new("shop.oci"));
+/// let packed = to_layout(shop, layout, &options, capabilities, &fetch)?;
 /// println!("{}", packed.manifest.digest);
 /// # Ok::<(), skiff_artifact::pack::PackError>(())
 /// ```
@@ -137,9 +140,10 @@ pub fn to_layout(
     layout: &Path,
     options: &Options,
     capabilities: Capabilities,
+    fetch: Fetch<'_>,
 ) -> Result<Packed, PackError> {
     let writer = Writer::beside(layout)?;
-    let artifact = application::assemble(source, options, capabilities, &writer)?;
+    let artifact = application::assemble(source, options, capabilities, fetch, &writer)?;
     let layers = artifact.manifest.layers.len();
     let manifest = writer.json(media::MANIFEST, &artifact.manifest)?;
     writer.finish(&manifest, options.reference.as_deref())?;

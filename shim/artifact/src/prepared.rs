@@ -163,6 +163,12 @@ impl PreparedDependency {
     }
 }
 
+/// Gets the file of a URL that has a digest (`sha256:…`). What it returns is checked.
+pub type Fetch<'a> = &'a dyn Fn(&str, &str) -> Result<PathBuf, FetchError>;
+
+/// Why there is no such file.
+pub type FetchError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Finds the files an application refers to; one implementation for each form of
 /// application.
 trait Source {
@@ -393,6 +399,26 @@ impl Place<'_> {
         }
         let source = content.source.as_deref().unwrap_or_default();
         local_path(source).ok_or_else(|| self.remote(source))
+    }
+
+    /// The same for a manifest whose URLs may be fetched.
+    fn path_or_fetched(
+        &self,
+        content: &ContentRef,
+        root: &Path,
+        fetch: Fetch<'_>,
+    ) -> Result<PathBuf, PrepareError> {
+        let source = content.source.as_deref().unwrap_or_default();
+        match &content.digest {
+            Some(digest) if source.starts_with("http://") || source.starts_with("https://") => {
+                fetch(source, digest).map_err(|source| PrepareError::Fetch {
+                    component: self.component.to_owned(),
+                    what: self.what.clone(),
+                    source,
+                })
+            }
+            _ => Ok(root.join(self.path(content)?)),
+        }
     }
 }
 

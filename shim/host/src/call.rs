@@ -1,5 +1,5 @@
-//! How guests are called: with an HTTP request, through either version of WASI, or as a
-//! command that runs to its end.
+//! How guests are called: with an HTTP request, through either version of WASI or the
+//! interface of Spin 1, or as a command that runs to its end.
 
 mod body;
 mod command;
@@ -8,6 +8,9 @@ mod p2;
 mod p3;
 mod preview1;
 mod running;
+mod spin;
+mod wagi;
+mod whole;
 
 use std::future::Future as _;
 use std::sync::Arc;
@@ -26,6 +29,8 @@ pub(crate) use p2::P2;
 pub(crate) use p3::P3;
 pub(crate) use preview1::Preview1;
 pub use running::Guests as Guest;
+pub use spin::SpinHttp;
+pub use wagi::Wagi;
 
 /// Why a guest did not respond.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,12 @@ pub enum GuestError {
     /// It could not be instantiated.
     #[error("the guest cannot be instantiated: {}", one_line(.0))]
     Instantiate(wasmtime::Error),
+    /// What it answered is not a response.
+    #[error("the guest's answer cannot be passed on: {0}")]
+    Answer(String),
+    /// The request's body is incomplete, and the guest takes whole ones.
+    #[error(transparent)]
+    Body(BodyFault),
     /// The request cannot be passed to a guest.
     #[error("the request cannot be passed on: {}", one_line(.0))]
     Request(wasmtime::Error),
@@ -109,6 +120,10 @@ pub enum HttpGuest {
     P2(Arc<P2>),
     /// `wasi:http/handler@0.3`.
     P3(P3),
+    /// `fermyon:spin/inbound-http`.
+    Spin(SpinHttp),
+    /// A command, as WAGI runs it.
+    Wagi(Wagi),
 }
 
 impl HttpGuest {
@@ -128,6 +143,8 @@ impl HttpGuest {
         match self {
             HttpGuest::P2(guest) => guest.handle(request).await,
             HttpGuest::P3(guest) => guest.handle(request).await,
+            HttpGuest::Spin(guest) => guest.handle(request).await,
+            HttpGuest::Wagi(guest) => guest.handle(request).await,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The interfaces that guests call, what each grant allows, and how guests are called: WASI
-//! 0.2 and 0.3 over HTTP, and commands.
+//! 0.2 and 0.3 and Spin 1 over HTTP, and commands.
 //!
 //! This crate does not know routes, containerd or artifacts, and does not read the
 //! environment: settings are passed as values.
@@ -16,7 +16,7 @@ mod state;
 
 pub use call::{
     BodyFault, Command, CommandError, ComponentKind, Cut, Guest, GuestBody, GuestError, HttpGuest,
-    ImportError, Payload, Reuse, Wanted, kind,
+    ImportError, Payload, Reuse, SpinHttp, Wagi, Wanted, kind,
 };
 pub use grants::Grants;
 pub use interfaces::{

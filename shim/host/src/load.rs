@@ -11,7 +11,10 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::call::{P2, P3, Preview1, Terms};
 use crate::interfaces::{Missing, add_to_linker, ask_variables, deny, is_denied};
 use crate::state::State;
-use crate::{Command, ComponentKind, Grants, Guest, HttpGuest, ImportError, Reuse, Wanted, kind};
+use crate::{
+    Command, ComponentKind, Grants, Guest, HttpGuest, ImportError, Reuse, SpinHttp, Wagi, Wanted,
+    kind,
+};
 
 /// Why a component cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +119,7 @@ impl<'a> Loader<'a> {
         };
         if let Some(export) = other_handler(component, kind) {
             return Err(link(wasmtime::format_err!(
-                "its export `{export}` has a `handle` with another type than the interface's"
+                "the function of its export `{export}` has another type than the interface's"
             )));
         }
         let (grants, guests) = (Arc::new(grants), self.guests.clone());
@@ -135,8 +138,30 @@ impl<'a> Loader<'a> {
                 let pre = ServicePre::new(pre).map_err(link)?;
                 Ok(HttpGuest::P3(P3::new(pre, grants, terms, permits, guests)))
             }
+            ComponentKind::HttpSpin => {
+                let guest = SpinHttp::new(pre, grants, terms, permits, guests);
+                Ok(HttpGuest::Spin(guest.map_err(link)?))
+            }
             actual => Err(not_http(actual)),
         }
+    }
+
+    /// Loads a command for an HTTP trigger with the executor `wagi`, which makes its
+    /// arguments of `argv`.
+    ///
+    /// # Errors
+    /// If it imports what is not offered or exports no `wasi:cli/run`.
+    pub fn wagi(&self, code: &Code, grants: Grants, argv: &str) -> Result<HttpGuest, LoadError> {
+        let terms = Terms {
+            limits: self.limits.clone(),
+            reuse: self.reuse,
+            ticks: self.runner.ticks(),
+        };
+        let command = self.command(code, grants)?;
+        let (permits, guests) = (self.shares.component(), self.guests.clone());
+        Ok(HttpGuest::Wagi(Wagi::new(
+            command, argv, terms, permits, guests,
+        )))
     }
 
     /// Loads a component that runs to its end.
@@ -228,13 +253,23 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// An export of that kind whose `handle` has another type, so that every call would fail.
+/// An export of that kind whose function has another type, so that every call would fail.
 fn other_handler(component: &Component, kind: ComponentKind) -> Option<String> {
+    let function = match kind {
+        ComponentKind::HttpSpin => "handle-request",
+        _ => "handle",
+    };
     let (interface, fits): (_, fn(&ComponentFunc) -> bool) = match kind {
         ComponentKind::HttpP2 => ("wasi:http/incoming-handler@0.2.", |handle| {
             handle.params().len() == 2
                 && handle.params().all(|(_, ty)| matches!(ty, Type::Own(_)))
                 && handle.results().len() == 0
+        }),
+        ComponentKind::HttpSpin => ("fermyon:spin/inbound-http", |handle| {
+            handle.params().len() == 1
+                && handle.params().all(|(_, ty)| matches!(ty, Type::Record(_)))
+                && handle.results().len() == 1
+                && handle.results().all(|ty| matches!(ty, Type::Record(_)))
         }),
         ComponentKind::HttpP3 => ("wasi:http/handler@0.3.", |handle| {
             handle.params().len() == 1
@@ -250,7 +285,7 @@ fn other_handler(component: &Component, kind: ComponentKind) -> Option<String> {
         let ComponentItem::ComponentInstance(instance) = &export.ty else {
             return false;
         };
-        let handle = instance.get_export(engine, "handle");
+        let handle = instance.get_export(engine, function);
         name.starts_with(interface)
             && !matches!(handle.map(|handle| handle.ty), Some(ComponentItem::ComponentFunc(handle)) if fits(&handle))
     });

@@ -8,7 +8,7 @@ mod writer;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -34,8 +34,33 @@ pub struct Output {
 #[derive(Debug, Clone)]
 enum Sink {
     Queue(Arc<Queue>),
-    Memory(Arc<Mutex<Vec<u8>>>),
+    Memory(Arc<Memory>),
     Nowhere,
+}
+
+/// What was printed, up to a limit.
+#[derive(Debug)]
+struct Memory {
+    /// `None` once it was more than the limit.
+    kept: Mutex<Option<Vec<u8>>>,
+    most: usize,
+}
+
+impl Memory {
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.kept();
+        if let Some(all) = &mut *kept {
+            if all.len() + bytes.len() > self.most {
+                *kept = None;
+            } else {
+                all.extend_from_slice(bytes);
+            }
+        }
+    }
 }
 
 impl Output {
@@ -60,7 +85,13 @@ impl Output {
 
     /// Keeps what is printed, for tests.
     pub fn memory() -> Self {
-        Output::new(Sink::Memory(Arc::default()))
+        Output::up_to(usize::MAX)
+    }
+
+    /// Keeps what is printed, unless it is more than so many bytes.
+    pub(crate) fn up_to(most: usize) -> Self {
+        let kept = Mutex::new(Some(Vec::new()));
+        Output::new(Sink::Memory(Arc::new(Memory { kept, most })))
     }
 
     /// Discards what is printed.
@@ -82,8 +113,24 @@ impl Output {
     /// What [`memory`](Self::memory) has kept so far.
     pub fn kept(&self) -> Vec<u8> {
         match &self.sink {
-            Sink::Memory(kept) => kept.lock().unwrap_or_else(|e| e.into_inner()).clone(),
+            Sink::Memory(memory) => memory.kept().clone().unwrap_or_default(),
             Sink::Queue(_) | Sink::Nowhere => Vec::new(),
+        }
+    }
+
+    /// Takes what was kept; `None` if it was more than the limit.
+    pub(crate) fn take(&self) -> Option<Bytes> {
+        match &self.sink {
+            Sink::Memory(memory) => memory.kept().take().map(Bytes::from),
+            Sink::Queue(_) | Sink::Nowhere => None,
+        }
+    }
+
+    /// How many bytes are kept.
+    pub(crate) fn size(&self) -> usize {
+        match &self.sink {
+            Sink::Memory(memory) => memory.kept().as_ref().map_or(0, Vec::len),
+            Sink::Queue(_) | Sink::Nowhere => 0,
         }
     }
 
@@ -133,10 +180,7 @@ impl Output {
     fn pass_on(&self, bytes: &[u8]) {
         match &self.sink {
             Sink::Nowhere => {}
-            Sink::Memory(kept) => kept
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .extend_from_slice(bytes),
+            Sink::Memory(memory) => memory.push(bytes),
             Sink::Queue(queue) => queue.print(bytes),
         }
     }

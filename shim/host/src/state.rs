@@ -13,7 +13,7 @@ use wasmtime_wasi_io::IoView;
 use crate::held::Lent;
 use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
-use crate::{Grants, NameError, held};
+use crate::{Grants, NameError, Output, held};
 
 /// The state of one instance: its handles, the memory it has taken, and each interface's
 /// own state.
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) http: http::Http,
     pub(crate) filesystem: filesystem::Opened,
     pub(crate) random: random::Seed,
+    /// Memory that the guest prints to.
+    printed: Option<Output>,
     calls: held::Calls,
 }
 
@@ -42,8 +44,16 @@ impl State {
             http: http::Http::new(grants),
             filesystem: filesystem::Opened::default(),
             random: random::Seed::default(),
+            printed: None,
             calls: held::Calls::default(),
         }
+    }
+
+    /// Gives the guest another context than its grants do. `printed` is memory that it
+    /// prints to, and that counts as its own.
+    pub(crate) fn begins_in(&mut self, context: wasi::Context, printed: Option<Output>) {
+        self.wasi = context;
+        self.printed = printed;
     }
 
     /// A store for one instance, with its limits.
@@ -103,7 +113,8 @@ impl State {
 
     /// The number of its handles, and the bytes that the host holds for it.
     fn held(&mut self) -> (usize, usize) {
-        let (mut handles, mut held) = (0, self.calls.bytes());
+        let printed = self.printed.as_ref().map_or(0, Output::size);
+        let (mut handles, mut held) = (0, self.calls.bytes() + printed);
         for entry in self.table.iter_mut() {
             handles += 1;
             held += held::size(entry);
@@ -138,8 +149,10 @@ impl State {
             http,
             filesystem,
             random,
+            printed,
             calls,
         } = self;
+        *printed = None;
         meter.holds_nothing();
         *table = new_table();
         *left += handles;

@@ -159,12 +159,6 @@ pub(super) fn mistakes(application: &Application, setup: &Setup) -> Vec<String> 
     for trigger in &application.triggers {
         match &trigger.kind {
             TriggerKind::Http(http) => {
-                if let HttpExecutor::Wagi { .. } = http.executor {
-                    wrong.push(format!(
-                        "trigger `{}` uses the executor `wagi`, which this version of Skiff does not offer yet",
-                        trigger.id
-                    ));
-                }
                 let route = handler::route(&http.route);
                 let checked = Http::<GuestHandler>::prepare(&trigger.id, &route);
                 wrong.extend(checked.err().map(|error| error.to_string()));
@@ -257,21 +251,19 @@ pub(super) fn used(application: &Application) -> BTreeSet<&str> {
     triggers.filter_map(Trigger::component).collect()
 }
 
-/// What the triggers of a component need it to export; `None` where none of them is served.
-fn wanted(application: &Application, id: &str) -> Option<Wanted> {
+/// What the triggers of a component that are served need it to export.
+fn wanted(application: &Application, id: &str) -> BTreeSet<Wanted> {
     let triggers = application.triggers.iter();
-    let own = || {
-        triggers
-            .clone()
-            .filter(|trigger| trigger.component() == Some(id))
-    };
-    if own().any(|trigger| matches!(trigger.kind, TriggerKind::Http(_))) {
-        Some(Wanted::Http)
-    } else {
-        own()
-            .any(|trigger| matches!(trigger.kind, TriggerKind::Command(_)))
-            .then_some(Wanted::Command)
-    }
+    let own = triggers.filter(|trigger| trigger.component() == Some(id));
+    own.filter_map(|trigger| match &trigger.kind {
+        TriggerKind::Http(http) => Some(match http.executor {
+            HttpExecutor::Wagi { .. } => Wanted::Wagi,
+            HttpExecutor::Http => Wanted::Http,
+        }),
+        TriggerKind::Command(_) => Some(Wanted::Command),
+        _ => None,
+    })
+    .collect()
 }
 
 /// How an application runs.
@@ -288,9 +280,11 @@ pub(super) fn life(application: &Application, facts: &BTreeMap<String, Facts>) -
     let commands: Vec<&String> = facts
         .iter()
         .filter(|(id, facts)| {
-            wanted(application, id)
-                .and_then(|wanted| facts.kind(wanted).ok())
-                .is_some_and(ComponentKind::is_command)
+            let mut to_its_end = wanted(application, id).into_iter();
+            to_its_end.any(|wanted| {
+                let kind = facts.kind(wanted);
+                wanted != Wanted::Wagi && kind.is_ok_and(ComponentKind::is_command)
+            })
         })
         .map(|(id, _)| id)
         .collect();
@@ -310,10 +304,10 @@ pub(super) fn facts(
     let mut wrong = Vec::new();
     let values = granted::values(application, setup.values.0.clone());
     for (id, facts) in facts {
-        if let Some(wanted) = wanted(application, id)
-            && let Err(error) = facts.kind(wanted)
-        {
-            wrong.push(format!("component `{id}` cannot be called: {error}"));
+        for wanted in wanted(application, id) {
+            if let Err(error) = facts.kind(wanted) {
+                wrong.push(format!("component `{id}` cannot be called: {error}"));
+            }
         }
         let imports = facts.imports.iter().map(String::as_str);
         if let Some(missing) = Missing::among(imports).filter(|_| !facts.module) {

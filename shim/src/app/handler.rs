@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use skiff_engine::Runner;
-use skiff_host::{Guest, GuestError, HttpGuest, Payload};
+use skiff_host::{BodyFault, Guest, GuestError, HttpGuest, Payload};
 use skiff_manifest::HttpRoute;
-use skiff_trigger_http::{BoxError, Failure, Handler, RequestBody, ResponseBody, RoutePath};
+use skiff_trigger_http::{
+    BodyError, BoxError, Failure, Handler, RequestBody, ResponseBody, RoutePath,
+};
 
 use super::arriving::Arriving;
 
@@ -73,7 +75,11 @@ fn response_body(payload: Payload) -> ResponseBody {
 /// Whether the guest ended its request without an answer of its own.
 fn is_of_the_guest(error: &GuestError) -> bool {
     match error {
-        GuestError::Trap(_) | GuestError::NoResponse | GuestError::Refused(_) => true,
+        GuestError::Trap(_)
+        | GuestError::NoResponse
+        | GuestError::Refused(_)
+        | GuestError::Body(_)
+        | GuestError::Answer(_) => true,
         GuestError::Deadline(_)
         | GuestError::Busy(_)
         | GuestError::Instantiate(_)
@@ -89,8 +95,13 @@ fn failure(error: GuestError) -> Failure {
             retry_after: RETRY_AFTER,
         },
         error @ GuestError::Trap(_) => Failure::Trap(error.to_string().into()),
-        error @ (GuestError::Refused(_) | GuestError::Instantiate(_) | GuestError::Request(_)) => {
-            Failure::Other(error.to_string().into())
+        GuestError::Body(BodyFault::TooLarge(limit)) => {
+            Failure::Body(BodyError::TooLarge { limit })
         }
+        error @ (GuestError::Refused(_)
+        | GuestError::Answer(_)
+        | GuestError::Body(_)
+        | GuestError::Instantiate(_)
+        | GuestError::Request(_)) => Failure::Other(error.to_string().into()),
     }
 }

@@ -1,6 +1,6 @@
 //! From code in the cache to components that can be called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use skiff_engine::{
     Runner, Shares, Tier,
 };
 use skiff_host::{Command, FileLimits, Grants, Guest, Loader, Mount, Output, Reuse};
-use skiff_manifest::{Application, HttpTarget, TriggerKind};
+use skiff_manifest::{Application, HttpExecutor, HttpTarget, HttpTrigger, TriggerKind};
 use skiff_trigger_http::{AppInfo, Route, Router, StaticAnswer, Target};
 
 use super::check::{self, Checked, Life};
@@ -170,6 +170,19 @@ impl App {
         }
     }
 
+    /// How many guests with instances of their own are made of the components: one that is
+    /// called in several ways is as many.
+    fn guests_at_most(&self) -> usize {
+        let triggers = self.application.triggers.iter();
+        let ways: BTreeSet<_> = triggers
+            .filter_map(|trigger| match &trigger.kind {
+                TriggerKind::Http(http) => Some((trigger.component()?, argv(http))),
+                _ => None,
+            })
+            .collect();
+        ways.len().max(self.facts.len())
+    }
+
     /// The size of the pool that the engine needs.
     fn pool(&self, codes: &BTreeMap<String, Native>) -> Pool {
         let largest = |of: fn(Resources) -> u64| {
@@ -177,7 +190,7 @@ impl App {
             largest.unwrap_or_default()
         };
         Pool {
-            instances: Shares::instances(&self.limits, self.facts.len()),
+            instances: Shares::instances(&self.limits, self.guests_at_most()),
             resources: Resources {
                 memories: largest(|r| r.memories.into()) as u32,
                 tables: largest(|r| r.tables.into()) as u32,
@@ -250,7 +263,7 @@ impl App {
 
     fn loader<'a>(&self, loaded: &'a InMemory) -> anyhow::Result<Loader<'a>> {
         let (limits, reuse, guests) = (self.limits.clone(), self.reuse, self.guests.clone());
-        let components = self.facts.len();
+        let components = self.guests_at_most();
         Ok(Loader::new(
             &loaded.runner,
             limits,
@@ -274,14 +287,19 @@ impl App {
             };
             let target = match &http.target {
                 HttpTarget::Component(id) => {
-                    let handler = match handlers.get(id) {
+                    let argv = argv(http);
+                    let handler = match handlers.get(&(id, argv)) {
                         Some(handler) => Arc::clone(handler),
                         None => {
-                            let guest = loader.http(&loaded.components[id], self.grants(id)?)?;
+                            let (code, grants) = (&loaded.components[id], self.grants(id)?);
+                            let guest = match argv {
+                                Some(argv) => loader.wagi(code, grants, argv)?,
+                                None => loader.http(code, grants)?,
+                            };
                             let runner = Arc::clone(&loaded.runner);
                             let handler = GuestHandler::new(guest, self.guests.clone(), runner);
                             let handler = Arc::new(handler);
-                            handlers.insert(id.clone(), Arc::clone(&handler));
+                            handlers.insert((id, argv), Arc::clone(&handler));
                             handler
                         }
                     };
@@ -327,6 +345,14 @@ impl App {
     fn grants(&self, id: &str) -> anyhow::Result<Grants> {
         let grants = self.grants.get(id).cloned();
         grants.with_context(|| format!("component `{id}` was not prepared"))
+    }
+}
+
+/// The template of a command's arguments, if it is run for each request.
+fn argv(trigger: &HttpTrigger) -> Option<&str> {
+    match &trigger.executor {
+        HttpExecutor::Wagi { argv } => Some(argv),
+        HttpExecutor::Http => None,
     }
 }
 

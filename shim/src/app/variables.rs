@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use skiff_backend_web::{AzureSecrets, Client, ClientError, Identity, VaultSecrets};
 use skiff_host::{KnownValues, ProviderError, ValueSource};
 use skiff_manifest::runtime::VariablesProvider as Configured;
 use skiff_manifest::{Application, VariableName};
@@ -109,8 +110,16 @@ fn sources<'a>(
                 known(values.map(plain).collect())
             }
             Configured::Files { path } => files(configuration.beside(path))?,
-            Configured::Vault(_) => not_offered("vault")?,
-            Configured::AzureKeyVault(_) => not_offered("azure_key_vault")?,
+            Configured::Vault(vault) => {
+                let client = client(places.environment)?;
+                ValueSource::Asked(Arc::new(VaultSecrets::new(client, vault.clone())))
+            }
+            Configured::AzureKeyVault(vault) => {
+                let client = client(places.environment)?;
+                let identity = Identity::new(vault.client.clone(), places.environment)?;
+                let secrets = AzureSecrets::new(client, vault.clone(), identity, None);
+                ValueSource::Asked(Arc::new(secrets))
+            }
         });
     }
     if let Some(folder) = places.folder {
@@ -131,10 +140,10 @@ fn files(folder: PathBuf) -> anyhow::Result<ValueSource> {
     Ok(ValueSource::Asked(Arc::new(Files::new(folder)?)))
 }
 
-fn not_offered(kind: &str) -> anyhow::Result<ValueSource> {
-    anyhow::bail!(
-        "variables_provider of type `{kind}`: this version of Skiff does not offer it yet"
-    )
+/// A client that trusts what the environment tells it to, as other programs do.
+pub(super) fn client(environment: &dyn Fn(&str) -> Option<String>) -> Result<Client, ClientError> {
+    let authorities = environment("SSL_CERT_FILE");
+    Client::new(authorities.as_deref().map(Path::new))
 }
 
 /// The values at the start.

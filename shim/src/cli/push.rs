@@ -62,7 +62,13 @@ impl Push {
             annotations: self.annotation.into_iter().collect(),
             created: self.created,
         };
-        let packed = to_layout(&self.application, &self.to_layout, &options, capability)?;
+        let packed = to_layout(
+            &self.application,
+            &self.to_layout,
+            &options,
+            capability,
+            &super::run::fetch,
+        )?;
         super::warn(&packed.warnings);
         if unnamed {
             eprintln!(

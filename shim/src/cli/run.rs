@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::geteuid;
-use skiff_artifact::{Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
+use skiff_artifact::{FetchError, Image, Kind, Layout, Limits, Prepared, Scratch, sweep, unpack};
 use skiff_engine::Cache;
 use skiff_host::Output;
 
@@ -313,7 +313,12 @@ pub(super) fn open(path: &Path, which: &Which, scratch: &Path) -> anyhow::Result
     }
     let files = scratch.join("files");
     fs::create_dir(&files).with_context(|| format!("cannot make `{}`", files.display()))?;
-    Ok(Prepared::from_folder(path, &files)?.into())
+    Ok(Prepared::from_folder(path, &files, &fetch)?.into())
+}
+
+/// The file of a URL that a manifest names.
+pub(super) fn fetch(url: &str, digest: &str) -> Result<PathBuf, FetchError> {
+    app::fetch(&cache_folder()?, &settings::environment, url, digest)
 }
 
 /// The folder for a person's compiled code.

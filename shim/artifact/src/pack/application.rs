@@ -14,7 +14,7 @@ use super::layout::{Writer, json};
 use super::{INLINE_LIMIT, MAX_LAYERS, Options, PackError};
 use crate::oci::{Execution, ImageConfig, SCHEMA_VERSION, media};
 use crate::prepared::files::Files;
-use crate::{Descriptor, Digest, Manifest, PrepareError, Prepared, PreparedComponent};
+use crate::{Descriptor, Digest, Fetch, Manifest, PrepareError, Prepared, PreparedComponent};
 
 /// The configuration's label that distinguishes the images of applications.
 const LOCKED_LABEL: &str = "com.fermyon.spin.lockedAppDigest";
@@ -33,10 +33,11 @@ pub(super) fn assemble(
     source: &Path,
     options: &Options,
     capabilities: Capabilities,
+    fetch: Fetch<'_>,
     writer: &Writer,
 ) -> Result<Artifact, PackError> {
-    let (prepared, files) =
-        Prepared::with_files_listed(source).map_err(|error| also_not_built(error, capabilities))?;
+    let (prepared, files) = Prepared::with_files_listed(source, fetch)
+        .map_err(|error| also_not_built(error, capabilities))?;
     let mut components = Vec::with_capacity(prepared.components.len());
     let listed = prepared.components.iter().zip(files);
     for (component, (binaries, files)) in prepared.application.components.iter().zip(listed) {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use skiff_compose::ComposeError;
 use skiff_manifest::Faults;
 
-use super::Prepared;
 use super::files::FilesError;
+use super::{FetchError, Prepared};
 use crate::Digest;
 
 /// Why an application cannot be prepared.
@@ -78,6 +78,16 @@ pub enum PrepareError {
         what: String,
         /// The reference to the content.
         reference: String,
+    },
+    /// Content that cannot be fetched.
+    #[error("component `{component}`: cannot get {what}")]
+    Fetch {
+        /// The component.
+        component: String,
+        /// Its source, or one of its dependencies.
+        what: String,
+        /// Whoever fetches it knows why.
+        source: FetchError,
     },
     /// A file whose digest is not the manifest's.
     #[error("component `{component}`: {what} `{}` has another digest, {found}", path.display())]

@@ -9,7 +9,7 @@ use skiff_manifest::{Application, Component, ContentRef};
 
 use super::files::{self, Collected, Files};
 use super::{
-    Mount, Mounted, Place, PrepareError, Prepared, Source, command_of, digest_file, prepare,
+    Fetch, Mount, Mounted, Place, PrepareError, Prepared, Source, command_of, digest_file, prepare,
     read_manifest,
 };
 use crate::Digest;
@@ -21,21 +21,33 @@ impl Prepared {
     /// The application of a manifest, given as its path or its folder.
     ///
     /// The files of its components are copied to `scratch/<component id>`, which must
-    /// not exist yet, and guests see them under `/`.
+    /// not exist yet, and guests see them under `/`. Components that it names by URL and
+    /// digest come from `fetch`.
     ///
     /// # Errors
     ///
     /// [`PrepareError`] names the component with the file, pattern or mistake.
-    pub fn from_folder(path: &Path, scratch: &Path) -> Result<Self, PrepareError> {
+    pub fn from_folder(
+        path: &Path,
+        scratch: &Path,
+        fetch: Fetch<'_>,
+    ) -> Result<Self, PrepareError> {
         let (manifest, root) = manifest_and_root(path);
         let copy = |component: &Component, files: Files| copy(&scratch.join(&component.id), files);
-        let folder = Folder { root: &root, copy };
+        let folder = Folder {
+            root: &root,
+            copy,
+            fetch,
+        };
         prepare(read_manifest(&manifest)?, &folder, None)
     }
 
     /// The same, with the files in place and in the order of the components, for callers
     /// that copy them elsewhere.
-    pub(crate) fn with_files_listed(path: &Path) -> Result<(Self, Vec<Files>), PrepareError> {
+    pub(crate) fn with_files_listed(
+        path: &Path,
+        fetch: Fetch<'_>,
+    ) -> Result<(Self, Vec<Files>), PrepareError> {
         let (manifest, root) = manifest_and_root(path);
         let listed = RefCell::new(BTreeMap::new());
         let list = |component: &Component, files: Files| {
@@ -45,6 +57,7 @@ impl Prepared {
         let folder = Folder {
             root: &root,
             copy: list,
+            fetch,
         };
         let prepared = prepare(read_manifest(&manifest)?, &folder, None)?;
         let mut listed = listed.into_inner();
@@ -88,6 +101,7 @@ struct Folder<'a, F> {
     root: &'a Path,
     /// Copies a component's files to where they are mounted from.
     copy: F,
+    fetch: Fetch<'a>,
 }
 
 impl<F> Source for Folder<'_, F>
@@ -99,7 +113,7 @@ where
         place: &Place<'_>,
         content: &ContentRef,
     ) -> Result<(PathBuf, Digest), PrepareError> {
-        let path = self.root.join(place.path(content)?);
+        let path = place.path_or_fetched(content, self.root, self.fetch)?;
         digest_file(place, path, content)
     }
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use skiff_artifact::{FilesError, PrepareError, Prepared};
+use skiff_artifact::{FetchError, FilesError, PrepareError, Prepared};
 use tempfile::TempDir;
 
 use crate::support::{COMPONENT, chain, component, only};
@@ -47,6 +47,11 @@ pub(crate) fn write(folder: &Path, path: &str, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
 
+/// Fetches nothing.
+pub(crate) fn nothing(_: &str, _: &str) -> Result<PathBuf, FetchError> {
+    Err("nothing is fetched here".into())
+}
+
 /// The files that the component's guest sees.
 fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
     seen_from(folder.path())
@@ -54,7 +59,7 @@ fn seen(folder: &TempDir) -> Result<Vec<String>, PrepareError> {
 
 fn seen_from(application: &Path) -> Result<Vec<String>, PrepareError> {
     let scratch = tempfile::tempdir().unwrap();
-    let prepared = Prepared::from_folder(application, scratch.path())?;
+    let prepared = Prepared::from_folder(application, scratch.path(), &nothing)?;
     let mount = &prepared.components[0].mounts[0];
     assert_eq!(mount.guest, "/");
     let mut paths = Vec::new();
@@ -112,8 +117,9 @@ fn components_are_looked_for_beside_the_mistakes_of_a_manifest() {
 fn a_folder_and_its_manifest_mean_the_same() {
     let folder = shop("");
     let scratch = tempfile::tempdir().unwrap();
-    let by_folder = Prepared::from_folder(folder.path(), scratch.path()).unwrap();
-    let by_file = Prepared::from_folder(&folder.path().join("spin.toml"), scratch.path()).unwrap();
+    let by_folder = Prepared::from_folder(folder.path(), scratch.path(), &nothing).unwrap();
+    let by_file =
+        Prepared::from_folder(&folder.path().join("spin.toml"), scratch.path(), &nothing).unwrap();
     assert_eq!(by_folder, by_file);
     assert_eq!(by_folder.components[0].mounts, []);
 }
@@ -266,7 +272,7 @@ fn what_no_entry_names_may_be_broken() {
 fn a_pattern_that_matches_nothing_is_warned_about() {
     let folder = shop(r#"files = ["dist/**/*", "static/*.none", "static/*.css"]"#);
     let scratch = tempfile::tempdir().unwrap();
-    let prepared = Prepared::from_folder(folder.path(), scratch.path()).unwrap();
+    let prepared = Prepared::from_folder(folder.path(), scratch.path(), &nothing).unwrap();
     assert_eq!(
         prepared.warnings,
         [
@@ -305,7 +311,7 @@ source = "fine.wasm"
     );
     write(folder.path(), "tax.wasm", b"(component)");
     write(folder.path(), "fine.wasm", COMPONENT);
-    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    let error = Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err();
     let PrepareError::Components(mistakes) = error else {
         panic!("{error:?}");
     };
@@ -354,7 +360,7 @@ fn the_folders_own_name_is_no_pattern() {
     let source = shop(r#"files = ["static/*.css"]"#);
     fs::rename(source.keep(), &folder).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let prepared = Prepared::from_folder(&folder, scratch.path()).unwrap();
+    let prepared = Prepared::from_folder(&folder, scratch.path(), &nothing).unwrap();
     assert!(
         prepared.components[0].mounts[0]
             .host
@@ -478,34 +484,46 @@ fn sources_that_have_to_be_fetched_are_refused_by_name() {
         fs::write(&path, text.replace("\"cart.wasm\"", source)).unwrap();
         folder
     };
-    let digest = "0".repeat(64);
-    for (source, named) in [
-        (
-            format!(r#"{{ url = "https://example.com/c.wasm", digest = "sha256:{digest}" }}"#),
-            "https://example.com/c.wasm",
-        ),
-        (
-            r#"{ registry = "example.com", package = "acme:cart", version = "1.0.0" }"#.to_owned(),
-            "acme:cart@1.0.0",
-        ),
-    ] {
-        let folder = manifest(&source);
-        let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
-        assert!(
-            matches!(&error, PrepareError::Remote { component, reference, .. } if component == "cart" && reference == named),
-            "{error}"
+    let source = r#"{ registry = "example.com", package = "acme:cart", version = "1.0.0" }"#;
+    let folder = manifest(source);
+    let error = only(Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err());
+    assert!(
+        matches!(&error, PrepareError::Remote { component, reference, .. } if component == "cart" && reference == "acme:cart@1.0.0"),
+        "{error}"
+    );
+    // What is named by its URL is fetched, and checked.
+    let digest = skiff_artifact::Digest::of(COMPONENT).to_string();
+    let source = format!(r#"{{ url = "https://example.com/c.wasm", digest = "{digest}" }}"#);
+    let folder = manifest(&source);
+    let fetched = folder.path().join("fetched");
+    fs::write(&fetched, COMPONENT).unwrap();
+    let fetch = |url: &str, asked: &str| -> Result<PathBuf, FetchError> {
+        assert_eq!(
+            (url, asked),
+            ("https://example.com/c.wasm", digest.as_str())
         );
-    }
+        Ok(fetched.clone())
+    };
+    let prepared = Prepared::from_folder(folder.path(), folder.path(), &fetch).unwrap();
+    assert_eq!(prepared.components[0].wasm, fetched);
+    fs::write(&fetched, component(20, 1)).unwrap();
+    let error = only(Prepared::from_folder(folder.path(), folder.path(), &fetch).unwrap_err());
+    assert!(matches!(error, PrepareError::Mismatch { .. }), "{error}");
+    let error = only(Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err());
+    assert!(
+        matches!(&error, PrepareError::Fetch { component, .. } if component == "cart"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_missing_or_wrong_binary_is_named() {
     let folder = shop("");
     fs::write(folder.path().join("cart.wasm"), b"(component)").unwrap();
-    let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
+    let error = only(Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err());
     assert!(matches!(&error, PrepareError::NotWasm { component, .. } if component == "cart"));
     fs::remove_file(folder.path().join("cart.wasm")).unwrap();
-    let error = Prepared::from_folder(folder.path(), folder.path()).unwrap_err();
+    let error = Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err();
     assert!(error.to_string().contains("cart.wasm"), "{error}");
 }
 
@@ -521,7 +539,7 @@ source = "tax.wasm"
     );
     write(folder.path(), "price.wasm", &component(20, 1));
     write(folder.path(), "tax.wasm", &component(20, 2));
-    let prepared = Prepared::from_folder(folder.path(), folder.path()).unwrap();
+    let prepared = Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap();
     let names: Vec<_> = prepared.components[0]
         .dependencies
         .iter()
@@ -550,7 +568,7 @@ fn middleware_is_refused_with_its_component() {
     let text = fs::read_to_string(&path).unwrap();
     let around = "component = \"cart\"\ndependencies.middleware = [{ path = \"auth.wasm\" }]";
     fs::write(&path, text.replace("component = \"cart\"", around)).unwrap();
-    let error = only(Prepared::from_folder(folder.path(), folder.path()).unwrap_err());
+    let error = only(Prepared::from_folder(folder.path(), folder.path(), &nothing).unwrap_err());
     assert!(
         matches!(&error, PrepareError::Middleware { component } if component == "cart"),
         "{error}"

@@ -13,7 +13,7 @@ use skiff_artifact::{
 };
 use tempfile::TempDir;
 
-use crate::folder::{shop, write};
+use crate::folder::{nothing, shop, write};
 use crate::support::{COMPONENT, Target, component};
 
 /// An artifact in a layout, and what is in it.
@@ -25,7 +25,13 @@ struct Artifact {
 impl Artifact {
     fn of(source: &Path, options: &Options) -> Result<Self, PackError> {
         let folder = tempfile::tempdir().unwrap();
-        let packed = to_layout(source, &folder.path().join("layout"), options, |_| None)?;
+        let packed = to_layout(
+            source,
+            &folder.path().join("layout"),
+            options,
+            |_| None,
+            &nothing,
+        )?;
         Ok(Self { folder, packed })
     }
 
@@ -350,7 +356,14 @@ fn nothing_is_left_of_a_failure() {
     let folder = shop(r#"files = ["absent"]"#);
     let parent = tempfile::tempdir().unwrap();
     let layout = parent.path().join("layout");
-    let error = to_layout(folder.path(), &layout, &Options::default(), |_| None).unwrap_err();
+    let error = to_layout(
+        folder.path(),
+        &layout,
+        &Options::default(),
+        |_| None,
+        &nothing,
+    )
+    .unwrap_err();
     assert!(matches!(error, PackError::Prepare(_)), "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
@@ -360,11 +373,25 @@ fn an_existing_folder_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     write(parent.path(), "layout/mine", b"mine");
     let layout = parent.path().join("layout");
-    let error = to_layout(shop("").path(), &layout, &Options::default(), |_| None).unwrap_err();
+    let error = to_layout(
+        shop("").path(),
+        &layout,
+        &Options::default(),
+        |_| None,
+        &nothing,
+    )
+    .unwrap_err();
     assert!(matches!(error, PackError::Exists { .. }), "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     fs::remove_file(layout.join("mine")).unwrap();
-    to_layout(shop("").path(), &layout, &Options::default(), |_| None).unwrap();
+    to_layout(
+        shop("").path(),
+        &layout,
+        &Options::default(),
+        |_| None,
+        &nothing,
+    )
+    .unwrap();
 }
 
 #[test]

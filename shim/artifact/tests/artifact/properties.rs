@@ -9,7 +9,7 @@ use skiff_artifact::pack::{Options, to_layout};
 use skiff_artifact::{Image, Layout, Limits, media, unpack};
 use tar::EntryType;
 
-use crate::folder::{shop, write};
+use crate::folder::{nothing, shop, write};
 use crate::support::{Builder, COMPONENT, Entry, Target, file, gzip, locked, packed};
 
 /// Valid guest names, including some that look like something else.
@@ -77,7 +77,7 @@ proptest! {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("layout");
         let options = Options { archive, ..Options::default() };
-        let packed = to_layout(folder.path(), &path, &options, |_| None).unwrap();
+        let packed = to_layout(folder.path(), &path, &options, |_| None, &nothing).unwrap();
 
         let layout = Layout::open(&path).unwrap();
         let image = Image::read(&layout, &packed.manifest).unwrap();

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use skiff_engine::Ticks;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use super::kind::ComponentKind;
 use super::one_line;
 use super::preview1::Preview1;
-use crate::Grants;
+use crate::interfaces::sockets::Found;
+use crate::interfaces::wasi;
 use crate::state::State;
+use crate::{Grants, Output};
 
 /// A component of `wasi:cli/command`, or a preview 1 module, ready to run.
 pub struct Command {
@@ -24,6 +26,14 @@ enum Pre {
     P1(wasmtime::InstancePre<Preview1>),
     P2(wasmtime_wasi::p2::bindings::CommandPre<State>),
     P3(wasmtime_wasi::p3::bindings::CommandPre<State>),
+}
+
+/// How a command ended.
+pub(super) enum Ended {
+    /// It returned.
+    Returned(Result<(), ()>),
+    /// It called `wasi:cli/exit` or `proc_exit`.
+    Exited(i32),
 }
 
 /// A command that did not end normally.
@@ -45,6 +55,13 @@ pub enum CommandError {
         /// The cause.
         reason: String,
     },
+}
+
+/// What a program finds at its start.
+pub(super) struct Context {
+    pub(super) wasi: WasiCtxBuilder,
+    /// Addresses of names that it looks up, for its sockets.
+    found: Found,
 }
 
 impl Command {
@@ -83,15 +100,48 @@ impl Command {
     /// # Errors
     /// If it traps or cannot be instantiated.
     pub async fn run(&self) -> Result<i32, CommandError> {
+        Ok(match self.run_in(self.context(), None).await? {
+            Ended::Returned(Ok(())) => 0,
+            Ended::Returned(Err(())) => 1,
+            Ended::Exited(code) => code,
+        })
+    }
+
+    pub(super) fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
+    /// Its arguments, environment, streams and folders.
+    pub(super) fn context(&self) -> Context {
+        let found = Found::default();
+        Context {
+            wasi: wasi::context(&self.grants, &found),
+            found,
+        }
+    }
+
+    /// Runs it to its end in this context. `printed` is memory that it prints to, and that
+    /// counts as its own.
+    pub(super) async fn run_in(
+        &self,
+        mut context: Context,
+        printed: Option<Output>,
+    ) -> Result<Ended, CommandError> {
         let component = self.grants.component.to_string();
         let instantiate = |error: wasmtime::Error| CommandError::Instantiate {
             component: component.clone(),
             reason: one_line(&error),
         };
-        let store = |engine| State::store(engine, &self.grants, &self.ticks);
+        let store = |engine, mut context: Context, printed| {
+            let mut store = State::store(engine, &self.grants, &self.ticks);
+            let context = wasi::Context::of(context.wasi.build(), context.found);
+            store.data_mut().begins_in(context, printed);
+            store
+        };
         let result = match &self.pre {
             Pre::P1(pre) => {
-                let mut store = Store::new(pre.module().engine(), Preview1::new(&self.grants));
+                let state = Preview1::new(&self.grants, context.wasi.build_p1(), printed);
+                let mut store = Store::new(pre.module().engine(), state);
                 store.limiter(Preview1::meter);
                 self.ticks.interrupt(&mut store);
                 // A start function may write output, and may end the program.
@@ -106,7 +156,7 @@ impl Command {
                 }
             }
             Pre::P2(pre) => {
-                let mut store = store(pre.engine());
+                let mut store = store(pre.engine(), context, printed);
                 let command = pre
                     .instantiate_async(&mut store)
                     .await
@@ -114,7 +164,7 @@ impl Command {
                 command.wasi_cli_run().call_run(&mut store).await
             }
             Pre::P3(pre) => {
-                let mut store = store(pre.engine());
+                let mut store = store(pre.engine(), context, printed);
                 let command = pre
                     .instantiate_async(&mut store)
                     .await
@@ -128,10 +178,9 @@ impl Command {
             }
         };
         match result {
-            Ok(Ok(())) => Ok(0),
-            Ok(Err(())) => Ok(1),
+            Ok(returned) => Ok(Ended::Returned(returned)),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                Some(exit) => Ok(exit.0),
+                Some(exit) => Ok(Ended::Exited(exit.0)),
                 None => Err(CommandError::Trap {
                     component,
                     reason: one_line(&error),

@@ -9,6 +9,8 @@ pub enum ComponentKind {
     HttpP2,
     /// `wasi:http/handler@0.3.x`.
     HttpP3,
+    /// `fermyon:spin/inbound-http`.
+    HttpSpin,
     /// `_start` of a preview 1 core module.
     CommandP1,
     /// `wasi:cli/run@0.2.x`.
@@ -23,6 +25,7 @@ impl ComponentKind {
         match self {
             ComponentKind::HttpP2 => "a handler (`wasi:http/incoming-handler@0.2`)",
             ComponentKind::HttpP3 => "a handler (`wasi:http/handler@0.3`)",
+            ComponentKind::HttpSpin => "a handler (`fermyon:spin/inbound-http`)",
             ComponentKind::CommandP1 => "a command (`_start` of a module)",
             ComponentKind::CommandP2 => "a command (`wasi:cli/run@0.2`)",
             ComponentKind::CommandP3 => "a command (`wasi:cli/run@0.3`)",
@@ -33,18 +36,20 @@ impl ComponentKind {
     pub fn is_command(self) -> bool {
         match self {
             ComponentKind::CommandP1 | ComponentKind::CommandP2 | ComponentKind::CommandP3 => true,
-            ComponentKind::HttpP2 | ComponentKind::HttpP3 => false,
+            ComponentKind::HttpP2 | ComponentKind::HttpP3 | ComponentKind::HttpSpin => false,
         }
     }
 }
 
 /// What a trigger looks for among a component's exports; it ignores the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     /// An HTTP handler or, without one, a command, which its application runs to its end.
     Http,
-    /// `wasi:cli/run`.
+    /// `wasi:cli/run`, which is run to its end.
     Command,
+    /// `wasi:cli/run`, which is run for each request.
+    Wagi,
 }
 
 /// Exports that do not say how to call a component.
@@ -52,7 +57,7 @@ pub enum Wanted {
 pub enum ImportError {
     /// No export that an HTTP trigger can call.
     #[error(
-        "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run is expected, it exports {}",
+        "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, fermyon:spin/inbound-http or wasi:cli/run is expected, it exports {}",
         list(.exports)
     )]
     NoHandler {
@@ -90,7 +95,7 @@ enum Export {
 
 fn export(name: &str, wanted: Wanted) -> Option<Export> {
     let is_wanted = |kind: Option<ComponentKind>| match kind {
-        Some(kind) => kind.is_command() == (wanted == Wanted::Command),
+        Some(kind) => kind.is_command() == (wanted != Wanted::Http),
         None => wanted == Wanted::Http,
     };
     if let Some(Status::Called(Some(kind))) = status(name) {
@@ -106,7 +111,7 @@ fn export(name: &str, wanted: Wanted) -> Option<Export> {
 }
 
 /// Determines how a trigger calls a component with these exports. Of two versions of one
-/// handler the newer one is called.
+/// handler the newer one is called, and Spin's own only if there is no other.
 ///
 /// # Errors
 /// If nothing that the trigger looks for is exported.
@@ -117,7 +122,7 @@ pub fn kind<'a>(
     let exports: Vec<&str> = exports.collect();
     let looked_for: &[Wanted] = match wanted {
         Wanted::Http => &[Wanted::Http, Wanted::Command],
-        Wanted::Command => &[Wanted::Command],
+        Wanted::Command | Wanted::Wagi => &[Wanted::Command],
     };
     let mut not_yet = None;
     for wanted in looked_for {
@@ -126,7 +131,7 @@ pub fn kind<'a>(
             match export(name, *wanted) {
                 Some(Export::Kind(kind)) => {
                     let newer = matches!(kind, ComponentKind::HttpP3 | ComponentKind::CommandP3);
-                    if newer || found.is_none() {
+                    if newer || found.is_none_or(|found| found == ComponentKind::HttpSpin) {
                         found = Some(kind);
                     }
                 }
@@ -146,7 +151,7 @@ pub fn kind<'a>(
     let exports = exports.iter().map(ToString::to_string).collect();
     Err(match wanted {
         Wanted::Http => ImportError::NoHandler { exports },
-        Wanted::Command => ImportError::NoCommand { exports },
+        Wanted::Command | Wanted::Wagi => ImportError::NoCommand { exports },
     })
 }
 
@@ -183,6 +188,11 @@ mod tests {
         assert_eq!(of(&both, Wanted::Http), Ok(ComponentKind::HttpP3));
         both.reverse();
         assert_eq!(of(&both, Wanted::Http), Ok(ComponentKind::HttpP3));
+        let old = ["fermyon:spin/inbound-http", both[1]];
+        assert_eq!(of(&old, Wanted::Http), Ok(ComponentKind::HttpP3));
+        assert_eq!(of(&old[..1], Wanted::Http), Ok(ComponentKind::HttpSpin));
+        let old = [both[0], "fermyon:spin/inbound-http"];
+        assert_eq!(of(&old, Wanted::Http), Ok(ComponentKind::HttpP2));
         let run = ["wasi:cli/run@0.3.0", "wasi:cli/run@0.2.0"];
         assert_eq!(of(&run, Wanted::Command), Ok(ComponentKind::CommandP3));
     }
@@ -204,7 +214,7 @@ mod tests {
     fn nothing_to_call_is_told_with_what_there_is() {
         assert_eq!(
             of(&[], Wanted::Http).unwrap_err().to_string(),
-            "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run is expected, it exports nothing"
+            "it exports no handler: wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, fermyon:spin/inbound-http or wasi:cli/run is expected, it exports nothing"
         );
     }
 }

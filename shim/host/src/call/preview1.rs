@@ -7,22 +7,24 @@ use skiff_engine::Guest;
 use wasmtime::{Linker, ResourceLimiter};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
-use crate::Grants;
-use crate::interfaces::sockets::Found;
-use crate::interfaces::{filesystem, wasi};
+use crate::interfaces::filesystem;
 use crate::meter::Meter;
+use crate::{Grants, Output};
 
 /// What a store holds for a preview 1 module.
 pub(crate) struct Preview1 {
     wasi: WasiP1Ctx,
     meter: Meter,
+    printed: Option<Output>,
 }
 
 impl Preview1 {
-    pub(crate) fn new(grants: &Arc<Grants>) -> Self {
+    /// `printed` is memory that it prints to, and that counts as its own.
+    pub(crate) fn new(grants: &Arc<Grants>, wasi: WasiP1Ctx, printed: Option<Output>) -> Self {
         Preview1 {
-            wasi: wasi::context(grants, &Found::default()).build_p1(),
+            wasi,
             meter: Meter::new(grants),
+            printed,
         }
     }
 
@@ -34,6 +36,11 @@ impl Preview1 {
         &mut self.wasi
     }
 
+    /// Whether it is one of many, and the descriptors that guests may use are all in use.
+    pub(crate) fn has_no_room_for_files(&self) -> bool {
+        self.printed.is_some() && self.meter.grants().filesystem.limits.are_reached()
+    }
+
     pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<()> {
         p1::add_to_linker_async(linker, Preview1::wasi)?;
         wasmtime_wasi::p0::add_to_linker_async(linker, Preview1::wasi)?;
@@ -43,7 +50,8 @@ impl Preview1 {
 
 impl Guest for Preview1 {
     fn ticked(&mut self) -> wasmtime::Result<()> {
-        // The host only holds the module's open files.
-        Ok(self.meter.check(0)?)
+        // Besides, the host only holds the module's open files.
+        let printed = self.printed.as_ref().map_or(0, Output::size);
+        Ok(self.meter.check(printed)?)
     }
 }

@@ -192,7 +192,7 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("fermyon:spin/config", &[variables("")]).gives(Capability::Variables),
     interface("fermyon:spin/http", &[http("")]).gives(Capability::AllowedOutboundHosts),
     interface("fermyon:spin/http-types", &[http("")]),
-    interface("fermyon:spin/inbound-http", &[version("", Status::Called(None))]),
+    interface("fermyon:spin/inbound-http", &[called("", ComponentKind::HttpSpin)]),
     interface("fermyon:spin/inbound-redis", &[version("", Status::Called(None))]),
     interface("fermyon:spin/key-value", &[key_value(""), key_value("2.0.0")])
         .gives(Capability::KeyValueStores),

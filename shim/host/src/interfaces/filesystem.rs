@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::PathBuf;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -80,6 +81,13 @@ pub struct FileLimits {
 impl FileLimits {
     /// The customary limit of a program, and more than most ever have open.
     pub const DEFAULT_EACH: usize = 1024;
+
+    /// Whether the next file would have a descriptor that is not for guests.
+    pub(crate) fn are_reached(&self) -> bool {
+        // The kernel gives the lowest number that is free.
+        let next = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        next.map_or(true, |next| next.as_raw_fd() >= self.below)
+    }
 }
 
 impl Default for FileLimits {
@@ -142,5 +150,17 @@ fn keep(
 fn too_many(state: &mut State) {
     if !std::mem::replace(&mut state.filesystem.is_told, true) {
         tracing::warn!(component_id = %state.grants().component, "The guest has reached its limit of open files; opening more fails");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_that_are_not_for_guests_are_left_to_others() {
+        let limits = FileLimits::default();
+        assert!(!limits.are_reached());
+        assert!(FileLimits { below: 0, ..limits }.are_reached());
     }
 }

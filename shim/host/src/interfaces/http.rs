@@ -107,7 +107,7 @@ impl Hooks {
 }
 
 /// Header names that a guest may neither see nor set.
-fn forbidden(name: &HeaderName) -> bool {
+pub(crate) fn is_forbidden(name: &HeaderName) -> bool {
     *name == header::CONNECTION
         || *name == header::HOST
         || *name == header::TRANSFER_ENCODING
@@ -120,7 +120,7 @@ fn forbidden(name: &HeaderName) -> bool {
         )
 }
 
-static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(forbidden));
+static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(is_forbidden));
 
 type Sent = wasmtime_wasi_http::Result<(
     http::Response<WasiBody>,
@@ -134,7 +134,7 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        forbidden(name)
+        is_forbidden(name)
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {

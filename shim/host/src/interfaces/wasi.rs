@@ -45,6 +45,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// One that is made already, with what was given to [`context`].
+    pub(crate) fn of(made: WasiCtx, found: sockets::Found) -> Self {
+        Context {
+            made: Some(made),
+            found: Some(found),
+        }
+    }
+
     /// Whether the guest has asked for its arguments, environment, files, time or random
     /// numbers.
     pub(crate) fn is_made(&self) -> bool {

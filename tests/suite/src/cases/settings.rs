@@ -2,6 +2,7 @@
 //! guests must not see.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use skiff_test_support::{ContainerSpec, http};
@@ -19,6 +20,9 @@ pub(super) fn cases() -> Vec<Case> {
         an_unknown_setting_is_warned_about,
         what_kubernetes_adds_for_a_service_called_skiff_is_no_setting,
         variables_come_from_environment_and_defaults,
+        variables_come_from_a_volume_and_are_read_anew,
+        variables_come_from_a_runtime_configuration,
+        a_runtime_configuration_with_a_mistake_is_told_by_its_line,
         guests_see_their_own_environment_only,
         components_that_are_not_retained_are_gone,
         an_unknown_component_to_retain_is_named,
@@ -145,6 +149,63 @@ async fn variables_come_from_environment_and_defaults(node: Arc<Node>) -> anyhow
     assert_eq!(unknown.status, 500, "{}", unknown.text());
     served.end().await?;
     Ok(())
+}
+
+/// An application with a variable that has no default.
+fn who() -> anyhow::Result<App> {
+    let app = App::of_guest("variables")?;
+    let app = app.manifest("[variables]\nwho = { required = true, secret = true }\n");
+    Ok(app.component("variables = { who = \"{{ who }}\" }"))
+}
+
+async fn variables_come_from_a_volume_and_are_read_anew(node: Arc<Node>) -> anyhow::Result<()> {
+    let folder = node.scratch("variables-volume")?;
+    std::fs::write(folder.join("who"), "first\n")?;
+    let image = node.app_image("who", Kind::Spin, &who()?).await?;
+    let spec = Kind::Spin
+        .container("app", &image)
+        .mount_read_only(&folder, "/variables")
+        .env("SKIFF_VARIABLES_DIR", "/variables");
+    let served = Served::start(&node, "variables-volume", &spec).await?;
+    assert_eq!(served.get("/?name=who").await?.text().trim(), "first");
+    std::fs::write(folder.join("next"), "second\n")?;
+    std::fs::rename(folder.join("next"), folder.join("who"))?;
+    let begin = Instant::now();
+    while served.get("/?name=who").await?.text().trim() != "second" {
+        ensure!(begin.elapsed() < SOON, "the new value is not seen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    served.end().await?;
+    Ok(())
+}
+
+/// A pod of [`who`] with this file as its runtime configuration.
+async fn configured(node: &Node, name: &str, text: &str) -> anyhow::Result<ContainerSpec> {
+    let file = node.scratch(name)?.join("runtime-config.toml");
+    std::fs::write(&file, text)?;
+    let image = node.app_image("who", Kind::Spin, &who()?).await?;
+    let spec = Kind::Spin.container("app", &image);
+    Ok(spec.mount_read_only(&file, "/runtime-config.toml"))
+}
+
+async fn variables_come_from_a_runtime_configuration(node: Arc<Node>) -> anyhow::Result<()> {
+    let text = "[[variables_provider]]\ntype = 'static'\nvalues = { who = 'configured' }\n";
+    let spec = configured(&node, "variables-configured", text).await?;
+    let served = Served::start(&node, "variables-configured", &spec).await?;
+    assert_eq!(served.get("/?name=who").await?.text().trim(), "configured");
+    served.end().await?;
+    Ok(())
+}
+
+async fn a_runtime_configuration_with_a_mistake_is_told_by_its_line(
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    let spec = configured(&node, "configured-wrong", "\n[outbound_htp]\n").await?;
+    let refusal = Refusal::of(&node, "configured-wrong", spec).await?;
+    refusal.tells(&[
+        "/runtime-config.toml:2:2",
+        "`outbound_htp` is not a known field",
+    ])
 }
 
 async fn guests_see_their_own_environment_only(node: Arc<Node>) -> anyhow::Result<()> {

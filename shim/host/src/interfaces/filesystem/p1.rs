@@ -29,6 +29,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> wasmtime::Result<(
 /// the volume may create one between the check and the opening; then only this command
 /// waits.
 async fn open(mut caller: Caller<'_, Preview1>, asked: Asked) -> wasmtime::Result<i32> {
+    if caller.data().has_no_room_for_files() {
+        return Ok(Errno::Mfile as i32);
+    }
     let (fd, follow, path, length, flags, base, inheriting, state_of, opened) = asked;
     let fuel = caller.as_context_mut().hostcall_fuel();
     let export = caller.get_export("memory");

@@ -209,7 +209,7 @@ impl Step {
         for (name, value) in asked.headers {
             let name = HeaderName::try_from(name).map_err(|_| Fault::RuntimeError)?;
             let value = HeaderValue::try_from(value).map_err(|_| Fault::RuntimeError)?;
-            if !super::forbidden(&name) {
+            if !super::is_forbidden(&name) {
                 headers.append(name, value);
             }
         }

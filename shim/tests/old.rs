@@ -1,0 +1,159 @@
+//! Guests of Spin 1: modules in its binary interface, and commands that WAGI runs.
+
+mod support;
+
+use std::fs;
+
+use support::{Running, Skiff};
+
+/// A module in the binary interface of Spin 1, written by hand: the toolchains that made
+/// such modules are in no registry.
+fn spin_1() -> Running {
+    let manifest = r#"
+spin_manifest_version = "1"
+name = "old"
+trigger = { type = "http", base = "/" }
+[variables]
+who = { default = "world" }
+[[component]]
+id = "old"
+source = "old.wasm"
+config = { who = "hello {{ who }}" }
+trigger = { route = "/..." }
+"#;
+    let skiff = Skiff::manifest(manifest);
+    let module = wat::parse_str(include_str!("spin_1.wat")).unwrap();
+    fs::write(skiff.folder().join("old.wasm"), module).unwrap();
+    skiff.start()
+}
+
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[test]
+fn a_module_of_spin_1_answers_as_it_always_did() {
+    let skiff = spin_1();
+    let answer = skiff.get("/any/path?q=1");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "/any/path?q=1")
+    );
+    assert!(
+        answer.head.contains("content-type: text/plain"),
+        "{}",
+        answer.head
+    );
+    assert!(answer.head.contains("x-method: g"), "{}", answer.head);
+    let answer = skiff.send(&post("/any", "what was sent"));
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "what was sent")
+    );
+    assert_eq!(skiff.get("/variable").text(), "hello world");
+    let head = skiff.send("HEAD /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[test]
+fn what_a_module_of_spin_1_cannot_do_hurts_one_request() {
+    let skiff = spin_1();
+    let answer = skiff.send("TRACE /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!(answer.status, 405);
+    assert_eq!(skiff.get("/trap").status, 500);
+    assert_eq!(skiff.get("/status").status, 500);
+    assert_eq!(skiff.get("/fine").text().len(), 0);
+    let ended = skiff.stop();
+    assert!(
+        ended.stderr.contains("it has the status 601"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_command_answers_as_wagi_runs_it() {
+    for source in ["{guest:wagi}", "{guest:module-wagi}"] {
+        let manifest = format!(
+            r#"
+spin_manifest_version = 2
+[application]
+name = "wagi"
+[[trigger.http]]
+route = "/cgi/..."
+component = "cgi"
+executor = {{ type = "wagi" }}
+[component.cgi]
+source = "{source}"
+environment = {{ COLOUR = "blue" }}
+"#
+        );
+        let skiff = Skiff::manifest(&manifest).start();
+        let answer = skiff.send(&post("/cgi/a/b?x=1&y=2", "sent"));
+        let text = answer.text();
+        assert_eq!(answer.status, 201, "{source}: {text}");
+        assert!(
+            answer.head.contains("x-from: cgi"),
+            "{source}: {}",
+            answer.head
+        );
+        for line in [
+            "arg /cgi/a/b",
+            "arg x=1",
+            "arg y=2",
+            "env COLOUR=blue",
+            "env CONTENT_LENGTH=4",
+            "env PATH_INFO=/a/b",
+            "env QUERY_STRING=x=1&y=2",
+            "env REQUEST_METHOD=POST",
+            "env SCRIPT_NAME=/cgi",
+            "env X_MATCHED_ROUTE=/cgi/...",
+            "env REMOTE_ADDR=127.0.0.1",
+            "body sent",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{source}: {line}\n{text}"
+            );
+        }
+        // Each request has an instance of its own.
+        for _ in 0..3 {
+            assert_eq!(skiff.get("/cgi").status, 201);
+        }
+        for path in ["/cgi?exit", "/cgi?silent", "/cgi?trap"] {
+            assert_eq!(skiff.get(path).status, 500, "{source}: {path}");
+        }
+        assert_eq!(skiff.get("/cgi").status, 201);
+        let ended = skiff.stop();
+        assert!(
+            ended.stderr.contains("its exit code is "),
+            "{source}: {}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains("has none of the headers"),
+            "{source}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_component_that_is_no_command_cannot_be_run_by_wagi() {
+    let manifest = r#"
+spin_manifest_version = 2
+[application]
+name = "wagi"
+[[trigger.http]]
+route = "/..."
+component = { source = "{guest:hello}" }
+executor = { type = "wagi" }
+"#;
+    let ended = Skiff::manifest(manifest).end();
+    assert_eq!(ended.status.code(), Some(65), "{}", ended.stderr);
+    let told = "it is not a command: wasi:cli/run is expected";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
