@@ -195,7 +195,7 @@ mod tests {
         configuration.complete(&mut settings);
         assert_eq!(settings.network.connections, 7);
         assert!(!settings.network.keeps_connections);
-        let blocked = settings.network.also_blocked;
+        let blocked = &settings.network.also_blocked;
         assert_eq!(blocked.to_string(), "private,198.51.100.0/24");
         let tls = b"[[client_tls]]\ncomponent_ids = ['a']\nhosts = ['b.test']\nca_roots_file = 'ca.pem'\n";
         let configuration = read(tls).unwrap();
