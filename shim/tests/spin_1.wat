@@ -26,13 +26,18 @@
 
   (func (export "canonical_abi_free") (param i32 i32 i32))
 
-  ;; Spin 1 does not call this.
+  ;; This is not called, as in Spin.
   (func (export "_start") unreachable)
+
+  ;; This is, before anything else.
+  (global $ready (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $ready (i32.const 1)))
 
   (func (export "handle-http-request")
       (param $method i32) (param $uri i32) (param $uri_len i32)
       (param $headers i32) (param $headers_len i32) (param $params i32) (param $params_len i32)
       (param $has_body i32) (param $body i32) (param $body_len i32) (result i32)
+    (if (i32.eqz (global.get $ready)) (then unreachable))
     (if (i32.eq (local.get $uri_len) (i32.const 5)) (then unreachable))
     ;; x-method: the first letter of the method's name.
     (i32.store (i32.const 144) (i32.const 64))
