@@ -1,5 +1,5 @@
 ;; A module of Spin 1, in the binary interface of wit-bindgen 0.2. It answers by its path:
-;; `/variable` the variable `who`, `/status` a status that is none, `/trap` not at all, and
+;; `/variable` the variable `who`, `/status` a status that is none, `/trap` not at all, `/loops` never, and
 ;; everything else the request's body, or its URI where that is empty.
 (module
   (import "spin-config" "get-config" (func $variable (param i32 i32 i32)))
@@ -39,6 +39,7 @@
       (param $has_body i32) (param $body i32) (param $body_len i32) (result i32)
     (if (i32.eqz (global.get $ready)) (then unreachable))
     (if (i32.eq (local.get $uri_len) (i32.const 5)) (then unreachable))
+    (if (i32.eq (local.get $uri_len) (i32.const 6)) (then (loop $ever (br $ever))))
     ;; x-method: the first letter of the method's name.
     (i32.store (i32.const 144) (i32.const 64))
     (i32.store (i32.const 148) (i32.const 8))

@@ -16,8 +16,7 @@ use crate::pool::{Http1, Http2};
 /// Beyond what anybody waits for, and within what a clock can count.
 const LONGEST: Duration = Duration::from_secs(86_400 * 365);
 
-/// A body, with the connection that it comes on. One that is dropped before its end closes
-/// the connection, or its stream of it.
+/// A body, with the connection that it comes on.
 pub(crate) struct Response {
     incoming: Incoming,
     /// How long each piece may take.
@@ -72,6 +71,14 @@ impl Response {
             Some(timer) => timer.as_mut().poll(cx),
             None => Poll::Pending,
         }
+    }
+}
+
+impl Drop for Response {
+    /// A guest may not care for the body. What has arrived of it is skipped; if that is not
+    /// all, the connection is closed, and whoever takes it next notices.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -309,3 +309,15 @@ async fn no_connection_is_kept_where_none_is_wanted() {
     }
     assert_eq!(server.counts(), (3, 3));
 }
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_a_body_that_nobody_reads() {
+    let server = Server::start(HELLO, false).await;
+    let client = client();
+    for _ in 0..20 {
+        let response = client.send(call(&server.url())).await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response);
+    }
+    assert_eq!(server.counts(), (1, 20));
+}
