@@ -16,6 +16,7 @@ mod grants;
 mod handler;
 mod load;
 mod mistakes;
+mod network;
 mod optimizer;
 mod serve;
 pub(crate) mod slots;

@@ -7,12 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 mod names;
+mod network;
 mod node;
 mod parse;
 mod stores;
 mod table;
 
 pub use names::is_service_link;
+pub use network::NetworkSettings;
 pub use node::NodeSettings;
 pub use parse::Kind;
 pub use stores::StoreSettings;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub engine: skiff_engine::Limits,
     /// Settings for guests.
     pub guests: skiff_host::Settings,
+    /// Requests to other machines.
+    pub network: NetworkSettings,
     /// The stores of an application.
     pub stores: StoreSettings,
     /// The process itself.

@@ -4,11 +4,11 @@ mod support;
 
 use std::fs;
 
-use support::{Running, Skiff};
+use support::{HEALTH, Skiff};
 
 /// A module in the binary interface of Spin 1, written by hand: the toolchains that made
 /// such modules are in no registry.
-fn spin_1() -> Running {
+fn spin_1() -> Skiff {
     let manifest = r#"
 spin_manifest_version = "1"
 name = "old"
@@ -24,7 +24,7 @@ trigger = { route = "/..." }
     let skiff = Skiff::manifest(manifest);
     let module = wat::parse_str(include_str!("spin_1.wat")).unwrap();
     fs::write(skiff.folder().join("old.wasm"), module).unwrap();
-    skiff.start()
+    skiff
 }
 
 fn post(path: &str, body: &str) -> String {
@@ -36,23 +36,17 @@ fn post(path: &str, body: &str) -> String {
 
 #[test]
 fn a_module_of_spin_1_answers_as_it_always_did() {
-    let skiff = spin_1();
-    let answer = skiff.get("/any/path?q=1");
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (200, "/any/path?q=1")
-    );
+    let skiff = spin_1().start();
+    let got = skiff.get("/any/path?q=1");
+    assert_eq!((got.status, got.text().as_str()), (200, "/any/path?q=1"));
     assert!(
-        answer.head.contains("content-type: text/plain"),
+        got.head.contains("content-type: text/plain"),
         "{}",
-        answer.head
+        got.head
     );
-    assert!(answer.head.contains("x-method: g"), "{}", answer.head);
-    let answer = skiff.send(&post("/any", "what was sent"));
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (200, "what was sent")
-    );
+    assert!(got.head.contains("x-method: g"), "{}", got.head);
+    let got = skiff.send(&post("/any", "what was sent"));
+    assert_eq!((got.status, got.text().as_str()), (200, "what was sent"));
     assert_eq!(skiff.get("/variable").text(), "hello world");
     let head = skiff.send("HEAD /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -60,9 +54,9 @@ fn a_module_of_spin_1_answers_as_it_always_did() {
 
 #[test]
 fn what_a_module_of_spin_1_cannot_do_hurts_one_request() {
-    let skiff = spin_1();
-    let answer = skiff.send("TRACE /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    assert_eq!(answer.status, 405);
+    let skiff = spin_1().start();
+    let got = skiff.send("TRACE /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!(got.status, 405);
     assert_eq!(skiff.get("/trap").status, 500);
     assert_eq!(skiff.get("/status").status, 500);
     assert_eq!(skiff.get("/fine").text().len(), 0);
@@ -72,6 +66,21 @@ fn what_a_module_of_spin_1_cannot_do_hurts_one_request() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_module_of_spin_1_that_computes_for_ever_is_ended_and_hurts_nobody() {
+    let skiff = spin_1().env("SKIFF_REQUEST_TIMEOUT", "300ms").start();
+    std::thread::scope(|scope| {
+        let endless: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| skiff.get("/loops").status))
+            .collect();
+        assert_eq!(skiff.get(HEALTH).status, 200);
+        for status in endless {
+            assert_eq!(status.join().unwrap(), 504);
+        }
+    });
+    assert_eq!(skiff.get("/any/other/path").text(), "/any/other/path");
 }
 
 #[test]
@@ -92,14 +101,10 @@ environment = {{ COLOUR = "blue" }}
 "#
         );
         let skiff = Skiff::manifest(&manifest).start();
-        let answer = skiff.send(&post("/cgi/a/b?x=1&y=2", "sent"));
-        let text = answer.text();
-        assert_eq!(answer.status, 201, "{source}: {text}");
-        assert!(
-            answer.head.contains("x-from: cgi"),
-            "{source}: {}",
-            answer.head
-        );
+        let got = skiff.send(&post("/cgi/a/b?x=1&y=2", "sent"));
+        let text = got.text();
+        assert_eq!(got.status, 201, "{source}: {text}");
+        assert!(got.head.contains("x-from: cgi"), "{source}: {}", got.head);
         for line in [
             "arg /cgi/a/b",
             "arg x=1",

@@ -316,26 +316,6 @@ fn the_port_opens_only_for_what_runs() {
 }
 
 #[test]
-fn outbound_grants_are_refused_until_they_are_offered() {
-    for hosts in [
-        r#"["https://example.com"]"#,
-        r#"["redis://localhost", "*://*:*"]"#,
-        r#"["https://{{ name }}"]"#,
-    ] {
-        let rest = format!(
-            "allowed_outbound_hosts = {hosts}\n[variables]\nname = {{ default = \"example.com\" }}\n"
-        );
-        let parts = [
-            "`web`",
-            "allowed_outbound_hosts",
-            "wasi:http/outgoing-handler",
-            "does not offer yet",
-        ];
-        refused(manifest("fetch", &rest), 65, &parts);
-    }
-}
-
-#[test]
 fn a_memory_over_the_limit_is_told_before_the_start() {
     let skiff = Skiff::component("hello").env("SKIFF_MAX_INSTANCE_MEMORY", "64Ki");
     refused(

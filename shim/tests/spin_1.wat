@@ -1,5 +1,5 @@
 ;; A module of Spin 1, in the binary interface of wit-bindgen 0.2. It answers by its path:
-;; `/variable` the variable `who`, `/status` a status that is none, `/trap` not at all, and
+;; `/variable` the variable `who`, `/status` a status that is none, `/trap` not at all, `/loops` never, and
 ;; everything else the request's body, or its URI where that is empty.
 (module
   (import "spin-config" "get-config" (func $variable (param i32 i32 i32)))
@@ -26,14 +26,20 @@
 
   (func (export "canonical_abi_free") (param i32 i32 i32))
 
-  ;; Spin 1 does not call this.
+  ;; This is not called, as in Spin.
   (func (export "_start") unreachable)
+
+  ;; This is, before anything else.
+  (global $ready (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $ready (i32.const 1)))
 
   (func (export "handle-http-request")
       (param $method i32) (param $uri i32) (param $uri_len i32)
       (param $headers i32) (param $headers_len i32) (param $params i32) (param $params_len i32)
       (param $has_body i32) (param $body i32) (param $body_len i32) (result i32)
+    (if (i32.eqz (global.get $ready)) (then unreachable))
     (if (i32.eq (local.get $uri_len) (i32.const 5)) (then unreachable))
+    (if (i32.eq (local.get $uri_len) (i32.const 6)) (then (loop $ever (br $ever))))
     ;; x-method: the first letter of the method's name.
     (i32.store (i32.const 144) (i32.const 64))
     (i32.store (i32.const 148) (i32.const 8))

@@ -159,6 +159,26 @@ fn a_runtime_configuration_gives_variables_and_a_person_overrides_them() {
     }
 }
 
+#[test]
+fn a_secret_that_makes_no_host_is_not_told() {
+    let manifest = r#"
+spin_manifest_version = 2
+[application]
+name = "mine"
+[variables]
+who = { required = true, secret = true }
+[[trigger.http]]
+route = "/..."
+component = { source = "{guest:hello}", allowed_outbound_hosts = ["https://{{ who }}"] }
+"#;
+    let skiff = Skiff::manifest(manifest).env("SPIN_VARIABLE_WHO", "s3cret host");
+    let ended = skiff.end();
+    assert_eq!(ended.status.code(), Some(65), "{}", ended.stderr);
+    let told = "`https://{{ who }}`: the value of a secret variable makes it no host";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+}
+
 /// Vault is a stand-in of ours here, which speaks its documented HTTP.
 #[test]
 fn a_secret_of_vault_is_asked_for_while_guests_run() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skiff_engine::MemoryLimit;
 
-use crate::{Cli, Databases, Filesystem, KeyValue, Sockets, Variables};
+use crate::{Cli, Databases, Filesystem, KeyValue, Outbound, Sockets, Variables};
 
 /// Everything a component may access, interface by interface. Anything else is denied.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Grants {
     pub cli: Cli,
     /// Folders.
     pub filesystem: Filesystem,
+    /// Where it may send HTTP requests.
+    pub outbound: Outbound,
     /// Key-value stores.
     pub key_value: KeyValue,
     /// SQLite databases.
@@ -30,8 +32,10 @@ pub struct Grants {
 impl Grants {
     /// No grants; output is discarded.
     pub fn none(component: &str) -> Self {
+        let component: Arc<str> = component.into();
         Grants {
-            component: component.into(),
+            outbound: Outbound::none(&component),
+            component,
             memory: MemoryLimit::default(),
             cli: Cli::default(),
             filesystem: Filesystem::default(),

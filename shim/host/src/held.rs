@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::HeaderMap;
 use wasmtime_wasi_http::FieldMap;
-use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+};
 use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_io::streams::DynInputStream;
 
@@ -52,7 +54,9 @@ pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
         headers(&request.headers)
     } else if let Some(cas) = entry.downcast_ref::<Cas>() {
         cas.size()
-    } else if entry.is::<DynInputStream>() {
+    } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
+        headers(&response.headers) + STREAM
+    } else if entry.is::<DynInputStream>() || entry.is::<HostFutureIncomingResponse>() {
         STREAM
     } else {
         0

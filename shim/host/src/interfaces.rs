@@ -9,7 +9,7 @@ pub(crate) mod http;
 pub(crate) mod key_value;
 mod missing;
 pub(crate) mod random;
-mod sockets;
+pub(crate) mod sockets;
 mod sqlite;
 mod variables;
 pub(crate) mod wasi;
@@ -17,9 +17,12 @@ pub(crate) mod wasi;
 pub use catalogue::{Need, capability, need, needs_concurrency};
 pub use cli::Cli;
 pub use filesystem::{FileLimits, Filesystem, Mount};
+pub use http::{
+    HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Outbound, Timeouts, Ways,
+};
 pub use key_value::{FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
 pub use missing::Missing;
-pub use sockets::Sockets;
+pub use sockets::{NameError, Names, Sockets};
 pub use sqlite::{Database, DatabaseConnection, Databases, QueryResult, Row, SqlValue};
 pub use variables::{
     Asking, KnownValues, ProviderError, ValueSource, Values, Variables, VariablesError,

@@ -21,9 +21,10 @@ pub use call::{
 pub use grants::Grants;
 pub use interfaces::{
     Asking, Cli, Database, DatabaseConnection, Databases, FileLimits, Filesystem, FoundPair,
-    KeyValue, KeyValueStore, KnownValues, MOST_RESULT, Missing, Mount, Need, Pair, ProviderError,
-    QueryResult, Reply, Row, Sockets, SqlValue, StoreError, ValueSource, Values, Variables,
-    VariablesError, VariablesProvider, capability, need, needs_concurrency,
+    HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, KeyValue, KeyValueStore, KnownValues,
+    MOST_RESULT, Missing, Mount, NameError, Names, Need, Neighbours, Outbound, Pair, ProviderError,
+    QueryResult, Reply, Row, Sockets, SqlValue, StoreError, Timeouts, ValueSource, Values,
+    Variables, VariablesError, VariablesProvider, Ways, capability, need, needs_concurrency,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

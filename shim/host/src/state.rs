@@ -1,18 +1,19 @@
 //! What a store holds for one instance.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use skiff_engine::{Guest, MemoryError, Ticks};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
 use crate::held::Lent;
 use crate::interfaces::{filesystem, http, random, wasi};
 use crate::meter::Meter;
-use crate::{Grants, Output, held};
+use crate::{Grants, NameError, Output, held};
 
 /// The state of one instance: its handles, the memory it has taken, and each interface's
 /// own state.
@@ -24,7 +25,7 @@ pub(crate) struct State {
     /// For how many more ticks the host's memory for it is not checked.
     unseen: usize,
     wasi: wasi::Context,
-    http: http::Http,
+    pub(crate) http: http::Http,
     pub(crate) filesystem: filesystem::Opened,
     pub(crate) random: random::Seed,
     /// Memory that the guest prints to.
@@ -50,8 +51,8 @@ impl State {
 
     /// Gives the guest another context than its grants do. `printed` is memory that it
     /// prints to, and that counts as its own.
-    pub(crate) fn begins_in(&mut self, context: WasiCtx, printed: Option<Output>) {
-        self.wasi = wasi::Context::of(context);
+    pub(crate) fn begins_in(&mut self, context: wasi::Context, printed: Option<Output>) {
+        self.wasi = context;
         self.printed = printed;
     }
 
@@ -68,6 +69,30 @@ impl State {
 
     pub(crate) fn grants(&self) -> &Grants {
         self.meter.grants()
+    }
+
+    pub(crate) fn outbound(&self) -> http::Outbound {
+        self.http.outbound().clone()
+    }
+
+    /// Looks up a name for a socket.
+    pub(crate) fn look_up(
+        &mut self,
+        name: &str,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, NameError>> + Send + use<> {
+        let found = self.wasi.found();
+        self.meter.grants().sockets.look_up(name, found)
+    }
+
+    /// Counts bytes that a host function holds while it runs.
+    pub(crate) fn holds(&mut self, bytes: usize) -> Result<(), skiff_engine::MemoryError> {
+        self.meter.check(bytes)
+    }
+
+    /// The request that the caller of a host function answers, by its task.
+    pub(crate) fn answers(&mut self, task: Option<wasmtime::component::GuestTaskId>) {
+        let origin = task.and_then(|task| self.http.origins.find(task)).cloned();
+        self.http.answers(origin);
     }
 
     /// Whether the guest has asked for its arguments, environment, files, time or random

@@ -66,9 +66,18 @@ pub(crate) fn allowed_host(
     if !template.is_literal() && is_blank(&resolved) {
         return Some(template);
     }
-    let checked = AllowedHost::parse(&resolved).map_err(|error| match template.is_literal() {
-        true => format!("allows {:?}: {error}", entry.value),
-        false => format!("allows {:?}, by default {resolved:?}: {error}", entry.value),
+    let is_secret = |name: &VariableName| declared.get(name).is_some_and(|it| it.secret);
+    let checked = AllowedHost::parse(&resolved).map_err(|error| {
+        if template.is_literal() {
+            format!("allows {:?}: {error}", entry.value)
+        } else if template.variables().any(is_secret) {
+            format!(
+                "allows {:?}, which the secret default makes no host",
+                entry.value
+            )
+        } else {
+            format!("allows {:?}, by default {resolved:?}: {error}", entry.value)
+        }
     });
     passed(checked, entry.at, ask).map(|_| template)
 }

@@ -4,16 +4,24 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use url::Host;
+pub use url::{Host, Url};
 
+mod blocked;
 mod legacy;
 mod network;
 
+pub use blocked::{BlockedNetworkError, BlockedNetworks};
 pub(crate) use legacy::{Databases, convert as convert_legacy};
 pub use network::Network;
 
 /// Names with this ending refer to components of the same application.
 const CHAINING_DOMAIN: &str = "spin.internal";
+
+/// The component that a name refers to, if it is one for service chaining:
+/// `<component id>.spin.internal`.
+pub fn chained_component(name: &str) -> Option<&str> {
+    name.strip_suffix(CHAINING_DOMAIN)?.strip_suffix('.')
+}
 
 /// One entry of `allowed_outbound_hosts`: `<scheme>://<host>[:<port>][/]`.
 ///
@@ -99,7 +107,18 @@ impl AllowedHost {
     /// Whether a connection is allowed. `host` is a name or an address; IPv6 addresses
     /// are in brackets.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
+        Host::parse(host).is_ok_and(|host| self.allows_host(scheme, &host, port))
+    }
+
+    /// Whether a connection to a host that was parsed before is allowed.
+    pub fn allows_host(&self, scheme: &str, host: &Host, port: u16) -> bool {
         self.scheme.allows(scheme) && self.host.allows(host) && self.port.allows(port)
+    }
+
+    /// Whether some connection to this host is allowed with one of these schemes, on
+    /// whatever port.
+    pub fn allows_name(&self, schemes: &[&str], host: &Host) -> bool {
+        schemes.iter().any(|scheme| self.scheme.allows(scheme)) && self.host.allows(host)
     }
 
     /// Whether a request to the application itself is allowed.
@@ -111,10 +130,9 @@ impl AllowedHost {
     pub fn chaining_target(&self) -> Option<ChainingTarget<'_>> {
         match &self.host {
             AllowedName::Below(domain) if domain == CHAINING_DOMAIN => Some(ChainingTarget::All),
-            AllowedName::Literal(Host::Domain(name)) => name
-                .strip_suffix(CHAINING_DOMAIN)
-                .and_then(|id| id.strip_suffix('.'))
-                .map(ChainingTarget::Component),
+            AllowedName::Literal(Host::Domain(name)) => {
+                chained_component(name).map(ChainingTarget::Component)
+            }
             _ => None,
         }
     }
@@ -214,14 +232,11 @@ impl AllowedName {
         }
     }
 
-    fn allows(&self, host: &str) -> bool {
-        let Ok(host) = Host::parse(host) else {
-            return false;
-        };
-        match (self, &host) {
+    fn allows(&self, host: &Host) -> bool {
+        match (self, host) {
             (AllowedName::Any, _) => true,
             (AllowedName::ToSelf, _) => false,
-            (AllowedName::Literal(literal), _) => *literal == host,
+            (AllowedName::Literal(literal), _) => literal == host,
             (AllowedName::Below(domain), Host::Domain(name)) => name
                 .strip_suffix(domain.as_str())
                 .is_some_and(|below| below.ends_with('.')),

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use skiff_manifest::Faults;
-use skiff_manifest::runtime::{self, Applied, Defaults, Origin, RuntimeConfig};
+use skiff_manifest::runtime::{self, Applied, BlockedNetwork, Defaults, Origin, RuntimeConfig};
 
 use crate::settings::Settings;
 
@@ -90,6 +90,32 @@ impl Configuration {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             settings.guests.memory.get_or_insert(bytes);
         }
+        let network = &mut settings.network;
+        let whole = |path: &mut String| *path = self.beside(path).to_string_lossy().into_owned();
+        network.client_tls = self.config.client_tls.clone();
+        for rule in &mut network.client_tls {
+            rule.ca_roots_file.iter_mut().for_each(whole);
+            if let Some(client) = &mut rule.client {
+                whole(&mut client.cert_file);
+                whole(&mut client.private_key_file);
+            }
+        }
+        if let Some(networking) = &self.config.outbound_networking {
+            for blocked in &networking.block_networks {
+                match blocked {
+                    BlockedNetwork::Private => network.also_blocked.add_private(),
+                    BlockedNetwork::Range(range) => network.also_blocked.add(*range),
+                }
+            }
+            // What is stricter counts.
+            let most = networking.max_total_connections;
+            network.connections = network.connections.min(most.unwrap_or(usize::MAX));
+        }
+        if let Some(http) = &self.config.outbound_http {
+            let most = http.max_connections;
+            network.connections = network.connections.min(most.unwrap_or(usize::MAX));
+            network.keeps_connections = http.connection_pooling;
+        }
     }
 
     /// What is set and would have no effect, one mistake for each key.
@@ -99,9 +125,11 @@ impl Configuration {
         let mut not = |is_set: bool, key: &'static str| keys.extend(is_set.then_some(key));
         not(config.log_dir.is_some(), "log_dir");
         not(config.llm_compute.is_some(), "llm_compute");
-        not(!config.client_tls.is_empty(), "client_tls");
-        not(config.outbound_networking.is_some(), "outbound_networking");
-        not(config.outbound_http.is_some(), "outbound_http");
+        let networking = config.outbound_networking.as_ref();
+        not(
+            networking.is_some_and(|networking| networking.max_socket_connections.is_some()),
+            "outbound_networking.max_socket_connections",
+        );
         not(config.outbound_redis.is_some(), "outbound_redis");
         not(config.outbound_pg.is_some(), "outbound_pg");
         not(config.outbound_mysql.is_some(), "outbound_mysql");
@@ -152,6 +180,32 @@ mod tests {
             "{told:?}"
         );
         assert!(told[1].contains("`llm_compute` has no effect"), "{told:?}");
+    }
+
+    #[test]
+    fn the_network_is_limited_as_configured_and_never_less_than_by_a_setting() {
+        let text = b"[outbound_networking]\nblock_networks = ['private', '198.51.100.0/24']\nmax_total_connections = 9\n[outbound_http]\nconnection_pooling = false\nmax_connections = 7\n";
+        let configuration = read(text).unwrap();
+        assert!(configuration.not_offered().is_empty());
+        let mut settings = Settings::default();
+        settings.network.connections = 8;
+        configuration.complete(&mut settings);
+        assert_eq!(settings.network.connections, 7);
+        assert!(!settings.network.keeps_connections);
+        let blocked = &settings.network.also_blocked;
+        assert_eq!(blocked.to_string(), "private,198.51.100.0/24");
+        let tls = b"[[client_tls]]\ncomponent_ids = ['a']\nhosts = ['b.test']\nca_roots_file = 'ca.pem'\n";
+        let configuration = read(tls).unwrap();
+        assert!(configuration.not_offered().is_empty());
+        configuration.complete(&mut settings);
+        let file = settings.network.client_tls[0]
+            .ca_roots_file
+            .clone()
+            .unwrap();
+        assert!(file.starts_with('/') && file.ends_with("/ca.pem"), "{file}");
+        let sockets = read(b"[outbound_networking]\nmax_socket_connections = 9\n").unwrap();
+        let told = sockets.not_offered();
+        assert!(told[0].contains("max_socket_connections"), "{told:?}");
     }
 
     #[test]

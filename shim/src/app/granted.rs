@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use skiff_host::{KnownValues, Need, ValueSource, need};
 use skiff_manifest::hosts::{AllowedHost, AllowedScheme, is_blank};
-use skiff_manifest::{Application, Capability, Component};
+use skiff_manifest::{Application, Capability, Component, Template};
 
 use super::check::Values;
 
@@ -56,11 +56,12 @@ pub(super) fn are_known(component: &Component, values: &Values) -> bool {
 
 /// An entry of `allowed_outbound_hosts` that is invalid once its variables have values.
 #[derive(Debug, thiserror::Error)]
-#[error("component `{component}`: allowed_outbound_hosts: `{entry}`: {source}")]
+#[error("component `{component}`: allowed_outbound_hosts: `{entry}`: {reason}")]
 pub(super) struct HostError {
     component: String,
+    /// As written: its value may be secret.
     entry: String,
-    source: skiff_manifest::hosts::AllowedHostError,
+    reason: String,
 }
 
 /// The hosts that a component was granted, with the application's `values`. Blank entries
@@ -82,14 +83,27 @@ pub(super) fn hosts(
         if is_blank(entry.trim()) {
             continue;
         }
-        hosts.push(AllowedHost::parse(&entry).map_err(|source| HostError {
+        hosts.push(AllowedHost::parse(&entry).map_err(|error| HostError {
             component: component.id.clone(),
-            // As written: a value may be secret.
             entry: template.text().to_owned(),
-            source,
+            reason: match is_secret(application, template) {
+                true => "the value of a secret variable makes it no host".to_owned(),
+                false => error.to_string(),
+            },
         })?);
     }
     Ok(hosts)
+}
+
+/// Whether a template has a variable that is kept out of messages.
+fn is_secret(application: &Application, template: &Template) -> bool {
+    let mut names = template.variables();
+    names.any(|name| {
+        application
+            .variables
+            .get(name)
+            .is_some_and(|variable| variable.secret)
+    })
 }
 
 /// Grants of imported features that are not offered yet: one mistake for each grant.

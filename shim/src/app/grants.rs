@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use skiff_artifact::Prepared;
 use skiff_engine::MemoryLimit;
-use skiff_host::{Cli, FileLimits, Filesystem, Grants, Mount, Sockets, Variables};
+use skiff_host::{Cli, FileLimits, Filesystem, Grants, Mount, Outbound, Sockets, Variables};
 use skiff_manifest::Application;
 
 use super::check::{self, AppError, Life};
 use super::code::Facts;
 use super::granted;
 use super::load::Given;
+use super::network::Network;
 use super::stores::{Sources, Stores};
 use crate::settings::Settings;
 
@@ -23,6 +24,7 @@ pub(super) fn all(
     facts: &BTreeMap<String, Facts>,
     settings: &Settings,
     given: Given,
+    network: &Network,
 ) -> anyhow::Result<BTreeMap<String, Grants>> {
     let waits = !given.volumes.is_empty();
     let values = granted::values(application, given.setup.values.0);
@@ -56,8 +58,11 @@ pub(super) fn all(
             // Several instances print at once.
             (stdout.in_lines(), stderr.in_lines())
         };
+        let hosts = granted::hosts(application, component, &values)?;
+        let id: Arc<str> = component.id.as_str().into();
         let grants = Grants {
-            component: component.id.as_str().into(),
+            outbound: Outbound::new(&id, hosts.clone(), network.ways.clone()),
+            component: id,
             memory: MemoryLimit {
                 each: settings.guests.memory,
                 budget: given.budget.clone(),
@@ -87,7 +92,7 @@ pub(super) fn all(
             },
             key_value: stores.key_value(component),
             databases: stores.databases(component),
-            sockets: Sockets::new(granted::hosts(application, component, &values)?),
+            sockets: Sockets::new(hosts, network.blocked.clone(), Arc::clone(&network.names)),
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),

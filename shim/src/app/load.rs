@@ -20,6 +20,7 @@ use super::check::{self, Checked, Life};
 use super::code::{Facts, concurrency};
 use super::grants;
 use super::handler::{self, GuestHandler};
+use super::network::{self, Inside};
 use super::serve::Loaded;
 use super::variables::Setup;
 use crate::settings::Settings;
@@ -36,6 +37,8 @@ pub struct App {
     engines: Engines,
     /// Guests that run without a connection waiting for them.
     pub(super) guests: Guest,
+    /// How its components reach each other.
+    pub(super) inside: Arc<Inside>,
 }
 
 /// What the caller gives to an application.
@@ -108,7 +111,13 @@ impl App {
     ) -> anyhow::Result<Self> {
         let Checked { application, facts } = checked;
         let engines = given.engines.clone();
-        let grants = grants::all(&application, prepared, &facts, settings, given)?;
+        let inside = Arc::<Inside>::default();
+        let neighbours = match check::life(&application, &facts) {
+            Life::Serve => Some(Arc::clone(&inside)),
+            Life::Run(_) => None,
+        };
+        let network = network::network(&settings.network, given.files_below, neighbours);
+        let grants = grants::all(&application, prepared, &facts, settings, given, &network)?;
         grants::first_memories(&facts, &grants)?;
         Ok(App {
             engines,
@@ -119,6 +128,7 @@ impl App {
             limits: settings.engine.clone(),
             reuse: settings.guests.reuse,
             guests: Guest::new(settings.guests.abandoned),
+            inside,
         })
     }
 

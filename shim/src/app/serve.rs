@@ -43,6 +43,7 @@ impl App {
             later,
         } = loaded;
         let routes = RouterHandle::new(router);
+        self.inside.serves(&routes, server.local_addr());
         let swapping = async {
             if tier == Tier::Baseline {
                 self.swap_when_optimized(&routes, later).await;

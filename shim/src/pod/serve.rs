@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use skiff_artifact::Prepared;
 use skiff_engine::Cache;
+use skiff_manifest::hosts::BlockedNetworks;
 use skiff_manifest::runtime::{Defaults, Origin};
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
@@ -134,6 +135,9 @@ fn run(status: &Status, termination_message: &mut Option<PathBuf>) -> anyhow::Re
     });
     let delay = &mut settings.process.shutdown_delay;
     delay.get_or_insert(SHUTDOWN_DELAY_IN_POD);
+    // A node's metadata service hands out its credentials to whoever asks.
+    let blocked = &mut settings.network.blocked;
+    blocked.get_or_insert_with(BlockedNetworks::link_local);
     let process = Process::new(&settings.process, &settings.http, settings.engine.instances)?;
     let given = Given {
         setup,

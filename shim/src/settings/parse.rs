@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skiff_manifest::hosts::{BlockedNetworks, Host};
+
 use crate::process::LogLevel;
 
 /// What a setting's value looks like.
@@ -27,6 +29,14 @@ pub enum Kind {
     Folder,
     /// How much is logged.
     LogLevel,
+    /// A list of networks.
+    Networks,
+    /// A host and a port.
+    Host,
+    /// A file by its whole path.
+    File,
+    /// Folders by their whole paths.
+    Folders,
 }
 
 impl Kind {
@@ -41,6 +51,10 @@ impl Kind {
             Kind::Switch => "switch",
             Kind::Folder => "folder",
             Kind::LogLevel => "log level",
+            Kind::Networks => "networks",
+            Kind::Host => "host",
+            Kind::File => "file",
+            Kind::Folders => "folders",
         }
     }
 
@@ -55,6 +69,12 @@ impl Kind {
             Kind::Switch => "true or false",
             Kind::Folder => "the whole path of a folder, such as /data",
             Kind::LogLevel => "one of error, warn, info, debug, trace",
+            Kind::Networks => {
+                "networks such as 10.0.0.0/8, `private` and `link-local`, separated by commas, or `none`"
+            }
+            Kind::Host => "a host and its port such as orders:8080",
+            Kind::File => "the whole path of a file",
+            Kind::Folders => "whole paths of folders separated by colons",
         }
     }
 }
@@ -129,6 +149,39 @@ pub(super) fn folder(text: &str) -> Option<PathBuf> {
 
 pub(super) fn log_level(text: &str) -> Option<LogLevel> {
     LogLevel::ALL.into_iter().find(|level| level.name() == text)
+}
+
+/// Networks, separated by commas.
+pub(super) fn networks(text: &str) -> Option<BlockedNetworks> {
+    match text {
+        "none" => Some(BlockedNetworks::default()),
+        _ => BlockedNetworks::parse(text.split(',').map(str::trim)).ok(),
+    }
+}
+
+/// A host and its port, in lower case as URLs have it.
+pub(super) fn host(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    Some(format!("{}:{port}", Host::parse(host).ok()?))
+}
+
+/// A path from the root: another would depend on where the process was started.
+pub(super) fn file(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+}
+
+pub(super) fn folders(text: &str) -> Option<Vec<PathBuf>> {
+    text.split(':').map(file).collect()
+}
+
+/// As [`folders`] reads them.
+pub(super) fn show_folders(folders: &[PathBuf]) -> String {
+    let folders: Vec<_> = folders
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    folders.join(":")
 }
 
 /// Splits `64Mi` into 64 and `Mi`.

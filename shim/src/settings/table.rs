@@ -273,6 +273,73 @@ pub(super) const TABLE: &[Row] = &[
         show: |s| optional(s.http.max_body_bytes, parse::show_size),
     },
     Row {
+        name: "SKIFF_OUTBOUND_TIMEOUT",
+        alias: None,
+        kind: Kind::Duration,
+        meaning: "The longest that a guest's request to another machine may take to connect, to get the head of its response, and to get each next piece of it. The guest may ask for less.",
+        set: |s, v| parse::duration(v).map(|v| s.network.patience = v),
+        show: |s| parse::show_duration(s.network.patience),
+    },
+    Row {
+        name: "SKIFF_MAX_OUTBOUND_CONNECTIONS",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "Connections that guests have at once for HTTP requests, in each worker. For one more, the one that has been idle for longest is closed; where none is idle, the request fails with `connection-limit-reached`.",
+        set: |s, v| parse::number(v).map(|v| s.network.connections = v),
+        show: |s| s.network.connections.to_string(),
+    },
+    Row {
+        name: "SKIFF_MAX_OUTBOUND_CONNECTIONS_PER_HOST",
+        alias: None,
+        kind: Kind::Count,
+        meaning: "The same for each host and port.",
+        set: |s, v| parse::number(v).map(|v| s.network.connections_each = v),
+        show: |s| s.network.connections_each.to_string(),
+    },
+    Row {
+        name: "SKIFF_BLOCKED_NETWORKS",
+        alias: None,
+        kind: Kind::Networks,
+        meaning: "Networks that no guest connects to, whatever it was granted, also by a name or a redirect: networks, `private` for every address that is not reachable from everywhere, `link-local` for those of a link and the metadata services of clouds, or `none`.",
+        set: |s, v| parse::networks(v).map(|v| s.network.blocked = Some(v)),
+        show: |s| match &s.network.blocked {
+            Some(blocked) => blocked.to_string(),
+            None => "link-local in a pod, none with `skiff run`".to_owned(),
+        },
+    },
+    Row {
+        name: "SKIFF_OUTBOUND_H2C_PRIOR_KNOWLEDGE",
+        alias: Some("SPIN_OUTBOUND_H2C_PRIOR_KNOWLEDGE"),
+        kind: Kind::Host,
+        meaning: "A host that guests' requests without TLS reach by HTTP/2; all others are reached by HTTP/1.1.",
+        set: |s, v| parse::host(v).map(|v| s.network.http2_without_tls = Some(v)),
+        show: |s| optional(s.network.http2_without_tls.clone(), |host| host),
+    },
+    Row {
+        name: "SSL_CERT_FILE",
+        alias: None,
+        kind: Kind::File,
+        meaning: "Certificate authorities in PEM that guests' requests trust besides those of Mozilla, which are built in.",
+        set: |s, v| parse::file(v).map(|v| s.network.authorities = Some(v)),
+        show: |s| match &s.network.authorities {
+            Some(file) => file.display().to_string(),
+            None => {
+                "`/etc/ssl/certs/ca-certificates.crt` and its like, where there is one".to_owned()
+            }
+        },
+    },
+    Row {
+        name: "SSL_CERT_DIR",
+        alias: None,
+        kind: Kind::Folders,
+        meaning: "Folders of such files.",
+        set: |s, v| parse::folders(v).map(|v| s.network.authorities_in = v),
+        show: |s| match s.network.authorities_in.as_slice() {
+            [] => "none".to_owned(),
+            folders => parse::show_folders(folders),
+        },
+    },
+    Row {
         name: "SKIFF_ACCESS_LOG",
         alias: None,
         kind: Kind::Switch,

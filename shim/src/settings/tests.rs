@@ -109,6 +109,10 @@ fn every_setting_takes_what_it_shows_and_is_named_once() {
             Kind::Switch => "true",
             Kind::Folder => "/a/folder",
             Kind::LogLevel => "trace",
+            Kind::Networks => "10.0.0.0/8,private",
+            Kind::Host => "orders:8080",
+            Kind::File => "/a/file",
+            Kind::Folders => "/a/folder:/b",
         };
         let (settings, _) = read(&[(row.name, example)]).unwrap();
         assert_eq!((row.show)(&settings), example, "{}", row.name);

@@ -10,6 +10,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use super::kind::ComponentKind;
 use super::one_line;
 use super::preview1::Preview1;
+use crate::interfaces::sockets::Found;
 use crate::interfaces::wasi;
 use crate::state::State;
 use crate::{Grants, Output};
@@ -54,6 +55,13 @@ pub enum CommandError {
         /// The cause.
         reason: String,
     },
+}
+
+/// What a program finds at its start.
+pub(super) struct Context {
+    pub(super) wasi: WasiCtxBuilder,
+    /// Addresses of names that it looks up, for its sockets.
+    found: Found,
 }
 
 impl Command {
@@ -104,15 +112,19 @@ impl Command {
     }
 
     /// Its arguments, environment, streams and folders.
-    pub(super) fn context(&self) -> WasiCtxBuilder {
-        wasi::context(&self.grants)
+    pub(super) fn context(&self) -> Context {
+        let found = Found::default();
+        Context {
+            wasi: wasi::context(&self.grants, &found),
+            found,
+        }
     }
 
     /// Runs it to its end in this context. `printed` is memory that it prints to, and that
     /// counts as its own.
     pub(super) async fn run_in(
         &self,
-        mut context: WasiCtxBuilder,
+        mut context: Context,
         printed: Option<Output>,
     ) -> Result<Ended, CommandError> {
         let component = self.grants.component.to_string();
@@ -120,14 +132,15 @@ impl Command {
             component: component.clone(),
             reason: one_line(&error),
         };
-        let store = |engine, mut context: WasiCtxBuilder, printed| {
+        let store = |engine, mut context: Context, printed| {
             let mut store = State::store(engine, &self.grants, &self.ticks);
-            store.data_mut().begins_in(context.build(), printed);
+            let context = wasi::Context::of(context.wasi.build(), context.found);
+            store.data_mut().begins_in(context, printed);
             store
         };
         let result = match &self.pre {
             Pre::P1(pre) => {
-                let state = Preview1::new(&self.grants, context.build_p1(), printed);
+                let state = Preview1::new(&self.grants, context.wasi.build_p1(), printed);
                 let mut store = Store::new(pre.module().engine(), state);
                 store.limiter(Preview1::meter);
                 self.ticks.interrupt(&mut store);

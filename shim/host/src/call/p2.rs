@@ -21,6 +21,7 @@ use super::body::{GuestBody, Payload, Source};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms};
 use crate::Grants;
+use crate::interfaces::http::Origin;
 use crate::state::State;
 
 /// A component of `wasi:http/proxy@0.2`.
@@ -183,6 +184,10 @@ impl P2 {
             }
         };
         let store = have.store();
+        if self.grants.outbound.is_granted() {
+            let origin = Origin::of(&request);
+            store.data_mut().http.answers(Some(origin));
+        }
         let answer: Arc<Mutex<Option<Answer>>> = Arc::default();
         let request = store
             .data_mut()

@@ -22,7 +22,7 @@ use super::body::{GuestBody, Payload, Source};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms};
 use crate::Grants;
-use crate::interfaces::http::Hooks;
+use crate::interfaces::http::{Hooks, Origin};
 use crate::state::State;
 
 pub(crate) use self::kept::Kept;
@@ -73,10 +73,13 @@ impl P3 {
     {
         let shared = &self.shared;
         let to_head = request.method() == http::Method::HEAD;
+        let outbound = shared.grants.outbound.is_granted();
+        let origin = outbound.then(|| Origin::of(&request));
         let mut hooks = Hooks::new(&shared.grants);
         let (request, sent) = Request::from_http(&mut hooks, request);
         let (answer, answered) = oneshot::channel();
         let job = Job {
+            origin,
             request,
             sent: Box::pin(sent),
             answer,

@@ -13,6 +13,7 @@ use super::body::Payload;
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms, whole};
 use crate::Grants;
+use crate::interfaces::http::Origin;
 use crate::state::State;
 
 /// The interface and its function.
@@ -114,6 +115,8 @@ impl SpinHttp {
     where
         B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
     {
+        let outbound = self.grants.outbound.is_granted();
+        let origin = outbound.then(|| Origin::of(&request));
         let (head, body) = request.into_parts();
         let Some(method) = Method::of(&head.method) else {
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -129,14 +132,15 @@ impl SpinHttp {
             body: Some(body.bytes),
         };
         let permit = whole::permit(&self.permits, &self.guests).await?;
-        let answered = whole::run(self.terms.limits.deadline, self.call(request)).await;
+        let answered = whole::run(self.terms.limits.deadline, self.call(request, origin)).await;
         drop((body.meter, permit));
         answer(answered?, head.method == http::Method::HEAD)
     }
 
-    async fn call(&self, request: Request) -> Result<Response, GuestError> {
+    async fn call(&self, request: Request, origin: Option<Origin>) -> Result<Response, GuestError> {
         skiff_engine::turn().await;
         let mut store = State::store(self.pre.engine(), &self.grants, &self.terms.ticks);
+        store.data_mut().http.answers(origin);
         let instance = self.pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(GuestError::Instantiate)?;
         let handle = instance

@@ -59,6 +59,7 @@ impl Wagi {
         let printed = Output::up_to(whole::MOST_BYTES);
         let mut context = self.command.context();
         context
+            .wasi
             .args(&arguments(&self.argv, &head))
             .envs(&environment(&head, body.bytes.len()))
             .stdin(MemoryInputPipe::new(body.bytes))

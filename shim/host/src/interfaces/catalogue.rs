@@ -167,7 +167,6 @@ const WASI_0_2: &[Version] = &[wasi("0.2.")];
 const WASI_0_3: &[Version] = &[wasi("0.3.").with_async()];
 const WASI: &[Version] = &[wasi("0.2."), wasi("0.3.").with_async()];
 
-const NO_HOST: Answer = Answer::Case(&["destination-not-allowed"]);
 const NO_ADDRESS: Answer = Answer::Case(&["invalid-address"]);
 
 const SPIN_REDIS: &[Version] = &[
@@ -178,7 +177,6 @@ const SPIN_SERVER: &[Version] = &[denied("", Answer::Address), denied("2.", Answ
 const WASI_STORE: &[Version] = &[key_value("0.2.0-draft2")];
 const WASI_OTEL: &[Version] = &[denied("0.2.0-rc.2", Answer::Quiet)];
 
-const HTTP: Need = Need::Hosts(&["http", "https"]);
 const REDIS: Need = Need::Hosts(&["redis", "rediss"]);
 const POSTGRES: Need = Need::Hosts(&["postgres", "postgresql"]);
 const MYSQL: Need = Need::Hosts(&["mysql"]);
@@ -192,9 +190,8 @@ const MQTT: Need = Need::Hosts(&["mqtt", "mqtts"]);
 pub(crate) const CATALOGUE: &[Interface] = &[
     // Spin's first interfaces, some without a version.
     interface("fermyon:spin/config", &[variables("")]).gives(Capability::Variables),
-    interface("fermyon:spin/http", &[denied("", NO_HOST)])
-        .gives(Capability::AllowedOutboundHosts).needs(HTTP),
-    interface("fermyon:spin/http-types", &[denied("", NO_HOST)]).needs(HTTP),
+    interface("fermyon:spin/http", &[http("")]).gives(Capability::AllowedOutboundHosts),
+    interface("fermyon:spin/http-types", &[http("")]),
     interface("fermyon:spin/inbound-http", &[called("", ComponentKind::HttpSpin)]),
     interface("fermyon:spin/inbound-redis", &[version("", Status::Called(None))]),
     interface("fermyon:spin/key-value", &[key_value(""), key_value("2.0.0")])
@@ -265,11 +262,11 @@ pub(crate) const CATALOGUE: &[Interface] = &[
     interface("wasi:filesystem/preopens", WASI).gives(Capability::Files),
     interface("wasi:filesystem/types", WASI),
     interface("wasi:http/client", &[http("0.3.").with_async()])
-        .gives(Capability::AllowedOutboundHosts).needs(HTTP),
+        .gives(Capability::AllowedOutboundHosts),
     interface("wasi:http/handler", &[called("0.3.", ComponentKind::HttpP3).with_async()]),
     interface("wasi:http/incoming-handler", &[called("0.2.", ComponentKind::HttpP2)]),
     interface("wasi:http/outgoing-handler", &[http("0.2.")])
-        .gives(Capability::AllowedOutboundHosts).needs(HTTP),
+        .gives(Capability::AllowedOutboundHosts),
     interface("wasi:http/types", &[http("0.2."), http("0.3.").with_async()]),
     interface("wasi:io/error", WASI_0_2),
     interface("wasi:io/poll", WASI_0_2),

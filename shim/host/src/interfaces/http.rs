@@ -1,4 +1,10 @@
-//! `wasi:http`: messages, and outbound requests, which are not granted yet.
+//! `wasi:http`: messages, and outbound requests to what `allowed_outbound_hosts` allows.
+
+mod calls;
+mod client;
+mod origin;
+mod outbound;
+mod spin;
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,6 +16,11 @@ use wasmtime_wasi_http::{
     WasiHttpHooks,
 };
 
+pub use self::client::{
+    HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Timeouts,
+};
+pub(crate) use self::origin::{Origin, Origins};
+pub use self::outbound::{Outbound, Ways};
 use crate::state::State;
 use crate::{Grants, held};
 
@@ -19,13 +30,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
     if concurrency {
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
-    Ok(())
+    linker.allow_shadowing(true);
+    calls::add_p2(linker)?;
+    if concurrency {
+        calls::add_p3(linker)?;
+    }
+    linker.allow_shadowing(false);
+    spin::add_to_linker(linker)
 }
 
 /// An instance's state for this interface, besides its handles.
 pub(crate) struct Http {
     context: WasiHttpCtx,
     hooks: Hooks,
+    /// The requests that a WASI 0.3 instance answers.
+    pub(crate) origins: Origins,
 }
 
 impl Http {
@@ -33,12 +52,33 @@ impl Http {
         Http {
             context: WasiHttpCtx::new(),
             hooks: Hooks::new(grants),
+            origins: Origins::default(),
         }
     }
 
     pub(crate) fn renew(&mut self) {
-        let Http { context, hooks: _ } = self;
+        let Http {
+            context,
+            hooks,
+            origins,
+        } = self;
         *context = WasiHttpCtx::new();
+        hooks.origin = None;
+        origins.clear();
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.hooks.outbound
+    }
+
+    /// The request that the guest answers.
+    fn origin(&self) -> Origin {
+        self.hooks.origin.clone().unwrap_or_default()
+    }
+
+    /// The request that the guest answers from now on.
+    pub(crate) fn answers(&mut self, origin: Option<Origin>) {
+        self.hooks.origin = origin;
     }
 
     pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
@@ -52,13 +92,16 @@ impl Http {
 
 /// Decides on headers and outbound requests.
 pub(crate) struct Hooks {
-    component: Arc<str>,
+    outbound: Outbound,
+    /// The request that the guest answers, if it may send others.
+    origin: Option<Origin>,
 }
 
 impl Hooks {
     pub(crate) fn new(grants: &Grants) -> Self {
         Hooks {
-            component: Arc::clone(&grants.component),
+            outbound: grants.outbound.clone(),
+            origin: None,
         }
     }
 }
@@ -85,6 +128,11 @@ type Sent = wasmtime_wasi_http::Result<(
 )>;
 
 impl WasiHttpHooks for Hooks {
+    /// The client sets it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         is_forbidden(name)
     }
@@ -97,15 +145,20 @@ impl WasiHttpHooks for Hooks {
         held::BODY_CHUNK
     }
 
-    /// Outbound HTTP is not granted yet: components that ask for it in their manifest do
-    /// not start, and calls of all others are denied here.
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
+        options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        tracing::warn!(component_id = %self.component, uri = %request.uri(), "Outbound request denied: nothing grants it, and this version of Skiff has no outbound HTTP");
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
+        let origin = self.origin.take().unwrap_or_default();
+        let answer = self.outbound.send(&origin, request, options);
+        self.origin = Some(origin);
+        Box::new(async move {
+            let response = answer.await?;
+            // Whatever is left to do is done by who reads the body.
+            let rest: Box<dyn Future<Output = _> + Send> = Box::new(std::future::ready(Ok(())));
+            Ok((response, rest))
+        })
     }
 }

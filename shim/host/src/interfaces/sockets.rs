@@ -1,41 +1,78 @@
-//! Sockets: a guest may connect to what `allowed_outbound_hosts` allows, and cannot listen.
+//! Sockets: a guest may connect to what `allowed_outbound_hosts` allows, look up the names
+//! that it has there, and cannot listen.
+
+mod names;
+mod p2;
+mod p3;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use skiff_manifest::hosts::{AllowedHost, AllowedScheme};
+use skiff_manifest::hosts::{AllowedHost, AllowedScheme, BlockedNetworks, Host};
+use wasmtime::component::Linker;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+pub(crate) use self::names::Found;
+pub use self::names::{NameError, Names};
+use crate::state::State;
+
+/// The schemes of entries for sockets.
+const SCHEMES: [&str; 2] = ["tcp", "udp"];
+
+/// Replaces name look-up; the newer version only if the engine supports concurrent calls.
+pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    p2::add_to_linker(linker)?;
+    if concurrency {
+        p3::add_to_linker(linker)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 /// Where a component may connect to by sockets.
 #[derive(Debug, Clone, Default)]
-pub struct Sockets(Arc<[AllowedHost]>);
+pub struct Sockets {
+    hosts: Arc<[AllowedHost]>,
+    blocked: Arc<BlockedNetworks>,
+    /// Who finds the addresses of names.
+    names: Option<Arc<dyn Names>>,
+}
 
 impl Sockets {
     /// The entries of `allowed_outbound_hosts` for sockets: with scheme `tcp`, `udp` or
-    /// `*`.
-    pub fn new(hosts: impl IntoIterator<Item = AllowedHost>) -> Self {
+    /// `*`. Nothing connects to `blocked` networks.
+    pub fn new(
+        hosts: impl IntoIterator<Item = AllowedHost>,
+        blocked: BlockedNetworks,
+        names: Arc<dyn Names>,
+    ) -> Self {
         let sockets = hosts.into_iter().filter(|host| match &host.scheme {
             AllowedScheme::Any => true,
-            AllowedScheme::Named(scheme) => matches!(scheme.as_str(), "tcp" | "udp"),
+            AllowedScheme::Named(scheme) => SCHEMES.contains(&scheme.as_str()),
         });
-        Sockets(sockets.collect())
+        Sockets {
+            hosts: sockets.collect(),
+            blocked: Arc::new(blocked),
+            names: Some(names),
+        }
     }
 
     /// Applies the grant. Without a grant, sockets stay disabled.
-    pub(crate) fn open(&self, builder: &mut WasiCtxBuilder) {
-        let granted = !self.0.is_empty();
+    pub(crate) fn open(&self, found: &Found, builder: &mut WasiCtxBuilder) {
+        let granted = !self.hosts.is_empty();
         builder.allow_tcp(granted).allow_udp(granted);
         if granted {
-            let sockets = self.clone();
+            let (sockets, found) = (self.clone(), found.clone());
             builder.socket_addr_check(move |address, usage| {
-                let allowed = sockets.allow(address, usage);
+                let allowed = sockets.allow(address, usage, &found);
                 Box::pin(std::future::ready(allowed))
             });
         }
     }
 
-    fn allow(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+    fn allow(&self, address: SocketAddr, usage: SocketAddrUse, found: &Found) -> bool {
         let scheme = match usage {
             // A connecting socket is first bound to a local address.
             SocketAddrUse::TcpBind => return is_any(address),
@@ -45,12 +82,25 @@ impl Sockets {
             // Listening, and unknown uses.
             _ => return false,
         };
-        let host = match address.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
+        if self.blocked.contains(address.ip()) {
+            return false;
+        }
+        let ip = address.ip().to_canonical();
+        let allows = |host: &Host| {
+            let mut entries = self.hosts.iter();
+            entries.any(|entry| entry.allows_host(scheme, host, address.port()))
         };
-        let allows = |entry: &AllowedHost| entry.allows(scheme, &host, address.port());
-        self.0.iter().any(allows)
+        let own = match ip {
+            IpAddr::V4(ip) => Host::Ipv4(ip),
+            IpAddr::V6(ip) => Host::Ipv6(ip),
+        };
+        allows(&own) || found.names_of(ip).iter().any(allows)
+    }
+
+    /// Whether a name, or an address in its place, may be looked up.
+    fn may_look_up(&self, host: &Host) -> bool {
+        let mut entries = self.hosts.iter();
+        entries.any(|entry| entry.allows_name(&SCHEMES, host))
     }
 }
 
@@ -61,19 +111,19 @@ fn is_any(address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::names::tests::Table;
     use super::*;
 
     fn sockets(entries: &[&str]) -> Sockets {
-        Sockets::new(
-            entries
-                .iter()
-                .map(|entry| AllowedHost::parse(entry).unwrap()),
-        )
+        let hosts = entries
+            .iter()
+            .map(|entry| AllowedHost::parse(entry).unwrap());
+        Sockets::new(hosts, BlockedNetworks::link_local(), Arc::new(Table))
     }
 
     #[track_caller]
     fn allows(sockets: &Sockets, usage: SocketAddrUse, address: &str) -> bool {
-        sockets.allow(address.parse().unwrap(), usage)
+        sockets.allow(address.parse().unwrap(), usage, &Found::default())
     }
 
     #[test]
@@ -85,6 +135,16 @@ mod tests {
         assert!(tcp("10.1.2.3:81") && !tcp("10.1.2.3:82"));
         let udp = |address| allows(&sockets, SocketAddrUse::UdpSend, address);
         assert!(udp("127.0.0.1:7") && udp("192.0.2.1:53") && !udp("10.1.2.3:81"));
+    }
+
+    #[test]
+    fn a_blocked_address_is_not_reached_whatever_was_granted() {
+        let sockets = sockets(&["*://*:*"]);
+        for usage in [SocketAddrUse::TcpConnect, SocketAddrUse::UdpSend] {
+            assert!(allows(&sockets, usage, "10.0.0.1:80"));
+            assert!(!allows(&sockets, usage, "169.254.169.254:80"));
+            assert!(!allows(&sockets, usage, "[::ffff:169.254.169.254]:80"));
+        }
     }
 
     #[test]
@@ -100,8 +160,45 @@ mod tests {
     fn entries_of_other_schemes_open_no_socket() {
         assert!(
             sockets(&["https://*", "redis://127.0.0.1:6379"])
-                .0
+                .hosts
                 .is_empty()
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_and_connected_to_where_an_entry_has_it() {
+        let sockets = sockets(&["tcp://db.test:5432", "https://web.test"]);
+        let found = Found::default();
+        let db = sockets.look_up("db.test", &found).await;
+        assert_eq!(db, Ok(vec!["10.0.0.7".parse().unwrap()]));
+        let address = |port| SocketAddr::new("10.0.0.7".parse().unwrap(), port);
+        assert!(sockets.allow(address(5432), SocketAddrUse::TcpConnect, &found));
+        assert!(!sockets.allow(address(5433), SocketAddrUse::TcpConnect, &found));
+        assert!(!sockets.allow(address(5432), SocketAddrUse::UdpSend, &found));
+        // Another instance has not looked it up.
+        assert!(!sockets.allow(address(5432), SocketAddrUse::TcpConnect, &Found::default()));
+        for (name, error) in [
+            ("web.test", NameError::Denied),
+            ("10.0.0.7", NameError::Denied),
+            ("not a name", NameError::Invalid),
+        ] {
+            assert_eq!(sockets.look_up(name, &found).await, Err(error), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_that_may_be_reached_is_unknown() {
+        let sockets = sockets(&["tcp://*:*"]);
+        let found = Found::default();
+        for (name, expected) in [
+            ("nobody.test", Err(NameError::Unknown)),
+            // It leads to a metadata service.
+            ("trap.test", Err(NameError::Unknown)),
+            ("dead.test", Err(NameError::Failed)),
+            ("192.0.2.1", Ok(vec!["192.0.2.1".parse().unwrap()])),
+            ("2001:db8::1", Ok(vec!["2001:db8::1".parse().unwrap()])),
+        ] {
+            assert_eq!(sockets.look_up(name, &found).await, expected, "{name}");
+        }
     }
 }

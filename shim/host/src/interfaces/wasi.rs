@@ -4,7 +4,7 @@
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView};
 
-use super::{filesystem, random};
+use super::{filesystem, random, sockets};
 use crate::Grants;
 use crate::state::State;
 
@@ -20,15 +20,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
         wasmtime_wasi::p3::add_to_linker(linker)?;
     }
     filesystem::add_to_linker(linker, concurrency)?;
+    sockets::add_to_linker(linker, concurrency)?;
     random::add_to_linker(linker)
 }
 
-/// The guest's WASI context: no name look-up, no listening, no host environment.
-pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
+/// The guest's WASI context: no listening, and no host environment. Names are looked up by
+/// functions of our own; sockets may connect to addresses that were `found`.
+pub(crate) fn context(grants: &Grants, found: &sockets::Found) -> WasiCtxBuilder {
     let mut builder = WasiCtx::builder();
     builder.allow_ip_name_lookup(false);
     grants.cli.open(&mut builder);
-    grants.sockets.open(&mut builder);
+    grants.sockets.open(found, &mut builder);
     grants.filesystem.open(&grants.component, &mut builder);
     builder
 }
@@ -36,23 +38,35 @@ pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
 /// An instance's WASI context. It costs a dozen allocations and two seeded generators, and
 /// a guest that only answers never needs it, so it is created on first use.
 #[derive(Default)]
-pub(crate) struct Context(Option<WasiCtx>);
+pub(crate) struct Context {
+    made: Option<WasiCtx>,
+    /// Addresses of names that the guest has looked up.
+    found: Option<sockets::Found>,
+}
 
 impl Context {
-    /// One that is made already.
-    pub(crate) fn of(context: WasiCtx) -> Self {
-        Context(Some(context))
+    /// One that is made already, with what was given to [`context`].
+    pub(crate) fn of(made: WasiCtx, found: sockets::Found) -> Self {
+        Context {
+            made: Some(made),
+            found: Some(found),
+        }
     }
 
     /// Whether the guest has asked for its arguments, environment, files, time or random
     /// numbers.
     pub(crate) fn is_made(&self) -> bool {
-        self.0.is_some()
+        self.made.is_some()
     }
 
     pub(crate) fn renew(&mut self) {
-        let Context(made) = self;
+        let Context { made, found } = self;
         *made = None;
+        *found = None;
+    }
+
+    pub(crate) fn found(&mut self) -> &sockets::Found {
+        self.found.get_or_insert_default()
     }
 
     pub(crate) fn view<'a>(
@@ -61,7 +75,10 @@ impl Context {
         table: &'a mut ResourceTable,
     ) -> WasiCtxView<'a> {
         WasiCtxView {
-            ctx: self.0.get_or_insert_with(|| context(grants).build()),
+            ctx: self.made.get_or_insert_with(|| {
+                let found = self.found.get_or_insert_default();
+                context(grants, found).build()
+            }),
             table,
         }
     }

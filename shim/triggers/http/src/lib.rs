@@ -66,7 +66,7 @@ pub use handler::Handler;
 pub use response::ResponseBody;
 pub use route::{
     AppInfo, PatternError, Route, RouteError, RouteErrors, RoutePath, Router, RouterHandle,
-    StaticAnswer, StaticAnswerError, Target,
+    StaticAnswer, StaticAnswerError, Target, WeakRouterHandle,
 };
 pub use server::{BindError, SPARE_CONNECTIONS, Server};
 pub use settings::Settings;

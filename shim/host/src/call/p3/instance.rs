@@ -24,6 +24,7 @@ use super::kept::{Bodies, Kept};
 use crate::call::p2::tell_abandoned;
 use crate::call::running::Entered;
 use crate::call::{Cut, GuestError, one_line};
+use crate::interfaces::http::Origin;
 use crate::state::{State, http_view};
 
 /// How often a guest that wakes itself is polled before other tasks run.
@@ -31,6 +32,8 @@ const TURNS: usize = 4;
 
 /// A request on its way to a guest.
 pub(super) struct Job {
+    /// What it passes on to the requests that its guest sends, if it may send some.
+    pub(super) origin: Option<Origin>,
     pub(super) request: Request,
     /// The result of reading the request's body.
     pub(super) sent: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
@@ -380,6 +383,7 @@ async fn call(
     job: Job,
 ) -> wasmtime::Result<()> {
     let Job {
+        origin,
         request,
         sent,
         answer,
@@ -392,11 +396,16 @@ async fn call(
             return Ok(());
         }
     };
-    let answered = match service
-        .wasi_http_handler()
-        .call_handle(accessor, request)
-        .await?
-    {
+    let handle = service.wasi_http_handler().func_handle();
+    let begun = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let begun = handle.start_call_concurrent(&mut store, (request,))?;
+        if let Some(origin) = origin {
+            store.get().http.origins.begin(begun.task(), origin);
+        }
+        Ok(begun)
+    })?;
+    let (answered,) = handle.finish_call_concurrent(accessor, begun).await?;
+    let answered = match answered {
         Err(code) => Err(GuestError::Refused(format!("{code:?}"))),
         Ok(response) => accessor
             .with(|mut store| {

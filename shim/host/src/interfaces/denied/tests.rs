@@ -379,16 +379,20 @@ async fn http_of_the_first_spin_is_denied_by_its_own_case() {
     let guest = Guest {
         packages: "package fermyon:spin { interface http {
             enum http-error { success, destination-not-allowed, invalid-url, request-error, runtime-error, too-many-requests }
-            record request { uri: string, body: option<list<u8>> }
-            record response { status: u16, body: option<list<u8>> }
+            enum method { get, post, put, delete, patch, head, options }
+            record request { method: method, uri: string, headers: list<tuple<string, string>>, params: list<tuple<string, string>>, body: option<list<u8>> }
+            record response { status: u16, headers: option<list<tuple<string, string>>>, body: option<list<u8>> }
             send-request: func(req: request) -> result<response, http-error>; } }",
         interface: "fermyon:spin/http",
-        uses: "http-error, request, response",
+        uses: "http-error, method, request, response",
         call: "func(req: request) -> result<response, http-error>",
         functions: &["send-request"],
     };
     let request = Val::Record(vec![
+        ("method".into(), Val::Enum("get".into())),
         ("uri".into(), text("https://example.com")),
+        ("headers".into(), Val::List(vec![])),
+        ("params".into(), Val::List(vec![])),
         ("body".into(), Val::Option(None)),
     ]);
     let answer = guest.answer(&[request]).await;

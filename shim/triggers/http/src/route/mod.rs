@@ -6,7 +6,7 @@ mod table;
 mod target;
 
 pub use pattern::PatternError;
-pub use router::{AppInfo, Router, RouterHandle};
+pub use router::{AppInfo, Router, RouterHandle, WeakRouterHandle};
 pub use target::{
     Route, RouteError, RouteErrors, RoutePath, StaticAnswer, StaticAnswerError, Target,
 };

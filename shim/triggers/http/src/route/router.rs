@@ -1,7 +1,7 @@
 //! The routes of one application, and the cell in which they can be replaced.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -150,6 +150,11 @@ impl<H> Router<H> {
 }
 
 impl<H: Handler> Router<H> {
+    /// Whether an HTTP trigger runs this component.
+    pub fn runs(&self, component: &str) -> bool {
+        self.components.contains_key(component)
+    }
+
     /// Calls a component of the application from within, as service chaining does. Private
     /// components can be called like public ones.
     ///
@@ -227,8 +232,28 @@ impl<H> RouterHandle<H> {
         self.cell.load_full()
     }
 
+    /// A reference that keeps no routes: for what is reached by the routes itself.
+    pub fn downgrade(&self) -> WeakRouterHandle<H> {
+        WeakRouterHandle {
+            cell: Arc::downgrade(&self.cell),
+        }
+    }
+
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Router<H>>> {
         self.cell.load()
+    }
+}
+
+/// Refers to a [`RouterHandle`] as long as there is one.
+#[derive(Debug)]
+pub struct WeakRouterHandle<H> {
+    cell: Weak<ArcSwap<Router<H>>>,
+}
+
+impl<H> WeakRouterHandle<H> {
+    /// The current routes; `None` if nothing serves them any more.
+    pub fn current(&self) -> Option<Arc<Router<H>>> {
+        Some(self.cell.upgrade()?.load_full())
     }
 }
 

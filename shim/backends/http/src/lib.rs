@@ -1,0 +1,78 @@
+//! Sends the HTTP requests of guests: finds addresses, connects, agrees on TLS, and keeps
+//! connections for the next request.
+//!
+//! Everything is made at the first request: a client that is never used has no connection,
+//! no thread and no open file. A worker's client runs on the runtime that polls its
+//! requests.
+
+mod body;
+mod connect;
+mod exchange;
+mod faults;
+mod names;
+mod pool;
+mod settings;
+mod tls;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use skiff_host::{HttpAnswer, HttpCall, HttpClient, NameError, Names};
+
+use self::names::{Book, Family};
+use self::pool::Pool;
+pub use self::settings::{ClientTls, Settings};
+use self::tls::Tls;
+
+/// Sends requests, over HTTP/1.1 and HTTP/2. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    names: Book,
+    tls: Tls,
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// A client without connections.
+    pub fn new(settings: Settings) -> Self {
+        Client(Arc::new(Inner {
+            names: Book::new(&settings),
+            tls: Tls::new(&settings),
+            pool: Arc::new(Pool::new(&settings)),
+            settings,
+        }))
+    }
+}
+
+impl Names for Client {
+    fn addresses(
+        &self,
+        name: &str,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, NameError>> + Send>> {
+        let (client, name) = (Arc::clone(&self.0), name.to_owned());
+        Box::pin(async move {
+            let both = futures::future::join(
+                client.names.addresses(&name, Family::V4),
+                client.names.addresses(&name, Family::V6),
+            );
+            match both.await {
+                (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
+                (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
+                _ => Err(NameError::Failed),
+            }
+        })
+    }
+}
+
+impl HttpClient for Client {
+    fn send(&self, call: HttpCall) -> HttpAnswer {
+        let client = Arc::clone(&self.0);
+        Box::pin(async move { client.exchange(call).await })
+    }
+}

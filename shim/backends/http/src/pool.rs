@@ -1,0 +1,277 @@
+//! Connections that wait for their next request, and how many there are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use skiff_host::HttpBody;
+use skiff_manifest::hosts::Host;
+
+use crate::Settings;
+
+/// Where connections lead to.
+#[derive(Debug, PartialEq, Eq, Hash, Clone)]
+pub(crate) struct Key {
+    pub(crate) tls: bool,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    pub(crate) unblocked: bool,
+    /// The rule for its TLS.
+    pub(crate) rule: Option<usize>,
+}
+
+/// The connections to one place.
+pub(crate) struct Origin {
+    key: Key,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: usize,
+    /// The one used last comes last.
+    idle: Vec<(Http1, Instant)>,
+    shared: Option<(Http2, Instant)>,
+}
+
+impl std::ops::Deref for Origin {
+    type Target = Key;
+
+    fn deref(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+impl Key {
+    /// `host`, or `host:port` if the port is not the scheme's own.
+    pub(crate) fn authority(&self) -> String {
+        match (self.tls, self.port) {
+            (false, 80) | (true, 443) => self.host.to_string(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
+impl Origin {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that is free now.
+    pub(crate) fn take(&self) -> Option<Sender> {
+        // Dropped after the lock, which a slot needs when it is dropped.
+        let (mut closed, closed_shared);
+        let mut state = self.state();
+        if let Some((sender, used)) = &mut state.shared
+            && !sender.sender.is_closed()
+        {
+            *used = Instant::now();
+            return Some(Sender::Http2(sender.clone()));
+        }
+        closed_shared = state.shared.take();
+        closed = Vec::new();
+        while let Some((sender, since)) = state.idle.pop() {
+            if !sender.sender.is_closed() {
+                return Some(Sender::Http1(sender));
+            }
+            closed.push((sender, since));
+        }
+        drop(state);
+        drop((closed, closed_shared));
+        None
+    }
+}
+
+/// A connection on which requests can be sent.
+pub(crate) enum Sender {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+/// One request at a time.
+pub(crate) struct Http1 {
+    pub(crate) sender: http1::SendRequest<HttpBody>,
+    slot: Slot,
+}
+
+/// Many requests at once.
+#[derive(Clone)]
+pub(crate) struct Http2 {
+    pub(crate) sender: http2::SendRequest<HttpBody>,
+    _slot: Arc<Slot>,
+}
+
+impl Http1 {
+    pub(crate) fn new(sender: http1::SendRequest<HttpBody>, slot: Slot) -> Self {
+        Http1 { sender, slot }
+    }
+
+    /// Keeps it for the next request.
+    pub(crate) fn give_back(self) {
+        if self.slot.pool.keeps && !self.sender.is_closed() {
+            let (pool, origin) = (Arc::clone(&self.slot.pool), Arc::clone(&self.slot.origin));
+            origin.state().idle.push((self, Instant::now()));
+            pool.tidy();
+        }
+    }
+}
+
+impl Http2 {
+    pub(crate) fn new(sender: http2::SendRequest<HttpBody>, slot: Slot) -> Self {
+        let (pool, origin) = (Arc::clone(&slot.pool), Arc::clone(&slot.origin));
+        let new = Http2 {
+            sender,
+            _slot: Arc::new(slot),
+        };
+        if !pool.keeps {
+            return new;
+        }
+        let mut state = origin.state();
+        state
+            .shared
+            .get_or_insert_with(|| (new.clone(), Instant::now()));
+        drop(state);
+        pool.tidy();
+        new
+    }
+}
+
+/// The right to one connection.
+pub(crate) struct Slot {
+    pool: Arc<Pool>,
+    origin: Arc<Origin>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.pool.open.fetch_sub(1, Relaxed);
+        self.origin.state().open -= 1;
+    }
+}
+
+/// All connections of an application in one worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    origins: Mutex<HashMap<Key, Arc<Origin>>>,
+    open: AtomicUsize,
+    most: usize,
+    most_each: usize,
+    keeps: bool,
+    idle: Duration,
+    /// Whether a task closes those that wait too long.
+    tidies: AtomicBool,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Pool {
+            origins: Mutex::default(),
+            open: AtomicUsize::new(0),
+            most: settings.connections,
+            most_each: settings.connections_each,
+            keeps: settings.keeps,
+            idle: settings.idle,
+            tidies: AtomicBool::new(false),
+        }
+    }
+
+    fn origins(&self) -> MutexGuard<'_, HashMap<Key, Arc<Origin>>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn origin(&self, key: Key) -> Arc<Origin> {
+        let mut origins = self.origins();
+        if let Some(origin) = origins.get(&key) {
+            return Arc::clone(origin);
+        }
+        let origin = Arc::new(Origin {
+            key: key.clone(),
+            state: Mutex::default(),
+        });
+        origins.insert(key, Arc::clone(&origin));
+        origin
+    }
+
+    /// The right to open a connection. At the limit of all, one that waits elsewhere is
+    /// closed for it.
+    pub(crate) fn slot(self: &Arc<Self>, origin: &Arc<Origin>) -> Option<Slot> {
+        if origin.state().open >= self.most_each {
+            return None;
+        }
+        if self.open.load(Relaxed) >= self.most {
+            self.close_one();
+            if self.open.load(Relaxed) >= self.most {
+                return None;
+            }
+        }
+        self.open.fetch_add(1, Relaxed);
+        origin.state().open += 1;
+        Some(Slot {
+            pool: Arc::clone(self),
+            origin: Arc::clone(origin),
+        })
+    }
+
+    /// Closes the connection that has waited for longest.
+    fn close_one(&self) {
+        let origins = self.origins();
+        let waiting = origins.values().filter_map(|origin| {
+            let state = origin.state();
+            let (_, since) = state.idle.first()?;
+            Some((*since, Arc::clone(origin)))
+        });
+        let oldest = waiting.min_by_key(|(since, _)| *since);
+        drop(origins);
+        // A slot that is dropped needs the origin's lock.
+        let closed = oldest.map(|(_, origin)| origin.state().idle.remove(0));
+        drop(closed);
+    }
+
+    /// Closes what waits too long, as long as anything waits.
+    fn tidy(self: &Arc<Self>) {
+        if self.tidies.swap(true, Relaxed) {
+            return;
+        }
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(pool.idle).await;
+                if !pool.close_old() {
+                    return pool.tidies.store(false, Relaxed);
+                }
+            }
+        });
+    }
+
+    /// Whether any is left.
+    fn close_old(&self) -> bool {
+        let mut closed = Vec::new();
+        let mut closed_shared = Vec::new();
+        let mut origins = self.origins();
+        origins.retain(|_, origin| {
+            let mut state = origin.state();
+            let is_old = |since: &Instant| since.elapsed() >= self.idle;
+            closed.extend(state.idle.extract_if(.., |(sender, since)| {
+                is_old(since) || sender.sender.is_closed()
+            }));
+            closed_shared.extend(state.shared.take_if(|(sender, since)| {
+                // In use it has more owners.
+                (is_old(since) && Arc::strong_count(&sender._slot) == 1)
+                    || sender.sender.is_closed()
+            }));
+            !state.idle.is_empty() || state.shared.is_some() || state.open > 0
+        });
+        let left = !origins.is_empty();
+        drop(origins);
+        left
+    }
+}

@@ -1,0 +1,269 @@
+//! Requests over TLS, to servers whose certificates are right or wrong in every way.
+
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use skiff_backend_http::{Client, ClientTls, Settings};
+use support::{code, get};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server with a certificate for `name`; counts its connections and says which version
+/// of HTTP a request had.
+async fn server(
+    authority: &Authority,
+    name: &str,
+    expired: bool,
+    http2: bool,
+    asks: bool,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    if expired {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    if asks {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_client_cert_verifier(verifier.build().unwrap())
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+                )
+                .unwrap();
+    }
+    if http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, SeqCst);
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let service =
+                    service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                        let host = match request.uri().authority() {
+                            Some(authority) => authority.to_string(),
+                            None => request.headers()["host"].to_str().unwrap().to_owned(),
+                        };
+                        let text = format!("{:?} {host}", request.version());
+                        http::Response::builder().body(Full::new(Bytes::from(text)))
+                    });
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    (address, connections)
+}
+
+/// A client that trusts an authority by a file, as `SSL_CERT_FILE` names it.
+fn trusting(authority: &Authority, folder: &tempfile::TempDir) -> Client {
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, authority.pem()).unwrap();
+    Client::new(Settings {
+        authorities: vec![folder.path().join("not there"), file],
+        ..Settings::default()
+    })
+}
+
+#[tokio::test]
+async fn an_authority_of_a_file_is_trusted_and_a_connection_is_used_again() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let client = trusting(&authority, &folder);
+    for (http2, version) in [(false, "HTTP/1.1"), (true, "HTTP/2.0")] {
+        let (address, connections) = server(&authority, "localhost", false, http2, false).await;
+        let port = address.port();
+        for _ in 0..10 {
+            let got = get(&client, &format!("https://localhost:{port}/"))
+                .await
+                .unwrap();
+            assert_eq!(got.body, format!("{version} localhost:{port}"));
+        }
+        assert_eq!(connections.load(SeqCst), 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_a_name_like_any_other() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let (address, _) = server(&authority, "127.0.0.1", false, false, false).await;
+    let client = trusting(&authority, &folder);
+    assert_eq!(
+        get(&client, &format!("https://{address}/"))
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_is_no_connection() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let trusting = trusting(&authority, &folder);
+    let unknown = Client::new(Settings {
+        authorities: Vec::new(),
+        ..Settings::default()
+    });
+    for (what, name, expired, client) in [
+        ("another name", "example.com", false, &trusting),
+        ("an expired one", "localhost", true, &trusting),
+        ("an unknown authority", "localhost", false, &unknown),
+    ] {
+        let (address, _) = server(&authority, name, expired, false, false).await;
+        let got = get(client, &format!("https://localhost:{}/", address.port())).await;
+        assert_eq!(code(got), "TlsProtocolError", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_an_error_of_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            answer.expect("the client reads");
+        }
+    });
+    let got = get(&support::client(), &format!("https://{address}/")).await;
+    assert_eq!(code(got), "TlsProtocolError");
+}
+
+#[tokio::test]
+async fn a_folder_of_authorities_is_read() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("0.pem"), "not a certificate").unwrap();
+    fs::write(folder.path().join("1.pem"), authority.pem()).unwrap();
+    let client = Client::new(Settings {
+        authorities_in: vec![folder.path().to_owned(), folder.path().join("missing")],
+        ..Settings::default()
+    });
+    let (address, _) = server(&authority, "localhost", false, false, false).await;
+    let url = format!("https://localhost:{}/", address.port());
+    assert_eq!(get(&client, &url).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_component_proves_who_it_is_where_a_rule_says_so() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let file = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    let rule = ClientTls {
+        components: ["test".to_owned()].into(),
+        hosts: ["localhost".to_owned()].into(),
+        built_in_authorities: false,
+        files_of_authorities: false,
+        authorities: Some(file("ca.pem", authority.pem())),
+        client: Some((
+            file("client.pem", certificate.pem()),
+            file("key.pem", key.serialize_pem()),
+        )),
+    };
+    let with = |rule: ClientTls| {
+        Client::new(Settings {
+            client_tls: vec![rule],
+            authorities: vec![folder.path().join("ca.pem")],
+            ..Settings::default()
+        })
+    };
+    let (address, _) = server(&authority, "localhost", false, false, true).await;
+    let url = format!("https://localhost:{}/", address.port());
+    assert_eq!(get(&with(rule.clone()), &url).await.unwrap().status, 200);
+    for (what, wrong) in [
+        (
+            "another component",
+            ClientTls {
+                components: ["other".to_owned()].into(),
+                ..rule.clone()
+            },
+        ),
+        (
+            "another host",
+            ClientTls {
+                hosts: ["other".to_owned()].into(),
+                ..rule.clone()
+            },
+        ),
+        (
+            "no authority",
+            ClientTls {
+                authorities: None,
+                ..rule.clone()
+            },
+        ),
+        (
+            "no key",
+            ClientTls {
+                client: Some((
+                    folder.path().join("client.pem"),
+                    folder.path().join("ca.pem"),
+                )),
+                ..rule
+            },
+        ),
+    ] {
+        let code = code(get(&with(wrong), &url).await);
+        // TLS 1.3 tells after the handshake that a certificate is missing.
+        assert!(
+            matches!(code.as_str(), "TlsProtocolError" | "HttpProtocolError"),
+            "{what}: {code}"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! The functions that send a request, of both versions: `wasmtime-wasi-http`'s, and before
+//! them what has to be known or changed about a request.
+
+use http::uri::{Authority, Scheme};
+use skiff_manifest::hosts::Url;
+use wasmtime::component::{Accessor, Linker, Resource};
+use wasmtime::{AsContextMut as _, StoreContextMut};
+use wasmtime_wasi::TrappableError;
+use wasmtime_wasi_http::WasiHttp;
+use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore;
+use wasmtime_wasi_http::p3::bindings::http::types as p3_types;
+use wasmtime_wasi_http::p3::{Request, Response};
+
+use super::client::HttpError;
+use super::outbound::{ONESELF, Outbound};
+use crate::state::{State, http_view};
+
+type Asked = (
+    Resource<HostOutgoingRequest>,
+    Option<Resource<types::RequestOptions>>,
+);
+type Handled = Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>;
+type Sent = Result<Resource<Response>, p3_types::ErrorCode>;
+
+/// Replaces `wasi:http/outgoing-handler`.
+pub(super) fn add_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut handler = linker.instance("wasi:http/outgoing-handler@0.2.12")?;
+    handler.func_wrap(
+        "handle",
+        |mut store: StoreContextMut<'_, State>, asked: Asked| {
+            Ok((handle(store.data_mut(), asked)?,))
+        },
+    )
+}
+
+/// Replaces `wasi:http/client`.
+pub(super) fn add_p3(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut client = linker.instance("wasi:http/client@0.3.0")?;
+    client.func_wrap_concurrent("send", |accessor, (request,): (Resource<Request>,)| {
+        Box::pin(async move { Ok((send(accessor, request).await?,)) })
+    })
+}
+
+/// A component that does not exist cannot be called: the caller traps, as in Spin.
+#[derive(Debug, thiserror::Error)]
+#[error("no HTTP trigger of the application runs a component `{0}`")]
+struct NoNeighbour(String);
+
+/// Traps if a URL is for a component that does not exist.
+pub(super) fn check_url(outbound: &Outbound, url: &Url) -> wasmtime::Result<()> {
+    let scheme = match url.scheme() {
+        "http" => Scheme::HTTP,
+        _ => Scheme::HTTPS,
+    };
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port());
+    let authority = match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    Ok(check(outbound, &scheme, &authority)?)
+}
+
+fn check(outbound: &Outbound, scheme: &Scheme, authority: &str) -> Result<(), NoNeighbour> {
+    match outbound.missing_neighbour(scheme, authority) {
+        Some(component) => Err(NoNeighbour(component.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn handle(state: &mut State, (request, options): Asked) -> wasmtime::Result<Handled> {
+    let outbound = state.outbound();
+    let mut view = http_view(state);
+    let asked = view.table.get_mut(&request)?;
+    // A relative URL is for the application itself.
+    let authority = asked.authority.get_or_insert_with(|| ONESELF.to_owned());
+    let scheme = match &asked.scheme {
+        Some(types::Scheme::Http) => Scheme::HTTP,
+        _ => Scheme::HTTPS,
+    };
+    check(&outbound, &scheme, authority)?;
+    // At once, as a guest that begins to write a body would only see that nobody reads it.
+    let refusal = match outbound.refusal(scheme == Scheme::HTTPS, authority) {
+        None => None,
+        Some(HttpError::HttpRequestDenied) => Some(types::ErrorCode::HttpRequestDenied),
+        Some(_) => Some(types::ErrorCode::HttpRequestUriInvalid),
+    };
+    if let Some(code) = refusal {
+        view.table.delete(request)?;
+        if let Some(options) = options {
+            view.table.delete(options)?;
+        }
+        return Ok(Err(code));
+    }
+    match outgoing_handler::Host::handle(&mut view, request, options) {
+        Ok(future) => Ok(Ok(future)),
+        Err(error) => error.downcast().map(Err),
+    }
+}
+
+async fn send(accessor: &Accessor<State>, request: Resource<Request>) -> wasmtime::Result<Sent> {
+    accessor.with(|mut access| -> wasmtime::Result<()> {
+        let mut store = access.as_context_mut();
+        let outbound = store.data().outbound();
+        if outbound.is_granted() {
+            // The outermost task is the call that answers a request.
+            let task = store.async_call_stack()?.last();
+            store.data_mut().answers(task);
+        }
+        let asked = http_view(store.data_mut()).table.get_mut(&request)?;
+        match &asked.authority {
+            None => asked.authority = Some(Authority::from_static(ONESELF)),
+            Some(authority) => {
+                let scheme = asked.scheme.as_ref().unwrap_or(&Scheme::HTTPS);
+                check(&outbound, scheme, authority.as_str())?;
+            }
+        }
+        Ok(())
+    })?;
+    // It looks at the origin before anything else can run.
+    let accessor = accessor.with_getter::<WasiHttp>(http_view);
+    let sent: Result<_, TrappableError<_>> = WasiHttp::send(&accessor, request).await;
+    match sent {
+        Ok(response) => Ok(Ok(response)),
+        Err(error) => error.downcast().map(Err),
+    }
+}

@@ -1,0 +1,96 @@
+//! `wasi:sockets/ip-name-lookup` of WASI 0.2.
+
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, Network};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
+
+use super::NameError;
+use crate::state::State;
+
+/// Addresses of a name, which may be still on their way.
+enum Lookup {
+    Asked(AbortOnDropJoinHandle<Result<Vec<IpAddr>, NameError>>),
+    Answered(Result<std::vec::IntoIter<IpAddr>, NameError>),
+}
+
+impl From<NameError> for ErrorCode {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Denied => ErrorCode::PermanentResolverFailure,
+            NameError::Invalid => ErrorCode::InvalidArgument,
+            NameError::Unknown => ErrorCode::NameUnresolvable,
+            NameError::Failed => ErrorCode::TemporaryResolverFailure,
+        }
+    }
+}
+
+impl Lookup {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Lookup::Asked(asked) = self {
+            let answer = std::task::ready!(Pin::new(asked).poll(cx));
+            *self = Lookup::Answered(answer.map(Vec::into_iter));
+        }
+        Poll::Ready(())
+    }
+
+    fn next(&mut self) -> Result<Option<IpAddress>, ErrorCode> {
+        let _ = self.poll(&mut Context::from_waker(Waker::noop()));
+        match self {
+            Lookup::Asked(_) => Err(ErrorCode::WouldBlock),
+            Lookup::Answered(Ok(addresses)) => Ok(addresses.next().map(IpAddress::from)),
+            Lookup::Answered(Err(error)) => Err((*error).into()),
+        }
+    }
+}
+
+impl Pollable for Lookup {
+    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(poll_fn(|cx| self.poll(cx)))
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut names = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
+    let ty = ResourceType::host::<Lookup>();
+    names.resource("resolve-address-stream", ty, |mut store, rep| {
+        let lookup = Resource::<Lookup>::new_own(rep);
+        store.data_mut().table.delete(lookup)?;
+        Ok(())
+    })?;
+    type Asked = (Resource<Network>, String);
+    names.func_wrap(
+        "resolve-addresses",
+        |mut store: StoreContextMut<'_, State>, (network, name): Asked| {
+            let state = store.data_mut();
+            state.table.get(&network)?;
+            let asked = Lookup::Asked(spawn(state.look_up(&name)));
+            let lookup = state.table.push(asked)?;
+            Ok((Result::<_, ErrorCode>::Ok(lookup),))
+        },
+    )?;
+    names.func_wrap(
+        "[method]resolve-address-stream.resolve-next-address",
+        |mut store: StoreContextMut<'_, State>, (lookup,): (Resource<Lookup>,)| {
+            let lookup = store.data_mut().table.get_mut(&lookup)?;
+            Ok((lookup.next(),))
+        },
+    )?;
+    names.func_wrap(
+        "[method]resolve-address-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (lookup,): (Resource<Lookup>,)| {
+            let pollable: Resource<DynPollable> = subscribe(&mut store.data_mut().table, lookup)?;
+            Ok((pollable,))
+        },
+    )
+}

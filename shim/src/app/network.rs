@@ -1,0 +1,215 @@
+//! How the requests of an application's guests reach other machines, its other components,
+//! and the application itself.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use skiff_backend_http::Client;
+use skiff_host::{HttpAnswer, HttpBody, HttpClient, HttpError, Names, Neighbours, Ways};
+use skiff_manifest::hosts::BlockedNetworks;
+use skiff_manifest::runtime::ClientTls;
+use skiff_trigger_http::{
+    BoxError, ChainError, RequestBody, ResponseBody, RouterHandle, WeakRouterHandle,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::handler::GuestHandler;
+use crate::settings::NetworkSettings;
+
+/// How an application's guests reach other machines.
+pub(super) struct Network {
+    /// What sends their HTTP requests.
+    pub(super) ways: Ways,
+    /// What finds the addresses of names for their sockets.
+    pub(super) names: Arc<dyn Names>,
+    /// Networks that nobody connects to.
+    pub(super) blocked: BlockedNetworks,
+}
+
+/// The network as the settings say. `neighbours` are there if the application serves.
+pub(super) fn network(
+    settings: &NetworkSettings,
+    descriptors_below: RawFd,
+    neighbours: Option<Arc<Inside>>,
+) -> Network {
+    let NetworkSettings {
+        blocked,
+        also_blocked,
+        keeps_connections,
+        patience,
+        connections,
+        connections_each,
+        authorities,
+        authorities_in,
+        client_tls,
+        http2_without_tls,
+    } = settings.clone();
+    let usual = skiff_backend_http::Settings::default();
+    let mut blocked = blocked.unwrap_or_default();
+    blocked.extend(&also_blocked);
+    let client = Arc::new(Client::new(skiff_backend_http::Settings {
+        blocked: blocked.clone(),
+        connections,
+        connections_each,
+        keeps: keeps_connections,
+        authorities: authorities.map_or(usual.authorities, |file| vec![file]),
+        authorities_in,
+        client_tls: client_tls.into_iter().map(rule).collect(),
+        descriptors_below,
+        http2_without_tls,
+        ..usual
+    }));
+    Network {
+        ways: Ways {
+            client: Arc::clone(&client) as Arc<dyn HttpClient>,
+            neighbours: neighbours.map(|inside| inside as Arc<dyn Neighbours>),
+            patience,
+        },
+        names: client,
+        blocked,
+    }
+}
+
+/// A rule of the runtime configuration. Without a file of its own, it trusts whom all trust.
+fn rule(written: ClientTls) -> skiff_backend_http::ClientTls {
+    let trusts = |asked: Option<bool>| asked.unwrap_or(written.ca_roots_file.is_none());
+    skiff_backend_http::ClientTls {
+        built_in_authorities: trusts(written.ca_use_webpki_roots),
+        files_of_authorities: trusts(written.ca_use_platform_roots),
+        components: written.component_ids,
+        hosts: written.hosts,
+        authorities: written.ca_roots_file.map(PathBuf::from),
+        client: written
+            .client
+            .map(|client| (client.cert_file.into(), client.private_key_file.into())),
+    }
+}
+
+/// The application as its own components see it, once it serves.
+#[derive(Debug, Default)]
+pub(super) struct Inside(OnceLock<Served>);
+
+struct Served {
+    /// Weak, as the routes lead to the components that hold this.
+    routes: WeakRouterHandle<GuestHandler>,
+    address: SocketAddr,
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Served").field(&self.address).finish()
+    }
+}
+
+impl Inside {
+    /// The application serves these routes at this address.
+    pub(super) fn serves(&self, routes: &RouterHandle<GuestHandler>, address: SocketAddr) {
+        // An application serves once.
+        let _ = self.0.set(Served {
+            routes: routes.downgrade(),
+            address,
+        });
+    }
+}
+
+impl Neighbours for Inside {
+    fn has(&self, component: &str) -> bool {
+        let routes = self.0.get().and_then(|served| served.routes.current());
+        routes.is_some_and(|routes| routes.runs(component))
+    }
+
+    fn call(&self, component: &str, request: Request<HttpBody>) -> HttpAnswer {
+        let routes = self.0.get().and_then(|served| served.routes.current());
+        let Some(routes) = routes else {
+            return Box::pin(std::future::ready(Err(HttpError::DestinationUnavailable)));
+        };
+        let component = component.to_owned();
+        let request = request.map(|body| RequestBody::new(body.map_err(BoxError::from)));
+        // Not in the caller's own task: an instance of WASI 0.3 cannot run inside another.
+        let mut called = Called(tokio::spawn(async move {
+            match routes.chain(&component, request).await {
+                Ok(response) => Ok(response.map(of_neighbour)),
+                Err(ChainError::Failed(failure)) => {
+                    let mut response = Response::new(HttpBody::default());
+                    *response.status_mut() = failure.status();
+                    let error = format!("{:#}", anyhow::Error::from(failure));
+                    tracing::error!(component_id = component, error, "request failed");
+                    Ok(response)
+                }
+                Err(error) => Err(HttpError::InternalError(Some(error.to_string()))),
+            }
+        }));
+        Box::pin(async move {
+            match (&mut called.0).await {
+                Ok(answer) => answer,
+                Err(_) => Err(HttpError::InternalError(None)),
+            }
+        })
+    }
+
+    fn own_address(&self) -> Option<SocketAddr> {
+        self.0.get().map(|served| served.address)
+    }
+}
+
+/// A call of a component, which ends with its caller.
+struct Called(JoinHandle<Result<Response<HttpBody>, HttpError>>);
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The body of a component's response, for another component. A component that is still
+/// writing runs in a task of its own: its caller may be waiting for something else.
+fn of_neighbour(body: ResponseBody) -> HttpBody {
+    let is_whole = !matches!(body, ResponseBody::Boxed(_));
+    let body = body.map_err(|error: BoxError| {
+        tracing::error!(error = &*error, "The response of a component broke off");
+        HttpError::HttpProtocolError
+    });
+    if is_whole {
+        return body.boxed_unsync();
+    }
+    let (pieces, pumped) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut body = std::pin::pin!(body);
+        loop {
+            let piece = tokio::select! {
+                piece = body.frame() => piece,
+                () = pieces.closed() => return,
+            };
+            let Some(piece) = piece else { return };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    Pumped(pumped).boxed_unsync()
+}
+
+/// A body that a task reads ahead.
+struct Pumped(mpsc::Receiver<Result<Frame<Bytes>, HttpError>>);
+
+impl Body for Pumped {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        self.0.poll_recv(cx)
+    }
+}
