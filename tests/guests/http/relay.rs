@@ -1,4 +1,4 @@
-//! Sends its request on to `?url=…` and streams the answer back, or answers 502 and the error
+//! Sends its request on to `?url=…`, or to its variable `URL`, and streams the answer back, or answers 502 and the error
 //! code. `connect`, `first` and `between` are timeouts in milliseconds; with `whole=1` it reads
 //! the whole answer before it answers.
 
@@ -56,7 +56,8 @@ impl Guest for Relay {
 }
 
 fn send(request: &IncomingRequest) -> Result<IncomingResponse, ErrorCode> {
-    let url = guests::query(request, "url").expect("a url");
+    let url = guests::query(request, "url").or_else(|| std::env::var("URL").ok());
+    let url = url.expect("a url");
     let asked = OutgoingRequest::new(Fields::new());
     asked.set_method(&request.method()).expect("a method");
     let path = match url.split_once("://") {
