@@ -75,6 +75,13 @@ impl App {
         })
     }
 
+    /// Gives the application and its component another name than the guest's.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, ..self }
+    }
+
     /// Adds lines to the manifest, before its component.
     #[must_use]
     pub fn manifest(mut self, lines: &str) -> Self {

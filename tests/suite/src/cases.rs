@@ -15,6 +15,7 @@ mod privileges;
 mod refusals;
 mod samples;
 mod settings;
+mod stores;
 mod volumes;
 
 use crate::harness::Case;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         defaults::cases(),
         output::cases(),
         volumes::cases(),
+        stores::cases(),
         commands::cases(),
         life::cases(),
         deletes::cases(),

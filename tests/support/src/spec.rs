@@ -106,6 +106,22 @@ impl ContainerSpec {
         self
     }
 
+    /// Runs it as that user and group, as `runAsUser` and `runAsGroup` of a pod do.
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Self {
+        let id = api::Int64Value { value: id.into() };
+        self.security.run_as_user = Some(id.clone());
+        self.security.run_as_group = Some(id);
+        self
+    }
+
+    /// Lets nobody write its root file system, as `readOnlyRootFilesystem` of a pod does.
+    #[must_use]
+    pub fn read_only_root(mut self) -> Self {
+        self.security.readonly_rootfs = true;
+        self
+    }
+
     /// Gives it a file for its termination message, as kubelet does.
     #[must_use]
     pub fn termination_message(mut self) -> Self {

@@ -121,14 +121,7 @@ async fn what_the_operator_has_set_is_not_replaced_by_a_pod(node: Arc<Node>) -> 
 async fn defaults_that_others_can_read_start_nothing(node: Arc<Node>) -> anyhow::Result<()> {
     let spec = keeps(&node).await?;
     let defaults = Defaults::write(TEXT, 0o644)?;
-    let pod = node.cri().run_pod("defaults-open", "skiff").await?;
-    let error = pod.create(&spec).await.err();
-    let told = error.map(|error| error.message()).unwrap_or_default();
-    ensure!(
-        told.contains("mode 644"),
-        "the call is answered with {told:?}"
-    );
-    pod.remove().await?;
+    let refusal = Refusal::of(&node, "defaults-open", spec).await?;
     drop(defaults);
-    Ok(())
+    refusal.tells(&[FILE, "mode 644"])
 }

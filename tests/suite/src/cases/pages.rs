@@ -1,5 +1,6 @@
 //! The pods that the README and the pages of `docs/` show run as they stand.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
@@ -12,11 +13,14 @@ use crate::node::{Node, sample};
 use crate::pods::Served;
 
 /// The images on the pages, and the samples that replace them.
-const IMAGES: [(&str, &str, &str); 1] = [(
-    "registry.example/hello:1",
-    "hello-rust",
-    "Hello from Rust\n",
-)];
+const IMAGES: [(&str, &str, &str); 2] = [
+    (
+        "registry.example/hello:1",
+        "hello-rust",
+        "Hello from Rust\n",
+    ),
+    ("registry.example/app:1", "hello-wasi", "Hello from WASI\n"),
+];
 
 pub(super) fn cases() -> Vec<Case> {
     crate::cases![pods_run_as_they_stand]
@@ -50,7 +54,16 @@ async fn run(node: &Node, pod: &Value, number: usize) -> anyhow::Result<()> {
     };
     let fields = container.as_object().context("a container")?.keys();
     for field in fields {
-        let known = ["name", "image", "ports", "command", "args"].contains(&field.as_str());
+        let known = [
+            "name",
+            "image",
+            "ports",
+            "command",
+            "args",
+            "env",
+            "volumeMounts",
+        ];
+        let known = known.contains(&field.as_str());
         ensure!(known, "this test does not support `{field}`");
     }
     ensure!(pod["spec"]["runtimeClassName"] == "skiff", "it is not ours");
@@ -73,7 +86,24 @@ async fn run(node: &Node, pod: &Value, number: usize) -> anyhow::Result<()> {
     let (command, args) = (words("command"), words("args"));
     let borrowed: [Vec<&str>; 2] = [&command, &args].map(|all| all.iter().map(|w| &**w).collect());
     let spec = ContainerSpec::new(text("name")?, image);
-    let spec = spec.command(&borrowed[0]).args(&borrowed[1]);
+    let mut spec = spec.command(&borrowed[0]).args(&borrowed[1]);
+    let user = pod["spec"]["securityContext"]["runAsUser"].as_u64();
+    let user = user.map(u32::try_from).transpose()?;
+    if let Some(user) = user {
+        spec = spec.user(user);
+    }
+    for variable in container["env"].as_array().into_iter().flatten() {
+        let text = |key: &str| variable[key].as_str().context("a variable's text");
+        spec = spec.env(text("name")?, text("value")?);
+    }
+    for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+        let path = mount["mountPath"].as_str().context("a path")?;
+        let folder = node.scratch(&format!("{name}-volume"))?;
+        // As the kubelet does it for `fsGroup`.
+        std::os::unix::fs::chown(&folder, None, user)?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o2770))?;
+        spec = spec.mount(&folder, path);
+    }
     let served = Served::start(node, &name, &spec).await?;
     let reply = served.get("/").await?;
     ensure!(reply.text() == greeting, "it answers {:?}", reply.text());

@@ -71,9 +71,10 @@ async fn a_variable_without_a_value_is_named(node: Arc<Node>) -> anyhow::Result<
 }
 
 async fn an_interface_that_is_not_offered_yet_is_named(node: Arc<Node>) -> anyhow::Result<()> {
-    let app = App::of_guest("python-3-4")?.component("ai_models = [\"llama2-chat\"]");
+    let app = App::of_guest("python-3-4")?.named("model");
+    let app = app.component("ai_models = [\"llama2-chat\"]");
     let image = node.app_image("model", Kind::Spin, &app).await?;
-    let words = ["fermyon:spin/llm@2.0.0", "python-3-4"];
+    let words = ["fermyon:spin/llm@2.0.0", "component `model`"];
     refused(&node, "model", &image, &words).await
 }
 

@@ -1,0 +1,75 @@
+//! Stores that exist without configuration: where a pod keeps them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::sync::Arc;
+
+use anyhow::ensure;
+use skiff_test_support::ContainerSpec;
+
+use crate::apps::{App, Kind};
+use crate::cases;
+use crate::harness::Case;
+use crate::node::Node;
+use crate::pods::{Refusal, Served};
+
+/// The user of the samples for PodSecurity's `restricted`.
+const USER: u32 = 65532;
+
+pub(super) fn cases() -> Vec<Case> {
+    cases![
+        a_store_needs_no_configuration_in_a_pod,
+        a_restricted_pod_keeps_its_store_in_a_volume,
+        a_pod_that_can_keep_nothing_is_told_what_to_mount,
+    ]
+}
+
+/// An application with a store.
+async fn keeps(node: &Node) -> anyhow::Result<ContainerSpec> {
+    let app = App::of_guest("key-value-v2")?.component("key_value_stores = [\"default\"]");
+    let image = node.app_image("stores", Kind::Spin, &app).await?;
+    Ok(Kind::Spin.container("app", &image))
+}
+
+/// Sets a value and reads it.
+async fn kept(served: &Served) -> anyhow::Result<()> {
+    let set = served.get("/?op=set&value=kept").await?.text();
+    let read = served.get("/?op=get").await?.text();
+    ensure!((&*set, &*read) == ("set", "kept"), "{set:?}, then {read:?}");
+    Ok(())
+}
+
+async fn a_store_needs_no_configuration_in_a_pod(node: Arc<Node>) -> anyhow::Result<()> {
+    let served = Served::start(&node, "store", &keeps(&node).await?).await?;
+    kept(&served).await?;
+    served.end().await?;
+    Ok(())
+}
+
+async fn a_restricted_pod_keeps_its_store_in_a_volume(node: Arc<Node>) -> anyhow::Result<()> {
+    let folder = node.scratch("store-volume")?;
+    // As the kubelet does it for `fsGroup`.
+    chown(&folder, None, Some(USER))?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o2770))?;
+    let restricted = |spec: ContainerSpec| spec.user(USER).read_only_root().without_capabilities();
+    let spec = restricted(keeps(&node).await?)
+        .mount(&folder, "/data")
+        .env("SKIFF_STORE_DIR", "/data");
+    let served = Served::start(&node, "store-volume", &spec).await?;
+    kept(&served).await?;
+    served.end().await?;
+    let file = fs::metadata(folder.join("key_value.db"))?;
+    ensure!(file.uid() == USER, "the file belongs to {}", file.uid());
+    // The next pod has what this one has kept.
+    let served = Served::start(&node, "store-volume-again", &spec).await?;
+    let read = served.get("/?op=get").await?.text();
+    ensure!(read == "kept", "{read:?}");
+    served.end().await?;
+    Ok(())
+}
+
+async fn a_pod_that_can_keep_nothing_is_told_what_to_mount(node: Arc<Node>) -> anyhow::Result<()> {
+    let spec = keeps(&node).await?.read_only_root();
+    let refusal = Refusal::of(&node, "store-nowhere", spec).await?;
+    refusal.tells(&["`default`", "/.skiff", "mount a volume", "SKIFF_STORE_DIR"])
+}
