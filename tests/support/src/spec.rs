@@ -110,7 +110,7 @@ impl ContainerSpec {
     #[must_use]
     pub fn user(mut self, id: u32) -> Self {
         let id = api::Int64Value { value: id.into() };
-        self.security.run_as_user = Some(id.clone());
+        self.security.run_as_user = Some(id);
         self.security.run_as_group = Some(id);
         self
     }
