@@ -104,12 +104,31 @@ impl Cluster {
     ///
     /// When Helm fails.
     pub(crate) async fn helm_take_up(&self) -> anyhow::Result<()> {
-        let there = ["--namespace", NAMESPACE];
+        let revision = self.helm_revision().await?;
+        self.helm_rollback(&revision).await
+    }
+
+    /// The number of the release's last revision.
+    ///
+    /// # Errors
+    ///
+    /// When Helm fails.
+    pub(crate) async fn helm_revision(&self) -> anyhow::Result<String> {
         let args = ["history", "skiff", "--max=1", "--output=json"];
+        let there = ["--namespace", NAMESPACE];
         let history = self.clients().helm(&[&args[..], &there].concat()).await?;
         let history: serde_json::Value = serde_json::from_str(&history)?;
-        let revision = history[0]["revision"].to_string();
-        let args = ["rollback", "skiff", &revision, "--wait", "--timeout=3m"];
+        Ok(history[0]["revision"].to_string())
+    }
+
+    /// Goes back to a revision.
+    ///
+    /// # Errors
+    ///
+    /// When Helm fails.
+    pub(crate) async fn helm_rollback(&self, revision: &str) -> anyhow::Result<()> {
+        let args = ["rollback", "skiff", revision, "--wait", "--timeout=3m"];
+        let there = ["--namespace", NAMESPACE];
         let args = [&args[..], &there].concat();
         self.clients().helm(&args).await.map(drop)
     }

@@ -44,21 +44,34 @@ async fn replicas_share_a_store_that_only_the_operator_knows(space: Space) -> an
         "create", "secret", "generic", "store", "-n", NAMESPACE, &url,
     ];
     clients.kubectl(&secret).await?;
+    let before = space.cluster().helm_revision().await?;
     let store = "defaults.keyValue.type=postgres,defaults.keyValue.url.secret=store,defaults.keyValue.url.key=url";
     space.cluster().helm_upgrade(store, true).await?;
     let shared = shared(&space).await;
     // Other cases have no defaults.
-    space
-        .cluster()
-        .helm_upgrade("defaults.keyValue=null", true)
-        .await?;
+    space.cluster().helm_rollback(&before).await?;
+    wait_until("a node without defaults", SOON, || async {
+        let file = Path::new("/var/lib/skiff/defaults.toml");
+        Ok(Look::at(!file.exists(), "the node keeps them"))
+    })
+    .await?;
     let left = ["delete", "secret", "store", "-n", NAMESPACE];
     clients.kubectl(&left).await?;
+    // The server ends when nobody is connected any more.
+    let users = ["delete", "deployment/shared", "pod/nosy", "--wait"];
+    space.kubectl(&users).await?;
+    wait_until("the end of the store's users", SOON, || async {
+        let pods = space.list(&["pods"]).await?;
+        Ok(Look::at(pods.is_empty(), format!("{} pods", pods.len())))
+    })
+    .await?;
+    let mut server = database.server;
     ensure!(
-        !Path::new("/var/lib/skiff/defaults.toml").exists(),
-        "the node keeps the defaults"
+        server.stop(SOON),
+        "PostgreSQL goes on: {}",
+        server.last_words()
     );
-    drop(database);
+    drop(server);
     shared
 }
 
@@ -112,7 +125,7 @@ async fn told_without_the_password(space: &Space, name: &str, pod: &Value) -> an
 
 /// A server on the node, with a folder of its own.
 struct Postgres {
-    _server: Program,
+    server: Program,
     url: String,
 }
 
@@ -166,7 +179,7 @@ impl Postgres {
         })
         .await?;
         Ok(Self {
-            _server: server,
+            server,
             url: format!("postgres://skiff:{PASSWORD}@{host}/postgres"),
         })
     }
