@@ -96,7 +96,8 @@ async fn shared(space: &Space) -> anyhow::Result<()> {
     ensure!(pods.len() == REPLICAS as usize, "{} pods", pods.len());
     for pod in &pods {
         let address = pod["status"]["podIP"].as_str().context("an address")?;
-        let reply = http::get_until_ok(&format!("http://{address}/?op=get&key=seen"), SOON).await?;
+        let reply =
+            http::get_until_ok(&format!("http://{address}:80/?op=get&key=seen"), SOON).await?;
         ensure!(reply.text() == "by-all", "{address}: {}", reply.text());
         let name = pod["metadata"]["name"].as_str().context("a name")?;
         told_without_the_password(space, name, pod).await?;
