@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::sync::Arc;
 
 use anyhow::ensure;
-use skiff_test_support::ContainerSpec;
+use skiff_test_support::{ContainerSpec, http};
 
 use crate::apps::{App, Kind};
 use crate::cases;
@@ -15,6 +15,9 @@ use crate::pods::{Refusal, Served};
 
 /// The user of the samples for PodSecurity's `restricted`.
 const USER: u32 = 65532;
+
+/// A port that every user may listen on, also under containerd 1.7.
+const PORT: u16 = 8080;
 
 pub(super) fn cases() -> Vec<Case> {
     cases![
@@ -28,19 +31,33 @@ pub(super) fn cases() -> Vec<Case> {
 async fn keeps(node: &Node) -> anyhow::Result<ContainerSpec> {
     let app = App::of_guest("key-value-v2")?.component("key_value_stores = [\"default\"]");
     let image = node.app_image("stores", Kind::Spin, &app).await?;
-    Ok(Kind::Spin.container("app", &image))
+    let spec = Kind::Spin.container("app", &image);
+    Ok(spec.env("SKIFF_HTTP_LISTEN_ADDR", "[::]:8080"))
+}
+
+/// Starts a pod that listens on [`PORT`].
+async fn start(node: &Node, name: &str, spec: &ContainerSpec) -> anyhow::Result<Served> {
+    let pod = node.cri().run_pod(name, "skiff").await?;
+    let container = pod.run(spec).await?;
+    let served = Served { pod, container };
+    served.healthy(PORT).await?;
+    Ok(served)
+}
+
+async fn ask(served: &Served, path: &str) -> anyhow::Result<String> {
+    Ok(http::get(&served.pod.url(PORT, path)).await?.text())
 }
 
 /// Sets a value and reads it.
 async fn kept(served: &Served) -> anyhow::Result<()> {
-    let set = served.get("/?op=set&value=kept").await?.text();
-    let read = served.get("/?op=get").await?.text();
+    let set = ask(served, "/?op=set&value=kept").await?;
+    let read = ask(served, "/?op=get").await?;
     ensure!((&*set, &*read) == ("set", "kept"), "{set:?}, then {read:?}");
     Ok(())
 }
 
 async fn a_store_needs_no_configuration_in_a_pod(node: Arc<Node>) -> anyhow::Result<()> {
-    let served = Served::start(&node, "store", &keeps(&node).await?).await?;
+    let served = start(&node, "store", &keeps(&node).await?).await?;
     kept(&served).await?;
     served.end().await?;
     Ok(())
@@ -55,14 +72,14 @@ async fn a_restricted_pod_keeps_its_store_in_a_volume(node: Arc<Node>) -> anyhow
     let spec = restricted(keeps(&node).await?)
         .mount(&folder, "/data")
         .env("SKIFF_STORE_DIR", "/data");
-    let served = Served::start(&node, "store-volume", &spec).await?;
+    let served = start(&node, "store-volume", &spec).await?;
     kept(&served).await?;
     served.end().await?;
     let file = fs::metadata(folder.join("key_value.db"))?;
     ensure!(file.uid() == USER, "the file belongs to {}", file.uid());
     // The next pod has what this one has kept.
-    let served = Served::start(&node, "store-volume-again", &spec).await?;
-    let read = served.get("/?op=get").await?.text();
+    let served = start(&node, "store-volume-again", &spec).await?;
+    let read = ask(&served, "/?op=get").await?;
     ensure!(read == "kept", "{read:?}");
     served.end().await?;
     Ok(())
