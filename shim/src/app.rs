@@ -30,6 +30,7 @@ pub use check::{AppError, Checked, Life, Sound, Values, application as check};
 pub(crate) use code::Turn;
 pub use code::{CompileFailed, CompileReply, CompileRequest, Compiled, answer, compile_apart};
 pub use configuration::Configuration;
+pub(crate) use configuration::{MOST_BYTES, read_text};
 pub use downloads::fetch;
 pub(crate) use granted::capability;
 pub use load::{App, Given, Reserved};

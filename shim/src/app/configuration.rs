@@ -10,7 +10,7 @@ use skiff_manifest::runtime::{self, Applied, BlockedNetwork, Defaults, Origin, R
 use crate::settings::Settings;
 
 /// More than a file that people write, and little enough to be read at each start.
-const MOST_BYTES: u64 = 1 << 20;
+pub(crate) const MOST_BYTES: u64 = 1 << 20;
 
 /// A runtime configuration and where it was read. The default sets nothing.
 #[derive(Debug, Clone, Default)]
@@ -148,8 +148,16 @@ impl Configuration {
 /// # Errors
 /// If it cannot be read, is larger, or is not UTF-8.
 pub(super) fn text_of(file: &Path, most: u64) -> io::Result<String> {
+    read_text(File::open(file)?, most)
+}
+
+/// The same of an open file.
+///
+/// # Errors
+/// If it cannot be read, is larger, or is not UTF-8.
+pub(crate) fn read_text(file: File, most: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let message = format!("it has more than {most} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -12,9 +12,7 @@ use skiff_manifest::runtime::{self, Defaults, RuntimeConfig};
 use skiff_task::application::{Running, of_pod};
 
 use super::outcome::Outcome;
-
-/// More than a file that people write.
-const MOST_BYTES: u64 = 1 << 20;
+use crate::app::{MOST_BYTES, read_text};
 
 /// The stores, databases and limits of the applications of a pod, one a line, each with where
 /// it comes from. No line shows a secret. `bundles` is containerd's folder of bundles;
@@ -70,9 +68,7 @@ fn own_configuration(pid: u32) -> anyhow::Result<RuntimeConfig> {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             file => File::from(file?),
         };
-        let mut text = String::new();
-        file.take(MOST_BYTES).read_to_string(&mut text)?;
-        Ok(Some(text))
+        read_text(file, MOST_BYTES).map(Some)
     };
     let text = read().context("cannot read the pod's runtime configuration")?;
     match text {

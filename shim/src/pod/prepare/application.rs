@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use skiff_artifact::{Apps, Held, Image, Kind, Limits, PrepareError, Prepared};
 use skiff_engine::Cache;
+use skiff_manifest::runtime::Defaults;
 use skiff_task::application::{Answer, Folder, Ready, Request};
 
 use super::store::Store;
@@ -42,11 +43,6 @@ pub(super) fn prepare(
     let (settings, _) = Settings::read(var, environment.keys().cloned())?;
     let is_partial = has_more_inside(request, &settings);
     make_state_folder(&node.state)?;
-    let defaults = defaults::read(&node.defaults(), request.pod_namespace.as_deref())?;
-    let configuration = match &defaults {
-        Some(defaults) => Configuration::default().with_defaults(defaults)?.0,
-        None => Configuration::default(),
-    };
     let cache = Cache::open(&node.cache())?.with_limit(node.cache_size);
     let turns = Turns::new(node, at_once);
     let turn = || turns.wait();
@@ -87,6 +83,7 @@ pub(super) fn prepare(
                     return Ok(Answer::Nothing { reason });
                 }
                 Err(error) => {
+                    let (_, configuration) = defaults_for(request, node)?;
                     let setup = |rest: &Prepared| setup_of(rest, var, configuration, is_partial);
                     let (error, cache) = (error.into(), cache.folder());
                     return Err(app::with_rest(error, &settings, setup, cache, &turn));
@@ -94,6 +91,7 @@ pub(super) fn prepare(
             }
         }
     };
+    let (defaults, configuration) = defaults_for(request, node)?;
     let setup = setup_of(&prepared, var, configuration, is_partial);
     let compiled = app::prepare(&prepared, &settings, &setup, &cache, &turn)?;
     let outcome = Outcome {
@@ -180,6 +178,19 @@ impl Turns {
 
 fn app_size(directory: &Path) -> u64 {
     fs::metadata(directory.join("app.json")).map_or(0, |metadata| metadata.len())
+}
+
+/// The operator's defaults for the container's pod, alone and as a configuration.
+fn defaults_for(
+    request: &Request,
+    node: &NodeSettings,
+) -> anyhow::Result<(Option<Defaults>, Configuration)> {
+    let defaults = defaults::read(&node.defaults(), request.pod_namespace.as_deref())?;
+    let configuration = match &defaults {
+        Some(defaults) => Configuration::default().with_defaults(defaults)?.0,
+        None => Configuration::default(),
+    };
+    Ok((defaults, configuration))
 }
 
 /// What the application starts with, as far as it is known outside its container.

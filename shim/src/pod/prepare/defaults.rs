@@ -1,15 +1,14 @@
 //! The operator's defaults, from a file of the node.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use skiff_manifest::Faults;
 use skiff_manifest::runtime::Defaults;
 
-/// Hundreds of namespaces, each with its own database.
-const MOST_BYTES: u64 = 1 << 20;
+use crate::app::{MOST_BYTES, read_text};
 
 /// Permissions of others than the owner.
 const OF_OTHERS: u32 = 0o077;
@@ -59,14 +58,7 @@ fn text_of(file: &Path) -> Result<String, DefaultsError> {
         let file = file.to_owned();
         return Err(DefaultsError::Mode { file, mode });
     }
-    let mut text = String::new();
-    let read = opened.take(MOST_BYTES + 1).read_to_string(&mut text);
-    read.map_err(failed)?;
-    if text.len() as u64 > MOST_BYTES {
-        let message = format!("it has more than {MOST_BYTES} bytes");
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, message)));
-    }
-    Ok(text)
+    read_text(opened, MOST_BYTES).map_err(failed)
 }
 
 #[cfg(test)]
