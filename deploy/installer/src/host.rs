@@ -20,7 +20,7 @@ const SYSTEM_PATH: &str =
 
 /// Folders that only root may enter. Below `/run` are copies of configurations, which may
 /// contain passwords of registries; the shim's state has the content of private images.
-const PRIVATE: [&str; 2] = ["/run", "/var/lib/skiff"];
+const PRIVATE: [&str; 2] = ["/run", crate::layouts::STATE];
 
 /// The file's name until it is complete.
 const PARTIAL: &str = ".skiff-new";

@@ -3,6 +3,7 @@
 mod error;
 pub(crate) mod files;
 mod folder;
+mod place;
 mod rootfs;
 mod unpacked;
 
@@ -23,6 +24,8 @@ use crate::open::{open_file, read_file};
 
 pub(crate) use error::lines;
 pub use error::{BuildError, Mistakes, PrepareError};
+use place::Place;
+pub(crate) use place::local_path;
 
 /// An application, and the paths of everything it consists of.
 ///
@@ -190,12 +193,6 @@ struct Mounted {
     warnings: Vec<String>,
 }
 
-/// The use of some content, for errors.
-struct Place<'a> {
-    component: &'a str,
-    what: String,
-}
-
 /// What the manifest describes.
 struct Written {
     application: Application,
@@ -356,80 +353,6 @@ fn find(
         return Err(place.not_wasm(path));
     }
     Ok((path, digest))
-}
-
-impl Place<'_> {
-    fn unreadable(&self, path: &Path, source: io::Error) -> PrepareError {
-        PrepareError::Binary {
-            component: self.component.to_owned(),
-            what: self.what.clone(),
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    fn not_wasm(&self, path: PathBuf) -> PrepareError {
-        PrepareError::NotWasm {
-            component: self.component.to_owned(),
-            what: self.what.clone(),
-            path,
-        }
-    }
-
-    fn precompiled(&self, path: PathBuf) -> PrepareError {
-        PrepareError::Precompiled {
-            component: self.component.to_owned(),
-            what: self.what.clone(),
-            path,
-        }
-    }
-
-    fn remote(&self, reference: &str) -> PrepareError {
-        PrepareError::Remote {
-            component: self.component.to_owned(),
-            what: self.what.clone(),
-            reference: reference.to_owned(),
-        }
-    }
-
-    /// The path in a manifest's content reference.
-    fn path<'c>(&self, content: &'c ContentRef) -> Result<&'c Path, PrepareError> {
-        if let Some(package) = &content.package {
-            return Err(self.remote(&format!("{}@{}", package.package, package.version)));
-        }
-        let source = content.source.as_deref().unwrap_or_default();
-        local_path(source).ok_or_else(|| self.remote(source))
-    }
-
-    /// The same for a manifest whose URLs may be fetched.
-    fn path_or_fetched(
-        &self,
-        content: &ContentRef,
-        root: &Path,
-        fetch: Fetch<'_>,
-    ) -> Result<PathBuf, PrepareError> {
-        let source = content.source.as_deref().unwrap_or_default();
-        match &content.digest {
-            Some(digest) if source.starts_with("http://") || source.starts_with("https://") => {
-                fetch(source, digest).map_err(|source| PrepareError::Fetch {
-                    component: self.component.to_owned(),
-                    what: self.what.clone(),
-                    source,
-                })
-            }
-            _ => Ok(root.join(self.path(content)?)),
-        }
-    }
-}
-
-/// A path, or the path of a `file:` URL; `None` for other URLs and where there is none.
-pub(crate) fn local_path(source: &str) -> Option<&Path> {
-    match source.split_once("://") {
-        Some(("file", path)) => Some(Path::new(path)),
-        Some(_) => None,
-        None if source.is_empty() => None,
-        None => Some(Path::new(source)),
-    }
 }
 
 /// Reads a manifest, up to the size limit. Of one with mistakes, the rest is passed on, as

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use skiff_engine::Permits;
-use wasmtime::component::{ComponentExportIndex, ComponentType, InstancePre, Lift, Lower};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use super::body::Payload;
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms, whole};
 use crate::Grants;
 use crate::interfaces::http::Origin;
+use crate::interfaces::http::spin_types::{Method, Request, Response};
 use crate::state::State;
 
 /// The interface and its function.
@@ -28,61 +29,6 @@ pub struct SpinHttp {
     terms: Terms,
     permits: Permits,
     guests: Guests,
-}
-
-/// The methods that the interface has.
-#[derive(ComponentType, Lower, Clone, Copy)]
-#[component(enum)]
-#[repr(u8)]
-enum Method {
-    #[component(name = "get")]
-    Get,
-    #[component(name = "post")]
-    Post,
-    #[component(name = "put")]
-    Put,
-    #[component(name = "delete")]
-    Delete,
-    #[component(name = "patch")]
-    Patch,
-    #[component(name = "head")]
-    Head,
-    #[component(name = "options")]
-    Options,
-}
-
-impl Method {
-    fn of(method: &http::Method) -> Option<Self> {
-        Some(match *method {
-            http::Method::GET => Method::Get,
-            http::Method::POST => Method::Post,
-            http::Method::PUT => Method::Put,
-            http::Method::DELETE => Method::Delete,
-            http::Method::PATCH => Method::Patch,
-            http::Method::HEAD => Method::Head,
-            http::Method::OPTIONS => Method::Options,
-            _ => return None,
-        })
-    }
-}
-
-#[derive(ComponentType, Lower)]
-#[component(record)]
-struct Request {
-    method: Method,
-    uri: String,
-    headers: Vec<(String, String)>,
-    /// Always empty, as in Spin.
-    params: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
-}
-
-#[derive(ComponentType, Lift)]
-#[component(record)]
-struct Response {
-    status: u16,
-    headers: Option<Vec<(String, String)>>,
-    body: Option<Vec<u8>>,
 }
 
 impl SpinHttp {

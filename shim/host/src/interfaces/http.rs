@@ -5,6 +5,7 @@ mod client;
 mod origin;
 mod outbound;
 mod spin;
+pub(crate) mod spin_types;
 
 use std::sync::{Arc, LazyLock};
 

@@ -10,11 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt as _, Full};
 use skiff_manifest::hosts::Url;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{ComponentType, Linker, Lower};
 
 use super::client::{HttpBody, HttpError};
 use super::origin::Origin;
 use super::outbound::{ONESELF, Outbound};
+use super::spin_types;
 use crate::state::State;
 
 /// The most bytes of a response's body.
@@ -22,45 +23,6 @@ const MOST: usize = 128 << 20;
 
 /// The most redirects of a request.
 const REDIRECTS: usize = 10;
-
-#[derive(Debug, Clone, Copy, ComponentType, Lift)]
-#[component(enum)]
-#[repr(u8)]
-#[allow(dead_code, reason = "values are lifted from guests")]
-enum Verb {
-    #[component(name = "get")]
-    Get,
-    #[component(name = "post")]
-    Post,
-    #[component(name = "put")]
-    Put,
-    #[component(name = "delete")]
-    Delete,
-    #[component(name = "patch")]
-    Patch,
-    #[component(name = "head")]
-    Head,
-    #[component(name = "options")]
-    Options,
-}
-
-#[derive(Debug, ComponentType, Lift)]
-#[component(record)]
-struct Asked {
-    method: Verb,
-    uri: String,
-    headers: Vec<(String, String)>,
-    params: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
-}
-
-#[derive(Debug, ComponentType, Lower)]
-#[component(record)]
-struct Answered {
-    status: u16,
-    headers: Option<Vec<(String, String)>>,
-    body: Option<Vec<u8>>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
 #[component(enum)]
@@ -95,27 +57,13 @@ impl From<HttpError> for Fault {
     }
 }
 
-impl From<Verb> for Method {
-    fn from(verb: Verb) -> Self {
-        match verb {
-            Verb::Get => Method::GET,
-            Verb::Post => Method::POST,
-            Verb::Put => Method::PUT,
-            Verb::Delete => Method::DELETE,
-            Verb::Patch => Method::PATCH,
-            Verb::Head => Method::HEAD,
-            Verb::Options => Method::OPTIONS,
-        }
-    }
-}
-
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // It has types only.
     linker.instance("fermyon:spin/http-types")?;
     let mut http = linker.instance("fermyon:spin/http")?;
     http.func_wrap_async(
         "send-request",
-        |mut store: StoreContextMut<'_, State>, (asked,): (Asked,)| {
+        |mut store: StoreContextMut<'_, State>, (asked,): (spin_types::Request,)| {
             Box::new(async move {
                 let state = store.data_mut();
                 if !asked.params.is_empty() {
@@ -133,8 +81,8 @@ async fn send(
     state: &mut State,
     outbound: &Outbound,
     origin: &Origin,
-    asked: Asked,
-) -> wasmtime::Result<Result<Answered, Fault>> {
+    asked: spin_types::Request,
+) -> wasmtime::Result<Result<spin_types::Response, Fault>> {
     let mut step = match Step::first(asked) {
         Ok(step) => step,
         Err(fault) => return Ok(Err(fault)),
@@ -162,7 +110,7 @@ async fn send(
 async fn whole(
     state: &mut State,
     response: Response<HttpBody>,
-) -> wasmtime::Result<Result<Answered, Fault>> {
+) -> wasmtime::Result<Result<spin_types::Response, Fault>> {
     let (head, mut body) = response.into_parts();
     let mut headers = Vec::with_capacity(head.headers.len());
     for (name, value) in &head.headers {
@@ -187,7 +135,7 @@ async fn whole(
         all.extend_from_slice(&data);
         state.holds(all.len())?;
     }
-    Ok(Ok(Answered {
+    Ok(Ok(spin_types::Response {
         status: head.status.as_u16(),
         headers: Some(headers),
         body: Some(all.into()),
@@ -204,7 +152,7 @@ struct Step {
 }
 
 impl Step {
-    fn first(asked: Asked) -> Result<Self, Fault> {
+    fn first(asked: spin_types::Request) -> Result<Self, Fault> {
         let mut headers = HeaderMap::new();
         for (name, value) in asked.headers {
             let name = HeaderName::try_from(name).map_err(|_| Fault::RuntimeError)?;
@@ -305,8 +253,8 @@ mod tests {
 
     use super::*;
 
-    fn step(method: Verb, uri: &str) -> Step {
-        let asked = Asked {
+    fn step(method: spin_types::Method, uri: &str) -> Step {
+        let asked = spin_types::Request {
             method,
             uri: uri.to_owned(),
             headers: vec![
@@ -346,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_redirect_keeps_what_its_status_allows() {
-        let first = step(Verb::Post, "https://a.test/x");
+        let first = step(spin_types::Method::Post, "https://a.test/x");
         assert!(!first.headers.contains_key("host"));
         let kept = redirect(&first, 307, "/y");
         assert_eq!(
@@ -360,7 +308,7 @@ mod tests {
         // Neither secret, nor type, nor referer go to another host without TLS.
         assert_eq!(seen.headers.keys().collect::<Vec<_>>(), [ACCEPT]);
         assert_eq!(
-            redirect(&step(Verb::Head, "http://a/"), 303, "/").method,
+            redirect(&step(spin_types::Method::Head, "http://a/"), 303, "/").method,
             Method::HEAD
         );
     }
