@@ -73,9 +73,9 @@ const REQUESTS: &[&str] = &["fetch", "denied"];
 /// The application of every SDK, and what it is asked for. Python's SDK 3 has a module for
 /// SQLite that cannot be imported.
 pub(crate) const APPLICATIONS: [(Guest, &[&str]); 10] = [
-    (guest("spin-3", Toolchain::Rust), STATE),
-    (guest("spin-5", Toolchain::Rust), STATE),
-    (guest("spin-7", Toolchain::Rust), STATE),
+    (guest("spin-3-state", Toolchain::Rust), STATE),
+    (guest("spin-5-state", Toolchain::Rust), STATE),
+    (guest("spin-7-state", Toolchain::Rust), STATE),
     (guest("wstd", Toolchain::Rust), REQUESTS),
     (guest("wasip3", Toolchain::Rust), REQUESTS),
     (guest("javascript-http", Toolchain::JavaScript), REQUESTS),
