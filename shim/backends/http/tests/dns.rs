@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use skiff_backend_http::{Client, Settings};
+use skiff_host::Names as _;
 use skiff_manifest::hosts::BlockedNetworks;
 use support::{Server, call, code, get, send};
 use tokio::net::UdpSocket;
@@ -119,6 +120,33 @@ async fn a_service_is_found_by_its_short_name_and_kept_as_long_as_allowed() {
         assert_eq!(get(&client, &url).await.unwrap().status, 200);
     }
     assert_eq!(names.asked(), ["orders.shop.svc.cluster.local. A"]);
+}
+
+/// Sockets want the addresses of both families: of one name, in whose search domain alone.
+#[tokio::test]
+async fn both_families_of_a_service_take_one_question_each() {
+    let names =
+        NameServer::start(&[("db.shop.svc.cluster.local.", Ipv4Addr::LOCALHOST)], 300).await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = "search shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5";
+    let client = client(
+        folder.path(),
+        names.address,
+        options,
+        "::1 twice\n10.0.0.1 twice\n",
+    );
+    let found = client.addresses("db").await;
+    assert_eq!(found, Ok(vec![Ipv4Addr::LOCALHOST.into()]));
+    let asked = names.asked();
+    let db = "db.shop.svc.cluster.local.";
+    assert_eq!(asked, [format!("{db} A"), format!("{db} AAAA")]);
+    let twice = client.addresses("twice").await.unwrap();
+    assert_eq!(
+        twice,
+        ["10.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap())
+    );
+    assert_eq!(client.addresses("nobody").await, Ok(Vec::new()));
+    assert!(names.asked().iter().all(|name| name.starts_with("nobody.")));
 }
 
 #[tokio::test]
