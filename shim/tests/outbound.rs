@@ -124,6 +124,62 @@ fn a_request_reaches_what_was_granted_and_its_connection_is_used_again() {
     }
 }
 
+/// What a guest has passed on comes through its instance, which has nothing else to do.
+#[test]
+fn an_answer_that_is_passed_on_is_whole_however_old_its_instance_is() {
+    for guest in BOTH {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (had_first, goes_on) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                let _ = stream.write_all(format!("{head}5\r\nfirst\r\n").as_bytes());
+                let _ = goes_on.recv();
+                // Much longer than the instance is kept without work.
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                let _ = stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n");
+            }
+        });
+        let skiff = app(guest, "\"http://127.0.0.1:*\"")
+            .env("SKIFF_IDLE_INSTANCE_TIMEOUT", "20ms")
+            .start();
+        let mut stream = skiff.connect();
+        let asked =
+            format!("GET /?url=http://{address}/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"first\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            seen.extend(byte);
+        }
+        had_first.send(()).unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).unwrap();
+        assert!(
+            rest.ends_with("6\r\nsecond\r\n0\r\n\r\n"),
+            "{guest}: {rest}"
+        );
+
+        let server = Server::start();
+        let skiff = app(guest, "\"http://127.0.0.1:*\"")
+            .env("SKIFF_MAX_INSTANCE_REUSE_COUNT", "1")
+            .start();
+        let url = format!("/?url=http://{}/", server.address);
+        let ask = || skiff.post(&url, &"x".repeat(100_000));
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..25).all(|_| ask().whole)))
+                .collect();
+            for all in asked {
+                assert!(all.join().unwrap(), "{guest}");
+            }
+        });
+    }
+}
+
 #[test]
 fn the_trace_of_a_request_is_passed_on() {
     for guest in BOTH {

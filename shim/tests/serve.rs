@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use support::{Answer, HEALTH, Running, Skiff, answer};
 
@@ -75,7 +76,19 @@ fn bodies_and_trailers_come_back_through_wasi_0_3() {
 
 #[test]
 fn a_body_is_echoed_while_it_is_sent() {
-    let skiff = Skiff::component("echo").start();
+    echoed_while_it_is_sent("echo");
+}
+
+/// Also when the guest has nothing to do meanwhile, as it has passed the body on.
+#[test]
+fn a_body_is_echoed_through_wasi_0_3_while_it_is_sent() {
+    echoed_while_it_is_sent("p3-echo");
+}
+
+fn echoed_while_it_is_sent(guest: &str) {
+    let skiff = Skiff::component(guest)
+        .env("SKIFF_IDLE_INSTANCE_TIMEOUT", "20ms")
+        .start();
     let mut stream = skiff.connect();
     let head =
         "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -88,6 +101,8 @@ fn a_body_is_echoed_while_it_is_sent() {
         assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..read]);
     }
+    // Much longer than an idle instance is kept.
+    std::thread::sleep(Duration::from_millis(300));
     stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n").unwrap();
     let rest = answer(stream);
     assert!(String::from_utf8_lossy(&rest.body).contains("second") || rest.head.contains("second"));

@@ -110,7 +110,10 @@ impl Source {
         match self {
             Source::P2(_, Some(guest)) => guest.heard(),
             Source::P2(_, None) => {}
-            Source::P3(_, waiting) => waiting.over(),
+            Source::P3(body, waiting) => {
+                drop(body);
+                waiting.over();
+            }
         }
     }
 }

@@ -246,6 +246,14 @@ impl Instance {
         self.desk.rests.load(Relaxed)
     }
 
+    /// A body is not read any more. It may have been the last thing that the instance was
+    /// kept for.
+    pub(super) fn body_is_over(&self) {
+        if self.desk.idle.load(Relaxed) && !self.is_willing() {
+            self.alarm.ring();
+        }
+    }
+
     /// How long it may work for a client that has left.
     pub(super) fn patience(&self) -> Duration {
         self.shared.guests.abandoned()
@@ -310,6 +318,8 @@ impl Instance {
         let idle = self.shared.terms.reuse.idle;
         let at = match (run.until, self.desk.idle.load(Relaxed)) {
             (Some(until), _) => until,
+            // What the guest has passed on goes on without it.
+            (None, true) if self.desk.bodies.are_open() => now + idle,
             (None, true) => run.idle_since + idle,
             (None, false) => now + idle,
         };
@@ -360,7 +370,8 @@ async fn live(
             if calls.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready() {
                 desk.together.store(0, Relaxed);
                 desk.rest();
-                if desk.retired.load(Relaxed) || desk.served.load(Relaxed) >= requests {
+                let is_spent = desk.retired.load(Relaxed) || desk.served.load(Relaxed) >= requests;
+                if is_spent && !desk.bodies.are_open() {
                     return Poll::Ready(Ok(()));
                 }
             }

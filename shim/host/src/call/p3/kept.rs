@@ -101,6 +101,12 @@ impl Bodies {
         kept
     }
 
+    /// Whether a body is still read. It may come from outside, without the guest, which has
+    /// passed it on; but it goes through its instance.
+    pub(super) fn are_open(&self) -> bool {
+        self.all().iter().any(|body| body.strong_count() > 0)
+    }
+
     /// The instance ends. Returns whether a client notices.
     pub(super) fn seal(&self, cut: &Cut) -> bool {
         let all = std::mem::take(&mut *self.all());
@@ -158,6 +164,7 @@ mod tests {
         let open = bodies.keep(body(vec![data("half")], false));
         let failed = bodies.keep(body(vec![Err(Error::HttpProtocolError)], true));
         let unread = bodies.keep(body(vec![], false));
+        assert!(bodies.are_open());
         drop(unread);
         let cut = Cut::Failed("it trapped".to_owned());
         assert!(bodies.seal(&cut));
@@ -166,6 +173,7 @@ mod tests {
         assert_eq!(read(&open), ("half".to_owned(), Some(cut)));
         let (_, refused) = read(&failed);
         assert!(matches!(refused, Some(Cut::Refused(_))), "{refused:?}");
+        assert!(!bodies.are_open());
     }
 
     #[test]

@@ -22,7 +22,9 @@ impl Waiting {
 
     /// The client has its response, and the guest may continue.
     pub(crate) fn over(mut self) {
-        self.instance = None;
+        if let Some(instance) = self.instance.take() {
+            instance.body_is_over();
+        }
     }
 }
 
@@ -31,6 +33,7 @@ impl Drop for Waiting {
         let Some(instance) = self.instance.take() else {
             return;
         };
+        instance.body_is_over();
         // Without a runtime the process is shutting down.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
