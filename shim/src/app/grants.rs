@@ -35,6 +35,7 @@ pub(super) fn all(
         config: configuration.config(),
         beside: &|path| configuration.beside(path),
         folder: given.stores.as_deref(),
+        authorities: &network.authorities,
     };
     let stores = Stores::new(application, &sources)?;
     let runs = matches!(check::life(application, facts), Life::Run(_));

@@ -14,6 +14,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use skiff_backend_http::Client;
+use skiff_backend_tls::Authorities;
 use skiff_host::{HttpAnswer, HttpBody, HttpClient, HttpError, Names, Neighbours, Ways};
 use skiff_manifest::hosts::BlockedNetworks;
 use skiff_manifest::runtime::ClientTls;
@@ -34,6 +35,8 @@ pub(super) struct Network {
     pub(super) names: Arc<dyn Names>,
     /// Networks that nobody connects to.
     pub(super) blocked: BlockedNetworks,
+    /// Whom servers are trusted by, besides the authorities that are built in.
+    pub(super) authorities: Authorities,
 }
 
 /// The network as the settings say. `neighbours` are there if the application serves.
@@ -54,7 +57,11 @@ pub(super) fn network(
         client_tls,
         http2_without_tls,
     } = settings.clone();
-    let usual = skiff_backend_http::Settings::default();
+    let mut trusted = Authorities::usual();
+    trusted.all_in = authorities_in;
+    if let Some(file) = authorities {
+        trusted.first_of = vec![file];
+    }
     let mut blocked = blocked.unwrap_or_default();
     blocked.extend(&also_blocked);
     let client = Arc::new(Client::new(skiff_backend_http::Settings {
@@ -62,12 +69,14 @@ pub(super) fn network(
         connections,
         connections_each,
         keeps: keeps_connections,
-        authorities: authorities.map_or(usual.authorities, |file| vec![file]),
-        authorities_in,
-        client_tls: client_tls.into_iter().map(rule).collect(),
+        client_tls: client_tls
+            .into_iter()
+            .map(|written| rule(written, &trusted))
+            .collect(),
+        authorities: trusted.clone(),
         descriptors_below,
         http2_without_tls,
-        ..usual
+        ..skiff_backend_http::Settings::default()
     }));
     Network {
         ways: Ways {
@@ -77,21 +86,32 @@ pub(super) fn network(
         },
         names: client,
         blocked,
+        authorities: trusted,
     }
 }
 
 /// A rule of the runtime configuration. Without a file of its own, it trusts whom all trust.
-fn rule(written: ClientTls) -> skiff_backend_http::ClientTls {
+fn rule(written: ClientTls, usual: &Authorities) -> skiff_backend_http::ClientTls {
     let trusts = |asked: Option<bool>| asked.unwrap_or(written.ca_roots_file.is_none());
+    let built_in = trusts(written.ca_use_webpki_roots);
+    let mut authorities = match trusts(written.ca_use_platform_roots) {
+        true => usual.clone(),
+        false => Authorities::default(),
+    };
+    authorities.all_of = written
+        .ca_roots_file
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    let client = written.client;
     skiff_backend_http::ClientTls {
-        built_in_authorities: trusts(written.ca_use_webpki_roots),
-        files_of_authorities: trusts(written.ca_use_platform_roots),
         components: written.component_ids,
         hosts: written.hosts,
-        authorities: written.ca_roots_file.map(PathBuf::from),
-        client: written
-            .client
-            .map(|client| (client.cert_file.into(), client.private_key_file.into())),
+        tls: skiff_backend_tls::Settings {
+            built_in,
+            client: client.map(|client| (client.cert_file.into(), client.private_key_file.into())),
+            ..skiff_backend_tls::Settings::new(authorities)
+        },
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use skiff_backend_postgres::PostgresKeyValue;
 use skiff_backend_redis::RedisKeyValue;
 use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
+use skiff_backend_tls::Authorities;
 use skiff_host::{Database, Databases, KeyValue, KeyValueStore};
 use skiff_manifest::runtime::{self, RuntimeConfig};
 use skiff_manifest::{Application, Component};
@@ -68,6 +69,8 @@ pub(super) struct Sources<'a> {
     pub(super) beside: &'a dyn Fn(&str) -> PathBuf,
     /// The folder of the stores that exist without configuration, unless one is configured.
     pub(super) folder: Option<&'a Path>,
+    /// Whom servers are trusted by, besides the authorities that are built in.
+    pub(super) authorities: &'a Authorities,
 }
 
 impl Stores {
@@ -135,7 +138,7 @@ fn named<T: ?Sized>(
 
 impl Sources<'_> {
     fn key_value(&self, label: &str) -> Result<Arc<dyn KeyValueStore>, StoreError> {
-        let wait = self.settings.wait;
+        let (wait, authorities) = (self.settings.wait, self.authorities);
         Ok(match self.config.key_value_stores.get(label) {
             Some(runtime::KeyValueStore::Spin { path: Some(path) }) => {
                 Arc::new(SqliteKeyValue::new(label, self.file((self.beside)(path))?))
@@ -145,12 +148,13 @@ impl Sources<'_> {
             }
             Some(runtime::KeyValueStore::Redis { url }) => {
                 let exposed = url.expose().as_str();
-                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait);
+                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait, authorities);
                 Arc::new(store.map_err(StoreError::Url)?)
             }
             Some(runtime::KeyValueStore::Postgres { url, table }) => {
                 let (exposed, table) = (url.expose().as_str(), table.as_deref());
-                let store = PostgresKeyValue::new(label, exposed, url.to_string(), table, wait);
+                let shown = url.to_string();
+                let store = PostgresKeyValue::new(label, exposed, shown, table, wait, authorities);
                 Arc::new(store.map_err(StoreError::Url)?)
             }
             Some(runtime::KeyValueStore::AzureCosmos { .. }) => {

@@ -53,7 +53,7 @@ impl Inner {
                 shake(TokioIo::new(stream), http2, slot).await
             }
             Err(error) => {
-                tracing::warn!(component_id = component, host = %origin.host, port = origin.port, %error, "No TLS connection");
+                tracing::warn!(component_id = component, host = %origin.host, port = origin.port, error = skiff_backend_tls::told(&error), "No TLS connection");
                 Err(HttpError::TlsProtocolError)
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use skiff_backend_redis::RedisKeyValue;
+use skiff_backend_tls::Authorities;
 use skiff_host::{KeyValueStore as _, StoreError};
 
 const PASSWORD: &str = "hunter2";
@@ -48,7 +49,7 @@ impl Server {
     fn store(&self, password: &str, wait: Duration) -> RedisKeyValue {
         let url = format!("redis://:{password}@127.0.0.1:{}", self.port);
         let shown = format!("redis://127.0.0.1:{}", self.port);
-        RedisKeyValue::new("cache", &url, shown, wait).unwrap()
+        RedisKeyValue::new("cache", &url, shown, wait, &Authorities::default()).unwrap()
     }
 
     /// A store whose server takes calls.

@@ -12,6 +12,7 @@ fn stores(grants: &str, config: &str, folder: Option<&Path>) -> Result<Stores, S
         config: &config,
         beside: &|path| PathBuf::from("/proc/none").join(path),
         folder,
+        authorities: &Authorities::default(),
     };
     let made = Stores::new(&manifest, &sources);
     made.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
@@ -31,6 +32,8 @@ fn each_type_is_made_or_refused_by_name() {
     for store in [
         "type = \"redis\"\nurl = \"redis://:hunter2@cache\"",
         "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d\"",
+        "type = \"redis\"\nurl = \"rediss://:hunter2@cache\"",
+        "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=require\"",
         "type = \"spin\"",
     ] {
         let config = format!("{database}[key_value_store.x]\n{store}\n");
@@ -49,10 +52,13 @@ fn each_type_is_made_or_refused_by_name() {
             "aws_dynamo",
         ),
         (
-            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=require\"",
-            "TLS",
+            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=allow\"",
+            "`sslmode`",
         ),
-        ("type = \"redis\"\nurl = \"rediss://:hunter2@cache\"", "TLS"),
+        (
+            "type = \"redis\"\nurl = \"rediss://:hunter2@cache#insecure\"",
+            "always checked",
+        ),
         ("type = \"spin\"\npath = \"a/b.db\"", "`/proc/none/a`"),
     ] {
         let config = format!("{database}[key_value_store.x]\n{store}\n");
