@@ -36,6 +36,7 @@ pub(super) fn all(
         beside: &|path| configuration.beside(path),
         folder: given.stores.as_deref(),
         authorities: &network.authorities,
+        http: &|| network.for_store(),
     };
     let stores = Stores::new(application, &sources)?;
     let runs = matches!(check::life(application, facts), Life::Run(_));

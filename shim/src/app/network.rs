@@ -37,6 +37,19 @@ pub(super) struct Network {
     pub(super) blocked: BlockedNetworks,
     /// Whom servers are trusted by, besides the authorities that are built in.
     pub(super) authorities: Authorities,
+    descriptors_below: RawFd,
+}
+
+impl Network {
+    /// What a store asks its server with. The limits and blocked networks of guests do not
+    /// hold for it, and it shares no connection with them.
+    pub(super) fn for_store(&self) -> Arc<dyn HttpClient> {
+        Arc::new(Client::new(skiff_backend_http::Settings {
+            authorities: self.authorities.clone(),
+            descriptors_below: self.descriptors_below,
+            ..skiff_backend_http::Settings::default()
+        }))
+    }
 }
 
 /// The network as the settings say. `neighbours` are there if the application serves.
@@ -87,6 +100,7 @@ pub(super) fn network(
         names: client,
         blocked,
         authorities: trusted,
+        descriptors_below,
     }
 }
 

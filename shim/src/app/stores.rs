@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use skiff_backend_libsql::LibsqlDatabase;
 use skiff_backend_postgres::PostgresKeyValue;
 use skiff_backend_redis::RedisKeyValue;
 use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
 use skiff_backend_tls::Authorities;
-use skiff_host::{Database, Databases, KeyValue, KeyValueStore};
+use skiff_host::{Database, Databases, HttpClient, KeyValue, KeyValueStore};
 use skiff_manifest::runtime::{self, RuntimeConfig};
 use skiff_manifest::{Application, Component};
 
@@ -50,6 +51,8 @@ enum StoreError {
     NotOffered(&'static str),
     #[error("its `url` cannot be used: {0}")]
     Url(String),
+    #[error("its server cannot be asked: {0}")]
+    Server(String),
     #[error("nothing configures it")]
     Unknown,
 }
@@ -71,6 +74,8 @@ pub(super) struct Sources<'a> {
     pub(super) folder: Option<&'a Path>,
     /// Whom servers are trusted by, besides the authorities that are built in.
     pub(super) authorities: &'a Authorities,
+    /// Makes what asks a server over HTTP.
+    pub(super) http: &'a dyn Fn() -> Arc<dyn HttpClient>,
 }
 
 impl Stores {
@@ -182,8 +187,10 @@ impl Sources<'_> {
                 };
                 (file, *allow_attach_file)
             }
-            Some(runtime::SqliteDatabase::Libsql { .. }) => {
-                return Err(StoreError::NotOffered("libsql"));
+            Some(runtime::SqliteDatabase::Libsql { url, token }) => {
+                let (client, wait) = ((self.http)(), self.settings.wait);
+                let database = LibsqlDatabase::new(label, url, token, client, wait);
+                return Ok(Arc::new(database.map_err(StoreError::Server)?));
             }
             None => (self.default_file(label, DATABASE_FILE)?, false),
         };
