@@ -21,7 +21,7 @@ use skiff_manifest::runtime::ClientTls;
 use skiff_trigger_http::{
     BoxError, ChainError, RequestBody, ResponseBody, RouterHandle, WeakRouterHandle,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::handler::GuestHandler;
@@ -38,6 +38,8 @@ pub(super) struct Network {
     /// Whom servers are trusted by, besides the authorities that are built in.
     pub(super) authorities: Authorities,
     descriptors_below: RawFd,
+    /// Limits on the connections of all components' sockets together.
+    pub(super) socket_limits: Vec<Arc<Semaphore>>,
 }
 
 impl Network {
@@ -65,6 +67,8 @@ pub(super) fn network(
         patience,
         connections,
         connections_each,
+        socket_connections,
+        all_connections,
         authorities,
         authorities_in,
         client_tls,
@@ -77,7 +81,10 @@ pub(super) fn network(
     }
     let mut blocked = blocked.unwrap_or_default();
     blocked.extend(&also_blocked);
-    let client = Arc::new(Client::new(skiff_backend_http::Settings {
+    let limit = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let all = all_connections.map(limit);
+    let of_sockets = socket_connections.map(limit);
+    let settings = skiff_backend_http::Settings {
         blocked: blocked.clone(),
         connections,
         connections_each,
@@ -90,8 +97,10 @@ pub(super) fn network(
         descriptors_below,
         http2_without_tls,
         ..skiff_backend_http::Settings::default()
-    }));
+    };
+    let client = Arc::new(Client::within(settings, all.clone()));
     Network {
+        socket_limits: all.into_iter().chain(of_sockets).collect(),
         ways: Ways {
             client: Arc::clone(&client) as Arc<dyn HttpClient>,
             neighbours: neighbours.map(|inside| inside as Arc<dyn Neighbours>),

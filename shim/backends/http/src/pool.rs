@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::{http1, http2};
 use skiff_host::HttpBody;
 use skiff_manifest::hosts::Host;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
 
@@ -147,6 +148,7 @@ impl Http2 {
 
 /// The right to one connection.
 pub(crate) struct Slot {
+    _total: Option<OwnedSemaphorePermit>,
     pool: Arc<Pool>,
     origin: Arc<Origin>,
 }
@@ -165,6 +167,8 @@ pub(crate) struct Pool {
     open: AtomicUsize,
     most: usize,
     most_each: usize,
+    /// A limit that others share.
+    total: Option<Arc<Semaphore>>,
     keeps: bool,
     idle: Duration,
     /// Whether a task closes those that wait too long.
@@ -172,8 +176,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, total: Option<Arc<Semaphore>>) -> Self {
         Pool {
+            total,
             origins: Mutex::default(),
             open: AtomicUsize::new(0),
             most: settings.connections,
@@ -213,9 +218,21 @@ impl Pool {
                 return None;
             }
         }
+        let total = match &self.total {
+            None => None,
+            Some(total) => {
+                let take = || Arc::clone(total).try_acquire_owned().ok();
+                let right = take().or_else(|| {
+                    self.close_one();
+                    take()
+                });
+                Some(right?)
+            }
+        };
         self.open.fetch_add(1, Relaxed);
         origin.state().open += 1;
         Some(Slot {
+            _total: total,
             pool: Arc::clone(self),
             origin: Arc::clone(origin),
         })
