@@ -22,7 +22,6 @@ use skiff_trigger_http::{
     BoxError, ChainError, RequestBody, ResponseBody, RouterHandle, WeakRouterHandle,
 };
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
 
 use super::handler::GuestHandler;
 use crate::settings::NetworkSettings;
@@ -178,8 +177,7 @@ impl Neighbours for Inside {
         };
         let component = component.to_owned();
         let request = request.map(|body| RequestBody::new(body.map_err(BoxError::from)));
-        // Not in the caller's own task: an instance of WASI 0.3 cannot run inside another.
-        let mut called = Called(tokio::spawn(async move {
+        Box::pin(async move {
             match routes.chain(&component, request).await {
                 Ok(response) => Ok(response.map(of_neighbour)),
                 Err(ChainError::Failed(failure)) => {
@@ -191,26 +189,11 @@ impl Neighbours for Inside {
                 }
                 Err(error) => Err(HttpError::InternalError(Some(error.to_string()))),
             }
-        }));
-        Box::pin(async move {
-            match (&mut called.0).await {
-                Ok(answer) => answer,
-                Err(_) => Err(HttpError::InternalError(None)),
-            }
         })
     }
 
     fn own_address(&self) -> Option<SocketAddr> {
         self.0.get().map(|served| served.address)
-    }
-}
-
-/// A call of a component, which ends with its caller.
-struct Called(JoinHandle<Result<Response<HttpBody>, HttpError>>);
-
-impl Drop for Called {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

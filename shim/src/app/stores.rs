@@ -132,6 +132,18 @@ impl Stores {
     }
 }
 
+/// Whether a component lists a store that exists without configuration.
+pub(crate) fn keeps_default(application: &Application) -> bool {
+    let used = used(application);
+    application.components.iter().any(|component| {
+        let mut labels = component
+            .key_value_stores
+            .iter()
+            .chain(&component.databases);
+        used.contains(component.id.as_str()) && labels.any(|label| label == DEFAULT)
+    })
+}
+
 /// Those of `all` that have one of these labels.
 fn named<T: ?Sized>(
     labels: &[String],

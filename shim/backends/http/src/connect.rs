@@ -44,7 +44,7 @@ impl Inner {
         let stream = self.dial(component, origin).await?;
         if !origin.tls {
             let named = self.settings.http2_without_tls.as_deref();
-            let http2 = named.is_some_and(|named| named == origin.authority());
+            let http2 = named.is_some_and(|named| origin.authority == named);
             return shake(TokioIo::new(stream), http2, slot).await;
         }
         match self.tls.connect(origin.rule, &origin.host, stream).await {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
 use hyper::client::conn::{http1, http2};
 use skiff_host::HttpBody;
 use skiff_manifest::hosts::Host;
@@ -27,6 +29,8 @@ pub(crate) struct Key {
 /// The connections to one place.
 pub(crate) struct Origin {
     key: Key,
+    /// `host`, or `host:port` if the port is not the scheme's own.
+    pub(crate) authority: HeaderValue,
     state: Mutex<State>,
 }
 
@@ -53,8 +57,7 @@ impl fmt::Debug for Origin {
 }
 
 impl Key {
-    /// `host`, or `host:port` if the port is not the scheme's own.
-    pub(crate) fn authority(&self) -> String {
+    fn authority(&self) -> String {
         match (self.tls, self.port) {
             (false, 80) | (true, 443) => self.host.to_string(),
             (_, port) => format!("{}:{port}", self.host),
@@ -193,17 +196,20 @@ impl Pool {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn origin(&self, key: Key) -> Arc<Origin> {
+    /// # Errors
+    /// If the host's name cannot be in a header.
+    pub(crate) fn origin(&self, key: Key) -> Result<Arc<Origin>, InvalidHeaderValue> {
         let mut origins = self.origins();
         if let Some(origin) = origins.get(&key) {
-            return Arc::clone(origin);
+            return Ok(Arc::clone(origin));
         }
         let origin = Arc::new(Origin {
+            authority: key.authority().try_into()?,
             key: key.clone(),
             state: Mutex::default(),
         });
         origins.insert(key, Arc::clone(&origin));
-        origin
+        Ok(origin)
     }
 
     /// The right to open a connection. At the limit of all, one that waits elsewhere is
