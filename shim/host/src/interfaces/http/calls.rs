@@ -71,7 +71,7 @@ fn check(outbound: &Outbound, scheme: &Scheme, authority: &str) -> Result<(), No
 
 fn handle(state: &mut State, (request, options): Asked) -> wasmtime::Result<Handled> {
     let outbound = state.outbound();
-    let mut view = http_view(state);
+    let view = http_view(state);
     let asked = view.table.get_mut(&request)?;
     // A relative URL is for the application itself.
     let authority = asked.authority.get_or_insert_with(|| ONESELF.to_owned());
@@ -93,7 +93,10 @@ fn handle(state: &mut State, (request, options): Asked) -> wasmtime::Result<Hand
         }
         return Ok(Err(code));
     }
-    match outgoing_handler::Host::handle(&mut view, request, options) {
+    state.http.hooks.has_task = true;
+    let handled = outgoing_handler::Host::handle(&mut http_view(state), request, options);
+    state.http.hooks.has_task = false;
+    match handled {
         Ok(future) => Ok(Ok(future)),
         Err(error) => error.downcast().map(Err),
     }
