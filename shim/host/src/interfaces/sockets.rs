@@ -2,7 +2,7 @@
 //! that it has there, and cannot listen.
 
 mod names;
-mod p2;
+pub(super) mod p2;
 mod p3;
 
 use std::net::{IpAddr, SocketAddr};
