@@ -213,6 +213,10 @@ files = [{ source = "data", destination = "/" }]
     assert_eq!(skiff.get("/read?path=/../../etc/passwd").status, 404);
     assert_eq!(skiff.get("/read?path=/etc/passwd").status, 404);
     assert_eq!(skiff.post("/write?path=/note.txt", "changed").status, 403);
+    assert_eq!(skiff.post("/write?path=/new.txt", "new").status, 403);
+    let removed =
+        skiff.send("DELETE /write?path=/note.txt HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!(removed.status, 403, "{}", removed.text());
     assert_eq!(skiff.get("/read?path=/note.txt").text(), "a note");
 }
 

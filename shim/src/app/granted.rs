@@ -154,6 +154,67 @@ fn grants(component: &Component, hosts: &[AllowedHost], need: Need) -> Vec<Strin
 mod tests {
     use super::*;
 
+    /// The hosts of a component with these entries, where `host` and `port` have values.
+    fn granted(entries: &str, values: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let manifest = format!(
+            r#"spin_manifest_version = 2
+[application]
+name = "a"
+[variables]
+host = {{ required = true }}
+port = {{ default = "80" }}
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "web.wasm"
+allowed_outbound_hosts = [{entries}]
+"#
+        );
+        let application = skiff_manifest::toml::read(&manifest, "spin.toml").unwrap();
+        let set = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let values = super::values(&application, set.collect());
+        let hosts = hosts(&application, &application.components[0], &values);
+        let hosts = hosts.map_err(|error| error.to_string())?;
+        Ok(hosts.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_entry_is_what_its_variables_say() {
+        let entries = r#""http://{{ host }}:{{ port }}", "https://other""#;
+        assert_eq!(
+            granted(entries, &[("host", "db")]).unwrap(),
+            ["http://db:80", "https://other:443"]
+        );
+        let error = granted(entries, &[("host", "a b")]).unwrap_err();
+        assert!(
+            error.contains("`web`") && error.contains("http://{{ host }}:{{ port }}"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_variable_without_a_value_denies_every_host() {
+        let none: [&str; 0] = [];
+        for entries in [
+            r#""http://{{ host }}""#,
+            r#""*://*:*", "http://{{ host }}""#,
+        ] {
+            assert_eq!(granted(entries, &[]).unwrap(), none, "{entries}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_becomes_blank_is_left_out() {
+        for value in ["", " "] {
+            let host = [("host", value)];
+            let blank = r#""{{ host }}", "http://{{ host }}", "https://{{ host }}", "http://db""#;
+            assert_eq!(granted(blank, &host).unwrap(), ["http://db:80"]);
+        }
+    }
+
     #[test]
     fn what_language_runtimes_call_at_their_start_is_empty_and_all_else_traps() {
         let is_called_at_start =

@@ -91,10 +91,8 @@ pub(crate) fn once(
     if folder.is_dir() && fs::read_to_string(&stamp).is_ok_and(|noted| noted == digest) {
         return Ok(folder);
     }
-    for stale in [&folder, &stamp] {
-        remove(stale)?;
-    }
-    fs::create_dir_all(&folder).map_err(FileError::at(&folder))?;
+    remove(&stamp)?;
+    empty(&folder)?;
     make(&folder)?;
     fs::write(&stamp, digest).map_err(FileError::at(&stamp))?;
     Ok(folder)
@@ -113,6 +111,12 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder, without what it had before.
+pub(crate) fn empty(folder: &Path) -> Result<(), FileError> {
+    remove(folder)?;
+    fs::create_dir_all(folder).map_err(FileError::at(folder))
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {

@@ -1,6 +1,8 @@
 //! The comparisons: every program and server on the same inputs, including known faults
-//! of toolchains, which Skiff must neither hide nor make worse.
+//! of toolchains, which Skiff must neither hide nor make worse; and what SDKs make of an
+//! application's variables, state and requests.
 
+mod applications;
 mod inputs;
 mod programs;
 mod servers;
@@ -15,6 +17,7 @@ use crate::workshop::Workshop;
 pub(crate) fn all(workshop: Arc<Workshop>) -> Vec<Trial> {
     let mut trials = programs::trials(&workshop);
     trials.extend(servers::trials(&workshop));
+    trials.extend(applications::trials(&workshop));
     trials
 }
 

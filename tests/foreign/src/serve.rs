@@ -1,5 +1,6 @@
 //! An HTTP guest, run by either program, and a client that sees every byte of the answer.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,7 +31,7 @@ pub(crate) struct Server {
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -51,10 +52,20 @@ pub(crate) struct Answer {
 impl Server {
     /// `skiff run`.
     pub(crate) fn skiff(workshop: &Workshop, guest: &Path) -> Result<Server, String> {
+        Server::application(workshop, guest, &[])
+    }
+
+    /// `skiff run` of a component, or of a manifest's folder with values of its variables.
+    pub(crate) fn application(
+        workshop: &Workshop,
+        application: &Path,
+        variables: &[&str],
+    ) -> Result<Server, String> {
         let mut command = Command::new(workshop.skiff());
         command
             .arg("run")
-            .arg(guest)
+            .arg(application)
+            .args(variables.iter().flat_map(|value| ["--variable", value]))
             .env("SKIFF_HTTP_LISTEN_ADDR", "127.0.0.1:0")
             .env("SKIFF_CACHE_DIR", workshop.work("skiff-cache"));
         Server::start(command)
@@ -152,9 +163,9 @@ fn address(line: &str) -> Option<SocketAddr> {
 
 impl Request {
     /// A request without a body.
-    pub(crate) fn get(path: &'static str) -> Request {
+    pub(crate) fn get(path: impl Into<Cow<'static, str>>) -> Request {
         Request {
-            path,
+            path: path.into(),
             headers: Vec::new(),
             body: None,
         }

@@ -26,6 +26,8 @@ pub(crate) enum Toolchain {
     AssemblyScript,
     /// componentize-js through jco.
     JavaScript,
+    /// Spin's SDK for JavaScript, with the componentize-js that it wants.
+    JavaScriptSpin,
     /// componentize-py with a release of Spin's SDK, or alone.
     Python(python::Sdk),
     /// componentize-py of the time of WASI's release candidates.
@@ -77,6 +79,36 @@ pub(crate) const SERVERS: [Guest; 13] = [
     guest("python-spin-5", Toolchain::Python(python::Sdk::Spin5)),
 ];
 
+/// What an application is asked for.
+const STATE: &[&str] = &["key-value", "sqlite", "variables", "fetch", "denied"];
+
+/// The same of a toolchain that knows only WASI.
+const REQUESTS: &[&str] = &["fetch", "denied"];
+
+/// The application of every SDK, and what it is asked for. Python's SDK 3 has a module for
+/// SQLite that cannot be imported.
+pub(crate) const APPLICATIONS: [(Guest, &[&str]); 10] = [
+    (guest("spin-3-state", Toolchain::Rust), STATE),
+    (guest("spin-5-state", Toolchain::Rust), STATE),
+    (guest("spin-7-state", Toolchain::Rust), STATE),
+    (guest("wstd", Toolchain::Rust), REQUESTS),
+    (guest("wasip3", Toolchain::Rust), REQUESTS),
+    (guest("javascript-http", Toolchain::JavaScript), REQUESTS),
+    (guest("javascript-spin", Toolchain::JavaScriptSpin), STATE),
+    (
+        guest("python-spin-3", Toolchain::Python(python::Sdk::Spin3)),
+        &["key-value", "variables", "fetch", "denied"],
+    ),
+    (
+        guest("python-spin-4", Toolchain::Python(python::Sdk::Spin4)),
+        STATE,
+    ),
+    (
+        guest("python-spin-5", Toolchain::Python(python::Sdk::Spin5)),
+        STATE,
+    ),
+];
+
 const fn guest(name: &'static str, toolchain: Toolchain) -> Guest {
     Guest { name, toolchain }
 }
@@ -90,6 +122,7 @@ impl Toolchain {
             Toolchain::Zig => native::zig(workshop),
             Toolchain::AssemblyScript => javascript::assemblyscript(workshop),
             Toolchain::JavaScript => javascript::componentize(workshop),
+            Toolchain::JavaScriptSpin => javascript::spin(workshop),
             Toolchain::Python(sdk) => python::componentize(workshop, sdk),
             Toolchain::Candidate(candidate) => candidates::componentize(workshop, candidate),
             Toolchain::SpinGo => native::spin_go(workshop),

@@ -9,6 +9,7 @@ mod keeping;
 mod kinds;
 mod life;
 mod linux;
+mod network;
 mod output;
 mod pages;
 mod privileges;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         output::cases(),
         volumes::cases(),
         stores::cases(),
+        network::cases(),
         commands::cases(),
         life::cases(),
         deletes::cases(),

@@ -186,6 +186,30 @@ impl Cri {
     ///
     /// containerd's error, or when the pod gets no address.
     pub async fn run_pod(&self, name: &str, handler: &str) -> Result<Pod, CriError> {
+        self.run_sandbox(name, handler, None).await
+    }
+
+    /// The same with name servers, search domains and options of its own, which containerd
+    /// writes into the `resolv.conf` of its containers.
+    ///
+    /// # Errors
+    ///
+    /// containerd's error, or when the pod gets no address.
+    pub async fn run_pod_with_names(
+        &self,
+        name: &str,
+        handler: &str,
+        names: api::DnsConfig,
+    ) -> Result<Pod, CriError> {
+        self.run_sandbox(name, handler, Some(names)).await
+    }
+
+    async fn run_sandbox(
+        &self,
+        name: &str,
+        handler: &str,
+        names: Option<api::DnsConfig>,
+    ) -> Result<Pod, CriError> {
         // Uids make pods unique, as kubelet's do: a name may be reused.
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         let uid = format!("{name}-{number}");
@@ -194,7 +218,10 @@ impl Cri {
             path: logs.clone(),
             source,
         })?;
-        let config = self.sandbox(name, uid, &logs);
+        let config = api::PodSandboxConfig {
+            dns_config: names,
+            ..self.sandbox(name, uid, &logs)
+        };
         let request = api::RunPodSandboxRequest {
             config: Some(config.clone()),
             runtime_handler: handler.to_owned(),

@@ -37,6 +37,6 @@ mod spec;
 
 pub use containerd::{Containerd, Settings, Version};
 pub use cri::Cri;
-pub use k8s_cri::v1::LinuxContainerResources;
+pub use k8s_cri::v1::{DnsConfig, LinuxContainerResources};
 pub use pod::{Container, Pod};
 pub use spec::ContainerSpec;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use skiff_host::{HttpAnswer, HttpCall, HttpClient, NameError, Names};
 
-use self::names::{Book, Family};
+use self::names::Book;
 use self::pool::Pool;
 pub use self::settings::{ClientTls, Settings};
 use self::tls::Tls;
@@ -57,15 +57,8 @@ impl Names for Client {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, NameError>> + Send>> {
         let (client, name) = (Arc::clone(&self.0), name.to_owned());
         Box::pin(async move {
-            let both = futures::future::join(
-                client.names.addresses(&name, Family::V4),
-                client.names.addresses(&name, Family::V6),
-            );
-            match both.await {
-                (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
-                (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
-                _ => Err(NameError::Failed),
-            }
+            let found = client.names.all_addresses(&name).await;
+            found.map_err(|_| NameError::Failed)
         })
     }
 }

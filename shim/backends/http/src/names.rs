@@ -95,6 +95,37 @@ impl Book {
         name: &str,
         family: Family,
     ) -> Result<Vec<IpAddr>, HttpError> {
+        let Ok(name) = Name::from_utf8(name) else {
+            return Ok(Vec::new());
+        };
+        Ok(self.find(name, family).await?.addresses)
+    }
+
+    /// The addresses of both families of a name; none if it has none.
+    ///
+    /// # Errors
+    /// If no name server answers, or they cannot.
+    pub(crate) async fn all_addresses(&self, name: &str) -> Result<Vec<IpAddr>, HttpError> {
+        let Ok(name) = Name::from_utf8(name) else {
+            return Ok(Vec::new());
+        };
+        match self.find(name.clone(), Family::V4).await {
+            // In other search domains there may be another machine.
+            Ok(found) if !found.addresses.is_empty() => {
+                let v6 = self.find(found.whole, Family::V6).await;
+                let v6 = v6.map(|found| found.addresses).unwrap_or_default();
+                Ok([found.addresses, v6].concat())
+            }
+            Err(HttpError::DnsTimeout) => Err(HttpError::DnsTimeout),
+            Ok(_) => Ok(self.find(name, Family::V6).await?.addresses),
+            Err(error) => match self.find(name, Family::V6).await {
+                Ok(found) if !found.addresses.is_empty() => Ok(found.addresses),
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn find(&self, name: Name, family: Family) -> Result<Found, HttpError> {
         let kind = match family {
             Family::V4 => RecordType::A,
             Family::V6 => RecordType::AAAA,
@@ -103,11 +134,8 @@ impl Book {
             tracing::error!(%error, "The files with names and name servers cannot be read");
             faults::no_address()
         })?;
-        let Ok(parsed) = Name::from_utf8(name) else {
-            return Ok(Vec::new());
-        };
         // Before any name server is asked, with whatever search domains.
-        let mut whole = parsed.clone();
+        let mut whole = name.clone();
         whole.set_fqdn(true);
         let known = |kind| {
             pages
@@ -115,16 +143,16 @@ impl Book {
                 .lookup_static_host(&Query::query(whole.clone(), kind))
         };
         if let Some(found) = known(kind) {
-            return Ok(addresses(&found));
+            return Ok(Found::of(&found));
         }
         if known(RecordType::A).is_some() || known(RecordType::AAAA).is_some() {
-            return Ok(Vec::new());
+            return Ok(Found::none(whole));
         }
-        match pages.resolver.lookup(parsed, kind).await {
-            Ok(found) => Ok(addresses(&found)),
-            Err(error) if error.is_no_records_found() => Ok(Vec::new()),
+        match pages.resolver.lookup(name.clone(), kind).await {
+            Ok(found) => Ok(Found::of(&found)),
+            Err(error) if error.is_no_records_found() => Ok(Found::none(whole)),
             Err(error) => {
-                tracing::warn!(name, %error, "A name cannot be resolved");
+                tracing::warn!(%name, %error, "A name cannot be resolved");
                 Err(match error {
                     NetError::Timeout => HttpError::DnsTimeout,
                     _ => faults::no_address(),
@@ -207,7 +235,26 @@ fn existing(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn addresses(found: &Lookup) -> Vec<IpAddr> {
-    let records = found.answers().iter();
-    records.filter_map(|record| record.data.ip_addr()).collect()
+/// Addresses of one family.
+struct Found {
+    addresses: Vec<IpAddr>,
+    /// The name that has them, with its search domain.
+    whole: Name,
+}
+
+impl Found {
+    fn of(found: &Lookup) -> Self {
+        let records = found.answers().iter();
+        Found {
+            addresses: records.filter_map(|record| record.data.ip_addr()).collect(),
+            whole: found.query().name().clone(),
+        }
+    }
+
+    fn none(whole: Name) -> Self {
+        Found {
+            addresses: Vec::new(),
+            whole,
+        }
+    }
 }

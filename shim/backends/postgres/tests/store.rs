@@ -1,6 +1,7 @@
 //! The store with a real server of PostgreSQL, which is also stopped and paused.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
@@ -268,6 +269,50 @@ async fn a_server_that_is_paused_or_stopped_is_waited_for_with_a_limit_and_found
     server.child = Server::spawn(server.folder.path(), server.port);
     server.ready("default").await;
     store.get("k").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_none_of_postgresql_is_an_error_and_no_hang() {
+    for says in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        // A message of two gigabytes, of which nothing comes.
+        b"R\x7f\xff\xff\xff",
+        // A message that is shorter than its own length.
+        b"R\0\0\0\0",
+        b"R\0\0\0\x08\0\0\0\x63",
+        b"",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // As an answer to each thing that is sent.
+                std::thread::spawn(move || {
+                    while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+                        let _ = stream.write_all(says);
+                    }
+                });
+            }
+        });
+        let url = format!("postgres://skiff:{PASSWORD}@127.0.0.1:{port}/postgres");
+        let shown = format!("postgres://127.0.0.1:{port}/postgres");
+        let wait = Duration::from_millis(300);
+        let store = PostgresKeyValue::new("default", &url, shown, None, wait).unwrap();
+        let began = Instant::now();
+        for failed in [
+            store.get("k").await.err(),
+            store.set(key("k"), vec![]).await.err(),
+        ] {
+            let Some(StoreError::Failed(why)) = failed else {
+                panic!("{says:?}: {failed:?}");
+            };
+            assert!(
+                why.contains("`default`") && !why.contains(PASSWORD),
+                "{why}"
+            );
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{says:?}");
+    }
 }
 
 #[test]

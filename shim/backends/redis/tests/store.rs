@@ -1,5 +1,6 @@
 //! The store with a real server of Redis, which is also stopped and paused.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -197,5 +198,46 @@ async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     );
     for shown in [why, format!("{store:?}")] {
         assert!(!shown.contains("swordfish"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_none_of_redis_is_an_error_and_no_hang() {
+    for says in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"$-7\r\n",
+        b"*99999999999\r\n",
+        b"\0\0\0\0",
+        // A text that has no end.
+        b"$9\r\nx",
+        b"",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // As an answer to each thing that is sent.
+                std::thread::spawn(move || {
+                    while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+                        let _ = stream.write_all(says);
+                    }
+                });
+            }
+        });
+        let url = format!("redis://:{PASSWORD}@127.0.0.1:{port}");
+        let shown = format!("redis://127.0.0.1:{port}");
+        let wait = Duration::from_millis(300);
+        let store = RedisKeyValue::new("cache", &url, shown, wait).unwrap();
+        let began = Instant::now();
+        for failed in [
+            store.get("k").await.err(),
+            store.set(key("k"), vec![]).await.err(),
+        ] {
+            let Some(StoreError::Failed(why)) = failed else {
+                panic!("{says:?}: {failed:?}");
+            };
+            assert!(why.contains("`cache`") && !why.contains(PASSWORD), "{why}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{says:?}");
     }
 }

@@ -8,14 +8,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures::future::join_all;
-use skiff_backend_sqlite::{File, Place, SqliteKeyValue};
-use skiff_host::{KeyValueStore as _, StoreError};
+use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
+use skiff_host::{Database as _, DatabaseConnection, KeyValueStore as _, StoreError};
 
 const WAIT: Duration = Duration::from_secs(20);
 
 fn store(folder: &Path, label: &str, place: Place) -> SqliteKeyValue {
     let file = File::new(folder.join("store.db"), place, WAIT);
     SqliteKeyValue::new(label, file)
+}
+
+/// A guest's connection to a database.
+fn database(folder: &Path, name: &str, place: Place) -> Box<dyn DatabaseConnection> {
+    let file = File::new(folder.join(name), place, WAIT);
+    SqliteDatabase::new("default", file, false).connect()
 }
 
 fn key(text: &str) -> String {
@@ -230,27 +236,38 @@ fn a_file_that_may_only_be_read_is_read() {
             "{failed:?}"
         );
         assert_eq!(store.get("k").await, Ok(Some(b"v".to_vec())));
+        let database = database(&inner_folder(), "store.db", Place::Network);
+        let asked = async |sql: &str| database.execute(sql.to_owned(), Vec::new()).await;
+        let found = asked("SELECT name FROM sqlite_schema").await;
+        assert!(!found.unwrap().rows.is_empty());
+        let failed = asked("CREATE TABLE t (v)").await;
+        assert!(
+            matches!(&failed, Err(StoreError::Failed(why)) if why.contains("readonly")),
+            "{failed:?}"
+        );
     });
+}
+
+/// Runs the test `name` again with a small file system in `folder`, which ends with the
+/// process; true in that one.
+fn on_a_small_disk(name: &str, folder: &Path) -> bool {
+    again(name, folder, |command: &mut Command| {
+        let mut mounted = Command::new("unshare");
+        let mount = "mount -t tmpfs -o size=400k tmpfs \"$0\" && exec \"$@\"";
+        mounted.args(["--mount", "sh", "-c", mount]).arg(folder);
+        mounted.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            mounted.env(name, value.unwrap_or_default());
+        }
+        *command = mounted;
+    })
 }
 
 #[test]
 fn a_full_disk_fails_the_write_and_keeps_what_was_there() {
     const NAME: &str = "a_full_disk_fails_the_write_and_keeps_what_was_there";
     let folder = tempfile::tempdir().unwrap();
-    // A small file system that ends with the process.
-    let small_disk = |command: &mut Command| {
-        let mut mounted = Command::new("unshare");
-        let mount = "mount -t tmpfs -o size=400k tmpfs \"$0\" && exec \"$@\"";
-        mounted
-            .args(["--mount", "sh", "-c", mount])
-            .arg(folder.path());
-        mounted.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            mounted.env(name, value.unwrap_or_default());
-        }
-        *command = mounted;
-    };
-    if !again(NAME, folder.path(), small_disk) {
+    if !on_a_small_disk(NAME, folder.path()) {
         return;
     }
     let store = store(&inner_folder(), "default", Place::Local);
@@ -265,5 +282,27 @@ fn a_full_disk_fails_the_write_and_keeps_what_was_there() {
         assert_eq!(store.exists("large").await, Ok(false));
         store.set(key("k"), b"w".to_vec()).await.unwrap();
         assert_eq!(store.get("k").await, Ok(Some(b"w".to_vec())));
+    });
+}
+
+#[test]
+fn a_full_disk_fails_the_statement_and_keeps_what_was_there() {
+    const NAME: &str = "a_full_disk_fails_the_statement_and_keeps_what_was_there";
+    let folder = tempfile::tempdir().unwrap();
+    if !on_a_small_disk(NAME, folder.path()) {
+        return;
+    }
+    run(async {
+        let database = database(&inner_folder(), "data.db", Place::Local);
+        let asked = async |sql: &str| database.execute(sql.to_owned(), Vec::new()).await;
+        asked("CREATE TABLE t (v)").await.unwrap();
+        asked("INSERT INTO t VALUES (1)").await.unwrap();
+        let failed = asked("INSERT INTO t VALUES (zeroblob(1000000))").await;
+        assert!(
+            matches!(&failed, Err(StoreError::Failed(why)) if why.contains("full")),
+            "{failed:?}"
+        );
+        let rows = asked("SELECT * FROM t").await.unwrap().rows;
+        assert_eq!(rows.len(), 1);
     });
 }

@@ -3,7 +3,7 @@
 const madeAt = Date.now();
 
 async function answer(request) {
-  const { pathname } = new URL(request.url);
+  const { pathname, search } = new URL(request.url);
   switch (pathname) {
     case '/hello':
       return new Response('Hello from a toolchain\n', {
@@ -19,6 +19,8 @@ async function answer(request) {
       return new Response('0123456789abcdef'.repeat(131072));
     case '/empty':
       return new Response(null, { status: 204 });
+    case '/fetch':
+      return pass(search.slice(1), request);
     case '/made-at':
       return new Response(`${madeAt}\n`);
     case '/normalize':
@@ -39,6 +41,16 @@ async function answer(request) {
     }
     default:
       return new Response('no such path\n', { status: 404 });
+  }
+}
+
+async function pass(url, request) {
+  try {
+    const body = await request.arrayBuffer();
+    const got = await fetch(url, { method: 'POST', headers: { 'x-own': 'toolchain' }, body });
+    return new Response(got.body, { status: got.status, headers: { 'x-of': got.headers.get('x-of') } });
+  } catch (error) {
+    return new Response(`${error}\n`, { status: 502 });
   }
 }
 

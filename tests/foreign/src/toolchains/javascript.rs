@@ -1,4 +1,4 @@
-//! The npm toolchains: AssemblyScript, and jco with componentize-js.
+//! The npm toolchains: AssemblyScript, jco with componentize-js, and Spin's SDK.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,39 @@ pub(super) fn componentize(workshop: &Workshop) -> Result<PathBuf, BuildError> {
                     .current_dir(&packages),
             )?;
         }
+        Ok(())
+    })
+}
+
+/// Bundled and made as the SDK documents, with esbuild in place of webpack.
+pub(super) fn spin(workshop: &Workshop) -> Result<PathBuf, BuildError> {
+    let sources = workshop.sources("javascript-spin");
+    let packages = packages(workshop, "javascript-spin-packages", &sources)?;
+    let inputs = Inputs::new().version(&mut node())?.folder(&sources)?;
+    once(workshop, "javascript-spin", inputs, |folder| {
+        // Imports are looked for in the folders above the file.
+        let source = packages.join("http.js");
+        fs::copy(sources.join("http.js"), &source).map_err(FileError::at(&source))?;
+        let bundle = folder.join("bundle.js");
+        process::run(
+            Command::new("npx")
+                .args(["--no-install", "esbuild", "http.js", "--bundle"])
+                .args([
+                    "--format=esm",
+                    "--log-level=warning",
+                    "--external:fermyon:*",
+                ])
+                .arg(format!("--outfile={}", bundle.display()))
+                .current_dir(&packages),
+        )?;
+        process::run(
+            Command::new("npx")
+                .args(["--no-install", "j2w", "--trigger-type", "spin-http", "-i"])
+                .arg(&bundle)
+                .arg("-o")
+                .arg(folder.join("javascript-spin.wasm"))
+                .current_dir(&packages),
+        )?;
         Ok(())
     })
 }

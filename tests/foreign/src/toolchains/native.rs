@@ -10,14 +10,32 @@ use crate::process;
 use crate::workshop::{FileError, Workshop};
 
 /// A Rust package, the target it is compiled for, the file that cargo makes, and the guest's name.
-const RUST: [(&str, &str, &str, &str); 8] = [
+const RUST: [(&str, &str, &str, &str); 11] = [
     ("command", "wasm32-wasip1", "command", "rust-wasip1"),
     ("command", "wasm32-wasip2", "command", "rust-wasip2"),
     // These SDKs are documented to be compiled so; a host makes the component.
     ("spin-2", "wasm32-wasip1", "spin_2", "spin-2"),
     ("spin-3", "wasm32-wasip1", "spin_3", "spin-3"),
+    (
+        "spin-3-state",
+        "wasm32-wasip1",
+        "spin_3_state",
+        "spin-3-state",
+    ),
     ("spin-5", "wasm32-wasip2", "spin_5", "spin-5"),
+    (
+        "spin-5-state",
+        "wasm32-wasip2",
+        "spin_5_state",
+        "spin-5-state",
+    ),
     ("spin-7", "wasm32-wasip2", "spin_7", "spin-7"),
+    (
+        "spin-7-state",
+        "wasm32-wasip2",
+        "spin_7_state",
+        "spin-7-state",
+    ),
     ("wstd-http", "wasm32-wasip2", "wstd-http", "wstd"),
     ("wasip3-http", "wasm32-wasip2", "wasip3_http", "wasip3"),
 ];

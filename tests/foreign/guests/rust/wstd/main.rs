@@ -1,6 +1,6 @@
 //! The server of every toolchain, with wstd on WASI 0.2: see README.md.
 
-use wstd::http::{Body, Error, Request, Response};
+use wstd::http::{Body, Client, Error, Request, Response};
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -33,6 +33,21 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             builder.header("content-length", "10"),
             Body::from_stream(futures_lite::stream::once("five\n")),
         ),
+        "/fetch" => {
+            let url = request.uri().query().unwrap_or_default().to_owned();
+            let request = Request::post(url)
+                .header("x-own", "toolchain")
+                .body(request.into_body())?;
+            match Client::new().send(request).await {
+                Ok(answer) => {
+                    let builder = builder.status(answer.status());
+                    let of = answer.headers().get("x-of").cloned();
+                    let builder = of.into_iter().fold(builder, |b, of| b.header("x-of", of));
+                    (builder, answer.into_body())
+                }
+                Err(error) => (builder.status(502), Body::from(format!("{error:?}\n"))),
+            }
+        }
         _ => (builder.status(404), Body::from("no such path\n")),
     };
     Ok(builder.body(body)?)

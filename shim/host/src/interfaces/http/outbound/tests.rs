@@ -124,6 +124,39 @@ fn a_request_goes_where_an_entry_allows_it() {
     }
 }
 
+/// Only what is connected to counts, however it is written.
+#[test]
+fn the_host_of_a_url_is_found_behind_what_looks_like_one() {
+    let (outbound, sent) = granted(&[
+        "http://good.test",
+        "http://10.0.0.0/8",
+        "HTTP://evil.test:80",
+    ]);
+    send(&outbound, 0, "http://evil.test:1@good.test/").unwrap();
+    assert_eq!(sent.taken().len(), 1);
+    send(&outbound, 0, "HTTP://GOOD.test/").unwrap();
+    assert_eq!(sent.taken().len(), 1);
+    send(&outbound, 0, "http://0x0a000001/").unwrap();
+    assert_eq!(sent.taken().len(), 1);
+    for uri in [
+        "http://good.test@evil.test/",
+        "http://good.test:80@evil.test/",
+        "http://evil.test/@good.test",
+        "http://evil.test/?http://good.test",
+        "http://good.test.evil.test/",
+        "http://evilgood.test/",
+        "http://0x7f000001/",
+        // No network of IPv4 has it.
+        "http://[::ffff:10.0.0.1]/",
+        // An entry whose scheme is not in lower case allows nothing.
+        "http://evil.test/",
+    ] {
+        let denied = send(&outbound, 0, uri);
+        assert!(matches!(denied, Err(HttpError::HttpRequestDenied)), "{uri}");
+    }
+    assert!(sent.taken().is_empty());
+}
+
 #[test]
 fn what_is_no_url_of_http_is_told_so() {
     let (outbound, sent) = granted(&["*://*:*"]);
