@@ -43,7 +43,7 @@ run: ## start a pod of a Wasm application under a real containerd and send it a 
 	$(BUILT)/demo
 
 test: format build images tools lint ## run everything that needs no cluster
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 hostile: build images tools ## broken and hostile artifacts, guests, clients and machines, as in `make test`
 	cargo test --workspace --test corpus

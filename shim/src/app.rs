@@ -38,6 +38,7 @@ pub(crate) use mistakes::with_rest;
 pub use optimizer::{Optimizer, optimize};
 pub use serve::Loaded;
 pub use stop::{Stop, Stopper};
+pub(crate) use stores::keeps_default;
 pub use variables::{Places, Setup, from_argument};
 
 use std::path::Path;

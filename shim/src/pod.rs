@@ -26,6 +26,10 @@ pub use skiff_task::is_called;
 /// An application's runtime configuration in its container.
 const RUNTIME_CONFIG: &str = "/runtime-config.toml";
 
+/// Where a pod keeps its stores unless a volume is named: in the container's own files,
+/// which end with it.
+const STORES: &str = "/.skiff";
+
 /// What the task service needs to know about this program.
 static PROGRAM: Program = Program {
     version: version_text,

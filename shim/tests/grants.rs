@@ -105,6 +105,33 @@ fn a_socket_connects_where_it_was_granted() {
 }
 
 #[test]
+fn socket_connections_have_a_limit_and_count_until_they_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let rest = format!("allowed_outbound_hosts = [\"tcp://{address}\"]");
+    for (config, expected) in [
+        ("", "10 at once\n"),
+        (
+            "max_socket_connections = 3",
+            "3 at once: permission denied\n",
+        ),
+        (
+            "max_socket_connections = 5\nmax_total_connections = 2",
+            "2 at once: permission denied\n",
+        ),
+    ] {
+        let config = format!("[outbound_networking]\n{config}\n");
+        let skiff = of(V2, "connect-often", &rest).file("limits.toml", &config);
+        let file = skiff.folder().join("limits.toml");
+        let config = ["--runtime-config-file", file.to_str().unwrap()];
+        let ended = skiff.args(&config).args(&["--", &address]).end();
+        assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+        let told = ended.stderr.contains("The limit of socket connections");
+        assert_eq!(told, expected.contains("denied"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_socket_does_not_connect_where_it_was_not() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

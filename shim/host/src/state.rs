@@ -1,5 +1,6 @@
 //! What a store holds for one instance.
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -84,6 +85,14 @@ impl State {
     ) -> impl Future<Output = Result<Vec<IpAddr>, NameError>> + Send + use<> {
         let found = self.wasi.found();
         self.meter.grants().sockets.look_up(name, found)
+    }
+
+    /// A socket was dropped; `is_socket` knows those that are left.
+    pub(crate) fn socket_ended(&mut self, is_socket: impl Fn(&(dyn Any + Send)) -> bool) {
+        let State { wasi, table, .. } = self;
+        if let Some(found) = wasi.has_found() {
+            found.has_left(|| table.iter_mut().filter(|entry| is_socket(&**entry)).count());
+        }
     }
 
     /// Counts bytes that a host function holds while it runs.

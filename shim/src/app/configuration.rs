@@ -108,8 +108,8 @@ impl Configuration {
                 }
             }
             // What is stricter counts.
-            let most = networking.max_total_connections;
-            network.connections = network.connections.min(most.unwrap_or(usize::MAX));
+            network.all_connections = networking.max_total_connections;
+            network.socket_connections = networking.max_socket_connections;
         }
         if let Some(http) = &self.config.outbound_http {
             let most = http.max_connections;
@@ -125,11 +125,6 @@ impl Configuration {
         let mut not = |is_set: bool, key: &'static str| keys.extend(is_set.then_some(key));
         not(config.log_dir.is_some(), "log_dir");
         not(config.llm_compute.is_some(), "llm_compute");
-        let networking = config.outbound_networking.as_ref();
-        not(
-            networking.is_some_and(|networking| networking.max_socket_connections.is_some()),
-            "outbound_networking.max_socket_connections",
-        );
         not(config.outbound_redis.is_some(), "outbound_redis");
         not(config.outbound_pg.is_some(), "outbound_pg");
         not(config.outbound_mysql.is_some(), "outbound_mysql");
@@ -199,6 +194,7 @@ mod tests {
         settings.network.connections = 8;
         configuration.complete(&mut settings);
         assert_eq!(settings.network.connections, 7);
+        assert_eq!(settings.network.all_connections, Some(9));
         assert!(!settings.network.keeps_connections);
         let blocked = &settings.network.also_blocked;
         assert_eq!(blocked.to_string(), "private,198.51.100.0/24");
@@ -211,9 +207,10 @@ mod tests {
             .clone()
             .unwrap();
         assert!(file.starts_with('/') && file.ends_with("/ca.pem"), "{file}");
-        let sockets = read(b"[outbound_networking]\nmax_socket_connections = 9\n").unwrap();
-        let told = sockets.not_offered();
-        assert!(told[0].contains("max_socket_connections"), "{told:?}");
+        let sockets = read(b"[outbound_networking]\nmax_socket_connections = 5\n").unwrap();
+        assert!(sockets.not_offered().is_empty());
+        sockets.complete(&mut settings);
+        assert_eq!(settings.network.socket_connections, Some(5));
     }
 
     #[test]

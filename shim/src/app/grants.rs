@@ -35,6 +35,8 @@ pub(super) fn all(
         config: configuration.config(),
         beside: &|path| configuration.beside(path),
         folder: given.stores.as_deref(),
+        authorities: &network.authorities,
+        http: &|| network.for_store(),
     };
     let stores = Stores::new(application, &sources)?;
     let runs = matches!(check::life(application, facts), Life::Run(_));
@@ -62,6 +64,8 @@ pub(super) fn all(
         let id: Arc<str> = component.id.as_str().into();
         let grants = Grants {
             outbound: Outbound::new(&id, hosts.clone(), network.ways.clone()),
+            sockets: Sockets::new(hosts, network.blocked.clone(), Arc::clone(&network.names))
+                .limited(&id, network.socket_limits.clone()),
             component: id,
             memory: MemoryLimit {
                 each: settings.guests.memory,
@@ -92,7 +96,6 @@ pub(super) fn all(
             },
             key_value: stores.key_value(component),
             databases: stores.databases(component),
-            sockets: Sockets::new(hosts, network.blocked.clone(), Arc::clone(&network.names)),
             variables: Variables::new(
                 &component.id,
                 component.variables.clone(),

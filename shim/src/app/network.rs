@@ -14,14 +14,14 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use skiff_backend_http::Client;
+use skiff_backend_tls::Authorities;
 use skiff_host::{HttpAnswer, HttpBody, HttpClient, HttpError, Names, Neighbours, Ways};
 use skiff_manifest::hosts::BlockedNetworks;
 use skiff_manifest::runtime::ClientTls;
 use skiff_trigger_http::{
     BoxError, ChainError, RequestBody, ResponseBody, RouterHandle, WeakRouterHandle,
 };
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::handler::GuestHandler;
 use crate::settings::NetworkSettings;
@@ -34,6 +34,23 @@ pub(super) struct Network {
     pub(super) names: Arc<dyn Names>,
     /// Networks that nobody connects to.
     pub(super) blocked: BlockedNetworks,
+    /// Whom servers are trusted by, besides the authorities that are built in.
+    pub(super) authorities: Authorities,
+    descriptors_below: RawFd,
+    /// Limits on the connections of all components' sockets together.
+    pub(super) socket_limits: Vec<Arc<Semaphore>>,
+}
+
+impl Network {
+    /// What a store asks its server with. The limits and blocked networks of guests do not
+    /// hold for it, and it shares no connection with them.
+    pub(super) fn for_store(&self) -> Arc<dyn HttpClient> {
+        Arc::new(Client::new(skiff_backend_http::Settings {
+            authorities: self.authorities.clone(),
+            descriptors_below: self.descriptors_below,
+            ..skiff_backend_http::Settings::default()
+        }))
+    }
 }
 
 /// The network as the settings say. `neighbours` are there if the application serves.
@@ -49,27 +66,40 @@ pub(super) fn network(
         patience,
         connections,
         connections_each,
+        socket_connections,
+        all_connections,
         authorities,
         authorities_in,
         client_tls,
         http2_without_tls,
     } = settings.clone();
-    let usual = skiff_backend_http::Settings::default();
+    let mut trusted = Authorities::usual();
+    trusted.all_in = authorities_in;
+    if let Some(file) = authorities {
+        trusted.first_of = vec![file];
+    }
     let mut blocked = blocked.unwrap_or_default();
     blocked.extend(&also_blocked);
-    let client = Arc::new(Client::new(skiff_backend_http::Settings {
+    let limit = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let all = all_connections.map(limit);
+    let of_sockets = socket_connections.map(limit);
+    let settings = skiff_backend_http::Settings {
         blocked: blocked.clone(),
         connections,
         connections_each,
         keeps: keeps_connections,
-        authorities: authorities.map_or(usual.authorities, |file| vec![file]),
-        authorities_in,
-        client_tls: client_tls.into_iter().map(rule).collect(),
+        client_tls: client_tls
+            .into_iter()
+            .map(|written| rule(written, &trusted))
+            .collect(),
+        authorities: trusted.clone(),
         descriptors_below,
         http2_without_tls,
-        ..usual
-    }));
+        ..skiff_backend_http::Settings::default()
+    };
+    let client = Arc::new(Client::within(settings, all.clone()));
     Network {
+        socket_limits: all.into_iter().chain(of_sockets).collect(),
         ways: Ways {
             client: Arc::clone(&client) as Arc<dyn HttpClient>,
             neighbours: neighbours.map(|inside| inside as Arc<dyn Neighbours>),
@@ -77,21 +107,33 @@ pub(super) fn network(
         },
         names: client,
         blocked,
+        authorities: trusted,
+        descriptors_below,
     }
 }
 
 /// A rule of the runtime configuration. Without a file of its own, it trusts whom all trust.
-fn rule(written: ClientTls) -> skiff_backend_http::ClientTls {
+fn rule(written: ClientTls, usual: &Authorities) -> skiff_backend_http::ClientTls {
     let trusts = |asked: Option<bool>| asked.unwrap_or(written.ca_roots_file.is_none());
+    let built_in = trusts(written.ca_use_webpki_roots);
+    let mut authorities = match trusts(written.ca_use_platform_roots) {
+        true => usual.clone(),
+        false => Authorities::default(),
+    };
+    authorities.all_of = written
+        .ca_roots_file
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    let client = written.client;
     skiff_backend_http::ClientTls {
-        built_in_authorities: trusts(written.ca_use_webpki_roots),
-        files_of_authorities: trusts(written.ca_use_platform_roots),
         components: written.component_ids,
         hosts: written.hosts,
-        authorities: written.ca_roots_file.map(PathBuf::from),
-        client: written
-            .client
-            .map(|client| (client.cert_file.into(), client.private_key_file.into())),
+        tls: skiff_backend_tls::Settings {
+            built_in,
+            client: client.map(|client| (client.cert_file.into(), client.private_key_file.into())),
+            ..skiff_backend_tls::Settings::new(authorities)
+        },
     }
 }
 
@@ -135,8 +177,7 @@ impl Neighbours for Inside {
         };
         let component = component.to_owned();
         let request = request.map(|body| RequestBody::new(body.map_err(BoxError::from)));
-        // Not in the caller's own task: an instance of WASI 0.3 cannot run inside another.
-        let mut called = Called(tokio::spawn(async move {
+        Box::pin(async move {
             match routes.chain(&component, request).await {
                 Ok(response) => Ok(response.map(of_neighbour)),
                 Err(ChainError::Failed(failure)) => {
@@ -148,26 +189,11 @@ impl Neighbours for Inside {
                 }
                 Err(error) => Err(HttpError::InternalError(Some(error.to_string()))),
             }
-        }));
-        Box::pin(async move {
-            match (&mut called.0).await {
-                Ok(answer) => answer,
-                Err(_) => Err(HttpError::InternalError(None)),
-            }
         })
     }
 
     fn own_address(&self) -> Option<SocketAddr> {
         self.0.get().map(|served| served.address)
-    }
-}
-
-/// A call of a component, which ends with its caller.
-struct Called(JoinHandle<Result<Response<HttpBody>, HttpError>>);
-
-impl Drop for Called {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use skiff_backend_libsql::LibsqlDatabase;
 use skiff_backend_postgres::PostgresKeyValue;
 use skiff_backend_redis::RedisKeyValue;
 use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
-use skiff_host::{Database, Databases, KeyValue, KeyValueStore};
+use skiff_backend_tls::Authorities;
+use skiff_host::{Database, Databases, HttpClient, KeyValue, KeyValueStore};
 use skiff_manifest::runtime::{self, RuntimeConfig};
 use skiff_manifest::{Application, Component};
 
@@ -49,6 +51,8 @@ enum StoreError {
     NotOffered(&'static str),
     #[error("its `url` cannot be used: {0}")]
     Url(String),
+    #[error("its server cannot be asked: {0}")]
+    Server(String),
     #[error("nothing configures it")]
     Unknown,
 }
@@ -68,6 +72,10 @@ pub(super) struct Sources<'a> {
     pub(super) beside: &'a dyn Fn(&str) -> PathBuf,
     /// The folder of the stores that exist without configuration, unless one is configured.
     pub(super) folder: Option<&'a Path>,
+    /// Whom servers are trusted by, besides the authorities that are built in.
+    pub(super) authorities: &'a Authorities,
+    /// Makes what asks a server over HTTP.
+    pub(super) http: &'a dyn Fn() -> Arc<dyn HttpClient>,
 }
 
 impl Stores {
@@ -124,6 +132,18 @@ impl Stores {
     }
 }
 
+/// Whether a component lists a store that exists without configuration.
+pub(crate) fn keeps_default(application: &Application) -> bool {
+    let used = used(application);
+    application.components.iter().any(|component| {
+        let mut labels = component
+            .key_value_stores
+            .iter()
+            .chain(&component.databases);
+        used.contains(component.id.as_str()) && labels.any(|label| label == DEFAULT)
+    })
+}
+
 /// Those of `all` that have one of these labels.
 fn named<T: ?Sized>(
     labels: &[String],
@@ -135,7 +155,7 @@ fn named<T: ?Sized>(
 
 impl Sources<'_> {
     fn key_value(&self, label: &str) -> Result<Arc<dyn KeyValueStore>, StoreError> {
-        let wait = self.settings.wait;
+        let (wait, authorities) = (self.settings.wait, self.authorities);
         Ok(match self.config.key_value_stores.get(label) {
             Some(runtime::KeyValueStore::Spin { path: Some(path) }) => {
                 Arc::new(SqliteKeyValue::new(label, self.file((self.beside)(path))?))
@@ -145,12 +165,13 @@ impl Sources<'_> {
             }
             Some(runtime::KeyValueStore::Redis { url }) => {
                 let exposed = url.expose().as_str();
-                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait);
+                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait, authorities);
                 Arc::new(store.map_err(StoreError::Url)?)
             }
             Some(runtime::KeyValueStore::Postgres { url, table }) => {
                 let (exposed, table) = (url.expose().as_str(), table.as_deref());
-                let store = PostgresKeyValue::new(label, exposed, url.to_string(), table, wait);
+                let shown = url.to_string();
+                let store = PostgresKeyValue::new(label, exposed, shown, table, wait, authorities);
                 Arc::new(store.map_err(StoreError::Url)?)
             }
             Some(runtime::KeyValueStore::AzureCosmos { .. }) => {
@@ -178,8 +199,10 @@ impl Sources<'_> {
                 };
                 (file, *allow_attach_file)
             }
-            Some(runtime::SqliteDatabase::Libsql { .. }) => {
-                return Err(StoreError::NotOffered("libsql"));
+            Some(runtime::SqliteDatabase::Libsql { url, token }) => {
+                let (client, wait) = ((self.http)(), self.settings.wait);
+                let database = LibsqlDatabase::new(label, url, token, client, wait);
+                return Ok(Arc::new(database.map_err(StoreError::Server)?));
             }
             None => (self.default_file(label, DATABASE_FILE)?, false),
         };

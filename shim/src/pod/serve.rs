@@ -15,8 +15,8 @@ use skiff_manifest::runtime::{Defaults, Origin};
 use skiff_task::application::{Handed, Status};
 use skiff_task::report::write_termination_message;
 
-use super::RUNTIME_CONFIG;
 use super::outcome::{Outcome, Source};
+use super::{RUNTIME_CONFIG, STORES};
 use crate::app::{self, App, Checked, Configuration, Given, Places, Setup};
 use crate::exit::{ExitCode, code_of, told};
 use crate::process::{self, Process, SHUTDOWN_DELAY_IN_POD};
@@ -24,10 +24,6 @@ use crate::settings::{self, Settings};
 
 /// The process's name in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
-
-/// Where a pod keeps its stores unless a volume is named: in the container's own files,
-/// which end with it.
-const STORES: &str = "/.skiff";
 
 /// How long writing the last line may take.
 const LAST_LINE: Duration = Duration::from_millis(100);

@@ -31,6 +31,10 @@ pub struct NetworkSettings {
     pub connections: usize,
     /// Connections at once to each host and port.
     pub connections_each: usize,
+    /// Connections of sockets at once in each worker, from a runtime configuration.
+    pub socket_connections: Option<usize>,
+    /// The same of sockets and requests together.
+    pub all_connections: Option<usize>,
     /// A file of certificate authorities, besides those that are built in.
     pub authorities: Option<PathBuf>,
     /// Rules of a runtime configuration for TLS, with whole paths.
@@ -50,6 +54,8 @@ impl Default for NetworkSettings {
             patience: DEFAULT_PATIENCE,
             connections: DEFAULT_CONNECTIONS,
             connections_each: DEFAULT_CONNECTIONS_EACH,
+            socket_connections: None,
+            all_connections: None,
             authorities: None,
             client_tls: Vec::new(),
             authorities_in: Vec::new(),

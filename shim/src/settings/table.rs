@@ -319,7 +319,7 @@ pub(super) const TABLE: &[Row] = &[
         name: "SSL_CERT_FILE",
         alias: None,
         kind: Kind::File,
-        meaning: "Certificate authorities in PEM that guests' requests trust besides those of Mozilla, which are built in.",
+        meaning: "Certificate authorities in PEM that guests' requests and stores over TLS trust besides those of Mozilla, which are built in.",
         set: |s, v| parse::file(v).map(|v| s.network.authorities = Some(v)),
         show: |s| match &s.network.authorities {
             Some(file) => file.display().to_string(),

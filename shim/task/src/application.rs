@@ -70,6 +70,9 @@ pub struct Ready {
     /// The folders that the process that serves receives open, in this order, as
     /// [`Handed::folders`].
     pub folders: Vec<Folder>,
+    /// An absolute path in the container's own files. A folder is made there for the
+    /// container's user alone, unless something is there, or the files are read-only.
+    pub own_folder: Option<PathBuf>,
     /// The request for [`Program::assist`](crate::Program::assist) while the container
     /// runs.
     pub assist: Option<Value>,

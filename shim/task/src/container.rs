@@ -27,6 +27,7 @@ mod causes;
 mod create;
 mod decide;
 mod executor;
+mod folders;
 mod inside;
 mod native;
 mod oci;
@@ -34,7 +35,6 @@ mod privileges;
 mod process;
 mod rootfs;
 mod streams;
-mod working_folder;
 
 pub(crate) use build::PLAN;
 pub(crate) use create::Creation;

@@ -1,7 +1,7 @@
 //! `make bench`: Skiff compared with a native server and its peers, in one run.
 //!
 //! [`promises`] holds every number that the project promises; [`series`] the
-//! measurements; [`report`] joins the two into a table. [`load`], [`compile`] and
+//! measurements; [`report`] joins the two into a table. [`load`], [`state`], [`compile`] and
 //! [`containers`] are the disciplines; [`against`] compares two builds of Skiff. Figures
 //! never fail the program.
 
@@ -23,5 +23,6 @@ pub mod series;
 pub mod server;
 pub mod setup;
 pub mod skiff;
+pub mod state;
 pub mod wasmtime;
 pub mod wrk;

@@ -7,7 +7,7 @@ use skiff_bench::report::{Report, promise_rows, remark_rows};
 use skiff_bench::run::Run;
 use skiff_bench::wrk::Wrk;
 use skiff_bench::{
-    against, compile, containers, contenders, load, machine, output, setup, wasmtime,
+    against, compile, containers, contenders, load, machine, output, setup, state, wasmtime,
 };
 use skiff_test_support::guard;
 
@@ -53,6 +53,9 @@ fn main() -> anyhow::Result<()> {
         .map_or_else(Vec::new, containers::Site::contenders);
     let everybody = contenders::all(&options, &native, scratch, contained);
     load::run(&options, everybody, &wrk, scratch, &mut run);
+    if options.wants(Discipline::State) {
+        state::run(&options, &wrk, scratch, &mut run);
+    }
     if options.wants(Discipline::Compile) {
         compile::run(&options, scratch, &mut run);
     }

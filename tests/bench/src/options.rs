@@ -87,6 +87,8 @@ pub enum Discipline {
     Throughput,
     /// Mean latency over one connection
     Latency,
+    /// Reads and writes of the default key-value store
+    State,
     /// First compilation of the larger samples, with an empty cache
     Compile,
     /// From create to the first answer, under containerd

@@ -225,6 +225,20 @@ pub const PROMISES: &[Promise] = &[
         None,
     ),
     ratio(
+        "a read of the default key-value store from a guest, times bare SQLite",
+        "state/get/skiff",
+        "state/get/bare",
+        Some(AtMost(3.0)),
+        None,
+    ),
+    ratio(
+        "writes to the default key-value store, eight at once against one at a time",
+        "state/sets/8",
+        "state/sets/1",
+        Some(AtLeast(1.0)),
+        None,
+    ),
+    ratio(
         "one connection, mean latency of hello WASI 0.2, times native",
         "latency/skiff/hello-wasi",
         "latency/native",

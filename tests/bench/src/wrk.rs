@@ -85,6 +85,20 @@ impl Wrk {
         connections: u32,
         time: Duration,
     ) -> Result<Load, WrkError> {
+        self.load_at(address, "/", connections, time)
+    }
+
+    /// The same for another path.
+    ///
+    /// # Errors
+    /// As for [`Wrk::load`].
+    pub fn load_at(
+        &self,
+        address: SocketAddr,
+        path: &str,
+        connections: u32,
+        time: Duration,
+    ) -> Result<Load, WrkError> {
         let output = Command::new("wrk")
             .arg("--threads=1")
             .arg(format!("--connections={connections}"))
@@ -92,7 +106,7 @@ impl Wrk {
             .arg("--timeout=10s")
             .arg("--script")
             .arg(&self.script)
-            .arg(format!("http://{address}/"))
+            .arg(format!("http://{address}{path}"))
             .output()
             .map_err(WrkError::Execute)?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -44,7 +44,7 @@ impl Inner {
         let stream = self.dial(component, origin).await?;
         if !origin.tls {
             let named = self.settings.http2_without_tls.as_deref();
-            let http2 = named.is_some_and(|named| named == origin.authority());
+            let http2 = named.is_some_and(|named| origin.authority == named);
             return shake(TokioIo::new(stream), http2, slot).await;
         }
         match self.tls.connect(origin.rule, &origin.host, stream).await {
@@ -53,7 +53,7 @@ impl Inner {
                 shake(TokioIo::new(stream), http2, slot).await
             }
             Err(error) => {
-                tracing::warn!(component_id = component, host = %origin.host, port = origin.port, %error, "No TLS connection");
+                tracing::warn!(component_id = component, host = %origin.host, port = origin.port, error = skiff_backend_tls::told(&error), "No TLS connection");
                 Err(HttpError::TlsProtocolError)
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -44,6 +44,7 @@ impl Inner {
             port,
             unblocked,
         });
+        let origin = origin.map_err(|_| HttpError::HttpRequestUriInvalid)?;
         let mut tries = 0;
         loop {
             // A server may close one connection after the other just then.
@@ -91,7 +92,7 @@ async fn send(
     let late = |_| HttpError::ConnectionReadTimeout;
     match sender {
         Sender::Http1(mut connection) => {
-            let request = over_http1(request, origin)?;
+            let request = over_http1(request, origin);
             let sending = async {
                 // It may still have to note that the last response has ended. If it cannot,
                 // sending fails.
@@ -111,17 +112,13 @@ async fn send(
 }
 
 /// With the path alone as its target, and the host in its header.
-fn over_http1(
-    mut request: Request<HttpBody>,
-    origin: &Origin,
-) -> Result<Request<HttpBody>, HttpError> {
-    let host = HeaderValue::try_from(origin.authority());
-    let host = host.map_err(|_| HttpError::HttpRequestUriInvalid)?;
+fn over_http1(mut request: Request<HttpBody>, origin: &Origin) -> Request<HttpBody> {
     let path = path(request.uri());
     *request.uri_mut() = Uri::from(path);
     *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(HOST, host);
-    Ok(request)
+    let headers = request.headers_mut();
+    headers.insert(HOST, origin.authority.clone());
+    request
 }
 
 /// With the whole URI as its target.
@@ -134,7 +131,7 @@ fn over_http2(
     } else {
         Scheme::HTTP
     };
-    let authority = Authority::try_from(origin.authority());
+    let authority = Authority::try_from(origin.authority.as_bytes());
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(authority.map_err(|_| HttpError::HttpRequestUriInvalid)?)

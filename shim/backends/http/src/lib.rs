@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use skiff_host::{HttpAnswer, HttpCall, HttpClient, NameError, Names};
+use tokio::sync::Semaphore;
 
 use self::names::Book;
 use self::pool::Pool;
@@ -41,10 +42,15 @@ struct Inner {
 impl Client {
     /// A client without connections.
     pub fn new(settings: Settings) -> Self {
+        Self::within(settings, None)
+    }
+
+    /// The same whose connections are within a limit that others share, if there is one.
+    pub fn within(settings: Settings, total: Option<Arc<Semaphore>>) -> Self {
         Client(Arc::new(Inner {
             names: Book::new(&settings),
             tls: Tls::new(&settings),
-            pool: Arc::new(Pool::new(&settings)),
+            pool: Arc::new(Pool::new(&settings, total)),
             settings,
         }))
     }

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
 use hyper::client::conn::{http1, http2};
 use skiff_host::HttpBody;
 use skiff_manifest::hosts::Host;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
 
@@ -26,6 +29,8 @@ pub(crate) struct Key {
 /// The connections to one place.
 pub(crate) struct Origin {
     key: Key,
+    /// `host`, or `host:port` if the port is not the scheme's own.
+    pub(crate) authority: HeaderValue,
     state: Mutex<State>,
 }
 
@@ -52,8 +57,7 @@ impl fmt::Debug for Origin {
 }
 
 impl Key {
-    /// `host`, or `host:port` if the port is not the scheme's own.
-    pub(crate) fn authority(&self) -> String {
+    fn authority(&self) -> String {
         match (self.tls, self.port) {
             (false, 80) | (true, 443) => self.host.to_string(),
             (_, port) => format!("{}:{port}", self.host),
@@ -147,6 +151,7 @@ impl Http2 {
 
 /// The right to one connection.
 pub(crate) struct Slot {
+    _total: Option<OwnedSemaphorePermit>,
     pool: Arc<Pool>,
     origin: Arc<Origin>,
 }
@@ -165,6 +170,8 @@ pub(crate) struct Pool {
     open: AtomicUsize,
     most: usize,
     most_each: usize,
+    /// A limit that others share.
+    total: Option<Arc<Semaphore>>,
     keeps: bool,
     idle: Duration,
     /// Whether a task closes those that wait too long.
@@ -172,8 +179,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, total: Option<Arc<Semaphore>>) -> Self {
         Pool {
+            total,
             origins: Mutex::default(),
             open: AtomicUsize::new(0),
             most: settings.connections,
@@ -188,17 +196,20 @@ impl Pool {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn origin(&self, key: Key) -> Arc<Origin> {
+    /// # Errors
+    /// If the host's name cannot be in a header.
+    pub(crate) fn origin(&self, key: Key) -> Result<Arc<Origin>, InvalidHeaderValue> {
         let mut origins = self.origins();
         if let Some(origin) = origins.get(&key) {
-            return Arc::clone(origin);
+            return Ok(Arc::clone(origin));
         }
         let origin = Arc::new(Origin {
+            authority: key.authority().try_into()?,
             key: key.clone(),
             state: Mutex::default(),
         });
         origins.insert(key, Arc::clone(&origin));
-        origin
+        Ok(origin)
     }
 
     /// The right to open a connection. At the limit of all, one that waits elsewhere is
@@ -213,9 +224,21 @@ impl Pool {
                 return None;
             }
         }
+        let total = match &self.total {
+            None => None,
+            Some(total) => {
+                let take = || Arc::clone(total).try_acquire_owned().ok();
+                let right = take().or_else(|| {
+                    self.close_one();
+                    take()
+                });
+                Some(right?)
+            }
+        };
         self.open.fetch_add(1, Relaxed);
         origin.state().open += 1;
         Some(Slot {
+            _total: total,
             pool: Arc::clone(self),
             origin: Arc::clone(origin),
         })

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skiff_backend_tls::Authorities;
 use skiff_manifest::hosts::BlockedNetworks;
 
 /// Limits on requests to other machines, and the files that say how they are reached.
@@ -26,10 +27,8 @@ pub struct Settings {
     pub name_server_port: u16,
     /// The names that need no name server, in the form of `hosts`.
     pub hosts: PathBuf,
-    /// Files of further certificate authorities, in PEM; the first that exists is read.
-    pub authorities: Vec<PathBuf>,
-    /// Folders of such files; all of them are read.
-    pub authorities_in: Vec<PathBuf>,
+    /// Files of further certificate authorities.
+    pub authorities: Authorities,
     /// Rules for some components and hosts; the first that fits counts, instead of the
     /// files above.
     pub client_tls: Vec<ClientTls>,
@@ -42,13 +41,6 @@ pub struct Settings {
 impl Settings {
     /// Servers and the balancers before them usually close after a minute or more.
     pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
-
-    /// Where distributions have the bundle of authorities: Debian and Alpine, Red Hat, SUSE.
-    pub const USUAL_AUTHORITIES: [&str; 3] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-    ];
 }
 
 /// Whom some components trust on some hosts, and who they are there.
@@ -58,14 +50,8 @@ pub struct ClientTls {
     pub components: BTreeSet<String>,
     /// Names and addresses without ports, in lower case.
     pub hosts: BTreeSet<String>,
-    /// Whether Mozilla's authorities are trusted.
-    pub built_in_authorities: bool,
-    /// Whether those of the container's files are.
-    pub files_of_authorities: bool,
-    /// A file of further ones.
-    pub authorities: Option<PathBuf>,
-    /// A certificate and its key, in PEM.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// What holds there. Its protocols are those of HTTP, whatever it says.
+    pub tls: skiff_backend_tls::Settings,
 }
 
 /// No limits, and the machine's own files.
@@ -80,8 +66,7 @@ impl Default for Settings {
             name_servers: "/etc/resolv.conf".into(),
             name_server_port: 53,
             hosts: "/etc/hosts".into(),
-            authorities: Self::USUAL_AUTHORITIES.map(PathBuf::from).to_vec(),
-            authorities_in: Vec::new(),
+            authorities: Authorities::usual(),
             client_tls: Vec::new(),
             descriptors_below: RawFd::MAX,
             http2_without_tls: None,

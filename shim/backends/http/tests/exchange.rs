@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -12,6 +13,7 @@ use skiff_manifest::hosts::BlockedNetworks;
 use support::{Server, body, call, client, code, get, read_head, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
@@ -265,6 +267,22 @@ async fn connections_are_limited_for_each_host_and_for_all() {
     let open = client.send(call(&first.url())).await.unwrap();
     assert_eq!(get(&client, &third.url()).await.unwrap().status, 200);
     drop(open);
+}
+
+#[tokio::test]
+async fn a_limit_that_others_share_holds_for_requests_as_well() {
+    let server = Server::start(HELLO, false).await;
+    let total = Arc::new(Semaphore::new(1));
+    let client = Client::within(Settings::default(), Some(Arc::clone(&total)));
+    let others = Arc::clone(&total).try_acquire_owned().unwrap();
+    let got = get(&client, &server.url()).await;
+    assert_eq!(code(got), "ConnectionLimitReached");
+    drop(others);
+    assert_eq!(get(&client, &server.url()).await.unwrap().status, 200);
+    assert!(total.try_acquire().is_err(), "the connection is kept");
+    // It gives way to one to another server.
+    let second = Server::start(HELLO, false).await;
+    assert_eq!(get(&client, &second.url()).await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use skiff_backend_http::{Client, ClientTls, Settings};
+use skiff_backend_tls::Authorities;
 use support::{code, get};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -111,7 +112,10 @@ fn trusting(authority: &Authority, folder: &tempfile::TempDir) -> Client {
     let file = folder.path().join("ca.pem");
     fs::write(&file, authority.pem()).unwrap();
     Client::new(Settings {
-        authorities: vec![folder.path().join("not there"), file],
+        authorities: Authorities {
+            first_of: vec![folder.path().join("not there"), file],
+            ..Authorities::default()
+        },
         ..Settings::default()
     })
 }
@@ -152,7 +156,7 @@ async fn a_wrong_certificate_is_no_connection() {
     let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
     let trusting = trusting(&authority, &folder);
     let unknown = Client::new(Settings {
-        authorities: Vec::new(),
+        authorities: Authorities::default(),
         ..Settings::default()
     });
     for (what, name, expired, client) in [
@@ -186,7 +190,10 @@ async fn a_folder_of_authorities_is_read() {
     fs::write(folder.path().join("0.pem"), "not a certificate").unwrap();
     fs::write(folder.path().join("1.pem"), authority.pem()).unwrap();
     let client = Client::new(Settings {
-        authorities_in: vec![folder.path().to_owned(), folder.path().join("missing")],
+        authorities: Authorities {
+            all_in: vec![folder.path().to_owned(), folder.path().join("missing")],
+            ..Authorities::default()
+        },
         ..Settings::default()
     });
     let (address, _) = server(&authority, "localhost", false, false, false).await;
@@ -208,18 +215,25 @@ async fn a_component_proves_who_it_is_where_a_rule_says_so() {
     let rule = ClientTls {
         components: ["test".to_owned()].into(),
         hosts: ["localhost".to_owned()].into(),
-        built_in_authorities: false,
-        files_of_authorities: false,
-        authorities: Some(file("ca.pem", authority.pem())),
-        client: Some((
-            file("client.pem", certificate.pem()),
-            file("key.pem", key.serialize_pem()),
-        )),
+        tls: skiff_backend_tls::Settings {
+            built_in: false,
+            client: Some((
+                file("client.pem", certificate.pem()),
+                file("key.pem", key.serialize_pem()),
+            )),
+            ..skiff_backend_tls::Settings::new(Authorities {
+                all_of: vec![file("ca.pem", authority.pem())],
+                ..Authorities::default()
+            })
+        },
     };
     let with = |rule: ClientTls| {
         Client::new(Settings {
             client_tls: vec![rule],
-            authorities: vec![folder.path().join("ca.pem")],
+            authorities: Authorities {
+                first_of: vec![folder.path().join("ca.pem")],
+                ..Authorities::default()
+            },
             ..Settings::default()
         })
     };
@@ -244,17 +258,23 @@ async fn a_component_proves_who_it_is_where_a_rule_says_so() {
         (
             "no authority",
             ClientTls {
-                authorities: None,
+                tls: skiff_backend_tls::Settings {
+                    authorities: Authorities::default(),
+                    ..rule.tls.clone()
+                },
                 ..rule.clone()
             },
         ),
         (
             "no key",
             ClientTls {
-                client: Some((
-                    folder.path().join("client.pem"),
-                    folder.path().join("ca.pem"),
-                )),
+                tls: skiff_backend_tls::Settings {
+                    client: Some((
+                        folder.path().join("client.pem"),
+                        folder.path().join("ca.pem"),
+                    )),
+                    ..rule.tls.clone()
+                },
                 ..rule
             },
         ),

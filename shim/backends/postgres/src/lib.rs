@@ -6,6 +6,7 @@
 //! the server may pass each to another connection.
 
 mod statements;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,10 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt as _, TryStreamExt as _};
+use skiff_backend_tls::{Authorities, Tls};
 use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, Config, Error, NoTls, Row};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket};
 
 use self::statements::Statements;
 
@@ -30,6 +34,7 @@ pub struct PostgresKeyValue {
     /// The server's URL as it may be shown.
     shown: String,
     config: Config,
+    tls: Tls,
     statements: Statements,
     /// The longest time of a call.
     wait: Duration,
@@ -49,6 +54,7 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Why a call did not do what it should.
 enum CallError {
     Postgres(Error),
+    Tls(String),
     Refused(String),
 }
 
@@ -82,27 +88,28 @@ impl PostgresKeyValue {
     /// after the label; it is made if it is missing. Errors show the URL as `shown`. A call
     /// may take as long as `wait`.
     ///
+    /// With `sslmode=require` or `verify-full` there is TLS, with a server that proves its
+    /// name by one of `authorities` or of those that are built in; with `verify-ca` for any
+    /// name. With `prefer`, or without a mode, there is TLS if the server offers it, and it
+    /// proves nothing.
+    ///
     /// # Errors
-    /// A URL that PostgreSQL does not have, without the URL itself, or one that asks for TLS.
+    /// A URL that PostgreSQL does not have, without the URL itself.
     pub fn new(
         label: &str,
         url: &str,
         shown: String,
         table: Option<&str>,
         wait: Duration,
+        authorities: &Authorities,
     ) -> Result<Self, String> {
-        let config: Config = url.parse().map_err(|error: Error| error.to_string())?;
-        let tls = config.get_ssl_mode();
-        if !matches!(
-            tls,
-            tokio_postgres::config::SslMode::Disable | tokio_postgres::config::SslMode::Prefer
-        ) {
-            return Err("this version of Skiff does not offer TLS to PostgreSQL yet".to_owned());
-        }
+        let (url, checks) = tls::mode(url);
+        let config: Config = url.parse().map_err(|error: Error| in_words(&error))?;
         Ok(PostgresKeyValue {
             label: label.to_owned(),
             shown,
             config,
+            tls: tls::with(checks, authorities),
             statements: match table {
                 Some(table) => Statements::new(table),
                 None => Statements::new(&format!("skiff_{}", label.replace('.', "_"))),
@@ -120,12 +127,30 @@ impl PostgresKeyValue {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn client(&self) -> Result<Arc<Client>, Error> {
+    async fn client(&self) -> Result<Arc<Client>, CallError> {
         let kept = self.kept().clone();
         if let Some(client) = kept.filter(|client| !client.is_closed()) {
             return Ok(client);
         }
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let client = match self.config.get_ssl_mode() {
+            SslMode::Disable => self.connect(NoTls).await?,
+            _ => {
+                let connector = self.tls.connector().await;
+                let told = |error| CallError::Tls(skiff_backend_tls::told(&error));
+                self.connect(tls::Make(connector.map_err(told)?)).await?
+            }
+        };
+        self.make_table(&client).await?;
+        let client = Arc::new(client);
+        *self.kept() = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    async fn connect<T>(&self, tls: T) -> Result<Client, Error>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
+        let (client, connection) = self.config.connect(tls).await?;
         let name = self.named();
         // It ends with the last user of the client.
         tokio::spawn(async move {
@@ -136,9 +161,6 @@ impl PostgresKeyValue {
                 );
             }
         });
-        self.make_table(&client).await?;
-        let client = Arc::new(client);
-        *self.kept() = Some(Arc::clone(&client));
         Ok(client)
     }
 
@@ -226,6 +248,7 @@ impl PostgresKeyValue {
         let named = self.named();
         let error = match error {
             CallError::Refused(why) => return StoreError::Refused(format!("{named}: {why}")),
+            CallError::Tls(why) => return StoreError::Failed(format!("{named}: {why}")),
             CallError::Postgres(error) => error,
         };
         let text = format!("{named}: {}", in_words(&error));

@@ -1,139 +1,16 @@
 //! The store with a real server of PostgreSQL, which is also stopped and paused.
 
-use std::fs;
+mod support;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use skiff_backend_postgres::PostgresKeyValue;
+use skiff_backend_tls::Authorities;
 use skiff_host::{KeyValueStore as _, StoreError};
-
-const PASSWORD: &str = "hunter2";
-
-/// Longer than a server takes to start.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server in a folder of its own, which ends with the test.
-struct Server {
-    folder: tempfile::TempDir,
-    child: Child,
-    port: u16,
-}
-
-/// The folder of the newest version that is installed.
-fn programs() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
-    let mut versions: Vec<_> = versions.map(|entry| entry.unwrap().path()).collect();
-    versions.sort();
-    versions.pop().expect("a version").join("bin")
-}
-
-/// PostgreSQL refuses to run as root, so then it is its own user.
-fn user() -> Option<(u32, u32)> {
-    // SAFETY: no preconditions.
-    if unsafe { libc::geteuid() } != 0 {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let user = users.lines().find(|line| line.starts_with("postgres:"));
-    let mut ids = user.expect("the user of PostgreSQL").split(':').skip(2);
-    let mut id = || ids.next().unwrap().parse().unwrap();
-    Some((id(), id()))
-}
-
-fn program(name: &str) -> Command {
-    let mut command = Command::new(programs().join(name));
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    if let Some((user, group)) = user() {
-        command.uid(user).gid(group);
-    }
-    command
-}
-
-impl Server {
-    fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let password = folder.path().join("password");
-        fs::write(&password, PASSWORD).unwrap();
-        if let Some((user, group)) = user() {
-            chown(folder.path(), Some(user), Some(group)).unwrap();
-        }
-        let mut made = program("initdb");
-        made.args(["--no-sync", "--username=skiff", "--auth=scram-sha-256"]);
-        made.arg("--pwfile").arg(&password);
-        made.arg("--pgdata").arg(folder.path().join("data"));
-        assert!(made.current_dir(folder.path()).status().unwrap().success());
-        let child = Self::spawn(folder.path(), port);
-        Server {
-            folder,
-            child,
-            port,
-        }
-    }
-
-    fn spawn(folder: &Path, port: u16) -> Child {
-        let mut server = program("postgres");
-        server.arg("-D").arg(folder.join("data"));
-        server.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-        server.args(["-c", "unix_socket_directories=", "-c", "fsync=off"]);
-        server.current_dir(folder).spawn().unwrap()
-    }
-
-    fn store(&self, label: &str, password: &str, wait: Duration) -> PostgresKeyValue {
-        let url = format!(
-            "postgres://skiff:{password}@127.0.0.1:{}/postgres",
-            self.port
-        );
-        let shown = format!("postgres://127.0.0.1:{}/postgres", self.port);
-        PostgresKeyValue::new(label, &url, shown, None, wait).unwrap()
-    }
-
-    /// A store whose server takes calls.
-    async fn ready(&self, label: &str) -> PostgresKeyValue {
-        let store = self.store(label, PASSWORD, PATIENCE);
-        let until = Instant::now() + PATIENCE;
-        while let Err(error) = store.exists("k").await {
-            assert!(Instant::now() < until, "{error}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        store
-    }
-
-    /// Signals the server's first process, and those of its connections.
-    fn signal(&self, number: i32) {
-        let id = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let children = children.split_whitespace().map(|id| id.parse().unwrap());
-        for process in children.chain([id as i32]) {
-            // SAFETY: the server has not been waited for, so the processes are its own.
-            unsafe { libc::kill(process, number) };
-        }
-    }
-
-    /// Ends it at once.
-    fn kill(&mut self) {
-        // The other processes end with the first.
-        self.signal(libc::SIGCONT);
-        self.signal(libc::SIGQUIT);
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.kill();
-        }
-    }
-}
+use support::{PASSWORD, PATIENCE, Server};
 
 fn key(text: &str) -> String {
     text.to_owned()
@@ -297,7 +174,9 @@ async fn a_server_that_is_none_of_postgresql_is_an_error_and_no_hang() {
         let url = format!("postgres://skiff:{PASSWORD}@127.0.0.1:{port}/postgres");
         let shown = format!("postgres://127.0.0.1:{port}/postgres");
         let wait = Duration::from_millis(300);
-        let store = PostgresKeyValue::new("default", &url, shown, None, wait).unwrap();
+        let store =
+            PostgresKeyValue::new("default", &url, shown, None, wait, &Authorities::default())
+                .unwrap();
         let began = Instant::now();
         for failed in [
             store.get("k").await.err(),
@@ -313,15 +192,4 @@ async fn a_server_that_is_none_of_postgresql_is_an_error_and_no_hang() {
         }
         assert!(began.elapsed() < Duration::from_secs(10), "{says:?}");
     }
-}
-
-#[test]
-fn tls_is_refused_until_it_is_offered() {
-    let url = "postgres://skiff:secret@db/postgres?sslmode=require";
-    let shown = "postgres://db/postgres".to_owned();
-    let refused = PostgresKeyValue::new("default", url, shown, None, PATIENCE).unwrap_err();
-    assert!(
-        refused.contains("TLS") && !refused.contains("secret"),
-        "{refused}"
-    );
 }

@@ -14,10 +14,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, cmd, pipe,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline,
+    RedisError, ServerErrorKind, cmd, pipe,
 };
+use skiff_backend_tls::{Authorities, Settings, Tls};
 use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use tokio::net::TcpStream;
 
 /// Sets a key if it still has a value, or none where the first argument is 0.
 const SWAP: &str = "
@@ -35,6 +37,8 @@ pub struct RedisKeyValue {
     /// The server's URL as it may be shown.
     shown: String,
     client: Client,
+    /// If there is TLS.
+    tls: Option<Tls>,
     /// The longest time of a call.
     wait: Duration,
     connection: Mutex<Option<MultiplexedConnection>>,
@@ -49,19 +53,33 @@ impl fmt::Debug for RedisKeyValue {
 
 impl RedisKeyValue {
     /// The store of this label in the server at `url`; nothing is connected yet. Errors show
-    /// the URL as `shown`. A call may take as long as `wait`.
+    /// the URL as `shown`. A call may take as long as `wait`. With `rediss://` there is TLS,
+    /// with a server that proves its name by one of `authorities` or of those that are built
+    /// in.
     ///
     /// # Errors
-    /// A URL that Redis does not have, without the URL itself, or one that asks for TLS.
-    pub fn new(label: &str, url: &str, shown: String, wait: Duration) -> Result<Self, String> {
-        if url.starts_with("rediss:") {
-            return Err("this version of Skiff does not offer TLS to Redis yet".to_owned());
+    /// A URL that Redis does not have, without the URL itself, or a `rediss://` with a
+    /// fragment: by `#insecure` others ask for TLS with anybody.
+    pub fn new(
+        label: &str,
+        url: &str,
+        shown: String,
+        wait: Duration,
+        authorities: &Authorities,
+    ) -> Result<Self, String> {
+        let after = url.strip_prefix("rediss:");
+        if after.is_some_and(|rest| rest.contains('#')) {
+            return Err("its URL has a `#`; the certificate of its server is always checked, and in a password `#` is written `%23`".to_owned());
         }
+        let tls = after.map(|_| Tls::new(Settings::new(authorities.clone())));
+        // The client needs to know nothing of TLS: it gets a stream.
+        let url = after.map_or_else(|| url.to_owned(), |rest| format!("redis:{rest}"));
         let client = Client::open(url).map_err(|error| error.category().to_owned())?;
         Ok(RedisKeyValue {
             label: label.to_owned(),
             shown,
             client,
+            tls,
             wait,
             connection: Mutex::default(),
         })
@@ -94,7 +112,7 @@ impl RedisKeyValue {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+    async fn connection(&self) -> Result<MultiplexedConnection, CallError> {
         let kept = self.kept().clone();
         if let Some(connection) = kept {
             return Ok(connection);
@@ -103,10 +121,39 @@ impl RedisKeyValue {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
-        let client = &self.client;
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = connection.await?;
+        let connection = match &self.tls {
+            None => {
+                let client = &self.client;
+                let connection = client.get_multiplexed_async_connection_with_config(&config);
+                connection.await?
+            }
+            Some(tls) => self.over(tls, config).await?,
+        };
         *self.kept() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A new connection over TLS.
+    async fn over(
+        &self,
+        tls: &Tls,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, CallError> {
+        let info = self.client.get_connection_info();
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            return Err(CallError::Refused("it has no host".to_owned()));
+        };
+        let stream = TcpStream::connect((host.as_str(), *port)).await;
+        let stream = stream.map_err(RedisError::from)?;
+        // Commands are written at once.
+        stream.set_nodelay(true).map_err(RedisError::from)?;
+        let stream = tls.connect(host, stream).await;
+        let stream = stream.map_err(|error| CallError::Tls(skiff_backend_tls::told(&error)))?;
+        let settings = info.redis_settings();
+        let connection = MultiplexedConnection::new_with_config(settings, stream, config);
+        let (connection, driver) = connection.await?;
+        // It ends with the last user of the connection.
+        tokio::spawn(driver);
         Ok(connection)
     }
 
@@ -141,6 +188,7 @@ impl RedisKeyValue {
             Ok(result) => result.map_err(|error| match error {
                 CallError::Redis(error) => self.failure(&error),
                 CallError::Refused(why) => self.refused(&why),
+                CallError::Tls(why) => StoreError::Failed(format!("{}: {why}", self.named())),
             }),
             Err(_) => {
                 // Late answers are for nobody.
@@ -164,6 +212,7 @@ impl RedisKeyValue {
 /// Why a call did not do what it should.
 enum CallError {
     Redis(RedisError),
+    Tls(String),
     Refused(String),
 }
 

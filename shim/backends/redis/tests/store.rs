@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use skiff_backend_redis::RedisKeyValue;
+use skiff_backend_tls::Authorities;
 use skiff_host::{KeyValueStore as _, StoreError};
 
 const PASSWORD: &str = "hunter2";
@@ -49,7 +50,7 @@ impl Server {
     fn store(&self, password: &str, wait: Duration) -> RedisKeyValue {
         let url = format!("redis://:{password}@127.0.0.1:{}", self.port);
         let shown = format!("redis://127.0.0.1:{}", self.port);
-        RedisKeyValue::new("cache", &url, shown, wait).unwrap()
+        RedisKeyValue::new("cache", &url, shown, wait, &Authorities::default()).unwrap()
     }
 
     /// A store whose server takes calls.
@@ -227,7 +228,8 @@ async fn a_server_that_is_none_of_redis_is_an_error_and_no_hang() {
         let url = format!("redis://:{PASSWORD}@127.0.0.1:{port}");
         let shown = format!("redis://127.0.0.1:{port}");
         let wait = Duration::from_millis(300);
-        let store = RedisKeyValue::new("cache", &url, shown, wait).unwrap();
+        let store =
+            RedisKeyValue::new("cache", &url, shown, wait, &Authorities::default()).unwrap();
         let began = Instant::now();
         for failed in [
             store.get("k").await.err(),

@@ -129,6 +129,7 @@ fn told(error: &ureq::Error) -> String {
         ureq::Error::BodyExceedsLimit(limit) => {
             format!("its answer has more than {limit} bytes")
         }
+        ureq::Error::Io(error) => skiff_backend_tls::told(error),
         error => error.to_string(),
     }
 }

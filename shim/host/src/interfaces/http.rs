@@ -97,6 +97,8 @@ pub(crate) struct Hooks {
     outbound: Outbound,
     /// The request that the guest answers, if it may send others.
     origin: Option<Origin>,
+    /// Whether the answer to a request is awaited by a task of its own.
+    has_task: bool,
 }
 
 impl Hooks {
@@ -104,6 +106,7 @@ impl Hooks {
         Hooks {
             outbound: grants.outbound.clone(),
             origin: None,
+            has_task: false,
         }
     }
 }
@@ -154,7 +157,10 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let origin = self.origin.take().unwrap_or_default();
-        let answer = self.outbound.send(&origin, request, options);
+        let answer = match self.has_task {
+            true => self.outbound.send_from_task(&origin, request, options),
+            false => self.outbound.send(&origin, request, options),
+        };
         self.origin = Some(origin);
         Box::new(async move {
             let response = answer.await?;

@@ -1,6 +1,7 @@
 //! Sockets: a guest may connect to what `allowed_outbound_hosts` allows, look up the names
 //! that it has there, and cannot listen.
 
+mod limit;
 mod names;
 pub(super) mod p2;
 mod p3;
@@ -9,10 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use skiff_manifest::hosts::{AllowedHost, AllowedScheme, BlockedNetworks, Host};
-use wasmtime::component::Linker;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use self::limit::Limits;
 pub(crate) use self::names::Found;
 pub use self::names::{NameError, Names};
 use crate::state::State;
@@ -20,7 +23,7 @@ use crate::state::State;
 /// The schemes of entries for sockets.
 const SCHEMES: [&str; 2] = ["tcp", "udp"];
 
-/// Replaces name look-up; the newer version only if the engine supports concurrent calls.
+/// Replaces name look-up and the end of sockets; the newer version only if the engine supports concurrent calls.
 pub(super) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     p2::add_to_linker(linker)?;
@@ -38,6 +41,7 @@ pub struct Sockets {
     blocked: Arc<BlockedNetworks>,
     /// Who finds the addresses of names.
     names: Option<Arc<dyn Names>>,
+    limits: Limits,
 }
 
 impl Sockets {
@@ -56,7 +60,17 @@ impl Sockets {
             hosts: sockets.collect(),
             blocked: Arc::new(blocked),
             names: Some(names),
+            limits: Limits::default(),
         }
+    }
+
+    /// The same for `component`, with at most as many TCP connections at once as each of
+    /// `limits` has room for. Others may share a limit. A connection counts until its socket
+    /// is dropped, or its instance.
+    #[must_use]
+    pub fn limited(self, component: &Arc<str>, limits: Vec<Arc<Semaphore>>) -> Self {
+        let limits = Limits::new(component, limits);
+        Sockets { limits, ..self }
     }
 
     /// Applies the grant. Without a grant, sockets stay disabled.
@@ -90,11 +104,16 @@ impl Sockets {
             let mut entries = self.hosts.iter();
             entries.any(|entry| entry.allows_host(scheme, host, address.port()))
         };
+        let may_be_counted = || match usage {
+            SocketAddrUse::TcpConnect if !self.limits.is_none() => found.connects(&self.limits),
+            _ => true,
+        };
         let own = match ip {
             IpAddr::V4(ip) => Host::Ipv4(ip),
             IpAddr::V6(ip) => Host::Ipv6(ip),
         };
-        allows(&own) || found.names_of(ip).iter().any(allows)
+        let allowed = allows(&own) || found.names_of(ip).iter().any(allows);
+        allowed && may_be_counted()
     }
 
     /// Whether a name, or an address in its place, may be looked up.
@@ -102,6 +121,13 @@ impl Sockets {
         let mut entries = self.hosts.iter();
         entries.any(|entry| entry.allows_name(&SCHEMES, host))
     }
+}
+
+/// Ends a socket of either version. Those that are left have the connections that count.
+fn end<T: Send + 'static>(state: &mut State, socket: Resource<T>) -> wasmtime::Result<()> {
+    state.table.delete(socket)?;
+    state.socket_ended(|entry| entry.is::<p2::Socket>() || entry.is::<p3::Socket>());
+    Ok(())
 }
 
 /// Whether an address leaves every choice to the kernel, as the default address does.
@@ -154,6 +180,32 @@ mod tests {
         assert!(allows(&sockets, SocketAddrUse::TcpBind, "[::]:0"));
         assert!(!allows(&sockets, SocketAddrUse::TcpBind, "0.0.0.0:80"));
         assert!(!allows(&sockets, SocketAddrUse::TcpListen, "0.0.0.0:0"));
+    }
+
+    #[test]
+    fn connections_have_a_limit_for_all_instances_together() {
+        let limit = Arc::new(Semaphore::new(3));
+        let two = Arc::new(Semaphore::new(2));
+        let sockets = sockets(&["tcp://127.0.0.1:7", "udp://127.0.0.1:7"]);
+        let limited = sockets
+            .clone()
+            .limited(&"a".into(), vec![Arc::clone(&limit), two]);
+        let other = sockets.limited(&"b".into(), vec![Arc::clone(&limit)]);
+        let address = "127.0.0.1:7".parse().unwrap();
+        let connects = |sockets: &Sockets, found: &Found| {
+            sockets.allow(address, SocketAddrUse::TcpConnect, found)
+        };
+        let (one, another) = (Found::default(), Found::default());
+        assert!(connects(&limited, &one) && connects(&limited, &one));
+        assert!(!connects(&limited, &one), "its own limit is 2");
+        assert!(connects(&other, &another));
+        assert!(!connects(&other, &another), "the limit of both is 3");
+        assert!(limited.allow(address, SocketAddrUse::UdpSend, &one));
+        assert_eq!(limit.available_permits(), 0);
+        one.has_left(|| 1);
+        assert!(connects(&other, &another));
+        drop(one);
+        assert_eq!(limit.available_permits(), 1);
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Context {
         *found = None;
     }
 
+    /// What was found, if the guest has looked for anything or has sockets.
+    pub(crate) fn has_found(&self) -> Option<&sockets::Found> {
+        self.found.as_ref()
+    }
+
     pub(crate) fn found(&mut self) -> &sockets::Found {
         self.found.get_or_insert_default()
     }

@@ -12,6 +12,8 @@ fn stores(grants: &str, config: &str, folder: Option<&Path>) -> Result<Stores, S
         config: &config,
         beside: &|path| PathBuf::from("/proc/none").join(path),
         folder,
+        authorities: &Authorities::default(),
+        http: &|| Arc::new(skiff_backend_http::Client::new(Default::default())),
     };
     let made = Stores::new(&manifest, &sources);
     made.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
@@ -31,6 +33,8 @@ fn each_type_is_made_or_refused_by_name() {
     for store in [
         "type = \"redis\"\nurl = \"redis://:hunter2@cache\"",
         "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d\"",
+        "type = \"redis\"\nurl = \"rediss://:hunter2@cache\"",
+        "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=require\"",
         "type = \"spin\"",
     ] {
         let config = format!("{database}[key_value_store.x]\n{store}\n");
@@ -49,10 +53,13 @@ fn each_type_is_made_or_refused_by_name() {
             "aws_dynamo",
         ),
         (
-            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=require\"",
-            "TLS",
+            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslmode=allow\"",
+            "`sslmode`",
         ),
-        ("type = \"redis\"\nurl = \"rediss://:hunter2@cache\"", "TLS"),
+        (
+            "type = \"redis\"\nurl = \"rediss://:hunter2@cache#insecure\"",
+            "always checked",
+        ),
         ("type = \"spin\"\npath = \"a/b.db\"", "`/proc/none/a`"),
     ] {
         let config = format!("{database}[key_value_store.x]\n{store}\n");
@@ -62,12 +69,24 @@ fn each_type_is_made_or_refused_by_name() {
         }
         assert!(!refused.contains("hunter2"), "{refused}");
     }
-    let config = "[key_value_store.x]\ntype = \"spin\"\n[sqlite_database.x]\ntype = \"libsql\"\nurl = \"https://db\"\ntoken = \"hunter2\"\n";
-    let refused = stores(grant, config, None).unwrap_err();
+    let libsql = |token: &str| {
+        let memory = "[key_value_store.x]\ntype = \"spin\"\n";
+        let config = format!(
+            "{memory}[sqlite_database.x]\ntype = \"libsql\"\nurl = \"https://db\"\ntoken = \"{token}\"\n"
+        );
+        stores(grant, &config, None)
+    };
+    let shown = format!("{:?}", libsql("hunter2").unwrap());
     assert!(
-        refused.contains("database `x`") && refused.contains("libsql"),
+        shown.contains("https://db") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    let refused = libsql("hunter2\\n").unwrap_err();
+    assert!(
+        refused.contains("database `x`") && refused.contains("its token cannot be sent"),
         "{refused}"
     );
+    assert!(!refused.contains("hunter2"), "{refused}");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::store::Store;
 use super::{defaults, image};
 use crate::app::slots::{Slot, Slots};
 use crate::app::{self, Configuration};
-use crate::pod::RUNTIME_CONFIG;
 use crate::pod::outcome::{Outcome, Source};
+use crate::pod::{RUNTIME_CONFIG, STORES};
 use crate::settings::{self, NodeSettings, Settings};
 
 /// How long to wait for a turn: less than the total time allowed, so that a process that
@@ -108,6 +108,7 @@ pub(super) fn prepare(
     Ok(Answer::Ready(Ready {
         application: serde_json::to_value(outcome).context("cannot write the answer")?,
         folders: vec![code, files],
+        own_folder: app::keeps_default(&prepared.application).then(|| STORES.into()),
         assist: optimize.context("cannot write the answer")?,
     }))
 }

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::build::{Make, Workload};
 use super::decide::{Decided, decide};
 use super::oci::OciContainer;
-use super::{Container, Process, Streams, streams, working_folder};
+use super::{Container, Process, Streams, folders, streams};
 use crate::node::{cgroup, oom};
 use crate::report::Owner;
 use crate::service::Context;
@@ -63,6 +63,7 @@ pub(super) async fn create(
     let Decided {
         workload,
         held,
+        own_folder,
         assist,
     } = decided;
     let is_application = matches!(workload, Workload::Application { .. });
@@ -70,8 +71,10 @@ pub(super) async fn create(
         name_a_program(&mut spec);
     }
     spec::save(&spec, &bundle)?;
-    if let Err(error) = working_folder::make(&spec) {
-        // Changing to it fails later, with an error that names it.
+    let working = folders::make_working(&spec);
+    let own = own_folder.map_or(Ok(()), |path| folders::make_private(&spec, &path));
+    for error in [working.err(), own.err()].into_iter().flatten() {
+        // Using it fails later, with an error that names it.
         log::info!("container {id}: {error}");
     }
     let stdin = streams::open(&streams.stdin)?;

@@ -29,6 +29,8 @@ pub(super) struct Decided {
     pub(super) workload: Workload,
     /// Keeps the application in place until the container's process does.
     pub(super) held: Vec<OwnedFd>,
+    /// A folder to be made for the application, see [`Ready::own_folder`].
+    pub(super) own_folder: Option<PathBuf>,
     /// The request for background work for the application.
     pub(super) assist: Option<Value>,
 }
@@ -38,6 +40,7 @@ impl Decided {
         Decided {
             workload: Workload::Linux { no_application },
             held: Vec::new(),
+            own_folder: None,
             assist: None,
         }
     }
@@ -86,6 +89,7 @@ pub(super) async fn decide(
     let Ready {
         application,
         folders,
+        own_folder,
         assist,
     } = match answer {
         Answer::Ready(ready) => ready,
@@ -109,6 +113,7 @@ pub(super) async fn decide(
             folders,
         },
         held,
+        own_folder,
         assist,
     })
 }

@@ -22,6 +22,7 @@ const PORT: u16 = 8080;
 pub(super) fn cases() -> Vec<Case> {
     cases![
         a_store_needs_no_configuration_in_a_pod,
+        a_store_belongs_to_the_containers_user,
         a_restricted_pod_keeps_its_store_in_a_volume,
         a_pod_that_can_keep_nothing_is_told_what_to_mount,
     ]
@@ -58,6 +59,14 @@ async fn kept(served: &Served) -> anyhow::Result<()> {
 
 async fn a_store_needs_no_configuration_in_a_pod(node: Arc<Node>) -> anyhow::Result<()> {
     let served = start(&node, "store", &keeps(&node).await?).await?;
+    kept(&served).await?;
+    served.end().await?;
+    Ok(())
+}
+
+async fn a_store_belongs_to_the_containers_user(node: Arc<Node>) -> anyhow::Result<()> {
+    let spec = keeps(&node).await?.user(USER).without_capabilities();
+    let served = start(&node, "store-user", &spec).await?;
     kept(&served).await?;
     served.end().await?;
     Ok(())

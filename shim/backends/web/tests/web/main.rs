@@ -4,3 +4,4 @@
 mod download;
 mod secrets;
 mod server;
+mod trust;

@@ -1,8 +1,10 @@
 //! A stand-in: an HTTP/1.1 server whose answers a test chooses.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -34,16 +36,41 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(does: impl Fn(&Request) -> Does + Send + 'static) -> Self {
+        Self::start("http://127.0.0.1", Some, does)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn over_tls(
+        config: Arc<ServerConfig>,
+        does: impl Fn(&Request) -> Does + Send + 'static,
+    ) -> Self {
+        let agree = move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, stream);
+            // A client that does not trust it leaves.
+            stream.conn.complete_io(&mut stream.sock).ok()?;
+            Some(stream)
+        };
+        Self::start("https://localhost", agree, does)
+    }
+
+    fn start<S: Read + Write + Send + 'static>(
+        base: &str,
+        agree: impl Fn(TcpStream) -> Option<S> + Send + 'static,
+        does: impl Fn(&Request) -> Does + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("{base}:{}", listener.local_addr().unwrap().port());
         let requests = Arc::<Mutex<Vec<Request>>>::default();
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             // Kept open, so that a client waits.
             let mut silent = Vec::new();
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let Some(request) = read(&stream) else {
+                let Some(mut stream) = agree(stream.unwrap()) else {
+                    continue;
+                };
+                let Some(request) = read(&mut stream) else {
                     continue;
                 };
                 seen.lock().unwrap().push(request.clone());
@@ -67,7 +94,7 @@ impl Server {
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut lines = BufReader::new(stream);
     let mut line = || {
         let mut line = String::new();
@@ -95,7 +122,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     })
 }
 
-fn answer(stream: &mut TcpStream, status: u16, headers: &str, length: usize, body: &[u8]) {
+fn answer(stream: &mut impl Write, status: u16, headers: &str, length: usize, body: &[u8]) {
     let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n");
     // A client may have left.
     stream

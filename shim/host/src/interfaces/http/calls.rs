@@ -78,7 +78,7 @@ pub(in crate::interfaces) fn handle(
     options: Option<types::RequestOptions>,
 ) -> wasmtime::Result<Handled> {
     let outbound = state.outbound();
-    let mut view = http_view(state);
+    let view = http_view(state);
     let asked = view.table.get_mut(&request)?;
     // A relative URL is for the application itself.
     let authority = asked.authority.get_or_insert_with(|| ONESELF.to_owned());
@@ -103,9 +103,11 @@ pub(in crate::interfaces) fn handle(
     let lent = options
         .as_ref()
         .map(|lent| Resource::new_borrow(lent.rep()));
-    let sent = outgoing_handler::Host::handle(&mut view, request, lent);
+    state.http.hooks.has_task = true;
+    let sent = outgoing_handler::Host::handle(&mut http_view(state), request, lent);
+    state.http.hooks.has_task = false;
     if let Some(options) = options {
-        view.table.delete(options)?;
+        state.table.delete(options)?;
     }
     match sent {
         Ok(future) => Ok(Ok(future)),

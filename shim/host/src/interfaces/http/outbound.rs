@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use skiff_manifest::hosts::{AllowedHost, AllowedScheme, Host, chained_component};
+use wasmtime_wasi::runtime::spawn;
 use wasmtime_wasi_http::RequestOptions;
 
 use super::client::{HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Timeouts};
@@ -31,6 +32,16 @@ struct Inner {
     component: Arc<str>,
     hosts: Vec<AllowedHost>,
     ways: Option<Ways>,
+    /// The origin that was allowed last: most components call one after the other.
+    last: Mutex<Option<Allowed>>,
+}
+
+/// An origin, as a request names it, and where it leads to.
+#[derive(Debug)]
+struct Allowed {
+    tls: bool,
+    authority: Authority,
+    target: Target,
 }
 
 /// What sends a component's requests.
@@ -46,7 +57,7 @@ pub struct Ways {
 }
 
 /// Where a request goes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Machine { tls: bool, host: Host, port: u16 },
     Neighbour(String),
@@ -60,6 +71,7 @@ impl Outbound {
             component: Arc::clone(component),
             hosts: Vec::new(),
             ways: None,
+            last: Mutex::default(),
         }))
     }
 
@@ -78,6 +90,7 @@ impl Outbound {
             component: Arc::clone(component),
             ways: (!hosts.is_empty()).then_some(ways),
             hosts,
+            last: Mutex::default(),
         }))
     }
 
@@ -86,23 +99,50 @@ impl Outbound {
         self.0.ways.is_some()
     }
 
-    /// Sends a request of a guest. Nothing happens before its target was checked.
+    /// Sends a request of a guest. Nothing happens before its target was checked. The answer
+    /// may be awaited by the guest's instance itself.
     pub(super) fn send(
+        &self,
+        origin: &Origin,
+        request: http::Request<HttpBody>,
+        options: Option<RequestOptions>,
+    ) -> HttpAnswer {
+        match self.route(origin, request, options) {
+            // Not inside the caller's instance: one of WASI 0.3 cannot run in another.
+            Routed::Neighbour(answer) => Box::pin(spawn(answer)),
+            Routed::Machine(answer) => answer,
+        }
+    }
+
+    /// The same for an answer that a task of its own awaits.
+    pub(super) fn send_from_task(
+        &self,
+        origin: &Origin,
+        request: http::Request<HttpBody>,
+        options: Option<RequestOptions>,
+    ) -> HttpAnswer {
+        match self.route(origin, request, options) {
+            Routed::Neighbour(answer) | Routed::Machine(answer) => answer,
+        }
+    }
+
+    fn route(
         &self,
         origin: &Origin,
         mut request: http::Request<HttpBody>,
         options: Option<RequestOptions>,
-    ) -> HttpAnswer {
+    ) -> Routed {
+        let failed = |error| Routed::Machine(Box::pin(std::future::ready(Err(error))));
         let (ways, target) = match self.target_of(request.uri()) {
             Ok(target) => target,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
+            Err(error) => return failed(error),
         };
         origin.trace(request.headers_mut());
         let timeouts = ways.timeouts(options);
         let (tls, host, port, unblocked) = match target {
             Target::Machine { tls, host, port } => (tls, host, port, false),
             Target::Neighbour(component) => {
-                return ways.chain(&component, origin.depth, request);
+                return Routed::Neighbour(ways.chain(&component, origin.depth, request));
             }
             Target::Oneself => match ways.own_address() {
                 Some(address) => {
@@ -113,14 +153,11 @@ impl Outbound {
                     };
                     (false, host, address.port(), true)
                 }
-                None => {
-                    let error = HttpError::HttpRequestUriInvalid;
-                    return Box::pin(std::future::ready(Err(error)));
-                }
+                None => return failed(HttpError::HttpRequestUriInvalid),
             },
         };
         request.headers_mut().remove(HOST);
-        ways.client.send(HttpCall {
+        Routed::Machine(ways.client.send(HttpCall {
             component: Arc::clone(&self.0.component),
             tls,
             host,
@@ -128,7 +165,7 @@ impl Outbound {
             unblocked,
             request,
             timeouts,
-        })
+        }))
     }
 
     /// The component that a request is for, if it is allowed and does not exist.
@@ -171,6 +208,22 @@ impl Outbound {
     }
 
     fn target(&self, tls: bool, authority: &Authority) -> Result<(&Ways, Target), HttpError> {
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(ways), Some(last)) = (&self.0.ways, &*last)
+            && (last.tls, &last.authority) == (tls, authority)
+        {
+            return Ok((ways, last.target.clone()));
+        }
+        let (ways, target) = self.find_target(tls, authority)?;
+        *last = Some(Allowed {
+            tls,
+            authority: authority.clone(),
+            target: target.clone(),
+        });
+        Ok((ways, target))
+    }
+
+    fn find_target(&self, tls: bool, authority: &Authority) -> Result<(&Ways, Target), HttpError> {
         let name = authority.host();
         // Spin's SDK for Rust gives a URL without a host the authority `:80`.
         if name == ONESELF || name.is_empty() {
@@ -203,6 +256,12 @@ impl Outbound {
         tracing::warn!(component_id = %self.0.component, "Outbound request denied: to allow it, add \"{entry}\" to the component's allowed_outbound_hosts");
         HttpError::HttpRequestDenied
     }
+}
+
+/// An answer, by who gives it.
+enum Routed {
+    Neighbour(HttpAnswer),
+    Machine(HttpAnswer),
 }
 
 impl Ways {

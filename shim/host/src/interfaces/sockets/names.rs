@@ -4,11 +4,12 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skiff_manifest::hosts::Host;
 
 use super::Sockets;
+use super::limit::{Limits, Right};
 
 /// How many addresses of names an instance may connect to.
 const MOST: usize = 1024;
@@ -38,20 +39,47 @@ pub enum NameError {
     Failed,
 }
 
-/// Addresses that an instance has found, with their names: an entry with the name allows
-/// them.
+/// What an instance has found and has connected to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Found(Arc<Mutex<Vec<(IpAddr, Host)>>>);
+pub(crate) struct Found(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Addresses with their names: an entry with the name allows them.
+    names: Vec<(IpAddr, Host)>,
+    /// Rights to connections, where they have a limit: no more than there are sockets.
+    rights: Vec<Right>,
+}
 
 impl Found {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for one more connection, which counts from now on.
+    pub(super) fn connects(&self, limits: &Limits) -> bool {
+        let right = limits.take();
+        let connects = right.is_some();
+        self.inner().rights.extend(right);
+        connects
+    }
+
+    /// A socket was dropped, and as many as `sockets` says are left.
+    pub(crate) fn has_left(&self, sockets: impl FnOnce() -> usize) {
+        let mut inner = self.inner();
+        if !inner.rights.is_empty() {
+            inner.rights.truncate(sockets());
+        }
+    }
+
     pub(super) fn names_of(&self, ip: IpAddr) -> Vec<Host> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = &self.inner().names;
         let names = found.iter().filter(|(other, _)| *other == ip);
         names.map(|(_, host)| host.clone()).collect()
     }
 
     fn add(&self, addresses: &[IpAddr], host: &Host) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = &mut self.inner().names;
         for ip in addresses {
             let new = (*ip, host.clone());
             if found.len() < MOST && !found.contains(&new) {

@@ -1,4 +1,4 @@
-//! `wasi:sockets/ip-name-lookup` of WASI 0.2.
+//! `wasi:sockets` of WASI 0.2: name look-up, and the end of sockets.
 
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -12,6 +12,8 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
 };
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
+
+pub(super) use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket as Socket;
 
 use super::NameError;
 use crate::state::State;
@@ -84,6 +86,11 @@ pub(in crate::interfaces) fn look_up(
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut tcp = linker.instance("wasi:sockets/tcp@0.2.12")?;
+    let ty = ResourceType::host::<Socket>();
+    tcp.resource("tcp-socket", ty, |mut store, rep| {
+        super::end(store.data_mut(), Resource::<Socket>::new_own(rep))
+    })?;
     let mut names = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
     let ty = ResourceType::host::<Lookup>();
     names.resource("resolve-address-stream", ty, |mut store, rep| {
