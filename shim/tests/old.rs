@@ -128,21 +128,105 @@ environment = {{ COLOUR = "blue" }}
         for _ in 0..3 {
             assert_eq!(skiff.get("/cgi").status, 201);
         }
-        for path in ["/cgi?exit", "/cgi?silent", "/cgi?trap"] {
-            assert_eq!(skiff.get(path).status, 500, "{source}: {path}");
+        for path in ["/cgi?exit", "/cgi?nothing", "/cgi?trap"] {
+            let got = skiff.get(path);
+            assert_eq!((got.status, got.body.len()), (500, 0), "{source}: {path}");
         }
+        for (path, why) in [
+            ("/cgi?silent", "has none of the headers"),
+            ("/cgi?text", "does not begin with headers"),
+        ] {
+            let got = skiff.get(path);
+            assert_eq!(got.status, 500, "{source}: {path}");
+            assert!(got.text().contains(why), "{source}: {}", got.text());
+        }
+        let got = skiff.get("/cgi?status");
+        assert_eq!((got.status, got.text().as_str()), (502, "hello\n"));
+        // A module has no result but its exit code, and a component no exit code but its result.
+        let is_module = source.contains("module");
+        let fails = skiff.get("/cgi?fails").status;
+        assert_eq!(fails, if is_module { 500 } else { 201 });
         assert_eq!(skiff.get("/cgi").status, 201);
         let ended = skiff.stop();
-        assert!(
-            ended.stderr.contains("its exit code is "),
-            "{source}: {}",
-            ended.stderr
+        for told in [
+            if is_module {
+                "its exit code is 3"
+            } else {
+                "its exit code is 1"
+            },
+            if is_module {
+                "its exit code is 1"
+            } else {
+                "Command returned an error"
+            },
+            "it printed nothing",
+            "has none of the headers",
+            "does not begin with headers",
+            "status=\"many\"",
+        ] {
+            let lines = ended.stderr.lines().filter(|line| line.contains(told));
+            assert_eq!(lines.count(), 1, "{source}: {told}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_command_that_prints_too_much_is_told() {
+    let skiff = Skiff::manifest(WAGI).start();
+    assert_eq!(skiff.get("/?large").status, 500);
+    let ended = skiff.stop();
+    let told = "it has more than 134217728 bytes";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+const WAGI: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "wagi"
+[[trigger.http]]
+route = "/..."
+component = { source = "{guest:wagi}" }
+executor = { type = "wagi" }
+"#;
+
+/// Requests that lead to each other end where Skiff ends them, whatever kind of guest sends
+/// them.
+#[test]
+fn guests_of_every_old_kind_that_call_themselves_end_with_an_error() {
+    let manifest = r#"
+spin_manifest_version = 2
+[application]
+name = "loops"
+[[trigger.http]]
+route = "/wagi/..."
+component = "wagi"
+executor = { type = "wagi" }
+[[trigger.http]]
+route = "/module/..."
+component = "module"
+[component.wagi]
+source = "{guest:wagi-relay}"
+environment = { URL = "http://wagi.spin.internal/" }
+allowed_outbound_hosts = ["http://wagi.spin.internal"]
+[component.module]
+source = "calls.wasm"
+allowed_outbound_hosts = ["http://module.spin.internal"]
+"#;
+    let skiff = Skiff::manifest(manifest);
+    let module = wat::parse_str(include_str!("spin_1_calls.wat")).unwrap();
+    fs::write(skiff.folder().join("calls.wasm"), module).unwrap();
+    let skiff = skiff.start();
+    let got = skiff.get("/wagi");
+    assert_eq!(got.status, 502, "{}", got.text());
+    assert!(got.text().contains("LoopDetected"), "{}", got.text());
+    // The number of its error `runtime-error`.
+    assert_eq!(skiff.get("/module").status, 504);
+    let ended = skiff.stop();
+    for component in ["wagi", "module"] {
+        let told = format!(
+            "denied: 16 others led to it, which looks like a loop component_id=\"{component}\""
         );
-        assert!(
-            ended.stderr.contains("has none of the headers"),
-            "{source}: {}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
     }
 }
 

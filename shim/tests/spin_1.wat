@@ -38,6 +38,9 @@
       (param $headers i32) (param $headers_len i32) (param $params i32) (param $params_len i32)
       (param $has_body i32) (param $body i32) (param $body_len i32) (result i32)
     (if (i32.eqz (global.get $ready)) (then unreachable))
+    ;; There is always a body, and there are never parameters.
+    (if (i32.eqz (local.get $has_body)) (then unreachable))
+    (if (local.get $params_len) (then unreachable))
     (if (i32.eq (local.get $uri_len) (i32.const 5)) (then unreachable))
     (if (i32.eq (local.get $uri_len) (i32.const 6)) (then (loop $ever (br $ever))))
     ;; x-method: the first letter of the method's name.

@@ -1,38 +1,112 @@
-//! Release candidates of WASI that became a release almost unchanged: a component built
-//! for them means the release, and gets its names.
+//! Release candidates of WASI: a component built for one gets the names of the release, and of
+//! functions that the host has for what differs.
+//!
+//! Such an interface gets the version of its release with the candidate's date as build
+//! metadata, which linkers ignore: so a component may have both, as an adapter of today and
+//! bindings of that time make one.
+
+mod plan;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use wasm_encoder::reencode::{ReencodeComponent, RoundtripReencoder};
-use wasm_encoder::{Component, ComponentExportSection, ComponentImportSection, RawSection};
-use wasmparser::{Parser, Payload};
+use wasm_encoder::{
+    Component, ComponentAliasSection, ComponentExportSection, ComponentImportSection,
+    ComponentTypeSection, InstanceType, RawSection,
+};
+use wasmparser::{
+    ComponentAlias, ComponentType, ComponentTypeSectionReader, InstanceTypeDeclaration, Parser,
+    Payload,
+};
 
+use self::plan::{Plan, Renames};
 use crate::{Cause, WasmKind, boundary, kind};
 
-/// The versions of a candidate and its release. The newer candidate differs in nothing
-/// else. In the older one a few functions have other names or types (request timeouts,
-/// incoming trailers, sockets of both address families); a component that imports one of
-/// them does not link.
-const CANDIDATES: [(&str, &str); 2] = [
-    ("0.2.0-rc-2023-11-10", "0.2.0"),
-    ("0.3.0-rc-2026-03-15", "0.3.0"),
+/// A release candidate.
+struct Candidate {
+    version: &'static str,
+    /// The version that its interfaces get.
+    settled: &'static str,
+    /// Functions that a release has with another name or another type: interface, name, and
+    /// the host's name for it. What a release has not keeps its name.
+    functions: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// The candidates that are out there. The last one differs from its release in nothing.
+/// The first two are described by the WIT of `wasmtime-wasi` 14, and of 15 and 16.
+#[rustfmt::skip]
+const CANDIDATES: [Candidate; 3] = [
+    Candidate {
+        version: "0.2.0-rc-2023-10-18",
+        settled: "0.2.0+rc20231018",
+        functions: &[
+            ("wasi:filesystem/types", "[method]descriptor.open-at", "[method]descriptor.open-at-rc20231018"),
+            ("wasi:http/outgoing-handler", "handle", "handle-rc20231018"),
+            ("wasi:http/types", "[constructor]fields", "[static]fields.new-rc20231018"),
+            ("wasi:http/types", "[constructor]outgoing-request", "[static]outgoing-request.new-rc20231018"),
+            ("wasi:http/types", "[constructor]outgoing-response", "[static]outgoing-response.new-rc20231018"),
+            ("wasi:http/types", "[method]fields.append", "[method]fields.append-rc20231018"),
+            ("wasi:http/types", "[method]fields.delete", "[method]fields.delete-rc20231018"),
+            ("wasi:http/types", "[method]fields.set", "[method]fields.set-rc20231018"),
+            ("wasi:http/types", "[method]future-incoming-response.get", "[method]future-incoming-response.get-rc20231018"),
+            ("wasi:http/types", "[method]future-trailers.get", "[method]future-trailers.get-rc20231018"),
+            ("wasi:http/types", "[method]outgoing-request.write", "[method]outgoing-request.body"),
+            ("wasi:http/types", "[method]outgoing-response.write", "[method]outgoing-response.body"),
+            ("wasi:http/types", "[static]outgoing-body.finish", "[static]outgoing-body.finish-rc20231018"),
+            ("wasi:http/types", "[static]response-outparam.set", "[static]response-outparam.set-rc20231018"),
+            ("wasi:io/poll", "poll-list", "poll"),
+            ("wasi:io/streams", "[method]output-stream.blocking-splice", "[method]output-stream.blocking-splice-rc20231018"),
+            ("wasi:io/streams", "[method]output-stream.splice", "[method]output-stream.splice-rc20231018"),
+            ("wasi:sockets/ip-name-lookup", "resolve-addresses", "resolve-addresses-rc20231018"),
+            ("wasi:sockets/tcp", "[method]tcp-socket.keep-alive", "[method]tcp-socket.keep-alive-enabled"),
+            ("wasi:sockets/tcp", "[method]tcp-socket.set-keep-alive", "[method]tcp-socket.set-keep-alive-enabled"),
+            ("wasi:sockets/tcp", "[method]tcp-socket.set-unicast-hop-limit", "[method]tcp-socket.set-hop-limit"),
+            ("wasi:sockets/tcp", "[method]tcp-socket.unicast-hop-limit", "[method]tcp-socket.hop-limit"),
+            ("wasi:sockets/udp", "[method]udp-socket.subscribe", "[method]udp-socket.subscribe-rc20231018"),
+        ],
+    },
+    Candidate {
+        version: "0.2.0-rc-2023-11-10",
+        settled: "0.2.0+rc20231110",
+        functions: &[
+            ("wasi:http/types", "[method]future-trailers.get", "[method]future-trailers.get-rc20231110"),
+            ("wasi:http/types", "[method]request-options.between-bytes-timeout-ms", "[method]request-options.between-bytes-timeout"),
+            ("wasi:http/types", "[method]request-options.connect-timeout-ms", "[method]request-options.connect-timeout"),
+            ("wasi:http/types", "[method]request-options.first-byte-timeout-ms", "[method]request-options.first-byte-timeout"),
+            ("wasi:http/types", "[method]request-options.set-between-bytes-timeout-ms", "[method]request-options.set-between-bytes-timeout"),
+            ("wasi:http/types", "[method]request-options.set-connect-timeout-ms", "[method]request-options.set-connect-timeout"),
+            ("wasi:http/types", "[method]request-options.set-first-byte-timeout-ms", "[method]request-options.set-first-byte-timeout"),
+        ],
+    },
+    Candidate {
+        version: "0.3.0-rc-2026-03-15",
+        settled: "0.3.0+rc20260315",
+        functions: &[],
+    },
 ];
 
-/// The name in the release of a candidate's interface.
-fn released(name: &str) -> Option<String> {
+/// An interface's name without its version, and the candidate that the version is.
+fn candidate(name: &str) -> Option<(&str, &'static Candidate)> {
     let (interface, version) = name.split_once('@')?;
-    let (_, release) = CANDIDATES
-        .iter()
-        .find(|(candidate, _)| *candidate == version)?;
+    let mut known = CANDIDATES.iter();
+    let candidate = known.find(|candidate| candidate.version == version)?;
     interface
         .starts_with("wasi:")
-        .then(|| format!("{interface}@{release}"))
+        .then_some((interface, candidate))
+}
+
+/// The name that a candidate's interface gets.
+fn settled(name: &str) -> Option<String> {
+    let (interface, candidate) = candidate(name)?;
+    Some(format!("{interface}@{}", candidate.settled))
 }
 
 /// Replaces the names of candidates with those of their releases, for a host that knows
-/// only the releases. A component that has both is left unchanged, and so are unreadable
-/// bytes: compiling them reports the error.
+/// only the releases and functions for what differs from them.
+///
+/// A component that hands an interface with such functions on as a whole is left unchanged:
+/// a component inside of it expects their names. So are unreadable bytes: compiling them
+/// reports the error.
 pub fn settle(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     if kind(&bytes) != Some(WasmKind::Component) {
         return bytes;
@@ -40,30 +114,22 @@ pub fn settle(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let Ok(boundary) = boundary(&bytes) else {
         return bytes;
     };
-    let mut renamed = false;
-    for names in [&boundary.imports, &boundary.exports] {
-        let mut known = BTreeSet::new();
-        for name in names {
-            let released = released(name);
-            renamed |= released.is_some();
-            if !known.insert(released.unwrap_or_else(|| name.clone())) {
-                return bytes;
-            }
-        }
-    }
-    if !renamed {
+    let mut names = boundary.imports.iter().chain(&boundary.exports);
+    if !names.any(|name| candidate(name).is_some()) {
         return bytes;
     }
-    match rename(&bytes) {
+    match Plan::of(&bytes).and_then(|plan| rename(&bytes, &plan)) {
         Ok(renamed) => Cow::Owned(renamed),
         Err(_) => bytes,
     }
 }
 
-/// Renames the outermost imports and exports; everything else is copied.
-fn rename(bytes: &[u8]) -> Result<Vec<u8>, Cause> {
+/// Renames the outermost imports and exports, and functions of the imports; everything else
+/// is copied.
+fn rename(bytes: &[u8], plan: &Plan) -> Result<Vec<u8>, Cause> {
     let mut renamed = Component::new();
     let mut depth = 0_usize;
+    let mut first_types = plan.first_types.iter();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
         match &payload {
@@ -80,22 +146,43 @@ fn rename(bytes: &[u8]) -> Result<Vec<u8>, Cause> {
             _ => {}
         }
         match payload {
+            Payload::ComponentTypeSection(section) => {
+                let first = *first_types.next().ok_or("more types than there were")?;
+                renamed.section(&types(section, first, plan)?);
+            }
             Payload::ComponentImportSection(section) => {
                 let mut imports = ComponentImportSection::new();
                 for import in section {
                     let mut import = import?;
-                    let name = released(import.name.name);
+                    let name = settled(import.name.name);
                     import.name.name = name.as_deref().unwrap_or(import.name.name);
                     let ty = RoundtripReencoder.component_type_ref(import.ty)?;
                     imports.import(import.name, ty);
                 }
                 renamed.section(&imports);
             }
+            Payload::ComponentAliasSection(section) => {
+                let mut aliases = ComponentAliasSection::new();
+                for alias in section {
+                    let mut alias = alias?;
+                    if let ComponentAlias::InstanceExport {
+                        instance_index,
+                        name,
+                        ..
+                    } = &mut alias
+                        && let Some(renames) = plan.instances.get(instance_index)
+                    {
+                        *name = renames.get(*name).unwrap_or(name);
+                    }
+                    aliases.alias(RoundtripReencoder.component_alias(alias)?);
+                }
+                renamed.section(&aliases);
+            }
             Payload::ComponentExportSection(section) => {
                 let mut exports = ComponentExportSection::new();
                 for export in section {
                     let mut export = export?;
-                    let name = released(export.name.name);
+                    let name = settled(export.name.name);
                     export.name.name = name.as_deref().unwrap_or(export.name.name);
                     RoundtripReencoder.parse_component_export(&mut exports, export)?;
                 }
@@ -112,43 +199,38 @@ fn rename(bytes: &[u8]) -> Result<Vec<u8>, Cause> {
     Ok(renamed.finish())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn component(version: &str) -> Vec<u8> {
-        let text = format!(
-            r#"(component
-                (import "wasi:clocks/types@{version}" (instance $types (export "f" (func))))
-                (import "wasi:nowhere/else@0.3.0-rc-2026-01-06" (instance))
-                (component $inside (import "wasi:clocks/types@{version}" (instance)))
-                (instance $out (export "f" (func $types "f")))
-                (export "wasi:http/handler@{version}" (instance $out)))"#
-        );
-        wat::parse_str(text).unwrap()
-    }
-
-    #[test]
-    fn a_candidate_gets_the_names_of_its_release() {
-        for (candidate, release) in CANDIDATES {
-            let settled = settle(Cow::Owned(component(candidate)));
-            wasmparser::Validator::new().validate_all(&settled).unwrap();
-            let names = boundary(&settled).unwrap();
-            let types = format!("wasi:clocks/types@{release}");
-            let other = "wasi:nowhere/else@0.3.0-rc-2026-01-06".to_owned();
-            assert_eq!(names.imports, [types, other]);
-            assert_eq!(names.exports, [format!("wasi:http/handler@{release}")]);
+/// A section of types, the first of which has this index.
+fn types(
+    section: ComponentTypeSectionReader<'_>,
+    first: u32,
+    plan: &Plan,
+) -> Result<ComponentTypeSection, Cause> {
+    let mut types = ComponentTypeSection::new();
+    for (index, ty) in (first..).zip(section) {
+        match (ty?, plan.types.get(&index)) {
+            (ComponentType::Instance(declarations), Some(renames)) => {
+                types.instance(&instance(declarations, renames)?);
+            }
+            (ty, _) => RoundtripReencoder.parse_component_type(types.ty(), ty)?,
         }
     }
-
-    #[test]
-    fn a_release_and_what_has_both_stay_as_they_are() {
-        let release = component("0.3.0");
-        assert!(matches!(settle(Cow::Borrowed(&release)), Cow::Borrowed(_)));
-        let both = r#"(component
-            (import "wasi:clocks/types@0.3.0" (instance))
-            (import "wasi:clocks/types@0.3.0-rc-2026-03-15" (instance)))"#;
-        let both = wat::parse_str(both).unwrap();
-        assert!(matches!(settle(Cow::Borrowed(&both)), Cow::Borrowed(_)));
-    }
+    Ok(types)
 }
+
+/// The type of an interface whose functions get other names.
+fn instance(
+    declarations: Box<[InstanceTypeDeclaration<'_>]>,
+    renames: &Renames,
+) -> Result<InstanceType, Cause> {
+    let mut instance = InstanceType::new();
+    for mut declaration in Vec::from(declarations) {
+        if let InstanceTypeDeclaration::Export { name, .. } = &mut declaration {
+            name.name = renames.get(name.name).unwrap_or(&name.name);
+        }
+        RoundtripReencoder.parse_component_instance_type_declaration(&mut instance, declaration)?;
+    }
+    Ok(instance)
+}
+
+#[cfg(test)]
+mod tests;

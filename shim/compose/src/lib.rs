@@ -8,7 +8,8 @@
 //! - [`componentize`] makes a core module into a component.
 //! - [`compose`] does that for a component and its dependencies, and composes them. A
 //!   preview 1 command without dependencies stays a core module.
-//! - [`settle`] gives interfaces of release candidates the names of their releases.
+//! - [`settle`] gives interfaces of release candidates, and their functions, the names that the
+//!   host has for them.
 //!
 //! There is no I/O and no engine here, and the same input bytes always give the same
 //! output.
@@ -34,7 +35,7 @@ pub use kind::{WasmKind, is_precompiled, kind};
 
 /// Increased with every change that alters the output for the same input, so that callers
 /// can tell when kept results are outdated.
-pub const GENERATION: u32 = 3;
+pub const GENERATION: u32 = 4;
 
 /// The cause of an error in the tools below, whose own types do not help a caller.
 type Cause = Box<dyn std::error::Error + Send + Sync>;

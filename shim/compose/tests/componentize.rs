@@ -99,7 +99,7 @@ fn other_components_are_of_another_generation() {
     let component = componentize(&command).unwrap();
     let mut hasher = DefaultHasher::new();
     component.hash(&mut hasher);
-    assert_eq!((GENERATION, hasher.finish()), (3, 12936892848303724729));
+    assert_eq!((GENERATION, hasher.finish()), (4, 12936892848303724729));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The interfaces that guests import and export: which ones exist, how each is answered,
 //! and what is granted.
 
+pub(crate) mod candidates;
 mod catalogue;
 mod cli;
 mod denied;

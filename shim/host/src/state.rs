@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::IoView;
 
 use crate::held::Lent;
-use crate::interfaces::{filesystem, http, random, wasi};
+use crate::interfaces::{candidates, filesystem, http, random, wasi};
 use crate::meter::Meter;
 use crate::{Grants, NameError, Output, held};
 
@@ -29,6 +29,7 @@ pub(crate) struct State {
     pub(crate) http: http::Http,
     pub(crate) filesystem: filesystem::Opened,
     pub(crate) random: random::Seed,
+    pub(crate) exchanges: candidates::Exchanges,
     /// Memory that the guest prints to.
     printed: Option<Output>,
     calls: held::Calls,
@@ -45,6 +46,7 @@ impl State {
             http: http::Http::new(grants),
             filesystem: filesystem::Opened::default(),
             random: random::Seed::default(),
+            exchanges: candidates::Exchanges::default(),
             printed: None,
             calls: held::Calls::default(),
         }
@@ -158,6 +160,7 @@ impl State {
             http,
             filesystem,
             random,
+            exchanges,
             printed,
             calls,
         } = self;
@@ -170,6 +173,7 @@ impl State {
         http.renew();
         filesystem.renew();
         random.renew();
+        exchanges.renew();
         *calls = held::Calls::default();
     }
 }

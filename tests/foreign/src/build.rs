@@ -28,6 +28,7 @@ impl Inputs {
     pub(crate) fn new() -> Inputs {
         let recipes = [
             include_str!("toolchains.rs"),
+            include_str!("toolchains/candidates.rs"),
             include_str!("toolchains/native.rs"),
             include_str!("toolchains/javascript.rs"),
             include_str!("toolchains/python.rs"),

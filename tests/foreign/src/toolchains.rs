@@ -3,6 +3,7 @@
 //! Every one compiles the same program, or the same server, in its own language: see
 //! `tests/foreign/guests/README.md`.
 
+mod candidates;
 mod javascript;
 mod native;
 mod python;
@@ -29,6 +30,10 @@ pub(crate) enum Toolchain {
     JavaScriptSpin,
     /// componentize-py with a release of Spin's SDK, or alone.
     Python(python::Sdk),
+    /// componentize-py of the time of WASI's release candidates.
+    Candidate(candidates::Candidate),
+    /// Zig's C, on the bindings in Spin's SDK 2 for Go, which TinyGo compiles.
+    SpinGo,
 }
 
 /// One file that a toolchain builds.
@@ -52,13 +57,23 @@ pub(crate) const PROGRAMS: [Guest; 8] = [
 ];
 
 /// The server of every toolchain, always the same.
-pub(crate) const SERVERS: [Guest; 9] = [
+pub(crate) const SERVERS: [Guest; 13] = [
+    guest("spin-go-2", Toolchain::SpinGo),
+    guest("spin-2", Toolchain::Rust),
     guest("spin-3", Toolchain::Rust),
     guest("spin-5", Toolchain::Rust),
     guest("spin-7", Toolchain::Rust),
     guest("wstd", Toolchain::Rust),
     guest("wasip3", Toolchain::Rust),
     guest("javascript-http", Toolchain::JavaScript),
+    guest(
+        "python-2023-10-18",
+        Toolchain::Candidate(candidates::Candidate::First),
+    ),
+    guest(
+        "python-2023-11-10",
+        Toolchain::Candidate(candidates::Candidate::Second),
+    ),
     guest("python-spin-3", Toolchain::Python(python::Sdk::Spin3)),
     guest("python-spin-4", Toolchain::Python(python::Sdk::Spin4)),
     guest("python-spin-5", Toolchain::Python(python::Sdk::Spin5)),
@@ -109,6 +124,8 @@ impl Toolchain {
             Toolchain::JavaScript => javascript::componentize(workshop),
             Toolchain::JavaScriptSpin => javascript::spin(workshop),
             Toolchain::Python(sdk) => python::componentize(workshop, sdk),
+            Toolchain::Candidate(candidate) => candidates::componentize(workshop, candidate),
+            Toolchain::SpinGo => native::spin_go(workshop),
         }
     }
 }

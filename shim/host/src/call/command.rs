@@ -10,6 +10,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use super::kind::ComponentKind;
 use super::one_line;
 use super::preview1::Preview1;
+use crate::interfaces::http::Origin;
 use crate::interfaces::sockets::Found;
 use crate::interfaces::wasi;
 use crate::state::State;
@@ -62,6 +63,8 @@ pub(super) struct Context {
     pub(super) wasi: WasiCtxBuilder,
     /// Addresses of names that it looks up, for its sockets.
     found: Found,
+    /// The request that it answers, if it may send others.
+    pub(super) origin: Option<Origin>,
 }
 
 impl Command {
@@ -117,6 +120,7 @@ impl Command {
         Context {
             wasi: wasi::context(&self.grants, &found),
             found,
+            origin: None,
         }
     }
 
@@ -134,8 +138,10 @@ impl Command {
         };
         let store = |engine, mut context: Context, printed| {
             let mut store = State::store(engine, &self.grants, &self.ticks);
+            let state = store.data_mut();
+            state.http.answers(context.origin.take());
             let context = wasi::Context::of(context.wasi.build(), context.found);
-            store.data_mut().begins_in(context, printed);
+            state.begins_in(context, printed);
             store
         };
         let result = match &self.pre {

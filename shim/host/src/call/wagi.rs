@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Body;
 use percent_encoding::percent_decode_str;
 use skiff_engine::Permits;
@@ -17,6 +17,7 @@ use super::command::{Command, CommandError, Ended};
 use super::running::Guests;
 use super::{BodyFault, GuestError, Terms, whole};
 use crate::Output;
+use crate::interfaces::http::Origin;
 
 /// A request header whose variable programs would take for a setting of their own.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
@@ -54,10 +55,12 @@ impl Wagi {
     where
         B: Body<Data = Bytes, Error = BodyFault> + Send + 'static,
     {
-        let (head, body) = request.into_parts();
-        let body = whole::body(body, self.command.grants()).await?;
-        let printed = Output::up_to(whole::MOST_BYTES);
+        let grants = self.command.grants();
         let mut context = self.command.context();
+        context.origin = grants.outbound.is_granted().then(|| Origin::of(&request));
+        let (head, body) = request.into_parts();
+        let body = whole::body(body, grants).await?;
+        let printed = Output::up_to(whole::MOST_BYTES);
         context
             .wasi
             .args(&arguments(&self.argv, &head))
@@ -72,12 +75,12 @@ impl Wagi {
         };
         let ended = whole::run(self.terms.limits.deadline, run).await;
         drop((body.meter, permit));
+        let component = &*self.command.grants().component;
         match ended? {
             Ended::Exited(code) if code != 0 => {
                 return Err(GuestError::Answer(format!("its exit code is {code}")));
             }
             Ended::Returned(Err(())) => {
-                let component = &*self.command.grants().component;
                 tracing::warn!(component_id = component, "Command returned an error");
             }
             Ended::Exited(_) | Ended::Returned(Ok(())) => {}
@@ -86,8 +89,40 @@ impl Wagi {
             let most = whole::MOST_BYTES;
             return Err(GuestError::Answer(format!("it has more than {most} bytes")));
         };
-        answer(&printed, head.method == http::Method::HEAD)
+        if printed.is_empty() {
+            return Err(GuestError::Answer("it printed nothing".to_owned()));
+        }
+        Ok(match answer(&printed, head.method == http::Method::HEAD) {
+            Ok(Answer { response, ignored }) => {
+                if let Some(status) = ignored {
+                    tracing::warn!(
+                        component_id = component,
+                        status,
+                        "The command's status is none, so its answer is 502"
+                    );
+                }
+                response
+            }
+            Err(fault) => {
+                let reason = fault.to_string();
+                tracing::error!(
+                    component_id = component,
+                    reason,
+                    "The command's answer is not passed on"
+                );
+                explained(&reason)
+            }
+        })
     }
+}
+
+/// The answer to a client whose command printed none.
+fn explained(reason: &str) -> http::Response<Payload> {
+    let mut headers = HeaderMap::new();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, text);
+    let body = format!("The program's answer cannot be passed on: {reason}.\n");
+    whole::answer(StatusCode::INTERNAL_SERVER_ERROR, headers, body)
 }
 
 fn failure(error: CommandError) -> GuestError {
@@ -174,11 +209,31 @@ fn environment(head: &Parts, length: usize) -> Vec<(String, String)> {
     all
 }
 
-/// The answer that a command has printed: header lines, an empty line, and the body.
-fn answer(printed: &Bytes, to_head: bool) -> Result<http::Response<Payload>, GuestError> {
-    let wrong = |what: &str| GuestError::Answer(what.to_owned());
+/// An answer that a command has printed.
+#[derive(Debug)]
+struct Answer {
+    response: http::Response<Payload>,
+    /// A status that is not one.
+    ignored: Option<String>,
+}
+
+/// Why what a command has printed is not an answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("it does not begin with headers and an empty line")]
+    NoHeaders,
+    #[error("a header is not UTF-8")]
+    NotText,
+    #[error("{0}")]
+    Header(String),
+    #[error("it has none of the headers `content-type`, `status` and `location`")]
+    NoneOfThree,
+}
+
+/// Reads what a command has printed: header lines, an empty line, and the body.
+fn answer(printed: &Bytes, to_head: bool) -> Result<Answer, Fault> {
     let mut headers = HeaderMap::new();
-    let mut status = None;
+    let (mut status, mut ignored) = (None, None);
     let mut begin = 0;
     loop {
         let rest = &printed[begin..];
@@ -189,19 +244,19 @@ fn answer(printed: &Bytes, to_head: bool) -> Result<http::Response<Payload>, Gue
         if line.is_empty() {
             break;
         }
-        let line = std::str::from_utf8(line).map_err(|_| wrong("a header is not UTF-8"))?;
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| wrong("it does not begin with headers and an empty line"))?;
+        let line = std::str::from_utf8(line).map_err(|_| Fault::NotText)?;
+        let (name, value) = line.split_once(':').ok_or(Fault::NoHeaders)?;
         let (name, value) = (name.trim(), value.trim());
         if name.eq_ignore_ascii_case("status") {
             // The reason may follow the number.
             let number = value.split(' ').next().unwrap_or_default();
             let number = number.parse::<u16>().ok();
             let number = number.and_then(|number| StatusCode::from_u16(number).ok());
+            ignored = number.is_none().then(|| value.to_owned());
             status = Some(number.unwrap_or(StatusCode::BAD_GATEWAY));
         } else {
-            whole::add_header(&mut headers, to_head, name, value)?;
+            let added = whole::add_header(&mut headers, to_head, name, value);
+            added.map_err(|error| Fault::Header(error.to_string()))?;
         }
     }
     let redirects = headers.contains_key(LOCATION);
@@ -209,13 +264,10 @@ fn answer(printed: &Bytes, to_head: bool) -> Result<http::Response<Payload>, Gue
         Some(status) => status,
         None if redirects => StatusCode::FOUND,
         None if headers.contains_key(CONTENT_TYPE) => StatusCode::OK,
-        None => {
-            return Err(wrong(
-                "it has none of the headers `content-type`, `status` and `location`",
-            ));
-        }
+        None => return Err(Fault::NoneOfThree),
     };
-    Ok(whole::answer(status, headers, printed.slice(begin..)))
+    let response = whole::answer(status, headers, printed.slice(begin..));
+    Ok(Answer { response, ignored })
 }
 
 #[cfg(test)]
@@ -254,12 +306,28 @@ mod tests {
                 ("spin-path-info", "/caf%C3%A9"),
                 ("spin-component-route", "/cart"),
                 ("spin-matched-route", "/cart/..."),
+                ("spin-raw-component-route", "/cart/..."),
+                ("spin-base-path", "/"),
+                (
+                    "spin-full-url",
+                    "http://shop.example:8080/cart/caf%C3%A9?q=1",
+                ),
                 ("spin-client-addr", "10.0.0.7:5000"),
                 ("spin-path-match-id", "7"),
             ],
         );
         let all = environment(&head, 3);
         for (name, value) in [
+            ("AUTH_TYPE", ""),
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("REMOTE_HOST", "10.0.0.7"),
+            ("REMOTE_USER", ""),
+            ("SERVER_SOFTWARE", "WAGI/1"),
+            ("X_BASE_PATH", "/"),
+            ("X_COMPONENT_ROUTE", "/cart"),
+            ("X_FULL_URL", "http://shop.example:8080/cart/caf%C3%A9?q=1"),
+            ("X_RAW_COMPONENT_ROUTE", "/cart/..."),
+            ("X_RAW_PATH_INFO", "/caf%C3%A9"),
             ("CONTENT_LENGTH", "3"),
             ("CONTENT_TYPE", "text/plain"),
             ("HTTP_CONTENT_TYPE", "text/plain"),
@@ -306,8 +374,9 @@ mod tests {
             ("content-type: x", 200, ""),
         ] {
             let answer = answer(&Bytes::from_static(printed.as_bytes()), false).unwrap();
-            assert_eq!(answer.status(), status, "{printed:?}");
-            let Payload::Full(bytes) = answer.body() else {
+            assert_eq!(answer.ignored.is_some(), status == 502, "{printed:?}");
+            assert_eq!(answer.response.status(), status, "{printed:?}");
+            let Payload::Full(bytes) = answer.response.body() else {
                 panic!("it is whole");
             };
             assert_eq!(bytes, body, "{printed:?}");
@@ -315,16 +384,25 @@ mod tests {
     }
 
     #[test]
+    fn the_last_header_of_a_name_counts() {
+        let printed = Bytes::from_static(b"content-type: a\r\nContent-Type: b\r\n\r\n");
+        let response = answer(&printed, false).unwrap().response;
+        assert_eq!(response.headers().get_all(CONTENT_TYPE).iter().count(), 1);
+        assert_eq!(response.headers()[CONTENT_TYPE], "b");
+    }
+
+    #[test]
     fn what_is_no_answer_is_told() {
-        for printed in [
-            &b""[..],
-            b"x: 1\n\nbody",
-            b"hello",
-            b"\xff: 1\n\n",
-            b"a b: 1\n\n",
+        for (printed, fault) in [
+            (&b"\n"[..], Fault::NoneOfThree),
+            (b"x: 1\n\nbody", Fault::NoneOfThree),
+            (b"hello", Fault::NoHeaders),
+            (b"\xff: 1\n\n", Fault::NotText),
         ] {
-            let error = answer(&Bytes::copy_from_slice(printed), false).unwrap_err();
-            assert!(matches!(error, GuestError::Answer(_)), "{error}");
+            let found = answer(&Bytes::from_static(printed), false).unwrap_err();
+            assert_eq!(found, fault);
         }
+        let found = answer(&Bytes::from_static(b"a b: 1\n\n"), false).unwrap_err();
+        assert!(matches!(found, Fault::Header(_)), "{found}");
     }
 }

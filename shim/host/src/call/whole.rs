@@ -84,6 +84,17 @@ pub(super) async fn run<T>(
     }
 }
 
+/// What a guest gave for a header and is none.
+#[derive(Debug, thiserror::Error)]
+#[error("it has the header {0:?}, which is not allowed")]
+pub(super) struct NoHeader(String);
+
+impl From<NoHeader> for GuestError {
+    fn from(error: NoHeader) -> Self {
+        GuestError::Answer(error.to_string())
+    }
+}
+
 /// Adds a header of an answer; the last one of a name counts. What describes the
 /// connection is not the guest's, and the length of the body is known better.
 ///
@@ -94,8 +105,8 @@ pub(super) fn add_header(
     to_head: bool,
     name: &str,
     value: &str,
-) -> Result<(), GuestError> {
-    let wrong = || GuestError::Answer(format!("it has the header {name:?}, which is not allowed"));
+) -> Result<(), NoHeader> {
+    let wrong = || NoHeader(name.to_owned());
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
     let value = HeaderValue::from_str(value).map_err(|_| wrong())?;
     if !is_forbidden(&name) && (to_head || name != CONTENT_LENGTH) {

@@ -6,7 +6,7 @@ use skiff_manifest::Capability;
 use wasmtime::component::Linker;
 
 use super::denied::Answer;
-use super::{http, key_value, sqlite, variables, wasi};
+use super::{candidates, http, key_value, sqlite, variables, wasi};
 use crate::ComponentKind;
 use crate::state::State;
 
@@ -42,8 +42,9 @@ pub(crate) enum Status {
     Denied(Answer),
     /// Guests export it and are called by it; `None` if no trigger does so yet.
     Called(Option<ComponentKind>),
-    /// A component that imports it does not start.
-    NotYet,
+    /// It has the name of its release when it is looked up. Who still has this name hands it
+    /// on to a component inside, and does not start.
+    Settled,
 }
 
 /// Interfaces that are added to a linker together.
@@ -292,18 +293,10 @@ pub(crate) const CATALOGUE: &[Interface] = &[
 ];
 
 /// Versions common to all WASI interfaces: the release candidates.
-///
-/// A candidate that became a release unchanged has been renamed to the release before it is
-/// looked up here. What still has the candidate's name is imported in addition to the
-/// release, by toolchains that import everything they know.
 const CANDIDATES: &[Version] = &[
-    version("0.2.0-rc-2023-10-18", Status::NotYet),
-    version("0.2.0-rc-2023-11-10", Status::NotYet),
-    denied(
-        "0.3.0-rc-2026-03-15",
-        Answer::Trap(&["HTTP-request-denied", "access-denied", "not-permitted"]),
-    )
-    .with_async(),
+    version("0.2.0-rc-2023-10-18", Status::Settled),
+    version("0.2.0-rc-2023-11-10", Status::Settled),
+    version("0.3.0-rc-2026-03-15", Status::Settled).with_async(),
 ];
 
 /// Splits `name@version`; the version is empty if there is none.
@@ -350,7 +343,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wa
         versions.any(|version| matches!(version.status, Status::Offered(other) if other == *offer))
     };
     let mut offers = Offer::ALL.into_iter().filter(has);
-    offers.try_for_each(|offer| offer.add_to_linker(linker, concurrency))
+    offers.try_for_each(|offer| offer.add_to_linker(linker, concurrency))?;
+    candidates::add_to_linker(linker)
 }
 
 /// The grant that a component needs to use an import, if that is known and not offered yet.

@@ -25,9 +25,6 @@ pub(crate) enum Answer {
     Model,
     /// No error: the call succeeds and does nothing.
     Quiet,
-    /// The first of these cases, for functions with an error; calling one without an error
-    /// traps, as a made-up result would be wrong.
-    Trap(&'static [&'static str]),
 }
 
 /// Whether an import belongs to a denied interface.
@@ -134,13 +131,6 @@ impl Denial {
                     let error = answer.err().map(|ty| self.error(&ty, what.as_deref()));
                     Val::Result(Err(error.transpose()?.map(Box::new)))
                 }
-                _ if matches!(self.answer, Answer::Trap(_)) => {
-                    wasmtime::bail!(
-                        "`{}` of `{}` is not offered for a release candidate beside the release",
-                        self.function,
-                        self.interface
-                    )
-                }
                 ty => self.nothing(ty)?,
             };
         }
@@ -177,9 +167,7 @@ impl Denial {
     fn error(&self, ty: &Type, what: Option<&str>) -> wasmtime::Result<Val> {
         let what = what.unwrap_or_default();
         let (cases, text): (&[&str], String) = match self.answer {
-            Answer::Case(cases) | Answer::Trap(cases) => {
-                (cases, format!("access to `{what}` is not granted"))
-            }
+            Answer::Case(cases) => (cases, format!("access to `{what}` is not granted")),
             Answer::Address => (
                 &["connection-failed"],
                 format!("address {what} is not permitted"),

@@ -7,7 +7,7 @@
 
 mod open;
 pub(crate) mod p1;
-mod p2;
+pub(super) mod p2;
 mod p3;
 
 use std::io;

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{
     WasiHttpHooks,
 };
 
+pub(super) use self::calls::handle;
 pub use self::client::{
     HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Timeouts,
 };

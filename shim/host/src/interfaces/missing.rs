@@ -14,8 +14,8 @@ const MANY: usize = 8;
 /// A component's imports that nothing satisfies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Those that Skiff knows by name.
-    not_yet: Vec<String>,
+    /// Those that are offered to the outermost component alone.
+    inside: Vec<String>,
     /// Those that are unknown.
     unknown: Vec<String>,
 }
@@ -23,28 +23,31 @@ pub struct Missing {
 impl Missing {
     /// Collects them from a component's imports.
     pub fn among<'a>(imports: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let (mut not_yet, mut unknown) = (Vec::new(), Vec::new());
+        let (mut inside, mut unknown) = (Vec::new(), Vec::new());
         for name in imports {
             match status(name) {
                 Some(Status::Offered(_) | Status::Denied(_)) => {}
-                Some(Status::NotYet) => not_yet.push(name.to_owned()),
+                Some(Status::Settled) => inside.push(name.to_owned()),
                 // What guests export cannot be imported.
                 Some(Status::Called(_)) | None => unknown.push(name.to_owned()),
             }
         }
-        let missing = Missing { not_yet, unknown };
+        let missing = Missing { inside, unknown };
         (missing.count() > 0).then_some(missing)
     }
 
     fn count(&self) -> usize {
-        self.not_yet.len() + self.unknown.len()
+        self.inside.len() + self.unknown.len()
     }
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons = [
-            (&self.not_yet, "this version of Skiff does not offer yet"),
+            (
+                &self.inside,
+                "this version of Skiff does not offer to components inside of it",
+            ),
             (&self.unknown, "no host offers"),
         ];
         let mut between = "";
@@ -79,7 +82,7 @@ mod tests {
         ]);
         assert_eq!(
             missing.unwrap().to_string(),
-            "`wasi:io/poll@0.2.0-rc-2023-10-18`, which this version of Skiff does not offer yet; `a:b/c`, `a:b/d`, which no host offers"
+            "`wasi:io/poll@0.2.0-rc-2023-10-18`, which this version of Skiff does not offer to components inside of it; `a:b/c`, `a:b/d`, which no host offers"
         );
         assert_eq!(Missing::among(["wasi:io/poll@0.2.0"]), None);
     }

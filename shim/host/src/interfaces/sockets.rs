@@ -3,7 +3,7 @@
 
 mod limit;
 mod names;
-mod p2;
+pub(super) mod p2;
 mod p3;
 
 use std::net::{IpAddr, SocketAddr};

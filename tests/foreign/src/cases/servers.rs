@@ -11,7 +11,16 @@ use crate::workshop::Workshop;
 
 /// Guests that only Spin and Skiff serve unchanged: `wasmtime serve` requires a
 /// component, and supports neither release candidates nor Spin's interfaces.
-const WITHOUT_REFERENCE: [&str; 4] = ["spin-3", "python-spin-3", "python-spin-4", "python-spin-5"];
+const WITHOUT_REFERENCE: [&str; 8] = [
+    "spin-go-2",
+    "spin-2",
+    "spin-3",
+    "python-2023-10-18",
+    "python-2023-11-10",
+    "python-spin-3",
+    "python-spin-4",
+    "python-spin-5",
+];
 
 /// A request, and the expected answer.
 struct Case {
@@ -109,6 +118,11 @@ fn cases(guest: Guest) -> Vec<Case> {
             case("broken_stream_looks_whole", Request::get("/broken-stream"))
                 .has(b"the first half\n"),
         ]),
+        "spin-go-2" => cases.push(case("no_such_variable", Request::get("/variable")).answers(
+            500,
+            &[],
+            b"no variable for \"colour\"",
+        )),
         name if name.starts_with("python") => cases.extend([
             case("hash_seed_of_the_build", Request::get("/hash-seed")),
             case("own_generator_of_the_build", Request::get("/own-generator")),

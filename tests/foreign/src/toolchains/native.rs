@@ -1,7 +1,7 @@
 //! Compiled languages: Go, Rust, Zig, and C through Zig.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::python::environment;
@@ -10,10 +10,11 @@ use crate::process;
 use crate::workshop::{FileError, Workshop};
 
 /// A Rust package, the target it is compiled for, the file that cargo makes, and the guest's name.
-const RUST: [(&str, &str, &str, &str); 10] = [
+const RUST: [(&str, &str, &str, &str); 11] = [
     ("command", "wasm32-wasip1", "command", "rust-wasip1"),
     ("command", "wasm32-wasip2", "command", "rust-wasip2"),
-    // This SDK is documented to be compiled so; a host makes the component.
+    // These SDKs are documented to be compiled so; a host makes the component.
+    ("spin-2", "wasm32-wasip1", "spin_2", "spin-2"),
     ("spin-3", "wasm32-wasip1", "spin_3", "spin-3"),
     (
         "spin-3-state",
@@ -86,12 +87,12 @@ pub(super) fn rust(workshop: &Workshop) -> Result<PathBuf, BuildError> {
     })
 }
 
-pub(super) fn zig(workshop: &Workshop) -> Result<PathBuf, BuildError> {
-    let sources = workshop.sources("zig");
-    let zig = environment(workshop, "zig-packages", &sources.join("requirements.txt"))?;
-    let inputs = Inputs::new().folder(&sources)?;
+/// Zig's compiler, which comes from PyPI.
+fn compiler(workshop: &Workshop) -> Result<impl Fn(&[&str]) -> Command, BuildError> {
+    let requirements = workshop.sources("zig").join("requirements.txt");
+    let zig = environment(workshop, "zig-packages", &requirements)?;
     let cache = workshop.work("zig-cache");
-    let zig = |arguments: &[&str]| {
+    Ok(move |arguments: &[&str]| {
         let mut command = Command::new(zig.join("bin/python"));
         command
             .args(["-m", "ziglang"])
@@ -99,7 +100,13 @@ pub(super) fn zig(workshop: &Workshop) -> Result<PathBuf, BuildError> {
             .env("ZIG_GLOBAL_CACHE_DIR", &cache)
             .env("ZIG_LOCAL_CACHE_DIR", &cache);
         command
-    };
+    })
+}
+
+pub(super) fn zig(workshop: &Workshop) -> Result<PathBuf, BuildError> {
+    let sources = workshop.sources("zig");
+    let zig = compiler(workshop)?;
+    let inputs = Inputs::new().folder(&sources)?;
     once(workshop, "zig", inputs, |folder| {
         process::run(
             zig(&["cc", "--target=wasm32-wasi", "-O2", "-s", "-o"])
@@ -111,6 +118,36 @@ pub(super) fn zig(workshop: &Workshop) -> Result<PathBuf, BuildError> {
                 .arg(format!("-femit-bin={}", folder.join("zig.wasm").display()))
                 .arg(sources.join("tool.zig")),
         )?;
+        Ok(())
+    })
+}
+
+/// The module of the SDK with the bindings.
+const SPIN_GO: &str = "github.com/fermyon/spin/sdk/go/v2";
+
+pub(super) fn spin_go(workshop: &Workshop) -> Result<PathBuf, BuildError> {
+    let sources = workshop.sources("spin-go");
+    let zig = compiler(workshop)?;
+    let requirements = workshop.sources("zig").join("requirements.txt");
+    let compiler = fs::read_to_string(&requirements).map_err(FileError::at(&requirements))?;
+    let inputs = Inputs::new().text(&compiler).folder(&sources)?;
+    once(workshop, "spin-go-2", inputs, |folder| {
+        let go = |arguments: &[&str]| {
+            let mut go = Command::new("go");
+            process::run(go.args(arguments).arg(SPIN_GO).current_dir(&sources))
+        };
+        go(&["mod", "download"])?;
+        let sdk = go(&["list", "-m", "-f", "{{.Dir}}"])?;
+        let sdk = Path::new(sdk.trim());
+        let mut zig = zig(&["cc", "--target=wasm32-wasi", "-mexec-model=reactor"]);
+        zig.args(["-O2", "-s", "-Wno-int-conversion", "-o"])
+            .arg(folder.join("spin-go-2.wasm"))
+            .arg(sources.join("server.c"));
+        for (package, bindings) in [("http", "spin-http.c"), ("variables", "spin-config.c")] {
+            let package = sdk.join(package);
+            zig.arg("-I").arg(&package).arg(package.join(bindings));
+        }
+        process::run(&mut zig)?;
         Ok(())
     })
 }

@@ -30,7 +30,9 @@ pub(super) fn add_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     handler.func_wrap(
         "handle",
         |mut store: StoreContextMut<'_, State>, asked: Asked| {
-            Ok((handle(store.data_mut(), asked)?,))
+            let (state, (request, options)) = (store.data_mut(), asked);
+            let options = options.map(|options| state.table.delete(options));
+            Ok((handle(state, request, options.transpose()?)?,))
         },
     )
 }
@@ -69,7 +71,12 @@ fn check(outbound: &Outbound, scheme: &Scheme, authority: &str) -> Result<(), No
     }
 }
 
-fn handle(state: &mut State, (request, options): Asked) -> wasmtime::Result<Handled> {
+/// Sends a request, with these options.
+pub(in crate::interfaces) fn handle(
+    state: &mut State,
+    request: Resource<HostOutgoingRequest>,
+    options: Option<types::RequestOptions>,
+) -> wasmtime::Result<Handled> {
     let outbound = state.outbound();
     let view = http_view(state);
     let asked = view.table.get_mut(&request)?;
@@ -88,15 +95,21 @@ fn handle(state: &mut State, (request, options): Asked) -> wasmtime::Result<Hand
     };
     if let Some(code) = refusal {
         view.table.delete(request)?;
-        if let Some(options) = options {
-            view.table.delete(options)?;
-        }
         return Ok(Err(code));
     }
+    let options = options
+        .map(|options| view.table.push(options))
+        .transpose()?;
+    let lent = options
+        .as_ref()
+        .map(|lent| Resource::new_borrow(lent.rep()));
     state.http.hooks.has_task = true;
-    let handled = outgoing_handler::Host::handle(&mut http_view(state), request, options);
+    let sent = outgoing_handler::Host::handle(&mut http_view(state), request, lent);
     state.http.hooks.has_task = false;
-    match handled {
+    if let Some(options) = options {
+        state.table.delete(options)?;
+    }
+    match sent {
         Ok(future) => Ok(Ok(future)),
         Err(error) => error.downcast().map(Err),
     }

@@ -1,6 +1,10 @@
 //! `fermyon:spin/http` of Spin's first SDKs: whole requests and responses, and redirects that
 //! are followed as reqwest follows them by default.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION,
@@ -8,6 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use percent_encoding::percent_decode_str;
 use skiff_manifest::hosts::Url;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower};
@@ -165,9 +170,13 @@ impl Step {
         headers
             .entry(ACCEPT)
             .or_insert(HeaderValue::from_static("*/*"));
+        let mut url = url(&asked.uri)?;
+        if let Some(credentials) = take_credentials(&mut url) {
+            headers.entry(AUTHORIZATION).or_insert(credentials);
+        }
         Ok(Step {
             method: asked.method.into(),
-            url: url(&asked.uri)?,
+            url,
             headers,
             body: asked.body.unwrap_or_default().into(),
         })
@@ -192,7 +201,7 @@ impl Step {
             _ => return None,
         };
         let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let Ok(url) = self.url.join(location) else {
+        let Ok(mut url) = self.url.join(location) else {
             return Some(Err(Fault::RuntimeError));
         };
         let mut headers = self.headers.clone();
@@ -213,6 +222,9 @@ impl Step {
                 headers.remove(name);
             }
         }
+        if let Some(credentials) = take_credentials(&mut url) {
+            headers.insert(AUTHORIZATION, credentials);
+        }
         headers.remove(REFERER);
         headers.extend(self.referer(&url).map(|referer| (REFERER, referer)));
         Some(Ok(Step {
@@ -228,23 +240,63 @@ impl Step {
             return None;
         }
         let mut url = self.url.clone();
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
         url.set_fragment(None);
         HeaderValue::try_from(url.as_str()).ok()
     }
 }
 
-/// A URL as guests write it: a path is the application's own, and a scheme may be left out.
+/// A URL as guests write it: a path is the application's own, a scheme may be left out, and
+/// user information may contain what separates the parts of a URL.
 fn url(text: &str) -> Result<Url, Fault> {
     if text.starts_with('/') {
         return Url::parse(&format!("http://{ONESELF}{text}")).map_err(|_| Fault::InvalidUrl);
     }
-    match Url::parse(text) {
+    let text = encode_user(text);
+    match Url::parse(&text) {
         Ok(url) if url.has_host() => Ok(url),
         _ if text.contains("://") => Err(Fault::InvalidUrl),
         _ => Url::parse(&format!("https://{text}")).map_err(|_| Fault::InvalidUrl),
     }
+}
+
+/// Encodes what in a password would end it. User information has a colon and ends with the
+/// last `@` before the path.
+fn encode_user(text: &str) -> Cow<'_, str> {
+    let start = text.find("://").map_or(0, |scheme| scheme + 3);
+    let (scheme, rest) = text.split_at(start);
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    let Some((user, _)) = authority.rsplit_once('@') else {
+        return Cow::Borrowed(text);
+    };
+    // An `@` in a query is not the end of user information.
+    let is_user = user
+        .split_once(':')
+        .is_some_and(|(name, _)| !name.contains(['?', '#']));
+    if !is_user || !user.contains(['?', '#', '@']) {
+        return Cow::Borrowed(text);
+    }
+    let encoded = user
+        .replace('?', "%3F")
+        .replace('#', "%23")
+        .replace('@', "%40");
+    Cow::Owned(format!("{scheme}{encoded}{}", &rest[user.len()..]))
+}
+
+/// The user information of a URL, as the header that it is sent as.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    let mut user = decoded(url.username());
+    user.push(b':');
+    user.extend(decoded(url.password().unwrap_or_default()));
+    // Neither can fail where there was a user.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(user))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]
@@ -290,6 +342,46 @@ mod tests {
             "https://localhost:80/"
         );
         assert_eq!(url("http://a b/").unwrap_err(), Fault::InvalidUrl);
+    }
+
+    #[test]
+    fn user_information_of_a_url_is_sent_as_a_header() {
+        for (text, url_of, user) in [
+            ("http://a:b@c.test/d", "http://c.test/d", "a:b"),
+            ("http://a:b%20c@d.test/", "http://d.test/", "a:b c"),
+            (
+                "https://a:?b#@c@d.test:1/e@f",
+                "https://d.test:1/e@f",
+                "a:?b#@c",
+            ),
+            ("a:b#c@d.test/e", "https://d.test/e", "a:b#c"),
+            ("http://token@c.test/", "http://c.test/", "token:"),
+        ] {
+            let mut url = url(text).unwrap();
+            let value = take_credentials(&mut url).unwrap();
+            assert_eq!(url.as_str(), url_of);
+            assert!(value.is_sensitive());
+            let (_, encoded) = value.to_str().unwrap().split_once("Basic ").unwrap();
+            assert_eq!(STANDARD.decode(encoded).unwrap(), user.as_bytes(), "{text}");
+        }
+        for text in [
+            "http://a.test/b@c",
+            "http://a.test?b=c@d",
+            "http://a.test#b:c@d",
+        ] {
+            assert_eq!(url(text).unwrap().host_str(), Some("a.test"), "{text}");
+            assert!(
+                take_credentials(&mut url(text).unwrap()).is_none(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_guests_own_comes_before_user_information() {
+        let step = step(spin_types::Method::Get, "http://a:b@c.test/");
+        assert_eq!(step.headers[AUTHORIZATION], "secret");
+        assert_eq!(step.url.as_str(), "http://c.test/");
     }
 
     #[test]

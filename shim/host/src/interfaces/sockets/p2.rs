@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
-use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, Network};
+use wasmtime_wasi::p2::bindings::sockets::network::{
+    ErrorCode, IpAddress, IpAddressFamily, Network,
+};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
@@ -17,7 +19,7 @@ use super::NameError;
 use crate::state::State;
 
 /// Addresses of a name, which may be still on their way.
-enum Lookup {
+pub(in crate::interfaces) enum Lookup {
     Asked(AbortOnDropJoinHandle<Result<Vec<IpAddr>, NameError>>),
     Answered(Result<std::vec::IntoIter<IpAddr>, NameError>),
 }
@@ -62,6 +64,27 @@ impl Pollable for Lookup {
     }
 }
 
+/// Begins to look up a name, for addresses of one family or of both.
+pub(in crate::interfaces) fn look_up(
+    state: &mut State,
+    network: &Resource<Network>,
+    name: &str,
+    family: Option<IpAddressFamily>,
+) -> wasmtime::Result<Resource<Lookup>> {
+    state.table.get(network)?;
+    let looking = state.look_up(name);
+    let asked = spawn(async move {
+        let mut addresses = looking.await?;
+        addresses.retain(|address| match family {
+            None => true,
+            Some(IpAddressFamily::Ipv4) => address.is_ipv4(),
+            Some(IpAddressFamily::Ipv6) => address.is_ipv6(),
+        });
+        Ok(addresses)
+    });
+    Ok(state.table.push(Lookup::Asked(asked))?)
+}
+
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut tcp = linker.instance("wasi:sockets/tcp@0.2.12")?;
     let ty = ResourceType::host::<Socket>();
@@ -79,10 +102,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     names.func_wrap(
         "resolve-addresses",
         |mut store: StoreContextMut<'_, State>, (network, name): Asked| {
-            let state = store.data_mut();
-            state.table.get(&network)?;
-            let asked = Lookup::Asked(spawn(state.look_up(&name)));
-            let lookup = state.table.push(asked)?;
+            let lookup = look_up(store.data_mut(), &network, &name, None)?;
             Ok((Result::<_, ErrorCode>::Ok(lookup),))
         },
     )?;

@@ -1,0 +1,5 @@
+module skiff.test/spin-go
+
+go 1.20
+
+require github.com/fermyon/spin/sdk/go/v2 v2.2.0
