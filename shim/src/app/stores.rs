@@ -161,7 +161,7 @@ impl Sources<'_> {
                 Arc::new(SqliteKeyValue::new(label, self.file((self.beside)(path))?))
             }
             Some(runtime::KeyValueStore::Spin { path: None }) => {
-                Arc::new(InMemory::new(label, wait)?)
+                Arc::new(SqliteKeyValue::new(label, InMemory::new()?.file(wait)))
             }
             Some(runtime::KeyValueStore::Redis { url }) => {
                 let exposed = url.expose().as_str();

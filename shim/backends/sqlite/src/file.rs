@@ -1,5 +1,6 @@
 //! Files of SQLite: how they are opened, and how long they are waited for.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -31,13 +32,27 @@ pub struct File {
     path: PathBuf,
     place: Place,
     wait: Duration,
+    /// What lives as long as the file is used.
+    _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl File {
     /// The file at a path whose folder exists and is at `place`. A lock that someone else
     /// holds is waited for no longer than `wait`.
     pub fn new(path: PathBuf, place: Place, wait: Duration) -> Self {
-        File { path, place, wait }
+        File {
+            path,
+            place,
+            wait,
+            _held: None,
+        }
+    }
+
+    /// The same file, which holds something until nobody uses it any more.
+    #[must_use]
+    pub fn holding(self, held: impl Any + Send + Sync) -> Self {
+        let _held: Option<Arc<dyn Any + Send + Sync>> = Some(Arc::new(held));
+        File { _held, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -6,8 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use skiff_backend_sqlite::{File, Place, PlaceError, SqliteKeyValue};
-use skiff_host::{FoundPair, KeyValueStore, Pair, Reply};
+use skiff_backend_sqlite::{File, Place, PlaceError};
 
 /// Where a store that is kept in memory has its file: pods have the first, and machines at
 /// least the second.
@@ -65,36 +64,29 @@ pub(super) fn file(path: &Path, wait: Duration) -> Result<File, PlacesError> {
     }
 }
 
-/// A key-value store in memory: a file in a folder that the kernel keeps in memory, so that
-/// all workers see the same, removed when the process ends that has made it.
+/// A folder that the kernel keeps in memory, so that all workers see the same, removed when
+/// the process ends that has made it.
 #[derive(Debug)]
 pub(super) struct InMemory {
-    store: SqliteKeyValue,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     maker: u32,
 }
 
 impl InMemory {
-    pub(super) fn new(label: &str, wait: Duration) -> Result<Self, PlacesError> {
+    pub(super) fn new() -> Result<Self, PlacesError> {
         let [first, second] = MEMORY.map(|parent| {
             let mut builder = tempfile::Builder::new();
             builder.prefix("skiff-store-").tempdir_in(parent)
         });
-        let folder = first.or(second).map_err(PlacesError::NoMemory)?.keep();
-        let file = File::new(folder.join("store.db"), Place::Local, wait);
         Ok(InMemory {
-            store: SqliteKeyValue::new(label, file),
-            folder,
+            folder: first.or(second).map_err(PlacesError::NoMemory)?.keep(),
             maker: std::process::id(),
         })
     }
-}
 
-impl InMemory {
-    /// Where its file is.
-    #[cfg(test)]
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    /// The file of a store, which keeps the folder.
+    pub(super) fn file(self, wait: Duration) -> File {
+        File::new(self.folder.join("store.db"), Place::Local, wait).holding(self)
     }
 }
 
@@ -106,47 +98,5 @@ impl Drop for InMemory {
         {
             tracing::warn!(folder = %self.folder.display(), %error, "Cannot remove the folder of a store in memory");
         }
-    }
-}
-
-impl KeyValueStore for InMemory {
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
-        self.store.get(key)
-    }
-
-    fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()> {
-        self.store.set(key, value)
-    }
-
-    fn delete(&self, key: String) -> Reply<'_, ()> {
-        self.store.delete(key)
-    }
-
-    fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
-        self.store.exists(key)
-    }
-
-    fn keys(&self) -> Reply<'_, Vec<String>> {
-        self.store.keys()
-    }
-
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
-        self.store.get_many(keys)
-    }
-
-    fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()> {
-        self.store.set_many(pairs)
-    }
-
-    fn delete_many(&self, keys: Vec<String>) -> Reply<'_, ()> {
-        self.store.delete_many(keys)
-    }
-
-    fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
-        self.store.increment(key, delta)
-    }
-
-    fn swap(&self, key: String, before: Option<Vec<u8>>, value: Vec<u8>) -> Reply<'_, bool> {
-        self.store.swap(key, before, value)
     }
 }

@@ -106,7 +106,9 @@ fn the_folder_of_a_setting_comes_before_the_configured_one() {
 
 #[test]
 fn a_store_in_memory_is_gone_with_its_process() {
-    let store = InMemory::new("x", std::time::Duration::from_secs(5)).unwrap();
+    let memory = InMemory::new().unwrap();
+    let folder = memory.folder.clone();
+    let store = SqliteKeyValue::new("x", memory.file(StoreSettings::default().wait));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -114,7 +116,6 @@ fn a_store_in_memory_is_gone_with_its_process() {
     runtime.block_on(set).unwrap();
     let found = runtime.block_on(store.get("k"));
     assert_eq!(found, Ok(Some(b"v".to_vec())));
-    let folder = store.folder().to_owned();
     assert!(folder.is_dir());
     drop(store);
     assert!(!folder.exists());
