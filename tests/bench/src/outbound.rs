@@ -11,8 +11,8 @@ use crate::options::Options;
 use crate::server::Line;
 use crate::skiff;
 
-/// The guest that passes on what its variable `URL` leads to.
-const RELAY: &str = "relay";
+/// The guest that passes on what its variable `URL` leads to, in as few calls as possible.
+const FORWARD: &str = "forward";
 
 /// The last of a chain.
 const HELLO: &str = "hello";
@@ -27,12 +27,12 @@ enum Way {
 /// Skiff and `wasmtime serve` with a guest that calls the native server, and Skiff with three
 /// components that call each other, in both ways.
 pub fn contenders(options: &Options, native: &Path, scratch: &Path) -> Vec<Contender> {
-    let relay = |address: SocketAddr| format!("http://{address}/");
+    let target = |address: SocketAddr| format!("http://{address}/");
     let ours = {
         let (options, scratch, native) = (options.clone(), scratch.to_owned(), native.to_owned());
         move |address| {
             let (origin, server) = origin(&native);
-            let manifest = component("/...", "relay", RELAY, &relay(origin));
+            let manifest = component("/...", "forward", FORWARD, &target(origin));
             let folder = scratch.join("outbound");
             let app = application(&folder, &manifest);
             vec![
@@ -49,27 +49,27 @@ pub fn contenders(options: &Options, native: &Path, scratch: &Path) -> Vec<Conte
                 "serve".to_owned(),
                 format!("--addr={address}"),
                 "-Scli=y".to_owned(),
-                format!("--env=URL={}", relay(origin)),
-                paths::guest(RELAY).display().to_string(),
+                format!("--env=URL={}", target(origin)),
+                paths::guest(FORWARD).display().to_string(),
             ];
             vec![server, Line::new(&options.wasmtime, flags)]
         }
     };
     let mut all = vec![
         Contender::new(
-            "skiff-outbound/relay".to_owned(),
+            "skiff-outbound/forward".to_owned(),
             "skiff, a guest that calls a native server".to_owned(),
         )
         .way("as it comes", ours),
         Contender::new(
-            "wasmtime-outbound/relay".to_owned(),
+            "wasmtime-outbound/forward".to_owned(),
             "wasmtime serve, a guest that calls a native server".to_owned(),
         )
         .way("as it comes", theirs),
     ];
     for (key, what, way) in [
-        ("skiff-chained/relay", "in the process", Way::InProcess),
-        ("skiff-by-sockets/relay", "over sockets", Way::OverSockets),
+        ("skiff-chained/forward", "in the process", Way::InProcess),
+        ("skiff-by-sockets/forward", "over sockets", Way::OverSockets),
     ] {
         let (options, scratch) = (options.clone(), scratch.to_owned());
         let launch = move |address| {
@@ -118,8 +118,8 @@ fn chain(way: Way, address: SocketAddr) -> String {
         Way::OverSockets => format!("http://{address}/{id}"),
     };
     [
-        component("/...", "first", RELAY, &url("second")),
-        component("/second", "second", RELAY, &url("third")),
+        component("/...", "first", FORWARD, &url("second")),
+        component("/second", "second", FORWARD, &url("third")),
         component("/third", "third", HELLO, ""),
     ]
     .concat()
