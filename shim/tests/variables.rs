@@ -93,6 +93,19 @@ fn a_folder_of_variables_is_read_anew_without_a_restart() {
 }
 
 #[test]
+fn a_signal_reaches_an_application_that_reads_variables_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("who"), "somebody").unwrap();
+    let skiff = Skiff::manifest(MANIFEST)
+        .env("SKIFF_VARIABLES_DIR", folder.path().to_str().unwrap())
+        .env("SKIFF_WORKERS", "4")
+        .start();
+    assert!(skiff.get(ROUTES[0]).text().contains("somebody"));
+    let ended = skiff.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+}
+
+#[test]
 fn a_runtime_configuration_gives_variables_and_a_person_overrides_them() {
     let config = "[[variables_provider]]\ntype = 'env'\nprefix = 'SHOP'\n";
     let with = |config: &str, variables: &[&str]| {

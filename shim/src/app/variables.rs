@@ -164,9 +164,10 @@ fn values<'a>(
     if asked.is_empty() {
         return Ok(values);
     }
-    // It ends here with all its threads: processes are forked later.
+    // It ends here with all its threads: processes are forked later. One that polls files
+    // would leave them a pipe for signals, of which each could take the others'.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_time()
         .build()
         .context("cannot start a runtime")?;
     runtime.block_on(async {
