@@ -111,8 +111,8 @@ impl PostgresKeyValue {
             config,
             tls: tls::with(checks, authorities),
             statements: match table {
-                Some(table) => Statements::new(table),
-                None => Statements::new(&format!("skiff_{}", label.replace('.', "_"))),
+                Some(table) => Statements::new(&table.split('.').collect::<Vec<_>>())?,
+                None => Statements::new(&[&format!("skiff_{label}")])?,
             },
             wait,
             client: Mutex::default(),

@@ -19,16 +19,28 @@ pub(crate) struct Statements {
     pub(crate) add: String,
 }
 
+/// What is longer is cut off.
+const LONGEST_NAME: usize = 63;
+
 impl Statements {
-    /// `name` may have a schema before a dot.
-    pub(crate) fn new(name: &str) -> Self {
-        let parts = name.split('.');
-        let quoted: Vec<String> = parts
+    /// `parts` are the table's name and, before it, its schema.
+    ///
+    /// # Errors
+    /// A name that PostgreSQL would cut off, so that another could become the same.
+    pub(crate) fn new(parts: &[&str]) -> Result<Self, String> {
+        if let Some(long) = parts.iter().find(|part| part.len() > LONGEST_NAME) {
+            return Err(format!(
+                "a name in PostgreSQL has at most {LONGEST_NAME} bytes, and `{long}` has {}",
+                long.len()
+            ));
+        }
+        let quoted = parts.iter();
+        let quoted: Vec<String> = quoted
             .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
             .collect();
         let t = quoted.join(".");
         let sum = bytes_of(&format!("{} + $2", number_of("t.value")));
-        Statements {
+        Ok(Statements {
             look: "SELECT to_regclass($1) IS NOT NULL".to_owned(),
             make: format!(
                 "CREATE TABLE IF NOT EXISTS {t} (key text PRIMARY KEY, value bytea NOT NULL)"
@@ -63,7 +75,7 @@ impl Statements {
                 "INSERT INTO {t} (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING 1"
             ),
             table: t,
-        }
+        })
     }
 }
 
@@ -91,11 +103,19 @@ mod tests {
 
     #[test]
     fn a_name_is_quoted_part_by_part() {
-        assert_eq!(Statements::new("plain").table, "\"plain\"");
-        let name = "one.t\"; DROP TABLE x; --";
+        let table = |parts: &[&str]| Statements::new(parts).unwrap().table;
+        assert_eq!(table(&["plain"]), "\"plain\"");
+        assert_eq!(table(&["with.dot"]), "\"with.dot\"");
         assert_eq!(
-            Statements::new(name).table,
+            table(&["one", "t\"; DROP TABLE x; --"]),
             "\"one\".\"t\"\"; DROP TABLE x; --\""
         );
+    }
+
+    #[test]
+    fn a_name_that_would_be_cut_off_is_refused() {
+        assert!(Statements::new(&[&"a".repeat(63)]).is_ok());
+        let refused = Statements::new(&["schema", &"a".repeat(64)]).err().unwrap();
+        assert!(refused.contains("at most 63 bytes"), "{refused}");
     }
 }
