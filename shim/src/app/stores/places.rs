@@ -1,8 +1,8 @@
 //! Folders and files of stores on this machine.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,7 +76,9 @@ impl InMemory {
     pub(super) fn new() -> Result<Self, PlacesError> {
         let [first, second] = MEMORY.map(|parent| {
             let mut builder = tempfile::Builder::new();
-            builder.prefix("skiff-store-").tempdir_in(parent)
+            let private = Permissions::from_mode(0o700);
+            let builder = builder.prefix("skiff-store-").permissions(private);
+            builder.tempdir_in(parent)
         });
         Ok(InMemory {
             folder: first.or(second).map_err(PlacesError::NoMemory)?.keep(),
