@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use skiff_host::HttpError;
 use skiff_manifest::hosts::Host;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::Inner;
 use crate::faults;
@@ -174,15 +175,15 @@ where
         .handshake(stream)
         .await
         .map_err(failed)?;
-    drive(connection);
-    Ok(Sender::Http1(Http1::new(sender, slot)))
+    let driver = drive(connection);
+    Ok(Sender::Http1(Http1::new(sender, slot, driver)))
 }
 
-fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             // Whoever waits for something on it gets an error of its own.
             tracing::debug!(%error, "An outbound connection ended");
         }
-    });
+    })
 }

@@ -12,6 +12,7 @@ use hyper::client::conn::{http1, http2};
 use skiff_host::HttpBody;
 use skiff_manifest::hosts::Host;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use crate::Settings;
 
@@ -40,6 +41,16 @@ struct State {
     /// The one used last comes last.
     idle: Vec<(Http1, Instant)>,
     shared: Option<(Http2, Instant)>,
+}
+
+impl State {
+    /// Since when the connection that was used longest ago has been waiting.
+    fn waits_since(&self) -> Option<Instant> {
+        let idle = self.idle.first().map(|(_, since)| *since);
+        let shared = self.shared.as_ref();
+        let shared = shared.filter(|(sender, _)| sender.is_idle());
+        idle.or_else(|| shared.map(|(_, used)| *used))
+    }
 }
 
 impl std::ops::Deref for Origin {
@@ -77,6 +88,7 @@ impl Origin {
         let mut state = self.state();
         if let Some((sender, used)) = &mut state.shared
             && !sender.sender.is_closed()
+            && !(sender.is_idle() && sender.slot.pool.is_old(used))
         {
             *used = Instant::now();
             return Some(Sender::Http2(sender.clone()));
@@ -84,7 +96,7 @@ impl Origin {
         closed_shared = state.shared.take();
         closed = Vec::new();
         while let Some((sender, since)) = state.idle.pop() {
-            if !sender.sender.is_closed() {
+            if !sender.sender.is_closed() && !sender.slot.pool.is_old(&since) {
                 return Some(Sender::Http1(sender));
             }
             closed.push((sender, since));
@@ -105,18 +117,37 @@ pub(crate) enum Sender {
 pub(crate) struct Http1 {
     pub(crate) sender: http1::SendRequest<HttpBody>,
     slot: Slot,
+    _driver: Driver,
+}
+
+/// The task of a connection. It ends with its owner: a request that nobody waits for any more
+/// would go on sending its body to a server that may not read it.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Many requests at once.
 #[derive(Clone)]
 pub(crate) struct Http2 {
     pub(crate) sender: http2::SendRequest<HttpBody>,
-    _slot: Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 impl Http1 {
-    pub(crate) fn new(sender: http1::SendRequest<HttpBody>, slot: Slot) -> Self {
-        Http1 { sender, slot }
+    pub(crate) fn new(
+        sender: http1::SendRequest<HttpBody>,
+        slot: Slot,
+        driver: JoinHandle<()>,
+    ) -> Self {
+        Http1 {
+            sender,
+            slot,
+            _driver: Driver(driver),
+        }
     }
 
     /// Keeps it for the next request.
@@ -130,11 +161,16 @@ impl Http1 {
 }
 
 impl Http2 {
+    /// Whether this is its only owner, so that no request uses it.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.slot) == 1
+    }
+
     pub(crate) fn new(sender: http2::SendRequest<HttpBody>, slot: Slot) -> Self {
         let (pool, origin) = (Arc::clone(&slot.pool), Arc::clone(&slot.origin));
         let new = Http2 {
             sender,
-            _slot: Arc::new(slot),
+            slot: Arc::new(slot),
         };
         if !pool.keeps {
             return new;
@@ -244,18 +280,28 @@ impl Pool {
         })
     }
 
+    /// Whether a connection that has been idle since then is not used again.
+    fn is_old(&self, since: &Instant) -> bool {
+        since.elapsed() >= self.idle
+    }
+
     /// Closes the connection that has waited for longest.
     fn close_one(&self) {
         let origins = self.origins();
         let waiting = origins.values().filter_map(|origin| {
             let state = origin.state();
-            let (_, since) = state.idle.first()?;
-            Some((*since, Arc::clone(origin)))
+            Some((state.waits_since()?, Arc::clone(origin)))
         });
         let oldest = waiting.min_by_key(|(since, _)| *since);
         drop(origins);
         // A slot that is dropped needs the origin's lock.
-        let closed = oldest.map(|(_, origin)| origin.state().idle.remove(0));
+        let closed = oldest.map(|(_, origin)| {
+            let mut state = origin.state();
+            match state.idle.is_empty() {
+                false => (Some(state.idle.remove(0)), None),
+                true => (None, state.shared.take_if(|(sender, _)| sender.is_idle())),
+            }
+        });
         drop(closed);
     }
 
@@ -282,14 +328,11 @@ impl Pool {
         let mut origins = self.origins();
         origins.retain(|_, origin| {
             let mut state = origin.state();
-            let is_old = |since: &Instant| since.elapsed() >= self.idle;
             closed.extend(state.idle.extract_if(.., |(sender, since)| {
-                is_old(since) || sender.sender.is_closed()
+                self.is_old(since) || sender.sender.is_closed()
             }));
             closed_shared.extend(state.shared.take_if(|(sender, since)| {
-                // In use it has more owners.
-                (is_old(since) && Arc::strong_count(&sender._slot) == 1)
-                    || sender.sender.is_closed()
+                (self.is_old(since) && sender.is_idle()) || sender.sender.is_closed()
             }));
             !state.idle.is_empty() || state.shared.is_some() || state.open > 0
         });

@@ -129,6 +129,29 @@ async fn each_part_of_a_request_has_its_time() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
+#[tokio::test]
+async fn what_nobody_waits_for_is_not_sent_to_its_end() {
+    let silent = Server::start("", false).await;
+    let (pieces, body) = tokio::sync::mpsc::channel(1);
+    let body = futures::stream::unfold(body, |mut body| async { Some((body.recv().await?, body)) });
+    let mut asked = call(&silent.url());
+    *asked.request.method_mut() = http::Method::POST;
+    *asked.request.body_mut() = StreamBody::new(body).boxed_unsync();
+    asked.timeouts.first_byte = Duration::from_millis(50);
+    // More than the kernel keeps for a server that does not read.
+    let fed = tokio::spawn(async move {
+        let piece = || {
+            Ok(http_body::Frame::data(bytes::Bytes::from_static(
+                &[0; 65536],
+            )))
+        };
+        while pieces.send(piece()).await.is_ok() {}
+    });
+    assert_eq!(code(send(&client(), asked).await), "ConnectionReadTimeout");
+    let fed = tokio::time::timeout(Duration::from_secs(10), fed).await;
+    fed.expect("nobody takes the body").unwrap();
+}
+
 struct Full {
     address: std::net::SocketAddr,
     _held: Vec<std::net::TcpStream>,

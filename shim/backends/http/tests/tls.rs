@@ -109,15 +109,19 @@ async fn server(
 
 /// A client that trusts an authority by a file, as `SSL_CERT_FILE` names it.
 fn trusting(authority: &Authority, folder: &tempfile::TempDir) -> Client {
+    Client::new(trusts(authority, folder))
+}
+
+fn trusts(authority: &Authority, folder: &tempfile::TempDir) -> Settings {
     let file = folder.path().join("ca.pem");
     fs::write(&file, authority.pem()).unwrap();
-    Client::new(Settings {
+    Settings {
         authorities: Authorities {
             first_of: vec![folder.path().join("not there"), file],
             ..Authorities::default()
         },
         ..Settings::default()
-    })
+    }
 }
 
 #[tokio::test]
@@ -134,6 +138,20 @@ async fn an_authority_of_a_file_is_trusted_and_a_connection_is_used_again() {
             assert_eq!(got.body, format!("{version} localhost:{port}"));
         }
         assert_eq!(connections.load(SeqCst), 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn at_the_limit_an_idle_connection_gives_way_to_another_server() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let client = Client::new(Settings {
+        connections: 1,
+        ..trusts(&authority, &folder)
+    });
+    for http2 in [true, false, true] {
+        let (address, _) = server(&authority, "localhost", false, http2, false).await;
+        let url = format!("https://localhost:{}/", address.port());
+        assert_eq!(get(&client, &url).await.unwrap().status, 200, "{http2}");
     }
 }
 
