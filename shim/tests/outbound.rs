@@ -124,6 +124,33 @@ fn a_request_reaches_what_was_granted_and_its_connection_is_used_again() {
     }
 }
 
+#[test]
+fn a_guest_is_told_why_an_answer_broke_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut asked = [0; 4096];
+            let length = stream.read(&mut asked).unwrap_or(0);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+            if asked[..length].starts_with(b"GET /stalls") {
+                open.push(stream);
+            }
+        }
+    });
+    let skiff = start("relay", "\"http://127.0.0.1:*\"");
+    for (path, code) in [
+        ("breaks", "ErrorCode::HttpProtocolError"),
+        ("stalls", "ErrorCode::ConnectionReadTimeout"),
+    ] {
+        let asked = format!("/?whole=1&between=100&url=http://{address}/{path}");
+        let answer = skiff.get(&asked);
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert_eq!(answer.text(), format!("{code} after 5\n"));
+    }
+}
+
 /// What a guest has passed on comes through its instance, which has nothing else to do.
 #[test]
 fn an_answer_that_is_passed_on_is_whole_however_old_its_instance_is() {

@@ -24,8 +24,15 @@ type Asked = (
 type Handled = Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>;
 type Sent = Result<Resource<Response>, p3_types::ErrorCode>;
 
-/// Replaces `wasi:http/outgoing-handler`.
+/// Replaces `wasi:http/outgoing-handler`, and `http-error-code` of `wasi:http/types`.
 pub(super) fn add_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap(
+        "http-error-code",
+        |store: StoreContextMut<'_, State>, (error,): (Resource<types::IoError>,)| {
+            Ok((error_code(store.data().table.get(&error)?),))
+        },
+    )?;
     let mut handler = linker.instance("wasi:http/outgoing-handler@0.2.12")?;
     handler.func_wrap(
         "handle",
@@ -35,6 +42,21 @@ pub(super) fn add_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Ok((handle(state, request, options.transpose()?)?,))
         },
     )
+}
+
+/// The code of an error of a stream: `wasmtime-wasi-http` 48 knows those that it made itself, but
+/// not those of a body.
+fn error_code(error: &types::IoError) -> Option<types::ErrorCode> {
+    if let Some(code) = error.downcast_ref() {
+        return Some(types::ErrorCode::clone(code));
+    }
+    Some(match error.downcast_ref()? {
+        HttpError::ConnectionReadTimeout => types::ErrorCode::ConnectionReadTimeout,
+        HttpError::ConnectionTerminated => types::ErrorCode::ConnectionTerminated,
+        HttpError::HttpRequestBodySize(size) => types::ErrorCode::HttpRequestBodySize(*size),
+        HttpError::InternalError(text) => types::ErrorCode::InternalError(text.clone()),
+        _ => types::ErrorCode::HttpProtocolError,
+    })
 }
 
 /// Replaces `wasi:http/client`.
