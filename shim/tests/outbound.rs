@@ -151,6 +151,30 @@ fn a_guest_is_told_why_an_answer_broke_off() {
     }
 }
 
+#[test]
+fn a_body_is_spliced_into_the_answer() {
+    let server = Server::start();
+    let manifest = format!(
+        r#"
+spin_manifest_version = 2
+[application]
+name = "forward"
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "{{guest:forward}}"
+environment = {{ URL = "http://{0}/a?b" }}
+allowed_outbound_hosts = ["http://{0}"]
+"#,
+        server.address
+    );
+    let answer = Skiff::manifest(&manifest).start().get("/");
+    assert_eq!(answer.status, 203, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.starts_with("GET /a?b HTTP/1.1\r\n"), "{text}");
+}
+
 /// What a guest has passed on comes through its instance, which has nothing else to do.
 #[test]
 fn an_answer_that_is_passed_on_is_whole_however_old_its_instance_is() {
