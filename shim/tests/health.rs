@@ -257,7 +257,7 @@ fn places_of_32_clients(guest: &str) -> usize {
 
 /// A request that waits has no instance; one that the clock interrupted has. How many the
 /// clock interrupts depends on the machine: on a busy one it may be each in turn, so that the
-/// best of several rounds counts. If waiting took memory, every round would need 32 instances.
+/// best of several rounds counts.
 #[test]
 fn requests_that_wait_for_their_turn_have_no_memory() {
     for guest in ["hello", "p3-echo"] {
