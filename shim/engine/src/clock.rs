@@ -129,6 +129,12 @@ pub(crate) fn ticks() -> u64 {
     TICKS.load(Relaxed)
 }
 
+/// Lets a tick pass.
+#[cfg(test)]
+pub(crate) fn tick() {
+    TICKS.fetch_add(1, Relaxed);
+}
+
 /// Advances all epochs. Uses only atomics, so it may run in a signal handler.
 extern "C" fn on_tick(_signal: libc::c_int) {
     IN_HANDLER.fetch_add(1, SeqCst);

@@ -153,3 +153,33 @@ impl Drop for Turning {
         self.0.turning.store(false, SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::clock::tick;
+
+    fn is_pending(future: &mut Pin<Box<impl Future<Output = ()>>>) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        future.as_mut().poll(&mut context).is_pending()
+    }
+
+    #[test]
+    fn a_new_guest_waits_for_the_next_turn_while_one_that_has_computed_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            assert!(!is_pending(&mut Box::pin(turn())), "nobody waits");
+            let turns = TURNS.with(Arc::clone);
+            let mut computing = Box::pin(turns.go_on());
+            assert!(is_pending(&mut computing));
+            tick();
+            let mut new = Box::pin(turn());
+            assert!(is_pending(&mut new), "the turn is over");
+            new.await;
+            computing.await;
+            assert!(!is_pending(&mut Box::pin(turn())), "nobody waits");
+        });
+    }
+}
