@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::body::{Connection, Response};
 use crate::pool::{Key, Origin, Sender};
+use crate::repeat::Repeat;
 use crate::{Inner, faults};
 
 /// How often a request is tried on connections that were kept.
@@ -45,12 +46,13 @@ impl Inner {
             unblocked,
         });
         let origin = origin.map_err(|_| HttpError::HttpRequestUriInvalid)?;
-        let mut tries = 0;
+        let (mut tries, mut may_repeat) = (0, true);
         loop {
             // A server may close one connection after the other just then.
             let kept = origin.take().filter(|_| tries < MOST_TRIES);
             tries += 1;
             let was_kept = kept.is_some();
+            let mut repeat = None;
             let sender = match kept {
                 Some(sender) => sender,
                 None => {
@@ -60,6 +62,10 @@ impl Inner {
                         .map_err(|_| HttpError::ConnectionTimeout)??
                 }
             };
+            if may_repeat && (was_kept || matches!(sender, Sender::Http2(_))) {
+                let (lent, again) = Repeat::of(request);
+                (request, repeat) = (lent, Some(again));
+            }
             match send(sender, request, &origin, timeouts.first_byte).await? {
                 Ok((response, connection)) => {
                     return Ok(response.map(|incoming| {
@@ -71,6 +77,11 @@ impl Inner {
                     Some(unsent) if was_kept => request = unsent,
                     _ => {
                         let error = refused.into_error();
+                        if let Some(again) = repeat.and_then(|repeat| repeat.after(&error)) {
+                            // Once, on a new connection.
+                            (request, may_repeat, tries) = (again, false, MOST_TRIES);
+                            continue;
+                        }
                         tracing::debug!(component_id = %component, host = %origin.host, port, %error, "No response");
                         return Err(faults::of_exchange(&error));
                     }

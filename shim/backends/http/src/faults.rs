@@ -33,6 +33,26 @@ fn is_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
+/// Whether a server of HTTP/2 says that it has not looked at the request.
+pub(crate) fn is_refused(error: &hyper::Error) -> bool {
+    is_of_http2(error, "stream error received: refused stream")
+}
+
+/// Whether the connection ended before the response came. Where HTTP/2 ends one with GOAWAY,
+/// requests that it has looked at and others have the same error.
+pub(crate) fn is_broken(error: &hyper::Error) -> bool {
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.source().is_some_and(|cause| cause.is::<io::Error>())
+        || is_of_http2(error, "connection error received:")
+}
+
+/// hyper shows the errors of HTTP/2 in words alone.
+fn is_of_http2(error: &hyper::Error, begin: &str) -> bool {
+    let cause = error.source().map(ToString::to_string);
+    cause.is_some_and(|cause| cause.starts_with(begin))
+}
+
 /// Why an exchange on a connection failed.
 pub(crate) fn of_exchange(error: &hyper::Error) -> HttpError {
     let mut cause = error.source();

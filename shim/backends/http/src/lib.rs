@@ -11,6 +11,7 @@ mod exchange;
 mod faults;
 mod names;
 mod pool;
+mod repeat;
 mod settings;
 mod tls;
 
