@@ -11,16 +11,32 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use skiff_backend_http::{Client, ClientTls, Settings};
-use skiff_backend_tls::Authorities;
+use skiff_backend_tls::{Authorities, Tls, told};
 use support::{code, get};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+/// A server's own side, which asks for no certificate.
+fn config(certificate: &Certificate, key: &KeyPair) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap()
+}
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -46,16 +62,7 @@ async fn server(
     }
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
+    let mut config = config(&certificate, &key);
     if asks {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
@@ -95,7 +102,13 @@ async fn server(
                             None => request.headers()["host"].to_str().unwrap().to_owned(),
                         };
                         let text = format!("{:?} {host}", request.version());
-                        http::Response::builder().body(Full::new(Bytes::from(text)))
+                        // More than a client takes.
+                        let large = match request.uri().path() {
+                            "/large" => "y".repeat(200_000),
+                            _ => String::new(),
+                        };
+                        let response = http::Response::builder().header("x-large", large);
+                        response.body(Full::new(Bytes::from(text)))
                     });
                 let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                 let _ = builder
@@ -138,6 +151,20 @@ async fn an_authority_of_a_file_is_trusted_and_a_connection_is_used_again() {
             assert_eq!(got.body, format!("{version} localhost:{port}"));
         }
         assert_eq!(connections.load(SeqCst), 1, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_for_http_2_is_an_error() {
+    let (authority, folder) = (authority(), tempfile::tempdir().unwrap());
+    let client = trusting(&authority, &folder);
+    for (http2, expected) in [
+        (true, "HttpProtocolError"),
+        (false, "HttpResponseHeaderSectionSize"),
+    ] {
+        let (address, _) = server(&authority, "localhost", false, http2, false).await;
+        let url = format!("https://localhost:{}/large", address.port());
+        assert_eq!(code(get(&client, &url).await), expected);
     }
 }
 
@@ -304,4 +331,62 @@ async fn a_component_proves_who_it_is_where_a_rule_says_so() {
             "{what}: {code}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_client_that_is_of_no_use_is_told_with_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let params = || CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let certificate = params().self_signed(&key).unwrap();
+    let certificate = file("client.pem", &certificate.pem());
+    let other = file("other.pem", &other.serialize_pem());
+    let key = file("key.pem", &key.serialize_pem());
+    let empty = file("empty.pem", "");
+    for (certificate, key, expected) in [
+        (
+            &certificate,
+            &other,
+            "other.pem does not fit the first certificate in ",
+        ),
+        (&empty, &key, "empty.pem: there is no certificate in it"),
+        (&certificate, &empty, "empty.pem: "),
+        (&folder.path().join("none.pem"), &key, "none.pem: "),
+    ] {
+        let mut settings = skiff_backend_tls::Settings::new(Authorities::default());
+        settings.client = Some((certificate.clone(), key.clone()));
+        let error = told(&Tls::new(settings).connector().await.unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_is_an_authority_is_told_what_it_needs() {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config(&certificate, &key)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        acceptor.accept(stream).await.map(drop)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, certificate.pem()).unwrap();
+    let tls = Tls::new(skiff_backend_tls::Settings::new(Authorities {
+        all_of: vec![file],
+        ..Authorities::default()
+    }));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let error = tls.connect("localhost", stream).await.unwrap_err();
+    let error = told(&error);
+    assert!(error.contains("is that of an authority"), "{error}");
 }

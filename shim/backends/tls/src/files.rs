@@ -37,15 +37,15 @@ impl Authorities {
 
     pub(crate) fn add_to(&self, roots: &mut RootCertStore) {
         if let Some(file) = self.first_of.iter().find(|file| file.exists()) {
-            add(roots, file);
+            add_all(roots, file);
         }
         for folder in &self.all_in {
             match fs::read_dir(folder) {
                 Ok(entries) => {
                     let files = entries.flatten().map(|entry| entry.path());
-                    files
-                        .filter(|file| file.is_file())
-                        .for_each(|file| add(roots, &file));
+                    files.filter(|file| file.is_file()).for_each(|file| {
+                        add(roots, &file);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(folder = %folder.display(), %error, "Certificate authorities cannot be read");
@@ -53,15 +53,25 @@ impl Authorities {
             }
         }
         for file in &self.all_of {
-            add(roots, file);
+            add_all(roots, file);
         }
     }
 }
 
-/// Adds the certificates of a file. What cannot be read is told and left out.
-fn add(roots: &mut RootCertStore, file: &Path) {
+/// Adds the certificates of a file, which should have some.
+fn add_all(roots: &mut RootCertStore, file: &Path) {
+    if add(roots, file) == Some(0) {
+        tracing::warn!(file = %file.display(), "There is no certificate authority in this file; it has to be in PEM");
+    }
+}
+
+/// Adds the certificates of a file, and returns how many. What cannot be read is told and left
+/// out.
+fn add(roots: &mut RootCertStore, file: &Path) -> Option<usize> {
+    let before = roots.len();
     let tell = |error: &dyn std::fmt::Display| {
         tracing::warn!(file = %file.display(), %error, "Certificate authorities cannot be read");
+        None
     };
     let certificates = match CertificateDer::pem_file_iter(file) {
         Ok(certificates) => certificates,
@@ -78,4 +88,5 @@ fn add(roots: &mut RootCertStore, file: &Path) {
             Err(error) => return tell(&error),
         }
     }
+    Some(roots.len() - before)
 }

@@ -10,7 +10,7 @@ mod told;
 mod verify;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -148,12 +148,26 @@ impl Settings {
                 let chain = CertificateDer::pem_file_iter(certificates)
                     .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                     .map_err(named(certificates))?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(named(key))?;
-                let config = builder.with_client_auth_cert(chain, key);
-                config.map_err(io::Error::other)?
+                let own = PrivateKeyDer::from_pem_file(key).map_err(named(key))?;
+                let config = builder.with_client_auth_cert(chain, own);
+                config.map_err(|error| unusable(certificates, key, &error))?
             }
         };
         config.alpn_protocols = self.protocols.clone();
         Ok(config)
     }
+}
+
+/// Why a client's certificate and key, each of which can be read, are of no use.
+fn unusable(certificates: &Path, key: &Path, error: &rustls::Error) -> io::Error {
+    let (certificates, key) = (certificates.display(), key.display());
+    io::Error::other(match error {
+        rustls::Error::NoCertificatesPresented => {
+            format!("{certificates}: there is no certificate in it; it has to be in PEM")
+        }
+        rustls::Error::InconsistentKeys(_) => {
+            format!("the private key in {key} does not fit the first certificate in {certificates}")
+        }
+        error => format!("{certificates} and {key}: {error}"),
+    })
 }

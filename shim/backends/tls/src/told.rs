@@ -39,6 +39,10 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the server's certificate is for another name: {error}")
         }
+        // It has no name of its own here.
+        error if error.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is that of an authority, as self-signed ones often are, and says nothing about a server; the server needs one that an authority has issued to it".to_owned()
+        }
         error => format!("the server's certificate cannot be accepted: {error}"),
     }
 }
