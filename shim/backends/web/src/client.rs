@@ -3,18 +3,23 @@
 use std::io;
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skiff_host::ProviderError;
-use ureq::http::{Request, Response, StatusCode, Uri};
+use skiff_manifest::runtime::ServiceUrl;
+use ureq::http::header::LOCATION;
+use ureq::http::{HeaderValue, Request, Response, StatusCode, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, AsSendBody, Body};
+use ureq::{Agent, AsSendBody, Body, Timeout};
 
 /// How long a server may take for a small answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the server of a download may take to begin its answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,6 +35,7 @@ const REDIRECTS: u32 = 10;
 pub struct Client {
     roots: RootCerts,
     patience: Duration,
+    answer: Duration,
 }
 
 /// Certificate authorities that cannot be used.
@@ -60,23 +66,30 @@ impl Client {
         Ok(Client {
             roots,
             patience: PATIENCE,
+            answer: ANSWER,
         })
     }
 
     /// The same with less patience, for tests.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
-        Client { patience, ..self }
+        Client {
+            patience,
+            answer: patience,
+            ..self
+        }
     }
 
-    fn agent(&self, patience: Option<Duration>, redirects: u32) -> Agent {
+    /// Gives a server so long to begin its answer, and to complete it.
+    fn agent(&self, begins: Duration, ends: Duration) -> Agent {
         let tls = TlsConfig::builder().root_certs(self.roots.clone()).build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            .timeout_global(patience)
+            .timeout_global(Some(ends))
             .timeout_connect(Some(CONNECT))
-            .max_redirects(redirects)
-            .max_redirects_will_error(redirects > 0)
+            .timeout_recv_response(Some(begins))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .http_status_as_error(false)
             // A pooled connection would be shared by the processes that are forked later.
             .max_idle_connections(0)
@@ -85,10 +98,38 @@ impl Client {
         Agent::with_parts(config, DefaultConnector::default(), OnThisThread)
     }
 
-    /// An answer of any size, following redirects.
-    pub(crate) fn download(&self, url: &str, limit: Duration) -> Result<Response<Body>, String> {
-        let agent = self.agent(Some(limit), REDIRECTS);
-        agent.get(url).call().map_err(|error| told(&error))
+    /// An answer of any size that ends in time, following redirects.
+    pub(crate) fn download(
+        &self,
+        url: ServiceUrl,
+        limit: Duration,
+    ) -> Result<Response<Body>, String> {
+        let end = Instant::now() + limit;
+        let mut at = url;
+        for _ in 0..=REDIRECTS {
+            let left = end.saturating_duration_since(Instant::now());
+            let agent = self.agent(self.answer, left);
+            let answer = agent.get(at.expose().as_str()).call();
+            let answer = answer.map_err(|error| self.told_of_download(&error, limit))?;
+            let location = answer.headers().get(LOCATION);
+            match location.filter(|_| answer.status().is_redirection()) {
+                Some(location) => at = redirected(&at, location)?,
+                None => return Ok(answer),
+            }
+        }
+        Err(format!("it redirects more than {REDIRECTS} times"))
+    }
+
+    /// As [`told`], with the time that there was.
+    pub(crate) fn told_of_download(&self, error: &ureq::Error, limit: Duration) -> String {
+        match error {
+            ureq::Error::Timeout(Timeout::Connect) => format!("no connection within {CONNECT:?}"),
+            ureq::Error::Timeout(Timeout::RecvResponse) => {
+                format!("it did not begin to answer within {:?}", self.answer)
+            }
+            ureq::Error::Timeout(_) => format!("it was not complete after {limit:?}"),
+            error => told(error),
+        }
     }
 
     /// A small answer in JSON; `None` if there is nothing under the URL.
@@ -98,7 +139,7 @@ impl Client {
         server: &str,
     ) -> Result<Option<Value>, ProviderError> {
         let failed = |what: String| ProviderError(format!("{server}: {what}"));
-        let agent = self.agent(Some(self.patience), 0);
+        let agent = self.agent(self.patience, self.patience);
         let mut answer = agent.run(request).map_err(|error| failed(told(&error)))?;
         match answer.status() {
             StatusCode::OK => {}
@@ -132,6 +173,19 @@ fn told(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => skiff_backend_tls::told(error),
         error => error.to_string(),
     }
+}
+
+/// Where a redirect leads to.
+fn redirected(from: &ServiceUrl, location: &HeaderValue) -> Result<ServiceUrl, String> {
+    let to = location.to_str().ok();
+    let to = to.and_then(|to| from.expose().join(to).ok());
+    let to = to.ok_or("it redirects to what is not a URL")?;
+    ServiceUrl::parse(to.as_str(), &["http", "https"]).map_err(|_| {
+        let scheme = to.scheme();
+        format!(
+            "it redirects to `{scheme}:`, and only redirects to `http:` and `https:` are followed"
+        )
+    })
 }
 
 fn certificates(file: &Path) -> io::Result<Vec<Certificate<'static>>> {

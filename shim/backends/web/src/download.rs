@@ -84,25 +84,35 @@ impl Downloads {
         Downloads { most, ..self }
     }
 
-    /// The file with this digest (`sha256:…`), which is downloaded unless it is there. A
-    /// file that is there is checked by whoever reads it.
+    /// The file with this digest (`sha256:…`), if it is there and whole.
+    pub fn kept(&self, digest: &str) -> Option<PathBuf> {
+        let file = self.file(digest);
+        has_digest(&file, hex_of(digest)).then_some(file)
+    }
+
+    fn file(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("sha256-{}.wasm", hex_of(digest)))
+    }
+
+    /// Downloads the file with this digest. Until it is complete it lies in `unfinished`, a
+    /// folder of the same file system that its owner removes.
     ///
     /// # Errors
     /// [`DownloadError`]; nothing is kept then.
-    pub fn get(&self, url: &str, digest: &str) -> Result<PathBuf, DownloadError> {
-        let shown = ServiceUrl::parse(url, &["http", "https"]);
-        let shown = shown.map_err(DownloadError::Url)?.to_string();
-        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-        let file = self.folder.join(format!("sha256-{hex}.wasm"));
-        if has_digest(&file, hex) {
-            return Ok(file);
-        }
+    pub fn get(
+        &self,
+        url: &str,
+        digest: &str,
+        unfinished: &Path,
+    ) -> Result<PathBuf, DownloadError> {
+        let url = ServiceUrl::parse(url, &["http", "https"]).map_err(DownloadError::Url)?;
+        let shown = url.to_string();
+        let (hex, file) = (hex_of(digest), self.file(digest));
         let folder = |source| DownloadError::Folder {
             folder: self.folder.clone(),
             source,
         };
-        std::fs::create_dir_all(&self.folder).map_err(folder)?;
-        let mut part = NamedTempFile::new_in(&self.folder).map_err(folder)?;
+        let mut part = NamedTempFile::new_in(unfinished).map_err(folder)?;
         let found = self.fetch(url, &shown, &mut part)?;
         if found != hex {
             return Err(DownloadError::Digest {
@@ -118,7 +128,7 @@ impl Downloads {
     /// Downloads into `part`, and returns the digest.
     fn fetch(
         &self,
-        url: &str,
+        url: ServiceUrl,
         shown: &str,
         part: &mut NamedTempFile,
     ) -> Result<String, DownloadError> {
@@ -136,7 +146,10 @@ impl Downloads {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let read = body.read(&mut buffer);
-            let read = read.map_err(|error| failed(error.to_string()))?;
+            let read = read.map_err(|error| {
+                let error = ureq::Error::from(error);
+                failed(self.client.told_of_download(&error, LIMIT))
+            })?;
             if read == 0 {
                 return Ok(hex::encode(hasher.finalize()));
             }
@@ -155,6 +168,10 @@ impl Downloads {
             })?;
         }
     }
+}
+
+fn hex_of(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap_or(digest)
 }
 
 /// Whether a file is there and whole.
