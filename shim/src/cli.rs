@@ -76,7 +76,7 @@ pub fn main() -> ProcessCode {
     match result {
         Ok(code) => ProcessCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         Err(error) => {
-            eprintln!("skiff: {}", crate::exit::told(&error));
+            crate::process::output::tell_end(&crate::exit::told(&error));
             crate::exit::code_of(&error).into()
         }
     }

@@ -201,18 +201,41 @@ fn children(of: u32) -> Vec<i32> {
         .collect()
 }
 
-#[test]
-fn a_worker_that_is_lost_ends_all_with_a_reason() {
-    let mut skiff = Skiff::component("hello").env("SKIFF_WORKERS", "3").start();
-    assert_eq!(skiff.get("/").status, 200);
-    let workers = children(skiff.id());
-    assert_eq!(workers.len(), 2);
+/// Kills a worker, as the kernel does when memory runs out.
+fn kill(worker: i32) {
     // SAFETY: no pointers are passed; the worker is alive, so the process id is its own.
-    unsafe { libc::kill(workers[0], libc::SIGKILL) };
-    let ended = skiff.wait();
-    assert_eq!(ended.status.code(), Some(137), "{}", ended.stderr);
-    let reason = format!("worker process {} was ended by signal 9", workers[0]);
-    assert!(ended.stderr.contains(&reason), "{}", ended.stderr);
+    unsafe { libc::kill(worker, libc::SIGKILL) };
+}
+
+#[test]
+fn each_worker_that_is_lost_ends_all_with_a_reason() {
+    for number in 0..3 {
+        let mut skiff = Skiff::component("hello").env("SKIFF_WORKERS", "4").start();
+        assert_eq!(skiff.get("/").status, 200);
+        let workers = children(skiff.id());
+        assert_eq!(workers.len(), 3);
+        kill(workers[number]);
+        let ended = skiff.wait();
+        assert_eq!(ended.status.code(), Some(137), "{}", ended.stderr);
+        let reason = format!(
+            "skiff: worker process {} was ended by signal 9",
+            workers[number]
+        );
+        assert!(ended.stderr.contains(&reason), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_worker_that_is_lost_ends_all_although_nobody_reads_why() {
+    for _ in 0..3 {
+        let (mut skiff, _stdout, _stderr) = Skiff::component("print-a-lot")
+            .env("SKIFF_WORKERS", "3")
+            .start_unread();
+        // More than a pipe holds.
+        assert_eq!(skiff.get("/?lines=10&length=50000").status, 200);
+        kill(children(skiff.id())[1]);
+        assert_eq!(skiff.wait().status.code(), Some(137));
+    }
 }
 
 #[test]

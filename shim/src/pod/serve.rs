@@ -1,10 +1,8 @@
 //! The process that serves, from its start inside the container.
 
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as ProcessCode;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
@@ -24,9 +22,6 @@ use crate::settings::{self, Settings};
 
 /// The process's name in the node's process list.
 const NAME: &std::ffi::CStr = c"skiff";
-
-/// How long writing the last line may take.
-const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Serves the application that the shim has prepared, in the process that the shim
 /// started for it.
@@ -56,12 +51,7 @@ pub fn main() -> ProcessCode {
 fn tell(error: &anyhow::Error, termination_message: Option<&Path>) {
     let message = told(error);
     // If stderr has no reader, the termination message below is still written.
-    let mut stderr = process::output::stderr();
-    let written = stderr.write_all(format!("skiff: {message}\n").as_bytes());
-    process::output::flush(LAST_LINE);
-    if let Err(error) = written {
-        tracing::debug!(%error, "Cannot write the error to stderr");
-    }
+    process::output::tell_end(&message);
     if let Some(path) = termination_message
         && let Err(error) = write_termination_message(&message, path)
     {

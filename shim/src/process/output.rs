@@ -1,11 +1,14 @@
 //! Standard output and standard error of this process, which its applications use and its
 //! own log is written to.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use skiff_host::Output;
+
+/// How long writing the last line may take.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 static STDOUT: LazyLock<Output> = LazyLock::new(|| Output::to_standard(rustix::stdio::stdout()));
 
@@ -53,4 +56,13 @@ pub fn flush(limit: Duration) {
     let end = Instant::now() + limit;
     STDOUT.flush_until(end);
     STDERR.flush_until(end);
+}
+
+/// Writes to standard error why this process ends, after everything that was printed. A
+/// process that has served ends soon, also if nobody reads.
+pub fn tell_end(reason: &str) {
+    let text = format!("skiff: {reason}\n");
+    // A standard error that is closed tells nobody anything.
+    stderr().write_all(text.as_bytes()).ok();
+    flush(LAST_LINE);
 }
