@@ -72,7 +72,7 @@ pub enum AllowedPort {
     Any,
     /// A single port; also the scheme's default port if none is written.
     One(u16),
-    /// `a..b`, without `b`.
+    /// `a..b`, without `b`, which is larger.
     Range(Range<u16>),
 }
 
@@ -266,7 +266,13 @@ impl AllowedPort {
             return Ok(AllowedPort::Any);
         }
         match port.split_once("..") {
-            Some((from, to)) => Ok(AllowedPort::Range(number(from)?..number(to)?)),
+            Some((from, to)) => {
+                let range = number(from)?..number(to)?;
+                match range.is_empty() {
+                    true => Err(AllowedHostError::NoPorts(range)),
+                    false => Ok(AllowedPort::Range(range)),
+                }
+            }
             None => Ok(AllowedPort::One(number(port)?)),
         }
     }
@@ -337,6 +343,9 @@ pub enum AllowedHostError {
         /// The text in place of the port.
         port: String,
     },
+    /// A range without a port in it.
+    #[error("there is no port in the range `{}..{}`: the last port is the one before its end", .0.start, .0.end)]
+    NoPorts(Range<u16>),
 }
 
 /// As in a manifest, but always with the port.

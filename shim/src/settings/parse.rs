@@ -19,6 +19,8 @@ pub enum Kind {
     Components,
     /// A length of time.
     Duration,
+    /// A length of time that is not zero.
+    Limit,
     /// A number of bytes.
     Size,
     /// How many of something.
@@ -45,7 +47,7 @@ impl Kind {
         match self {
             Kind::Address => "address",
             Kind::Components => "component ids",
-            Kind::Duration => "duration",
+            Kind::Duration | Kind::Limit => "duration",
             Kind::Size => "size",
             Kind::Count => "count",
             Kind::Switch => "switch",
@@ -64,6 +66,7 @@ impl Kind {
             Kind::Address => "an IP address and port such as 0.0.0.0:80 or [::]:8080",
             Kind::Components => "component ids separated by commas",
             Kind::Duration => "a duration such as 500ms, 1s, 2m or 1h",
+            Kind::Limit => "a duration of at least 1ms such as 500ms, 1s, 2m or 1h",
             Kind::Size => "a number of bytes such as 65536, 64Ki or 128Mi, at least 1",
             Kind::Count => "a whole number from 1 to 4294967295",
             Kind::Switch => "true or false",
@@ -101,6 +104,11 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// A duration in which something can happen.
+pub(super) fn limit(text: &str) -> Option<Duration> {
+    duration(text).filter(|limit| !limit.is_zero())
 }
 
 /// A number of bytes, bare or with a Kubernetes suffix.
@@ -229,6 +237,8 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("0s"), Some(Duration::ZERO));
+        assert_eq!(limit("0s"), None);
+        assert_eq!(limit("1ms"), Some(Duration::from_millis(1)));
         assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
         assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
         for wrong in [

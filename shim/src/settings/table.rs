@@ -116,9 +116,9 @@ pub(super) const TABLE: &[Row] = &[
     Row {
         name: "SKIFF_REQUEST_TIMEOUT",
         alias: None,
-        kind: Kind::Duration,
+        kind: Kind::Limit,
         meaning: "How long a request may take, also while the guest computes; then 504.",
-        set: |s, v| parse::duration(v).map(|v| s.engine.deadline = Some(v)),
+        set: |s, v| parse::limit(v).map(|v| s.engine.deadline = Some(v)),
         show: |s| optional(s.engine.deadline, parse::show_duration),
     },
     Row {
@@ -275,9 +275,9 @@ pub(super) const TABLE: &[Row] = &[
     Row {
         name: "SKIFF_OUTBOUND_TIMEOUT",
         alias: None,
-        kind: Kind::Duration,
+        kind: Kind::Limit,
         meaning: "The longest that a guest's request to another machine may take to connect, to get the head of its response, and to get each next piece of it. The guest may ask for less.",
-        set: |s, v| parse::duration(v).map(|v| s.network.patience = v),
+        set: |s, v| parse::limit(v).map(|v| s.network.patience = v),
         show: |s| parse::show_duration(s.network.patience),
     },
     Row {

@@ -61,9 +61,18 @@ fn all_wrong_values_are_named_at_once() {
     assert_eq!(
         error.to_string(),
         "SPIN_MAX_INSTANCE_MEMORY is `lots`, expected a number of bytes such as 65536, 64Ki or 128Mi, at least 1; \
-         SKIFF_REQUEST_TIMEOUT is `10`, expected a duration such as 500ms, 1s, 2m or 1h; \
+         SKIFF_REQUEST_TIMEOUT is `10`, expected a duration of at least 1ms such as 500ms, 1s, 2m or 1h; \
          SKIFF_ACCESS_LOG is ``, expected true or false"
     );
+}
+
+#[test]
+fn a_limit_of_no_time_at_all_is_refused() {
+    for name in ["SKIFF_REQUEST_TIMEOUT", "SKIFF_OUTBOUND_TIMEOUT"] {
+        let error = read(&[(name, "0s")]).unwrap_err().to_string();
+        let expected = format!("{name} is `0s`, expected a duration of at least 1ms");
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn every_setting_takes_what_it_shows_and_is_named_once() {
         let example = match row.kind {
             Kind::Address => "127.0.0.1:81",
             Kind::Components => "a,b",
-            Kind::Duration => "7m",
+            Kind::Duration | Kind::Limit => "7m",
             Kind::Size => "3Mi",
             Kind::Count => "9",
             Kind::Switch => "true",

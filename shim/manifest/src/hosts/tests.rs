@@ -62,6 +62,8 @@ fn what_breaks_the_grammar_is_told() {
         ("http://host:http", "the port is a number"),
         ("http://host:65536", "the port is a number"),
         ("http://host:1..x", "the port is a number"),
+        ("http://host:80..80", "no port in the range `80..80`"),
+        ("http://host:90..80", "no port in the range `90..80`"),
         ("http://{a,b}", "lists are not supported"),
         ("http://a.*.com", "`*` stands alone"),
         ("http://*.*.com", "`*` stands alone"),
@@ -94,7 +96,6 @@ fn a_range_ends_before_its_last_port() {
     assert!(allows("*://h:10..12", "x", "h", 10));
     assert!(allows("*://h:10..12", "x", "h", 11));
     assert!(!allows("*://h:10..12", "x", "h", 12));
-    assert!(!allows("*://h:12..10", "x", "h", 11));
 }
 
 #[test]
