@@ -1,107 +1,12 @@
-//! Requests that guests send: to other machines, to other components, and to themselves.
+//! Requests that guests send to other machines.
 
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::TcpListener;
 
-use support::{Running, Skiff};
-
-/// A server that answers every request with its head and body, and remembers how many
-/// connections it had.
-struct Server {
-    address: SocketAddr,
-    connections: Arc<Mutex<usize>>,
-}
-
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::<Mutex<usize>>::default();
-        let count = Arc::clone(&connections);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                *count.lock().unwrap() += 1;
-                std::thread::spawn(move || answer(stream));
-            }
-        });
-        Server {
-            address,
-            connections,
-        }
-    }
-
-    fn connections(&self) -> usize {
-        *self.connections.lock().unwrap()
-    }
-}
-
-fn answer(mut stream: TcpStream) -> Option<()> {
-    loop {
-        let mut asked = Vec::new();
-        let mut piece = [0; 4096];
-        // A request without a body ends with its head, one with a body in its last chunk.
-        let is_whole = |asked: &[u8]| {
-            let text = String::from_utf8_lossy(asked).into_owned();
-            let (head, body) = text.split_once("\r\n\r\n")?;
-            (!head.contains("chunked") || body.ends_with("0\r\n\r\n")).then_some(text)
-        };
-        let text = loop {
-            if let Some(text) = is_whole(&asked) {
-                break text;
-            }
-            match stream.read(&mut piece).ok()? {
-                0 => return None,
-                length => asked.extend(&piece[..length]),
-            }
-        };
-        // It never answers a request for this path.
-        if text.contains(" /never ") {
-            std::thread::sleep(std::time::Duration::from_secs(600));
-        }
-        let length = text.len();
-        let head = format!("HTTP/1.1 203 Fine\r\nx-of: server\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(format!("{head}{text}").as_bytes()).ok()?;
-    }
-}
-
-/// An application with a component `web` at `/`, another at `/headers`, and a private one.
-fn app(guest: &str, hosts: &str) -> Skiff {
-    Skiff::manifest(&format!(
-        r#"spin_manifest_version = 2
-[application]
-name = "a"
-[variables]
-host = {{ default = "127.0.0.1" }}
-[[trigger.http]]
-route = "/..."
-component = "web"
-[[trigger.http]]
-route = "/headers"
-component = "headers"
-[[trigger.http]]
-route = {{ private = true }}
-component = "hidden"
-[component.web]
-source = "{{guest:{guest}}}"
-allowed_outbound_hosts = [{hosts}]
-[component.headers]
-source = "{{guest:headers}}"
-[component.hidden]
-source = "{{guest:relay}}"
-allowed_outbound_hosts = ["http://headers.spin.internal", "http://web.spin.internal"]
-"#
-    ))
-    .env("SKIFF_WORKERS", "1")
-}
-
-fn start(guest: &str, hosts: &str) -> Running {
-    app(guest, hosts).start()
-}
-
-const BOTH: [&str; 2] = ["relay", "p3-relay"];
+use support::Skiff;
+use support::relay::{BOTH, Server, app, start};
 
 #[test]
 fn a_request_reaches_what_was_granted_and_its_connection_is_used_again() {
@@ -277,6 +182,68 @@ fn what_is_not_granted_is_denied_before_anything_is_sent_and_the_entry_is_told()
 }
 
 #[test]
+fn a_scheme_counts_in_any_case_and_others_are_not_of_http() {
+    let server = Server::start();
+    let skiff = start("relay", "\"http://127.0.0.1:*\"");
+    let ask = |url: &str| skiff.get(&format!("/?url={url}"));
+    let shouted = ask(&format!("HTTP://{}/", server.address));
+    assert_eq!(shouted.status, 203, "{}", shouted.text());
+    for (url, code) in [
+        ("ftp://127.0.0.1/", "HttpRequestUriInvalid"),
+        ("HTTPS://127.0.0.1/", "HttpRequestDenied"),
+        ("http://self/headers", "HttpRequestDenied"),
+    ] {
+        let answer = ask(url);
+        assert_eq!(answer.status, 502, "{url}");
+        assert!(answer.text().contains(code), "{}", answer.text());
+    }
+    let told = skiff.stop().stderr;
+    assert_eq!(
+        told.matches("add \"https://127.0.0.1\" to").count(),
+        1,
+        "{told}"
+    );
+    assert!(
+        told.contains("the host `self` is not this application"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_files_and_names_for_tls_is_a_line_of_the_log() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("/?url=https://{}/", listener.local_addr().unwrap());
+    // It ends every connection.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let skiff = app("relay", "\"https://127.0.0.1:*\"").env("SSL_CERT_FILE", "/no/such-file.pem");
+    let skiff = skiff.start();
+    assert_eq!(skiff.get(&url).status, 502);
+    let told = skiff.stop().stderr;
+    assert!(told.contains("file=/no/such-file.pem"), "{told}");
+
+    let rule = "[[client_tls]]\ncomponent_ids = ['web', 'wbe', 'hidden']\nhosts = ['127.0.0.1']\nca_roots_file = 'empty.pem'\n";
+    let skiff = app("relay", "\"https://127.0.0.1:*\"")
+        .file("empty.pem", "")
+        .file("limits.toml", rule);
+    let file = skiff.folder().join("limits.toml");
+    let skiff = skiff.args(&["--runtime-config-file", file.to_str().unwrap()]);
+    let skiff = skiff.start();
+    assert_eq!(skiff.get(&url).status, 502);
+    let told = skiff.stop().stderr;
+    assert!(
+        told.contains("There is no certificate authority in this file"),
+        "{told}"
+    );
+    assert!(told.contains("/empty.pem"), "{told}");
+    let unknown: Vec<_> = told
+        .lines()
+        .filter(|line| line.contains("An entry of client_tls"))
+        .collect();
+    assert_eq!(unknown.len(), 1, "{told}");
+    assert!(unknown[0].contains("component_id=wbe"), "{told}");
+}
+
+#[test]
 fn every_failure_has_the_error_code_of_its_own() {
     let server = Server::start();
     let free = TcpListener::bind("127.0.0.1:0")
@@ -322,215 +289,4 @@ fn the_operator_limits_how_long_a_guest_may_wait() {
             answer.text()
         );
     }
-}
-
-#[test]
-fn three_components_call_each_other_without_a_socket() {
-    for guest in BOTH {
-        let skiff = start(guest, "\"http://*.spin.internal\"");
-        let answer = skiff.post(
-            "/?url=http://hidden.spin.internal/?url=http://headers.spin.internal/x/y?z",
-            "ping",
-        );
-        let text = answer.text();
-        assert_eq!(answer.status, 200, "{guest}: {text}");
-        for line in [
-            ":method Method::Post",
-            "spin-path-info: /x/y",
-            "spin-matched-route: /...",
-            "spin-component-route: \n",
-            "spin-raw-component-route: /...",
-            "spin-client-addr: 0.0.0.0:0",
-            "spin-full-url: http://localhost/x/y?z",
-        ] {
-            assert!(text.contains(line), "{guest}: {line}: {text}");
-        }
-    }
-}
-
-#[test]
-fn a_component_that_does_not_exist_traps_its_caller() {
-    for guest in BOTH {
-        let skiff = start(guest, "\"http://*.spin.internal\"");
-        assert_eq!(skiff.get("/?url=http://nobody.spin.internal/").status, 500);
-        let denied = skiff.get("/?url=https://headers.spin.internal/");
-        assert!(
-            denied.text().contains("HttpRequestDenied"),
-            "{}",
-            denied.text()
-        );
-        let told = skiff.stop().stderr;
-        assert!(told.contains("runs a component `nobody`"), "{told}");
-    }
-}
-
-#[test]
-fn a_component_that_fails_answers_its_caller_with_500() {
-    let text = r#"spin_manifest_version = 2
-[application]
-name = "a"
-[[trigger.http]]
-route = "/..."
-component = "web"
-[[trigger.http]]
-route = { private = true }
-component = "broken"
-[component.web]
-source = "{guest:relay}"
-allowed_outbound_hosts = ["http://broken.spin.internal"]
-[component.broken]
-source = "{guest:trap}"
-"#;
-    let skiff = Skiff::manifest(text).start();
-    assert_eq!(skiff.get("/?url=http://broken.spin.internal/").status, 500);
-    let told = skiff.stop().stderr;
-    assert!(told.contains("component_id=\"broken\""), "{told}");
-}
-
-#[test]
-fn a_loop_of_components_ends_with_an_error() {
-    for guest in BOTH {
-        let skiff = start(guest, "\"http://*.spin.internal\"");
-        let url = "http://hidden.spin.internal/?url=http://web.spin.internal/?url=".repeat(12);
-        let answer = skiff.get(&format!("/?url={url}http://headers.spin.internal/"));
-        assert_eq!(answer.status, 502, "{guest}");
-        assert!(
-            answer.text().contains("LoopDetected"),
-            "{guest}: {}",
-            answer.text()
-        );
-    }
-}
-
-#[test]
-fn an_application_calls_itself_by_its_own_routes() {
-    for guest in BOTH {
-        let skiff = start(guest, "\"http://self\"");
-        for url in ["/headers?x", "http://self.alt/headers?x"] {
-            let answer = skiff.get(&format!("/?url={url}"));
-            let text = answer.text();
-            assert_eq!(answer.status, 200, "{guest} {url}: {text}");
-            assert!(text.contains("spin-matched-route: /headers"), "{text}");
-            assert!(text.contains("spin-client-addr: 127.0.0.1:"), "{text}");
-        }
-        let other = start(guest, "\"http://127.0.0.1:*\"").get("/?url=/headers");
-        assert!(
-            other.text().contains("HttpRequestDenied"),
-            "{}",
-            other.text()
-        );
-    }
-}
-
-/// A server that redirects to what the query of its request says, and else answers with the
-/// head.
-fn redirector() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut asked = [0; 4096];
-            let Ok(length) = stream.read(&mut asked) else {
-                continue;
-            };
-            let head = String::from_utf8_lossy(&asked[..length]).into_owned();
-            let target = head.split(' ').nth(1).unwrap_or_default();
-            let answer = match target.split_once('?') {
-                Some((_, to)) => {
-                    format!(
-                        "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                    )
-                }
-                None => {
-                    let length = head.len();
-                    format!(
-                        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{head}"
-                    )
-                }
-            };
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    address
-}
-
-#[test]
-fn a_redirect_of_an_old_guest_is_followed_where_it_is_granted() {
-    let (here, there) = (redirector(), redirector());
-    let hosts = format!("\"http://{here}\", \"http://self\"");
-    let skiff = start("fetch-v1", &hosts);
-    let answer = skiff.post(&format!("/?url=http://{here}/a?/b"), "ping");
-    let text = answer.text();
-    assert_eq!(answer.status, 200, "{text}");
-    assert!(text.contains("\nGET /b HTTP/1.1\r\n"), "{text}");
-    assert!(text.contains("authorization: secret\r\n"), "{text}");
-    assert!(text.contains("content-length: "), "{text}");
-    for (url, error) in [
-        (
-            format!("http://{here}/a?http://{there}/b"),
-            "destination-not-allowed",
-        ),
-        (format!("http://{there}/"), "destination-not-allowed"),
-        // It leads to itself for ever.
-        (
-            format!("http://{here}/a?{}/b", "/a?".repeat(12)),
-            "runtime-error",
-        ),
-        ("http://a%20b/".to_owned(), "invalid-url"),
-    ] {
-        let answer = skiff.get(&format!("/?url={url}"));
-        assert_eq!(answer.status, 502, "{url}");
-        assert!(answer.text().contains(error), "{url}: {}", answer.text());
-    }
-    let blocked = app("fetch-v1", "\"*://*:*\"")
-        .env("SKIFF_BLOCKED_NETWORKS", "127.0.0.2/32")
-        .start();
-    let port = there.port();
-    let answer = blocked.get(&format!("/?url=http://{here}/a?http://127.0.0.2:{port}/b"));
-    assert_eq!(answer.status, 502, "{}", answer.text());
-    assert!(answer.text().contains("runtime-error"), "{}", answer.text());
-    // A path is the application's own.
-    let own = skiff.get("/?url=/headers");
-    assert!(
-        own.text().contains("spin-matched-route: /headers"),
-        "{}",
-        own.text()
-    );
-}
-
-/// A server whose answer never ends.
-fn endless() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let _ = stream.read(&mut [0; 4096]);
-                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-                let _ = stream.write_all(head.as_bytes());
-                while stream.write_all(chunk.as_bytes()).is_ok() {}
-            });
-        }
-    });
-    address
-}
-
-#[test]
-fn an_answer_without_an_end_has_one_for_who_wants_the_whole_of_it() {
-    let address = endless();
-    let url = format!("/?url=http://{address}/");
-    let skiff = start("fetch-v1", "\"http://127.0.0.1:*\"");
-    let answer = skiff.get(&url);
-    assert_eq!(answer.status, 502);
-    assert!(answer.text().contains("runtime-error"), "{}", answer.text());
-    assert_eq!(skiff.get("/headers").status, 200);
-    let told = skiff.stop().stderr;
-    assert!(told.contains("is larger than 134217728 bytes"), "{told}");
-    // What has come counts as the guest's memory.
-    let skiff = app("fetch-v1", "\"http://127.0.0.1:*\"")
-        .env("SKIFF_MAX_INSTANCE_MEMORY", "16Mi")
-        .start();
-    assert_eq!(skiff.get(&url).status, 500);
-    assert_eq!(skiff.get("/headers").status, 200);
 }

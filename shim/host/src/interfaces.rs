@@ -19,7 +19,8 @@ pub use catalogue::{Need, capability, need, needs_concurrency};
 pub use cli::Cli;
 pub use filesystem::{FileLimits, Filesystem, Mount};
 pub use http::{
-    HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Outbound, Timeouts, Ways,
+    HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Mark, Neighbours, Outbound, Timeouts,
+    Ways,
 };
 pub use key_value::{FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
 pub use missing::Missing;

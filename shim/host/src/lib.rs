@@ -22,9 +22,10 @@ pub use grants::Grants;
 pub use interfaces::{
     Asking, Cli, Database, DatabaseConnection, Databases, FileLimits, Filesystem, FoundPair,
     HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, KeyValue, KeyValueStore, KnownValues,
-    MOST_RESULT, Missing, Mount, NameError, Names, Need, Neighbours, Outbound, Pair, ProviderError,
-    QueryResult, Reply, Row, Sockets, SqlValue, StoreError, Timeouts, ValueSource, Values,
-    Variables, VariablesError, VariablesProvider, Ways, capability, need, needs_concurrency,
+    MOST_RESULT, Mark, Missing, Mount, NameError, Names, Need, Neighbours, Outbound, Pair,
+    ProviderError, QueryResult, Reply, Row, Sockets, SqlValue, StoreError, Timeouts, ValueSource,
+    Values, Variables, VariablesError, VariablesProvider, Ways, capability, need,
+    needs_concurrency,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

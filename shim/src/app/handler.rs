@@ -13,6 +13,7 @@ use skiff_trigger_http::{
 };
 
 use super::arriving::Arriving;
+use super::network::Inside;
 
 /// When a rejected client should retry: instances become free within a request's time,
 /// which is far below a second.
@@ -22,17 +23,24 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct GuestHandler {
     guest: HttpGuest,
     guests: Guest,
+    inside: Arc<Inside>,
     /// Kept so that other applications find the engine.
     _runner: Arc<Runner>,
 }
 
 impl GuestHandler {
     /// `guests` are all guests of the application: a slow body gives way if a request
-    /// waits for one of them. `runner` runs the guest.
-    pub(super) fn new(guest: HttpGuest, guests: Guest, runner: Arc<Runner>) -> Self {
+    /// waits for one of them. `inside` knows its own requests, `runner` runs the guest.
+    pub(super) fn new(
+        guest: HttpGuest,
+        guests: Guest,
+        inside: Arc<Inside>,
+        runner: Arc<Runner>,
+    ) -> Self {
         GuestHandler {
             guest,
             guests,
+            inside,
             _runner: runner,
         }
     }
@@ -41,8 +49,9 @@ impl GuestHandler {
 impl Handler for GuestHandler {
     async fn handle(
         &self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Failure> {
+        self.inside.receives(&mut request);
         let (head, body) = request.into_parts();
         let body = Arriving::new(body, &head.headers, &self.guests).await?;
         let fault = body.fault();

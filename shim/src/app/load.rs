@@ -111,11 +111,12 @@ impl App {
     ) -> anyhow::Result<Self> {
         let Checked { application, facts } = checked;
         let engines = given.engines.clone();
-        let inside = Arc::<Inside>::default();
+        let inside = Arc::new(Inside::new().context("cannot get random numbers")?);
         let neighbours = match check::life(&application, &facts) {
             Life::Serve => Some(Arc::clone(&inside)),
             Life::Run(_) => None,
         };
+        network::warn_of_unknown(&prepared.application, &settings.network.client_tls);
         let network = network::network(&settings.network, given.files_below, neighbours);
         let grants = grants::all(&application, prepared, &facts, settings, given, &network)?;
         grants::first_memories(&facts, &grants)?;
@@ -297,7 +298,8 @@ impl App {
                                 None => loader.http(code, grants)?,
                             };
                             let runner = Arc::clone(&loaded.runner);
-                            let handler = GuestHandler::new(guest, self.guests.clone(), runner);
+                            let (guests, inside) = (self.guests.clone(), self.inside.clone());
+                            let handler = GuestHandler::new(guest, guests, inside, runner);
                             let handler = Arc::new(handler);
                             handlers.insert((id, argv), Arc::clone(&handler));
                             handler

@@ -1,7 +1,9 @@
 //! How the requests of an application's guests reach other machines, its other components,
 //! and the application itself.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use skiff_backend_http::Client;
 use skiff_backend_tls::Authorities;
-use skiff_host::{HttpAnswer, HttpBody, HttpClient, HttpError, Names, Neighbours, Ways};
+use skiff_host::{HttpAnswer, HttpBody, HttpClient, HttpError, Mark, Names, Neighbours, Ways};
+use skiff_manifest::Application;
 use skiff_manifest::hosts::BlockedNetworks;
 use skiff_manifest::runtime::ClientTls;
 use skiff_trigger_http::{
@@ -76,7 +79,9 @@ pub(super) fn network(
     let mut trusted = Authorities::usual();
     trusted.all_in = authorities_in;
     if let Some(file) = authorities {
-        trusted.first_of = vec![file];
+        // It is missed where it does not exist.
+        trusted.first_of.clear();
+        trusted.all_of = vec![file];
     }
     let mut blocked = blocked.unwrap_or_default();
     blocked.extend(&also_blocked);
@@ -112,6 +117,16 @@ pub(super) fn network(
     }
 }
 
+/// Tells of rules for components that do not exist. They may be meant for another application
+/// with the same configuration.
+pub(super) fn warn_of_unknown(application: &Application, rules: &[ClientTls]) {
+    let named = rules.iter().flat_map(|rule| &rule.component_ids);
+    let unknown = named.filter(|id| application.component(id).is_none());
+    for id in BTreeSet::from_iter(unknown) {
+        tracing::warn!(component_id = %id, "An entry of client_tls is for a component that the application does not have");
+    }
+}
+
 /// A rule of the runtime configuration. Without a file of its own, it trusts whom all trust.
 fn rule(written: ClientTls, usual: &Authorities) -> skiff_backend_http::ClientTls {
     let trusts = |asked: Option<bool>| asked.unwrap_or(written.ca_roots_file.is_none());
@@ -120,11 +135,8 @@ fn rule(written: ClientTls, usual: &Authorities) -> skiff_backend_http::ClientTl
         true => usual.clone(),
         false => Authorities::default(),
     };
-    authorities.all_of = written
-        .ca_roots_file
-        .map(PathBuf::from)
-        .into_iter()
-        .collect();
+    let file = written.ca_roots_file.map(PathBuf::from);
+    authorities.all_of.extend(file);
     let client = written.client;
     skiff_backend_http::ClientTls {
         components: written.component_ids,
@@ -138,8 +150,11 @@ fn rule(written: ClientTls, usual: &Authorities) -> skiff_backend_http::ClientTl
 }
 
 /// The application as its own components see it, once it serves.
-#[derive(Debug, Default)]
-pub(super) struct Inside(OnceLock<Served>);
+#[derive(Debug)]
+pub(super) struct Inside {
+    served: OnceLock<Served>,
+    mark: Mark,
+}
 
 struct Served {
     /// Weak, as the routes lead to the components that hold this.
@@ -154,10 +169,23 @@ impl fmt::Debug for Served {
 }
 
 impl Inside {
+    /// To be made before the process forks: its workers know each other's requests.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Inside {
+            served: OnceLock::new(),
+            mark: Mark::new()?,
+        })
+    }
+
+    /// Takes from a request that arrives what only the application itself may say in it.
+    pub(super) fn receives<B>(&self, request: &mut Request<B>) {
+        self.mark.take(request);
+    }
+
     /// The application serves these routes at this address.
     pub(super) fn serves(&self, routes: &RouterHandle<GuestHandler>, address: SocketAddr) {
         // An application serves once.
-        let _ = self.0.set(Served {
+        let _ = self.served.set(Served {
             routes: routes.downgrade(),
             address,
         });
@@ -166,12 +194,12 @@ impl Inside {
 
 impl Neighbours for Inside {
     fn has(&self, component: &str) -> bool {
-        let routes = self.0.get().and_then(|served| served.routes.current());
+        let routes = self.served.get().and_then(|served| served.routes.current());
         routes.is_some_and(|routes| routes.runs(component))
     }
 
     fn call(&self, component: &str, request: Request<HttpBody>) -> HttpAnswer {
-        let routes = self.0.get().and_then(|served| served.routes.current());
+        let routes = self.served.get().and_then(|served| served.routes.current());
         let Some(routes) = routes else {
             return Box::pin(std::future::ready(Err(HttpError::DestinationUnavailable)));
         };
@@ -193,7 +221,11 @@ impl Neighbours for Inside {
     }
 
     fn own_address(&self) -> Option<SocketAddr> {
-        self.0.get().map(|served| served.address)
+        self.served.get().map(|served| served.address)
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod relay;
 pub(crate) mod stand_in;
 
 use std::ffi::OsStr;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod mark;
 mod origin;
 mod outbound;
 mod spin;
@@ -21,6 +22,7 @@ pub(super) use self::calls::handle;
 pub use self::client::{
     HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Neighbours, Timeouts,
 };
+pub use self::mark::Mark;
 pub(crate) use self::origin::{Origin, Origins};
 pub use self::outbound::{Outbound, Ways};
 use crate::state::State;

@@ -48,7 +48,7 @@ impl Seed {
 }
 
 /// Two random numbers.
-fn two_numbers() -> io::Result<(u64, u64)> {
+pub(super) fn two_numbers() -> io::Result<(u64, u64)> {
     let mut bytes = [0; 16];
     // So few bytes are never returned in parts.
     getrandom(&mut bytes, GetRandomFlags::empty())?;

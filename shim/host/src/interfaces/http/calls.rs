@@ -93,6 +93,15 @@ fn check(outbound: &Outbound, scheme: &Scheme, authority: &str) -> Result<(), No
     }
 }
 
+/// A scheme of HTTP, in whatever case it is written.
+fn in_any_case(scheme: &str) -> Option<Scheme> {
+    scheme
+        .to_ascii_lowercase()
+        .parse()
+        .ok()
+        .filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))
+}
+
 /// Sends a request, with these options.
 pub(in crate::interfaces) fn handle(
     state: &mut State,
@@ -105,9 +114,18 @@ pub(in crate::interfaces) fn handle(
     // A relative URL is for the application itself.
     let authority = asked.authority.get_or_insert_with(|| ONESELF.to_owned());
     let scheme = match &asked.scheme {
-        Some(types::Scheme::Http) => Scheme::HTTP,
-        _ => Scheme::HTTPS,
+        Some(types::Scheme::Http) => Some(Scheme::HTTP),
+        Some(types::Scheme::Https) | None => Some(Scheme::HTTPS),
+        Some(types::Scheme::Other(other)) => in_any_case(other),
     };
+    let Some(scheme) = scheme else {
+        view.table.delete(request)?;
+        return Ok(Err(types::ErrorCode::HttpRequestUriInvalid));
+    };
+    asked.scheme = Some(match scheme == Scheme::HTTPS {
+        true => types::Scheme::Https,
+        false => types::Scheme::Http,
+    });
     check(&outbound, &scheme, authority)?;
     // At once, as a guest that begins to write a body would only see that nobody reads it.
     let refusal = match outbound.refusal(scheme == Scheme::HTTPS, authority) {
@@ -147,6 +165,10 @@ async fn send(accessor: &Accessor<State>, request: Resource<Request>) -> wasmtim
             store.data_mut().answers(task);
         }
         let asked = http_view(store.data_mut()).table.get_mut(&request)?;
+        let scheme = asked.scheme.as_ref();
+        if let Some(scheme) = scheme.and_then(|scheme| in_any_case(scheme.as_str())) {
+            asked.scheme = Some(scheme);
+        }
         match &asked.authority {
             None => asked.authority = Some(Authority::from_static(ONESELF)),
             Some(authority) => {

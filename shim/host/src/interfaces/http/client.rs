@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mark::Mark;
 use skiff_manifest::hosts::Host;
 pub use wasmtime_wasi_http::Error as HttpError;
 pub use wasmtime_wasi_http::WasiBody as HttpBody;
@@ -69,4 +70,7 @@ pub trait Neighbours: Debug + Send + Sync {
 
     /// Where the application itself listens; `None` if it does not.
     fn own_address(&self) -> Option<SocketAddr>;
+
+    /// Marks the requests that it sends there.
+    fn mark(&self) -> &Mark;
 }

@@ -2,7 +2,7 @@
 //! go.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,17 +144,13 @@ impl Outbound {
             Target::Neighbour(component) => {
                 return Routed::Neighbour(ways.chain(&component, origin.depth, request));
             }
-            Target::Oneself => match ways.own_address() {
-                Some(address) => {
-                    *request.uri_mut() = at(request.uri(), address);
-                    let host = match address.ip() {
-                        IpAddr::V4(ip) => Host::Ipv4(ip),
-                        IpAddr::V6(ip) => Host::Ipv6(ip),
-                    };
-                    (false, host, address.port(), true)
+            Target::Oneself => {
+                let component = &self.0.component;
+                match ways.to_oneself(component, origin.depth, &mut request) {
+                    Ok((host, port)) => (false, host, port, true),
+                    Err(error) => return failed(error),
                 }
-                None => return failed(HttpError::HttpRequestUriInvalid),
-            },
+            }
         };
         request.headers_mut().remove(HOST);
         Routed::Machine(ways.client.send(HttpCall {
@@ -241,7 +237,10 @@ impl Outbound {
             .as_ref()
             .filter(|_| self.allows(tls, &host, port))
         else {
-            return Err(self.deny(&Shown { tls, host, port }));
+            return Err(match &host {
+                Host::Domain(name) if name == "self" => self.deny_self(),
+                _ => self.deny(&Shown { tls, host, port }),
+            });
         };
         let target = match (&ways.neighbours, chained_component(name)) {
             (Some(_), Some(component)) => Target::Neighbour(component.to_owned()),
@@ -254,6 +253,13 @@ impl Outbound {
     #[cold]
     fn deny(&self, entry: &dyn fmt::Display) -> HttpError {
         tracing::warn!(component_id = %self.0.component, "Outbound request denied: to allow it, add \"{entry}\" to the component's allowed_outbound_hosts");
+        HttpError::HttpRequestDenied
+    }
+
+    /// `self` is a name in entries alone: as a host it would be another machine's.
+    #[cold]
+    fn deny_self(&self) -> HttpError {
+        tracing::warn!(component_id = %self.0.component, "Outbound request denied: the host `self` is not this application; send the request to a URL that is a path, or to the host `{ONESELF}`, and add \"http://self\" to the component's allowed_outbound_hosts");
         HttpError::HttpRequestDenied
     }
 }
@@ -279,38 +285,58 @@ impl Ways {
     fn chain(
         &self,
         component: &str,
-        Depth(depth): Depth,
+        depth: Depth,
         mut request: http::Request<HttpBody>,
     ) -> HttpAnswer {
-        let neighbours = match &self.neighbours {
-            Some(neighbours) if depth < DEEPEST => neighbours,
-            _ => {
-                tracing::warn!(
-                    component_id = component,
-                    "Request inside the application denied: {DEEPEST} others led to it, which looks like a loop"
-                );
-                return Box::pin(std::future::ready(Err(HttpError::LoopDetected)));
+        match (&self.neighbours, deeper(component, depth)) {
+            (Some(neighbours), Ok(depth)) => {
+                request.extensions_mut().insert(depth);
+                neighbours.call(component, request)
             }
-        };
-        request.extensions_mut().insert(Depth(depth + 1));
-        neighbours.call(component, request)
+            (_, Err(error)) => Box::pin(std::future::ready(Err(error))),
+            (None, _) => Box::pin(std::future::ready(Err(HttpError::DestinationUnavailable))),
+        }
     }
 
-    /// Where this machine reaches the application itself.
-    fn own_address(&self) -> Option<SocketAddr> {
-        let address = self.neighbours.as_ref()?.own_address()?;
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
+    /// Changes a request into one to where this machine reaches the application itself.
+    fn to_oneself(
+        &self,
+        component: &str,
+        depth: Depth,
+        request: &mut http::Request<HttpBody>,
+    ) -> Result<(Host, u16), HttpError> {
+        let neighbours = self.neighbours.as_ref();
+        let found = neighbours.and_then(|oneself| Some((oneself, oneself.own_address()?)));
+        let (oneself, address) = found.ok_or(HttpError::HttpRequestUriInvalid)?;
+        oneself
+            .mark()
+            .set(deeper(component, depth)?, request.headers_mut());
+        let host = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Host::Ipv4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => Host::Ipv6(Ipv6Addr::LOCALHOST),
+            IpAddr::V4(ip) => Host::Ipv4(ip),
+            IpAddr::V6(ip) => Host::Ipv6(ip),
         };
-        Some(SocketAddr::new(ip, address.port()))
+        *request.uri_mut() = at(request.uri(), &host, address.port());
+        Ok((host, address.port()))
     }
 }
 
+/// The depth of a request to the application that this one leads to.
+fn deeper(component: &str, Depth(depth): Depth) -> Result<Depth, HttpError> {
+    if depth < DEEPEST {
+        return Ok(Depth(depth + 1));
+    }
+    tracing::warn!(
+        component_id = component,
+        "Request inside the application denied: {DEEPEST} others led to it, which looks like a loop"
+    );
+    Err(HttpError::LoopDetected)
+}
+
 /// The same URI at an address.
-fn at(uri: &Uri, address: SocketAddr) -> Uri {
-    let authority = Authority::try_from(address.to_string()).ok();
+fn at(uri: &Uri, host: &Host, port: u16) -> Uri {
+    let authority = Authority::try_from(format!("{host}:{port}")).ok();
     let mut parts = uri.clone().into_parts();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = authority;

@@ -1,7 +1,9 @@
-use std::sync::Mutex;
+use std::net::SocketAddr;
+use std::sync::{LazyLock, Mutex};
 
 use http_body_util::{BodyExt as _, Empty};
 
+use super::super::Mark;
 use super::*;
 
 /// Remembers what it was asked to send.
@@ -52,6 +54,11 @@ impl Neighbours for Recorder {
 
     fn own_address(&self) -> Option<SocketAddr> {
         Some("[::]:3000".parse().unwrap())
+    }
+
+    fn mark(&self) -> &Mark {
+        static MARK: LazyLock<Mark> = LazyLock::new(|| Mark::new().unwrap());
+        &MARK
     }
 }
 
@@ -198,6 +205,9 @@ fn oneself_is_reached_where_one_listens() {
     assert_eq!(sent.taken(), ["[::1] 3000 http://[::1]:3000/a?b"]);
     send(&outbound, 0, "http://:80/a").unwrap();
     assert_eq!(sent.taken(), ["[::1] 3000 http://[::1]:3000/a"]);
+    let looped = send(&outbound, DEEPEST, "http://self.alt/a");
+    assert!(matches!(looped, Err(HttpError::LoopDetected)));
+    assert!(sent.taken().is_empty());
     // Any host includes oneself.
     let (outbound, sent) = granted(&["https://*"]);
     send(&outbound, 0, "http://self.alt/").unwrap();
