@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::HeaderMap;
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::types::{
-    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+    HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
 use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_io::streams::DynInputStream;
 
+use crate::interfaces::http::awaited::Awaited;
 use crate::interfaces::key_value::Cas;
 
 /// How much of an outgoing body is buffered before the guest has to wait. Wasmtime's
@@ -56,7 +57,7 @@ pub(crate) fn size(entry: &(dyn Any + Send)) -> usize {
         cas.size()
     } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
         headers(&response.headers) + STREAM
-    } else if entry.is::<DynInputStream>() || entry.is::<HostFutureIncomingResponse>() {
+    } else if entry.is::<DynInputStream>() || entry.is::<Awaited>() {
         STREAM
     } else {
         0

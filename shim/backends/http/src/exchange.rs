@@ -1,14 +1,16 @@
 //! One request and its response.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use futures::TryFutureExt as _;
+use futures::future::Either;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use skiff_host::{HttpBody, HttpCall, HttpError};
+use skiff_host::{HttpBody, HttpCall, HttpError, Timeouts};
 use tokio::time::timeout;
 
 use crate::body::{Connection, Response};
@@ -19,106 +21,189 @@ use crate::{Inner, faults};
 /// How often a request is tried on connections that were kept.
 const MOST_TRIES: usize = 3;
 
+/// Where a request goes, and how long it may take.
+pub(crate) struct Exchange {
+    component: Arc<str>,
+    origin: Arc<Origin>,
+    timeouts: Timeouts,
+}
+
+/// A request that was sent, with what is known of its answer.
+pub(crate) struct Sent<A> {
+    answer: A,
+    on_kept: bool,
+    repeat: Option<Repeat>,
+}
+
+/// A response on its connection, or the request if the server has seen nothing of it.
+type Answered = Result<(http::Response<Incoming>, Connection), TrySendError<Request<HttpBody>>>;
+
+/// A request that was sent, or one that waits for a connection.
+type Begun<A> = Result<Sent<A>, Request<HttpBody>>;
+
 impl Inner {
-    pub(crate) async fn exchange(
+    /// Sends a request at once if there is a connection for it.
+    pub(crate) fn begin(
         &self,
         call: HttpCall,
-    ) -> Result<http::Response<HttpBody>, HttpError> {
-        let HttpCall {
-            component,
-            tls,
-            host,
-            port,
-            unblocked,
-            mut request,
-            timeouts,
-        } = call;
+    ) -> Result<
+        (
+            Exchange,
+            Begun<impl Future<Output = Result<Answered, HttpError>> + use<>>,
+        ),
+        HttpError,
+    > {
         // A positive answer would make the connection a tunnel.
-        if *request.method() == Method::CONNECT {
+        if *call.request.method() == Method::CONNECT {
             return Err(HttpError::HttpRequestMethodInvalid);
         }
-        let rule = tls.then(|| self.tls.rule(&component, &host)).flatten();
+        let rule = call.tls.then(|| self.tls.rule(&call.component, &call.host));
         let origin = self.pool.origin(Key {
-            rule,
-            tls,
-            host,
-            port,
-            unblocked,
+            rule: rule.flatten(),
+            tls: call.tls,
+            host: call.host,
+            port: call.port,
+            unblocked: call.unblocked,
         });
-        let origin = origin.map_err(|_| HttpError::HttpRequestUriInvalid)?;
-        let (mut tries, mut may_repeat) = (0, true);
-        loop {
-            // A server may close one connection after the other just then.
-            let kept = origin.take().filter(|_| tries < MOST_TRIES);
-            tries += 1;
-            let was_kept = kept.is_some();
-            let mut repeat = None;
-            let sender = match kept {
-                Some(sender) => sender,
-                None => {
-                    let connecting = self.connect(&component, &origin);
-                    timeout(timeouts.connect, connecting)
-                        .await
-                        .map_err(|_| HttpError::ConnectionTimeout)??
-                }
-            };
-            if may_repeat && (was_kept || matches!(sender, Sender::Http2(_))) {
-                let (lent, again) = Repeat::of(request);
-                (request, repeat) = (lent, Some(again));
+        let exchange = Exchange {
+            component: call.component,
+            origin: origin.map_err(|_| HttpError::HttpRequestUriInvalid)?,
+            timeouts: call.timeouts,
+        };
+        let begun = match exchange.origin.take() {
+            Some(sender) if sender.is_ready() => {
+                Ok(exchange.send(sender, call.request, true, true)?)
             }
-            match send(sender, request, &origin, timeouts.first_byte).await? {
+            kept => {
+                if let Some(sender) = kept {
+                    sender.give_back();
+                }
+                Err(call.request)
+            }
+        };
+        Ok((exchange, begun))
+    }
+
+    /// Waits for the response.
+    pub(crate) async fn finish(
+        &self,
+        exchange: Exchange,
+        begun: Begun<impl Future<Output = Result<Answered, HttpError>>>,
+    ) -> Result<http::Response<HttpBody>, HttpError> {
+        let (mut tries, mut may_repeat) = (1, true);
+        let mut sent = match begun {
+            Ok(sent) => sent.answered().await?,
+            Err(request) => self.attempt(&exchange, request, true, true).await?,
+        };
+        loop {
+            let mut refused = match sent.answer {
                 Ok((response, connection)) => {
+                    let patience = exchange.timeouts.between_bytes;
                     return Ok(response.map(|incoming| {
-                        Response::new(incoming, timeouts.between_bytes, connection).boxed_unsync()
+                        Response::new(incoming, patience, connection).boxed_unsync()
                     }));
                 }
-                Err(mut refused) => match refused.take_message() {
-                    // The server had closed it, and has seen nothing of the request.
-                    Some(unsent) if was_kept => request = unsent,
-                    _ => {
-                        let error = refused.into_error();
-                        if let Some(again) = repeat.and_then(|repeat| repeat.after(&error)) {
-                            // Once, on a new connection.
-                            (request, may_repeat, tries) = (again, false, MOST_TRIES);
-                            continue;
-                        }
-                        tracing::debug!(component_id = %component, host = %origin.host, port, %error, "No response");
+                Err(refused) => refused,
+            };
+            let request = match refused.take_message() {
+                // The server had closed it, and has seen nothing of the request.
+                Some(unsent) if sent.on_kept => unsent,
+                _ => {
+                    let error = refused.into_error();
+                    let Some(again) = sent.repeat.and_then(|repeat| repeat.after(&error)) else {
+                        let (component, origin) = (&exchange.component, &exchange.origin);
+                        tracing::debug!(component_id = %component, host = %origin.host, port = origin.port, %error, "No response");
                         return Err(faults::of_exchange(&error));
-                    }
-                },
-            }
+                    };
+                    // Once, on a new connection.
+                    (may_repeat, tries) = (false, MOST_TRIES);
+                    again
+                }
+            };
+            // A server may close one connection after the other just then.
+            let may_be_kept = tries < MOST_TRIES;
+            tries += 1;
+            let attempt = self.attempt(&exchange, request, may_be_kept, may_repeat);
+            sent = attempt.await?;
         }
+    }
+
+    /// Finds a connection, sends a request and waits for its answer.
+    async fn attempt(
+        &self,
+        exchange: &Exchange,
+        request: Request<HttpBody>,
+        may_be_kept: bool,
+        may_repeat: bool,
+    ) -> Result<Sent<Answered>, HttpError> {
+        let Exchange {
+            component,
+            origin,
+            timeouts,
+        } = exchange;
+        let kept = origin.take().filter(|_| may_be_kept);
+        let on_kept = kept.is_some();
+        let sender = match kept {
+            Some(mut sender) => {
+                // It may still have to note that the last response has ended. If it cannot,
+                // sending fails.
+                let ready = timeout(timeouts.first_byte, sender.ready());
+                ready.await.map_err(|_| HttpError::ConnectionReadTimeout)?;
+                sender
+            }
+            None => timeout(timeouts.connect, self.connect(component, origin))
+                .await
+                .map_err(|_| HttpError::ConnectionTimeout)??,
+        };
+        let sent = exchange.send(sender, request, on_kept, may_repeat)?;
+        sent.answered().await
     }
 }
 
-type Answered = Result<(http::Response<Incoming>, Connection), TrySendError<Request<HttpBody>>>;
+impl<A: Future<Output = Result<Answered, HttpError>>> Sent<A> {
+    async fn answered(self) -> Result<Sent<Answered>, HttpError> {
+        Ok(Sent {
+            answer: self.answer.await?,
+            on_kept: self.on_kept,
+            repeat: self.repeat,
+        })
+    }
+}
 
-/// Sends a request and waits for the head of its response.
-async fn send(
-    sender: Sender,
-    request: Request<HttpBody>,
-    origin: &Origin,
-    patience: Duration,
-) -> Result<Answered, HttpError> {
-    let late = |_| HttpError::ConnectionReadTimeout;
-    match sender {
-        Sender::Http1(mut connection) => {
-            let request = over_http1(request, origin);
-            let sending = async {
-                // It may still have to note that the last response has ended. If it cannot,
-                // sending fails.
-                let _ = connection.sender.ready().await;
-                connection.sender.try_send_request(request).await
-            };
-            let response = timeout(patience, sending).await.map_err(late)?;
-            Ok(response.map(|response| (response, Connection::Http1(connection))))
+impl Exchange {
+    /// Sends a request; its answer is the head of the response.
+    fn send(
+        &self,
+        sender: Sender,
+        mut request: Request<HttpBody>,
+        on_kept: bool,
+        may_repeat: bool,
+    ) -> Result<Sent<impl Future<Output = Result<Answered, HttpError>> + use<>>, HttpError> {
+        let mut repeat = None;
+        if may_repeat && (on_kept || matches!(sender, Sender::Http2(_))) {
+            let (lent, again) = Repeat::of(request);
+            (request, repeat) = (lent, Some(again));
         }
-        Sender::Http2(mut connection) => {
-            let request = over_http2(request, origin)?;
-            let sending = connection.sender.try_send_request(request);
-            let response = timeout(patience, sending).await.map_err(late)?;
-            Ok(response.map(|response| (response, Connection::Http2(connection))))
-        }
+        let answer = match sender {
+            Sender::Http1(mut connection) => {
+                let request = over_http1(request, &self.origin);
+                let answer = connection.sender.try_send_request(request);
+                let whole = |response| (response, Connection::Http1(connection));
+                Either::Left(answer.map_ok(whole))
+            }
+            Sender::Http2(mut connection) => {
+                let request = over_http2(request, &self.origin)?;
+                let answer = connection.sender.try_send_request(request);
+                let whole = |response| (response, Connection::Http2(connection));
+                Either::Right(answer.map_ok(whole))
+            }
+        };
+        let answer = timeout(self.timeouts.first_byte, answer);
+        Ok(Sent {
+            answer: answer.map_err(|_| HttpError::ConnectionReadTimeout),
+            on_kept,
+            repeat,
+        })
     }
 }
 

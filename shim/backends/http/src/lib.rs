@@ -20,8 +20,9 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use skiff_host::{HttpAnswer, HttpCall, HttpClient, NameError, Names};
+use skiff_host::{HttpAnswer, HttpCall, HttpClient, HttpError, NameError, Names};
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::names::Book;
 use self::pool::Pool;
@@ -73,6 +74,20 @@ impl Names for Client {
 impl HttpClient for Client {
     fn send(&self, call: HttpCall) -> HttpAnswer {
         let client = Arc::clone(&self.0);
-        Box::pin(async move { client.exchange(call).await })
+        let (exchange, begun) = match client.begin(call) {
+            Ok(begun) => begun,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let is_sent = begun.is_ok();
+        let answer = async move { client.finish(exchange, begun).await };
+        if is_sent {
+            return Box::pin(answer);
+        }
+        // It has to go on also while nobody polls it.
+        let task = AbortOnDropHandle::new(tokio::spawn(answer));
+        Box::pin(async move {
+            let ended = task.await;
+            ended.unwrap_or_else(|error| Err(HttpError::InternalError(Some(error.to_string()))))
+        })
     }
 }

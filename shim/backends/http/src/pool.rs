@@ -13,6 +13,7 @@ use skiff_host::HttpBody;
 use skiff_manifest::hosts::Host;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::Settings;
 
@@ -113,21 +114,40 @@ pub(crate) enum Sender {
     Http2(Http2),
 }
 
+impl Sender {
+    /// Whether a request can be sent without waiting.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Sender::Http1(connection) => connection.sender.is_ready(),
+            Sender::Http2(connection) => connection.sender.is_ready(),
+        }
+    }
+
+    /// Waits until a request can be sent, or until the connection is closed.
+    pub(crate) async fn ready(&mut self) {
+        let _ = match self {
+            Sender::Http1(connection) => connection.sender.ready().await,
+            Sender::Http2(connection) => connection.sender.ready().await,
+        };
+    }
+
+    /// Keeps it for the next request.
+    pub(crate) fn give_back(self) {
+        match self {
+            Sender::Http1(connection) => connection.give_back(),
+            // Its origin has it, too.
+            Sender::Http2(_) => {}
+        }
+    }
+}
+
 /// One request at a time.
 pub(crate) struct Http1 {
     pub(crate) sender: http1::SendRequest<HttpBody>,
     slot: Slot,
-    _driver: Driver,
-}
-
-/// The task of a connection. It ends with its owner: a request that nobody waits for any more
-/// would go on sending its body to a server that may not read it.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// The task of the connection. It ends with its owner: a request that nobody waits for
+    /// any more would go on sending its body to a server that may not read it.
+    _driver: AbortOnDropHandle<()>,
 }
 
 /// Many requests at once.
@@ -146,7 +166,7 @@ impl Http1 {
         Http1 {
             sender,
             slot,
-            _driver: Driver(driver),
+            _driver: AbortOnDropHandle::new(driver),
         }
     }
 

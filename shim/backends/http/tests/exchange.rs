@@ -29,6 +29,24 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_request_is_under_way_also_while_nobody_polls_its_answer() {
+    let server = Server::start(HELLO, false).await;
+    let client = client();
+    // The first needs a connection, the second has one.
+    for sent in 1..=2 {
+        let answer = client.send(call(&server.url()));
+        while server.counts().1 < sent {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            answer.await.unwrap().collect().await.unwrap().to_bytes(),
+            "hello"
+        );
+    }
+    assert_eq!(server.counts(), (1, 2));
+}
+
+#[tokio::test]
 async fn a_connection_that_the_server_closed_is_replaced() {
     let server = Server::start(HELLO, true).await;
     let client = client();

@@ -102,9 +102,9 @@ async fn server(
                             None => request.headers()["host"].to_str().unwrap().to_owned(),
                         };
                         let text = format!("{:?} {host}", request.version());
-                        // More than a client takes.
+                        // More than a client takes, also if it reads much at once.
                         let large = match request.uri().path() {
-                            "/large" => "y".repeat(200_000),
+                            "/large" => "y".repeat(400_000),
                             _ => String::new(),
                         };
                         let response = http::Response::builder().header("x-large", large);

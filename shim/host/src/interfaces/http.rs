@@ -1,5 +1,6 @@
 //! `wasi:http`: messages, and outbound requests to what `allowed_outbound_hosts` allows.
 
+pub(crate) mod awaited;
 mod calls;
 mod client;
 mod mark;
@@ -85,6 +86,15 @@ impl Http {
         self.hooks.origin = origin;
     }
 
+    /// Sends a request of the guest. As [`Outbound::send`].
+    fn send(
+        &self,
+        request: http::Request<HttpBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<HttpAnswer, HttpError> {
+        self.hooks.send(request, options)
+    }
+
     pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
         WasiHttpCtxView {
             ctx: &mut self.context,
@@ -99,8 +109,6 @@ pub(crate) struct Hooks {
     outbound: Outbound,
     /// The request that the guest answers, if it may send others.
     origin: Option<Origin>,
-    /// Whether the answer to a request is awaited by a task of its own.
-    has_task: bool,
 }
 
 impl Hooks {
@@ -108,7 +116,17 @@ impl Hooks {
         Hooks {
             outbound: grants.outbound.clone(),
             origin: None,
-            has_task: false,
+        }
+    }
+
+    fn send(
+        &self,
+        request: http::Request<HttpBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<HttpAnswer, HttpError> {
+        match &self.origin {
+            Some(origin) => self.outbound.send(origin, request, options),
+            None => self.outbound.send(&Origin::default(), request, options),
         }
     }
 }
@@ -158,14 +176,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let origin = self.origin.take().unwrap_or_default();
-        let answer = match self.has_task {
-            true => self.outbound.send_from_task(&origin, request, options),
-            false => self.outbound.send(&origin, request, options),
-        };
-        self.origin = Some(origin);
+        let answer = self.send(request, options);
         Box::new(async move {
-            let response = answer.await?;
+            let response = answer?.await?;
             // Whatever is left to do is done by who reads the body.
             let rest: Box<dyn Future<Output = _> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((response, rest))

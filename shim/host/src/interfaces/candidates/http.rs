@@ -7,12 +7,12 @@ use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Re
 use wasmtime_wasi_http::WasiHttpCtxView;
 use wasmtime_wasi_http::p2::HeaderResult;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    ErrorCode, FutureIncomingResponse, FutureTrailers, Headers, HostFields,
-    HostFutureIncomingResponse, HostFutureTrailers, HostOutgoingBody, HostResponseOutparam,
-    IncomingResponse, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, RequestOptions,
-    ResponseOutparam, Scheme, Trailers,
+    ErrorCode, FutureTrailers, Headers, HostFields, HostFutureTrailers, HostOutgoingBody,
+    HostResponseOutparam, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, RequestOptions, ResponseOutparam, Scheme, Trailers,
 };
 
+use crate::interfaces::http::awaited::{self, Awaited};
 use crate::interfaces::http::handle;
 use crate::state::{State, http_view};
 
@@ -225,9 +225,8 @@ fn add_incoming(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type Response = Option<Result<Result<Resource<IncomingResponse>, Fault>, ()>>;
     types.func_wrap(
         "[method]future-incoming-response.get-rc20231018",
-        |mut store: StoreContextMut<'_, State>, (future,): (Resource<FutureIncomingResponse>,)| {
-            let mut view = http_view(store.data_mut());
-            let got = HostFutureIncomingResponse::get(&mut view, future)?;
+        |mut store: StoreContextMut<'_, State>, (future,): (Resource<Awaited>,)| {
+            let got = awaited::get(store.data_mut(), &future)?;
             let got: Response = got.map(|got| got.map(|got| got.map_err(Fault::from)));
             Ok((got,))
         },

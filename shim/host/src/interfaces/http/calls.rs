@@ -1,19 +1,23 @@
-//! The functions that send a request, of both versions: `wasmtime-wasi-http`'s, and before
-//! them what has to be known or changed about a request.
+//! The functions that send a request, of both versions. That of WASI 0.2 is our own, as
+//! `wasmtime-wasi-http` 48 makes two tasks for each request; for WASI 0.3 it is
+//! `wasmtime-wasi-http`'s, and before it what has to be known or changed about a request.
 
+use http::header::CONTENT_LENGTH;
 use http::uri::{Authority, Scheme};
+use http_body_util::{BodyExt as _, Empty};
 use skiff_manifest::hosts::Url;
 use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::TrappableError;
 use wasmtime_wasi_http::WasiHttp;
-use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types};
-use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore;
 use wasmtime_wasi_http::p3::bindings::http::types as p3_types;
 use wasmtime_wasi_http::p3::{Request, Response};
 
-use super::client::HttpError;
+use super::awaited::{self, Awaited};
+use super::client::{HttpBody, HttpError};
 use super::outbound::{ONESELF, Outbound};
 use crate::state::{State, http_view};
 
@@ -21,7 +25,7 @@ type Asked = (
     Resource<HostOutgoingRequest>,
     Option<Resource<types::RequestOptions>>,
 );
-type Handled = Result<Resource<HostFutureIncomingResponse>, types::ErrorCode>;
+type Handled = Result<Resource<Awaited>, types::ErrorCode>;
 type Sent = Result<Resource<Response>, p3_types::ErrorCode>;
 
 /// Replaces `wasi:http/outgoing-handler`, and `http-error-code` of `wasi:http/types`.
@@ -33,6 +37,7 @@ pub(super) fn add_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Ok((error_code(store.data().table.get(&error)?),))
         },
     )?;
+    awaited::add_to_linker(&mut types)?;
     let mut handler = linker.instance("wasi:http/outgoing-handler@0.2.12")?;
     handler.func_wrap(
         "handle",
@@ -102,57 +107,57 @@ fn in_any_case(scheme: &str) -> Option<Scheme> {
         .filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))
 }
 
-/// Sends a request, with these options.
+/// Sends a request, with these options. An error that is known at once is reported at once,
+/// as a guest that begins to write a body would only see that nobody reads it.
 pub(in crate::interfaces) fn handle(
     state: &mut State,
     request: Resource<HostOutgoingRequest>,
     options: Option<types::RequestOptions>,
 ) -> wasmtime::Result<Handled> {
-    let outbound = state.outbound();
-    let view = http_view(state);
-    let asked = view.table.get_mut(&request)?;
-    // A relative URL is for the application itself.
-    let authority = asked.authority.get_or_insert_with(|| ONESELF.to_owned());
+    let request = match message(state.table.delete(request)?) {
+        Ok(request) => request,
+        Err(code) => return Ok(Err(code)),
+    };
+    if let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) {
+        check(state.http.outbound(), scheme, authority.as_str())?;
+    }
+    match state.http.send(request, options) {
+        Ok(answer) => Ok(Ok(state.table.push(Awaited::new(answer))?)),
+        Err(error) => Ok(Err(awaited::code(&mut http_view(state), error)?)),
+    }
+}
+
+/// The request that a guest has put together.
+fn message(asked: HostOutgoingRequest) -> Result<http::Request<HttpBody>, types::ErrorCode> {
+    let method = asked.method.try_into();
+    let method = method.map_err(|_| types::ErrorCode::HttpRequestMethodInvalid)?;
     let scheme = match &asked.scheme {
         Some(types::Scheme::Http) => Some(Scheme::HTTP),
         Some(types::Scheme::Https) | None => Some(Scheme::HTTPS),
         Some(types::Scheme::Other(other)) => in_any_case(other),
     };
-    let Some(scheme) = scheme else {
-        view.table.delete(request)?;
-        return Ok(Err(types::ErrorCode::HttpRequestUriInvalid));
-    };
-    asked.scheme = Some(match scheme == Scheme::HTTPS {
-        true => types::Scheme::Https,
-        false => types::Scheme::Http,
+    let scheme = scheme.ok_or(types::ErrorCode::HttpRequestUriInvalid)?;
+    // A relative URL is for the application itself.
+    let authority = asked.authority.as_deref().unwrap_or(ONESELF);
+    let uri = http::Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(asked.path_with_query.as_deref().unwrap_or("/"))
+        .build()
+        .map_err(|_| types::ErrorCode::HttpRequestUriInvalid)?;
+    let length = asked.headers.get(CONTENT_LENGTH);
+    if asked.body.is_none() && length.is_some_and(|length| length != "0") {
+        return Err(types::ErrorCode::HttpRequestBodySize(Some(0)));
+    }
+    let body = asked.body.unwrap_or_else(|| {
+        let nothing = Empty::new().map_err(|never| match never {});
+        nothing.boxed_unsync()
     });
-    check(&outbound, &scheme, authority)?;
-    // At once, as a guest that begins to write a body would only see that nobody reads it.
-    let refusal = match outbound.refusal(scheme == Scheme::HTTPS, authority) {
-        None => None,
-        Some(HttpError::HttpRequestDenied) => Some(types::ErrorCode::HttpRequestDenied),
-        Some(_) => Some(types::ErrorCode::HttpRequestUriInvalid),
-    };
-    if let Some(code) = refusal {
-        view.table.delete(request)?;
-        return Ok(Err(code));
-    }
-    let options = options
-        .map(|options| view.table.push(options))
-        .transpose()?;
-    let lent = options
-        .as_ref()
-        .map(|lent| Resource::new_borrow(lent.rep()));
-    state.http.hooks.has_task = true;
-    let sent = outgoing_handler::Host::handle(&mut http_view(state), request, lent);
-    state.http.hooks.has_task = false;
-    if let Some(options) = options {
-        state.table.delete(options)?;
-    }
-    match sent {
-        Ok(future) => Ok(Ok(future)),
-        Err(error) => error.downcast().map(Err),
-    }
+    let mut request = http::Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = asked.headers.into();
+    Ok(request)
 }
 
 async fn send(accessor: &Accessor<State>, request: Resource<Request>) -> wasmtime::Result<Sent> {

@@ -18,8 +18,9 @@ pub type HttpAnswer =
 
 /// Sends requests to other machines.
 pub trait HttpClient: Debug + Send + Sync {
-    /// Sends a request. Both bodies are streamed. A request whose future, or whose
-    /// response's body, is dropped before its end is abandoned.
+    /// Sends a request, whether or not the future is polled. Both bodies are streamed. A
+    /// request whose future, or whose response's body, is dropped before its end is
+    /// abandoned.
     ///
     /// # Errors
     /// The future ends with the error code of `wasi:http` that says what went wrong.

@@ -99,61 +99,34 @@ impl Outbound {
         self.0.ways.is_some()
     }
 
-    /// Sends a request of a guest. Nothing happens before its target was checked. The answer
-    /// may be awaited by the guest's instance itself.
+    /// Sends a request of a guest. It is under way whether or not its answer is polled.
+    ///
+    /// # Errors
+    /// If it may not be sent; then nothing has happened.
     pub(super) fn send(
-        &self,
-        origin: &Origin,
-        request: http::Request<HttpBody>,
-        options: Option<RequestOptions>,
-    ) -> HttpAnswer {
-        match self.route(origin, request, options) {
-            // Not inside the caller's instance: one of WASI 0.3 cannot run in another.
-            Routed::Neighbour(answer) => Box::pin(spawn(answer)),
-            Routed::Machine(answer) => answer,
-        }
-    }
-
-    /// The same for an answer that a task of its own awaits.
-    pub(super) fn send_from_task(
-        &self,
-        origin: &Origin,
-        request: http::Request<HttpBody>,
-        options: Option<RequestOptions>,
-    ) -> HttpAnswer {
-        match self.route(origin, request, options) {
-            Routed::Neighbour(answer) | Routed::Machine(answer) => answer,
-        }
-    }
-
-    fn route(
         &self,
         origin: &Origin,
         mut request: http::Request<HttpBody>,
         options: Option<RequestOptions>,
-    ) -> Routed {
-        let failed = |error| Routed::Machine(Box::pin(std::future::ready(Err(error))));
-        let (ways, target) = match self.target_of(request.uri()) {
-            Ok(target) => target,
-            Err(error) => return failed(error),
-        };
+    ) -> Result<HttpAnswer, HttpError> {
+        let (ways, target) = self.target_of(request.uri())?;
         origin.trace(request.headers_mut());
         let timeouts = ways.timeouts(options);
         let (tls, host, port, unblocked) = match target {
             Target::Machine { tls, host, port } => (tls, host, port, false),
             Target::Neighbour(component) => {
-                return Routed::Neighbour(ways.chain(&component, origin.depth, request));
+                // Not inside the caller's instance: one of WASI 0.3 cannot run in another.
+                let answer = ways.chain(&component, origin.depth, request)?;
+                return Ok(Box::pin(spawn(answer)));
             }
             Target::Oneself => {
                 let component = &self.0.component;
-                match ways.to_oneself(component, origin.depth, &mut request) {
-                    Ok((host, port)) => (false, host, port, true),
-                    Err(error) => return failed(error),
-                }
+                let (host, port) = ways.to_oneself(component, origin.depth, &mut request)?;
+                (false, host, port, true)
             }
         };
         request.headers_mut().remove(HOST);
-        Routed::Machine(ways.client.send(HttpCall {
+        Ok(ways.client.send(HttpCall {
             component: Arc::clone(&self.0.component),
             tls,
             host,
@@ -183,14 +156,6 @@ impl Outbound {
     fn allows(&self, tls: bool, host: &Host, port: u16) -> bool {
         let allows = |entry: &AllowedHost| entry.allows_host(scheme(tls), host, port);
         self.0.hosts.iter().any(allows)
-    }
-
-    /// Why a request would not be sent, as far as its target says.
-    pub(super) fn refusal(&self, tls: bool, authority: &str) -> Option<HttpError> {
-        match authority.parse() {
-            Ok(authority) => self.target(tls, &authority).err(),
-            Err(_) => Some(HttpError::HttpRequestUriInvalid),
-        }
     }
 
     fn target_of(&self, uri: &Uri) -> Result<(&Ways, Target), HttpError> {
@@ -264,12 +229,6 @@ impl Outbound {
     }
 }
 
-/// An answer, by who gives it.
-enum Routed {
-    Neighbour(HttpAnswer),
-    Machine(HttpAnswer),
-}
-
 impl Ways {
     fn timeouts(&self, options: Option<RequestOptions>) -> Timeouts {
         let within =
@@ -287,15 +246,12 @@ impl Ways {
         component: &str,
         depth: Depth,
         mut request: http::Request<HttpBody>,
-    ) -> HttpAnswer {
-        match (&self.neighbours, deeper(component, depth)) {
-            (Some(neighbours), Ok(depth)) => {
-                request.extensions_mut().insert(depth);
-                neighbours.call(component, request)
-            }
-            (_, Err(error)) => Box::pin(std::future::ready(Err(error))),
-            (None, _) => Box::pin(std::future::ready(Err(HttpError::DestinationUnavailable))),
-        }
+    ) -> Result<HttpAnswer, HttpError> {
+        let depth = deeper(component, depth)?;
+        let neighbours = self.neighbours.as_ref();
+        let neighbours = neighbours.ok_or(HttpError::DestinationUnavailable)?;
+        request.extensions_mut().insert(depth);
+        Ok(neighbours.call(component, request))
     }
 
     /// Changes a request into one to where this machine reaches the application itself.

@@ -98,7 +98,11 @@ async fn send(
             Ok(request) => request,
             Err(fault) => return Ok(Err(fault)),
         };
-        let response = match outbound.send(origin, request, None).await {
+        let answered = match outbound.send(origin, request, None) {
+            Ok(answer) => answer.await,
+            Err(error) => Err(error),
+        };
+        let response = match answered {
             Ok(response) => response,
             Err(error) => return Ok(Err(error.into())),
         };
