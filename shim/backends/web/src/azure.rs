@@ -51,13 +51,15 @@ pub enum Identity {
         tenant_id: String,
         /// `AZURE_FEDERATED_TOKEN_FILE`, which is read for each token.
         token_file: PathBuf,
+        /// `AZURE_AUTHORITY_HOST`, if it is set: the server for tokens.
+        authority: Option<String>,
     },
 }
 
 /// A pod without an identity.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "azure_key_vault needs `client_id`, `client_secret` and `tenant_id`, or workload identity: `{missing}` is not set"
+    "azure_key_vault needs `client_id`, `client_secret` and `tenant_id`, or workload identity, and `{missing}` is not set in the environment; the managed identity of a node is not offered"
 )]
 pub struct AzureError {
     missing: &'static str,
@@ -75,11 +77,13 @@ impl Identity {
         if let Some(client) = configured {
             return Ok(Identity::Secret(client));
         }
-        let var = |missing| var(missing).ok_or(AzureError { missing });
+        let set = |name: &str| var(name).filter(|value| !value.is_empty());
+        let var = |missing| set(missing).ok_or(AzureError { missing });
         Ok(Identity::Workload {
             client_id: var("AZURE_CLIENT_ID")?,
             tenant_id: var("AZURE_TENANT_ID")?,
             token_file: var("AZURE_FEDERATED_TOKEN_FILE")?.into(),
+            authority: set("AZURE_AUTHORITY_HOST"),
         })
     }
 }
@@ -110,12 +114,17 @@ impl AzureSecrets {
                 "https://vault.usgovcloudapi.net/.default",
             ),
         };
+        let of_pod = match &identity {
+            Identity::Workload { authority, .. } => authority.as_deref(),
+            Identity::Secret(_) => None,
+        };
+        let authority = authority.or(of_pod).unwrap_or(cloud);
         AzureSecrets(Arc::new(Inner {
             client,
             name: format!("Azure Key Vault `{}`", vault.vault_url),
             vault: vault.vault_url,
+            authority: authority.trim_end_matches('/').to_owned(),
             identity,
-            authority: authority.unwrap_or(cloud).trim_end_matches('/').to_owned(),
             scope,
             token: Mutex::default(),
         }))
@@ -180,6 +189,7 @@ impl Inner {
                 client_id,
                 tenant_id,
                 token_file,
+                ..
             } => {
                 let assertion = std::fs::read_to_string(token_file).map_err(|error| {
                     self.failed(&format!("cannot read `{}`: {error}", token_file.display()))

@@ -176,21 +176,26 @@ fn a_secret_of_azure_is_asked_for_with_a_token_that_is_used_again() {
 fn a_pod_has_an_identity_of_its_own_where_the_cluster_gives_it_one() {
     let error = Identity::new(None, |_| None).unwrap_err().to_string();
     assert!(error.contains("`AZURE_CLIENT_ID` is not set"), "{error}");
+    assert!(error.contains("managed identity"), "{error}");
+    let empty = |name: &str| Some(name.trim_start_matches("AZURE_TENANT_ID").to_owned());
+    let error = Identity::new(None, empty).unwrap_err().to_string();
+    assert!(error.contains("`AZURE_TENANT_ID` is not set"), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "s3cret-assertion\n").unwrap();
+    let server = Server::new(both);
     let identity = Identity::new(None, |name| match name {
         "AZURE_CLIENT_ID" => Some("pod".to_owned()),
         "AZURE_TENANT_ID" => Some("mine".to_owned()),
         "AZURE_FEDERATED_TOKEN_FILE" => Some(file.to_str().unwrap().to_owned()),
+        "AZURE_AUTHORITY_HOST" => Some(format!("{}/", server.url)),
         _ => None,
     });
-    let server = Server::new(both);
     let text = format!("type = 'azure_key_vault'\nvault_url = '{}'", server.url);
     let Configured::AzureKeyVault(vault) = configured(&text) else {
         panic!("it is Azure");
     };
-    let azure = AzureSecrets::new(client(), vault, identity.unwrap(), Some(&server.url));
+    let azure = AzureSecrets::new(client(), vault, identity.unwrap(), None);
     assert_eq!(ask(&azure, "db_pass"), Ok(Some("hunter2".to_owned())));
     let body = &server.requests()[0].body;
     assert!(
