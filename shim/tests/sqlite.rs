@@ -91,9 +91,22 @@ fn a_database_is_one_through_every_version_of_the_interface() {
         assert!(text.ends_with("\n1,2.5,text,[1, 2],null,given"), "{text}");
         fails(&skiff, version, "SELECT ?|a|b", "parameter");
     }
-    let several = "SELECT 1; DROP TABLE pets\nSELECT count(*) FROM pets";
-    finds(&skiff, "v2", several, "count(*)\n6");
     finds(&skiff, "v2", " ", "");
+}
+
+#[test]
+fn of_several_statements_in_a_text_the_first_runs_and_the_operator_is_told() {
+    let skiff = application(GRANT).start();
+    finds(&skiff, "v2", "CREATE TABLE t (n); -- one statement ;", "");
+    for version in VERSIONS {
+        for rest in ["DROP TABLE t", "SELEC"] {
+            finds(&skiff, version, &format!("SELECT 1; {rest}"), "1\n1");
+        }
+    }
+    finds(&skiff, "v2", "SELECT count(*) FROM t;", "count(*)\n0");
+    let stderr = skiff.stop().stderr;
+    let told = stderr.matches("Only the first statement of a text has run");
+    assert_eq!(told.count(), 8, "{stderr}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Batch, Connection, ErrorCode, ToSql};
+use rusqlite::{Batch, Connection, ErrorCode, Statement, ToSql};
 use skiff_host::{
     Database, DatabaseConnection, MOST_RESULT, QueryResult, Row, SqlValue, StoreError,
 };
@@ -232,8 +232,22 @@ impl DatabaseConnection for Own {
         statement: String,
         parameters: Vec<SqlValue>,
     ) -> BoxFuture<'_, Result<QueryResult, StoreError>> {
-        self.with(move |connection| query(connection, &statement, &parameters))
-            .boxed()
+        let label = self.0.database.label.clone();
+        self.with(move |connection| {
+            let mut all = Batch::new(connection, &statement);
+            let Some(first) = all.next()? else {
+                return Ok(QueryResult::default());
+            };
+            let result = query(first, &parameters)?;
+            if !matches!(all.next(), Ok(None)) {
+                tracing::warn!(
+                    database = label,
+                    "Only the first statement of a text has run: `execute` is for one statement"
+                );
+            }
+            Ok(result)
+        })
+        .boxed()
     }
 
     fn last_insert_rowid(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
@@ -261,15 +275,7 @@ impl ToSql for Parameter<'_> {
     }
 }
 
-fn query(
-    connection: &Connection,
-    statement: &str,
-    parameters: &[SqlValue],
-) -> Result<QueryResult, Fault> {
-    let mut all = Batch::new(connection, statement);
-    let Some(mut statement) = all.next()? else {
-        return Ok(QueryResult::default());
-    };
+fn query(mut statement: Statement<'_>, parameters: &[SqlValue]) -> Result<QueryResult, Fault> {
     let names = statement.column_names();
     let columns: Vec<String> = names.map(str::to_owned).collect();
     let parameters = parameters.iter().map(Parameter);

@@ -26,7 +26,8 @@ pub trait Database: fmt::Debug + Send + Sync {
 /// No call blocks its thread, and dropping a call's future ends the statement. A mistake in a
 /// statement is [`StoreError::Refused`], with the words of SQLite alone.
 pub trait DatabaseConnection: Send + Sync {
-    /// Runs the first statement of a text to its end. A result has at most
+    /// Runs a statement to its end. Of several in a text, either the first runs and the rest
+    /// is told in the log, or the call is refused. A result has at most
     /// [`MOST_RESULT`](crate::MOST_RESULT) bytes.
     fn execute(
         &self,
