@@ -51,6 +51,46 @@ fn temporary_folders_of_killed_runs_are_removed_and_those_of_others_stay() {
     assert_eq!(names(), [""; 0].map(PathBuf::from));
 }
 
+/// The folders of stores in memory that a process has open.
+fn stores_in_memory_of(process: u32) -> Vec<PathBuf> {
+    let open = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .flatten();
+    let links = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let memory = Path::new("/dev/shm");
+    let stores = links.filter(|path| path.parent() == Some(memory) && path.is_dir());
+    stores.collect()
+}
+
+#[test]
+fn a_store_in_memory_of_a_killed_run_is_gone_with_the_next_start() {
+    let run = || {
+        let skiff = Skiff::manifest(
+            "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"a\"\n[component.a]\nsource = \"{guest:key-value-v2}\"\nkey_value_stores = [\"default\"]\n",
+        );
+        let file = "[key_value_store.default]\ntype = \"spin\"\n";
+        let skiff = skiff.file("memory.toml", file).env("SKIFF_WORKERS", "3");
+        let file = skiff.folder().join("memory.toml");
+        skiff
+            .args(&["--runtime-config-file", file.to_str().unwrap()])
+            .start()
+    };
+    let mut killed = run();
+    assert_eq!(killed.get("/?op=set&key=k&value=v").status, 200);
+    let [left] = stores_in_memory_of(killed.id()).try_into().unwrap();
+    killed.signal(libc::SIGKILL);
+    killed.wait();
+    let next = run();
+    assert!(!left.exists(), "{}", left.display());
+    let [own] = stores_in_memory_of(next.id()).try_into().unwrap();
+    let third = run();
+    // It is in use.
+    assert!(own.exists());
+    third.stop();
+    next.stop();
+    assert!(!own.exists(), "{}", own.display());
+}
+
 #[test]
 fn a_temporary_folder_that_cannot_be_made_is_the_nodes_fault() {
     let parent = tempfile::tempdir().unwrap();

@@ -1,16 +1,20 @@
 //! Folders and files of stores on this machine.
 
-use std::fs::{DirBuilder, Permissions};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use skiff_artifact::{Scratch, sweep};
 use skiff_backend_sqlite::{File, Place, PlaceError};
 
 /// Where a store that is kept in memory has its file: pods have the first, and machines at
 /// least the second.
 const MEMORY: [&str; 2] = ["/dev/shm", "/tmp"];
+
+/// How the name of its folder begins.
+const IN_MEMORY: &str = "skiff-store-";
 
 /// Nothing can be kept in a folder.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +25,8 @@ pub(super) enum PlacesError {
     Place { folder: PathBuf, source: PlaceError },
     #[error("there is no folder for its data; name one in SKIFF_STORE_DIR")]
     NoFolder,
-    #[error("`{}` names no file", .0.display())]
-    NoFile(PathBuf),
+    #[error("its `path` has to name a file, and `{}` is a folder", .0.display())]
+    Folder(PathBuf),
     #[error("it is to be kept in memory, and nothing can be written to `/dev/shm` or `/tmp`")]
     NoMemory(#[source] io::Error),
 }
@@ -43,12 +47,15 @@ pub(super) fn default_file(
 
 /// A file, whose folder is made if it is missing.
 pub(super) fn file(path: &Path, wait: Duration) -> Result<File, PlacesError> {
-    let no_file = || PlacesError::NoFile(path.to_owned());
+    let is_folder = || PlacesError::Folder(path.to_owned());
     // The process may go to another folder later.
-    let whole = std::path::absolute(path).map_err(|_| no_file())?;
+    let whole = std::path::absolute(path).map_err(|_| is_folder())?;
     let (Some(folder), Some(name)) = (whole.parent(), whole.file_name()) else {
-        return Err(no_file());
+        return Err(is_folder());
     };
+    if whole.is_dir() {
+        return Err(is_folder());
+    }
     // Nobody else may read what an application keeps.
     let mut builder = DirBuilder::new();
     if let Err(source) = builder.recursive(true).mode(0o700).create(folder) {
@@ -64,41 +71,44 @@ pub(super) fn file(path: &Path, wait: Duration) -> Result<File, PlacesError> {
     }
 }
 
-/// A folder that the kernel keeps in memory, so that all workers see the same, removed when
-/// the process ends that has made it.
+/// A folder that the kernel keeps in memory, so that all workers see the same. The process
+/// that has made it removes it at its end. If it is killed, the next start that makes one does,
+/// as soon as no worker has the folder's lock.
 #[derive(Debug)]
 pub(super) struct InMemory {
-    pub(super) folder: PathBuf,
+    folder: Option<Scratch>,
     maker: u32,
 }
 
 impl InMemory {
     pub(super) fn new() -> Result<Self, PlacesError> {
         let [first, second] = MEMORY.map(|parent| {
-            let mut builder = tempfile::Builder::new();
-            let private = Permissions::from_mode(0o700);
-            let builder = builder.prefix("skiff-store-").permissions(private);
-            builder.tempdir_in(parent)
+            let parent = Path::new(parent);
+            // What cannot be removed now is for a later start.
+            sweep(parent, &[IN_MEMORY]).ok();
+            Scratch::new_in(parent, IN_MEMORY)
         });
         Ok(InMemory {
-            folder: first.or(second).map_err(PlacesError::NoMemory)?.keep(),
+            folder: Some(first.or(second).map_err(PlacesError::NoMemory)?),
             maker: std::process::id(),
         })
     }
 
+    pub(super) fn folder(&self) -> PathBuf {
+        self.folder.as_ref().map(Scratch::path).unwrap_or_default()
+    }
+
     /// The file of a store, which keeps the folder.
     pub(super) fn file(self, wait: Duration) -> File {
-        File::new(self.folder.join("store.db"), Place::Local, wait).holding(self)
+        File::new(self.folder().join("store.db"), Place::Local, wait).holding(self)
     }
 }
 
 impl Drop for InMemory {
     fn drop(&mut self) {
         // Workers are forked from the process that has made it, and may end before it.
-        if self.maker == std::process::id()
-            && let Err(error) = std::fs::remove_dir_all(&self.folder)
-        {
-            tracing::warn!(folder = %self.folder.display(), %error, "Cannot remove the folder of a store in memory");
+        if self.maker != std::process::id() {
+            std::mem::forget(self.folder.take());
         }
     }
 }
