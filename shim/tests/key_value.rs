@@ -325,6 +325,28 @@ fn a_value_of_many_megabytes_comes_back_and_one_that_is_too_large_ends_its_reque
     finds(&skiff, "/v2?op=size", "10000000");
 }
 
+#[test]
+fn a_value_is_refused_for_which_a_guests_memory_limit_has_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = || application(GRANT).env("SKIFF_STORE_DIR", folder.path().to_str().unwrap());
+    let skiff = run().start();
+    finds(&skiff, "/v2?op=fill&bytes=10000000", "set");
+    skiff.stop();
+    let skiff = run().env("SKIFF_MAX_INSTANCE_MEMORY", "8Mi").start();
+    for version in VERSIONS {
+        let (status, text) = ask(&skiff, &format!("/{version}"));
+        assert_eq!(status, 500, "{version}: {text}");
+        let why = "all that the guest's memory limit leaves at this moment";
+        assert!(text.contains(why), "{version}: {text}");
+        finds(
+            &skiff,
+            &format!("/{version}?op=set&key=small&value=v"),
+            "set",
+        );
+        finds(&skiff, &format!("/{version}?key=small"), "v");
+    }
+}
+
 /// A server of Redis that ends with the test.
 struct Redis {
     child: std::process::Child,

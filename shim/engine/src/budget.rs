@@ -126,6 +126,18 @@ impl Budget {
         fits
     }
 
+    /// How many bytes can be taken at this moment for a guest that has taken `taken`.
+    pub(crate) fn room(&self, taken: usize, alone: bool) -> usize {
+        let most = self.bytes();
+        let used = self.0.shared.number(Shared::TAKEN).load(Relaxed);
+        let left = (most - reserve(most)).saturating_sub(used);
+        if alone {
+            return left;
+        }
+        let times = TIMES_WHAT_IS_LEFT;
+        left.saturating_mul(times).saturating_sub(taken) / (times + 1)
+    }
+
     pub(crate) fn give_back(&self, bytes: usize) {
         self.0
             .shared

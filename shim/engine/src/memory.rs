@@ -89,6 +89,18 @@ impl MemoryLimit {
         self.check_pod(account)
     }
 
+    /// How many bytes more there are for a guest, or for what the host holds for it, at this
+    /// moment.
+    pub fn room(&self, account: &Account) -> usize {
+        let all = account.grown + account.host;
+        let own = self.each.unwrap_or(usize::MAX).saturating_sub(all);
+        let shared = self.budget.as_ref().map_or(usize::MAX, |budget| {
+            let free = (budget.free_each() + account.taken).saturating_sub(all);
+            free.saturating_add(budget.room(account.taken, self.alone))
+        });
+        own.min(shared)
+    }
+
     /// The host no longer holds anything for a guest, which continues.
     pub fn holds_nothing(&self, account: &mut Account) {
         if account.host > 0 {
@@ -225,6 +237,30 @@ mod tests {
         assert!(!limit.allows_growth(&mut account, MIB, 2 * MIB, None));
         let held = limit.check(&mut account, 5 * MIB);
         assert_eq!(held, Err(MemoryError::Held(5 * MIB)));
+    }
+
+    #[test]
+    fn what_there_is_room_for_can_be_held_and_no_more() {
+        let own = MemoryLimit {
+            each: Some(4 * MIB),
+            ..limit(128)
+        };
+        let alone = MemoryLimit {
+            alone: true,
+            ..limit(128)
+        };
+        assert_eq!(MemoryLimit::default().room(&Account::default()), usize::MAX);
+        for limit in [own, alone, limit(128)] {
+            for before in [0, MIB / 2, 3 * MIB] {
+                let mut account = Account::default();
+                limit.check(&mut account, before).unwrap();
+                let room = limit.room(&account);
+                limit.check(&mut account, before + room).unwrap();
+                assert_eq!(limit.room(&account), 0);
+                assert!(limit.check(&mut account, before + room + 1).is_err());
+                limit.close(&mut account);
+            }
+        }
     }
 
     #[test]

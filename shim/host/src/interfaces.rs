@@ -22,7 +22,9 @@ pub use http::{
     HttpAnswer, HttpBody, HttpCall, HttpClient, HttpError, Mark, Neighbours, Outbound, Timeouts,
     Ways,
 };
-pub use key_value::{FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+pub use key_value::{
+    FoundPair, KeyValue, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError, too_large,
+};
 pub use missing::Missing;
 pub use sockets::{NameError, Names, Sockets};
 pub use sqlite::{Database, DatabaseConnection, Databases, QueryResult, Row, SqlValue};

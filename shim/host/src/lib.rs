@@ -25,7 +25,7 @@ pub use interfaces::{
     MOST_RESULT, Mark, Missing, Mount, NameError, Names, Need, Neighbours, Outbound, Pair,
     ProviderError, QueryResult, Reply, Row, Sockets, SqlValue, StoreError, Timeouts, ValueSource,
     Values, Variables, VariablesError, VariablesProvider, Ways, capability, need,
-    needs_concurrency,
+    needs_concurrency, too_large,
 };
 pub use load::{LoadError, Loader};
 pub use output::Output;

@@ -30,6 +30,11 @@ impl Meter {
         self.grants.memory.check(&mut self.account, held)
     }
 
+    /// How many bytes more the host may hold for the guest at this moment.
+    pub(crate) fn room(&self) -> usize {
+        self.grants.memory.room(&self.account)
+    }
+
     /// The host no longer holds anything for the guest.
     pub(crate) fn holds_nothing(&mut self) {
         self.grants.memory.holds_nothing(&mut self.account);

@@ -147,6 +147,11 @@ impl State {
         Ok(Some(lent))
     }
 
+    /// About how many bytes more can be lent to a call at this moment.
+    pub(crate) fn room(&self) -> usize {
+        self.meter.room()
+    }
+
     /// The state of a new instance, except for its memory.
     pub(crate) fn renew(&mut self) {
         let handles = self.handles();

@@ -150,14 +150,16 @@ pub enum KeyValueStore {
     },
     /// `redis`.
     Redis {
-        /// `url`, with its password if there is one.
+        /// `url`, with its password if there is one. Its path is a number, if it has one.
         url: ServiceUrl,
+        /// `prefix` of the keys in the server, which only Skiff has; may be empty.
+        prefix: Option<String>,
     },
     /// `postgres`, which only Skiff has.
     Postgres {
         /// `url`, with its password if there is one.
         url: ServiceUrl,
-        /// `table`, if it is not named after the label.
+        /// `table`, if it is not named after the label; possibly with a schema before a dot.
         table: Option<String>,
     },
     /// `azure_cosmos`.

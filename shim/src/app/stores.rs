@@ -49,8 +49,6 @@ enum StoreError {
     Places(#[from] PlacesError),
     #[error("it is configured with the type `{0}`, which this version of Skiff does not offer")]
     NotOffered(&'static str),
-    #[error("its `url` cannot be used: {0}")]
-    Url(String),
     #[error("its server cannot be asked: {0}")]
     Server(String),
     #[error("nothing configures it")]
@@ -163,16 +161,17 @@ impl Sources<'_> {
             Some(runtime::KeyValueStore::Spin { path: None }) => {
                 Arc::new(SqliteKeyValue::new(label, InMemory::new()?.file(wait)))
             }
-            Some(runtime::KeyValueStore::Redis { url }) => {
-                let exposed = url.expose().as_str();
-                let store = RedisKeyValue::new(label, exposed, url.to_string(), wait, authorities);
-                Arc::new(store.map_err(StoreError::Url)?)
+            Some(runtime::KeyValueStore::Redis { url, prefix }) => {
+                let (exposed, prefix) = (url.expose().as_str(), prefix.as_deref());
+                let (shown, prefix) = (url.to_string(), prefix.unwrap_or_default());
+                let store = RedisKeyValue::new(label, exposed, shown, prefix, wait, authorities);
+                Arc::new(store.map_err(StoreError::Server)?)
             }
             Some(runtime::KeyValueStore::Postgres { url, table }) => {
                 let (exposed, table) = (url.expose().as_str(), table.as_deref());
                 let shown = url.to_string();
                 let store = PostgresKeyValue::new(label, exposed, shown, table, wait, authorities);
-                Arc::new(store.map_err(StoreError::Url)?)
+                Arc::new(store.map_err(StoreError::Server)?)
             }
             Some(runtime::KeyValueStore::AzureCosmos { .. }) => {
                 return Err(StoreError::NotOffered("azure_cosmos"));

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, TryStreamExt as _};
 use skiff_backend_tls::{Authorities, Tls};
-use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use skiff_host::{FoundPair, KeyValueStore, Pair, Reply, StoreError, too_large};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket};
 
 use self::statements::Statements;
@@ -64,10 +64,6 @@ impl From<Error> for CallError {
     }
 }
 
-fn too_large(what: &str) -> CallError {
-    CallError::Refused(format!("{what} more than {MOST_RESULT} bytes"))
-}
-
 /// The text of an error with its causes, none of which has a password.
 fn in_words(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
@@ -91,7 +87,7 @@ impl PostgresKeyValue {
     /// With `sslmode=require` or `verify-full` there is TLS, with a server that proves its
     /// name by one of `authorities` or of those that are built in; with `verify-ca` for any
     /// name. With `prefer`, or without a mode, there is TLS if the server offers it, and it
-    /// proves nothing.
+    /// proves nothing. An `sslrootcert` takes the place of all these authorities.
     ///
     /// # Errors
     /// A URL that PostgreSQL does not have, without the URL itself.
@@ -103,13 +99,15 @@ impl PostgresKeyValue {
         wait: Duration,
         authorities: &Authorities,
     ) -> Result<Self, String> {
-        let (url, checks) = tls::mode(url);
-        let config: Config = url.parse().map_err(|error: Error| in_words(&error))?;
+        let (url, settings) = tls::settings(url, authorities)?;
+        let config = url.parse();
+        let config: Config =
+            config.map_err(|error: Error| format!("its URL is refused: {}", in_words(&error)))?;
         Ok(PostgresKeyValue {
             label: label.to_owned(),
             shown,
             config,
-            tls: tls::with(checks, authorities),
+            tls: Tls::new(settings),
             statements: match table {
                 Some(table) => Statements::new(&table.split('.').collect::<Vec<_>>())?,
                 None => Statements::new(&[&format!("skiff_{label}")])?,
@@ -184,39 +182,37 @@ impl PostgresKeyValue {
         }
     }
 
-    /// The rows of a statement, each with at most `most` bytes of all.
-    async fn rows(
+    /// What a statement's rows are read as. Statements see to it that they are not too large.
+    async fn rows<T>(
         &self,
         statement: &str,
         parameters: &[Parameter<'_>],
-    ) -> Result<Vec<Row>, CallError> {
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, CallError> {
         let client = self.client().await?;
         let parameters = parameters.iter().map(|(value, ty)| (*value, ty.clone()));
         let rows = client.query_typed_raw(statement, parameters).await?;
         let mut rows = pin!(rows);
-        let (mut all, mut size) = (Vec::new(), 0);
+        let mut all = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            size += row.raw_size_bytes();
-            if size > MOST_RESULT {
-                return Err(too_large("the result has"));
-            }
-            all.push(row);
+            all.push(read(&row)?);
         }
         Ok(all)
     }
 
-    /// The rows of a statement, within the time of a call. With `twice`, the same may be done
-    /// twice, so it is tried again where the connection was lost.
-    async fn ask(
+    /// The same within the time of a call. With `twice`, the same may be done twice, so it is
+    /// tried again where the connection was lost.
+    async fn ask<T>(
         &self,
         twice: bool,
         statement: &str,
         parameters: &[Parameter<'_>],
-    ) -> Result<Vec<Row>, StoreError> {
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, StoreError> {
         let call = async {
             let mut tries = 1;
             loop {
-                match self.rows(statement, parameters).await {
+                match self.rows(statement, parameters, &read).await {
                     Err(CallError::Postgres(error)) if tries < MOST_TRIES => {
                         let undone = [
                             SqlState::T_R_DEADLOCK_DETECTED,
@@ -259,30 +255,32 @@ impl PostgresKeyValue {
         }
     }
 
-    /// A column of a row. A table that someone else has made may have others than ours.
-    fn column<T: for<'r> FromSql<'r>>(&self, row: &Row, index: usize) -> Result<T, StoreError> {
-        row.try_get(index)
-            .map_err(|error| self.failure(error.into()))
-    }
-
     /// A statement without an interesting result.
     async fn act(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), StoreError> {
-        self.ask(true, statement, parameters).await.map(drop)
+        self.ask(true, statement, parameters, |_| Ok(())).await?;
+        Ok(())
+    }
+
+    fn too_large(&self, what: &str, most: usize) -> StoreError {
+        self.failure(CallError::Refused(too_large(what, most)))
     }
 }
 
+/// How much may be read, as a parameter.
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
 impl KeyValueStore for PostgresKeyValue {
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+    fn get<'a>(&'a self, key: &'a str, most: usize) -> Reply<'a, Option<Vec<u8>>> {
         async move {
-            let most = MOST_RESULT as i64;
-            let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&most, Type::INT8)];
-            let rows = self.ask(true, &self.statements.get, &parameters).await?;
-            let Some(row) = rows.first() else {
-                return Ok(None);
-            };
-            match self.column::<Option<Vec<u8>>>(row, 0)? {
-                Some(value) => Ok(Some(value)),
-                None => Err(self.failure(too_large("the value has"))),
+            let limit = limit(most);
+            let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&limit, Type::INT8)];
+            let value = |row: &Row| row.try_get(0);
+            let found = self.ask(true, &self.statements.get, &parameters, value);
+            match found.await?.pop() {
+                Some(None) => Err(self.too_large("the value has", most)),
+                found => Ok(found.flatten()),
             }
         }
         .boxed()
@@ -307,27 +305,38 @@ impl KeyValueStore for PostgresKeyValue {
     fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
         async move {
             let parameters: [Parameter<'_>; 1] = [(&key, Type::TEXT)];
-            let rows = self.ask(true, &self.statements.exists, &parameters);
-            Ok(!rows.await?.is_empty())
+            let found = self.ask(true, &self.statements.exists, &parameters, |_| Ok(()));
+            Ok(!found.await?.is_empty())
         }
         .boxed()
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
+    fn keys(&self, most: usize) -> Reply<'_, Vec<String>> {
         async move {
-            let rows = self.ask(true, &self.statements.keys, &[]).await?;
-            rows.iter().map(|row| self.column(row, 0)).collect()
+            let limit = limit(most);
+            let parameters: [Parameter<'_>; 1] = [(&limit, Type::INT8)];
+            let key = |row: &Row| row.try_get(0);
+            let keys: Vec<Option<String>> = self
+                .ask(true, &self.statements.keys, &parameters, key)
+                .await?;
+            let all: Option<Vec<String>> = keys.into_iter().collect();
+            all.ok_or_else(|| self.too_large("its keys have", most))
         }
         .boxed()
     }
 
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
+    fn get_many(&self, keys: Vec<String>, most: usize) -> Reply<'_, Vec<FoundPair>> {
         async move {
-            let parameters: [Parameter<'_>; 1] = [(&keys, Type::TEXT_ARRAY)];
-            let rows = self.ask(true, &self.statements.get_many, &parameters);
-            let rows = rows.await?;
-            let pair = |row| Ok((self.column(row, 0)?, Some(self.column(row, 1)?)));
-            rows.iter().map(pair).collect()
+            let limit = limit(most);
+            let parameters: [Parameter<'_>; 2] = [(&keys, Type::TEXT_ARRAY), (&limit, Type::INT8)];
+            let pair = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+            let pairs: Vec<FoundPair> = self
+                .ask(true, &self.statements.get_many, &parameters, pair)
+                .await?;
+            match pairs.iter().all(|(_, value)| value.is_some()) {
+                true => Ok(pairs),
+                false => Err(self.too_large("the values have", most)),
+            }
         }
         .boxed()
     }
@@ -356,11 +365,11 @@ impl KeyValueStore for PostgresKeyValue {
     fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
         async move {
             let parameters: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&delta, Type::INT8)];
-            let rows = self.ask(false, &self.statements.increment, &parameters);
-            let sum: Option<Vec<u8>> = match rows.await?.first() {
-                Some(row) => self.column(row, 0)?,
-                None => None,
-            };
+            let sum = |row: &Row| row.try_get(0);
+            let sums: Vec<Vec<u8>> = self
+                .ask(false, &self.statements.increment, &parameters, sum)
+                .await?;
+            let sum = sums.into_iter().next();
             let sum = sum.and_then(|sum| sum.try_into().ok());
             sum.map(i64::from_le_bytes).ok_or_else(|| {
                 let why = "the value is not a number of 8 bytes".to_owned();
@@ -381,7 +390,8 @@ impl KeyValueStore for PostgresKeyValue {
                 }
                 None => &self.statements.add,
             };
-            Ok(!self.ask(false, statement, &parameters).await?.is_empty())
+            let swapped = self.ask(false, statement, &parameters, |_| Ok(()));
+            Ok(!swapped.await?.is_empty())
         }
         .boxed()
     }

@@ -1,6 +1,7 @@
 //! The statements for a table.
 
-/// All statements, with the table's name in them.
+/// All statements, with the table's name in them. What may be large is NULL where it is larger
+/// than the parameter that says how much may be read.
 pub(crate) struct Statements {
     /// The table's name, quoted.
     pub(crate) table: String,
@@ -21,6 +22,9 @@ pub(crate) struct Statements {
 
 /// What is longer is cut off.
 const LONGEST_NAME: usize = 63;
+
+/// What a key takes beside its bytes.
+const KEY: usize = size_of::<String>();
 
 impl Statements {
     /// `parts` are the table's name and, before it, its schema.
@@ -54,8 +58,15 @@ impl Statements {
             ),
             delete: format!("DELETE FROM {t} WHERE key = $1"),
             exists: format!("SELECT 1 FROM {t} WHERE key = $1"),
-            keys: format!("SELECT key FROM {t}"),
-            get_many: format!("SELECT key, value FROM {t} WHERE key = ANY($1)"),
+            keys: format!(
+                "WITH all_keys AS (SELECT coalesce(sum(octet_length(key) + {KEY}), 0) <= $1 AS fit FROM {t})
+                 SELECT key FROM {t}, all_keys WHERE fit
+                 UNION ALL SELECT NULL FROM all_keys WHERE NOT fit"
+            ),
+            get_many: format!(
+                "SELECT key, CASE WHEN sum(octet_length(value)) OVER () <= $2 THEN value END
+                 FROM {t} WHERE key = ANY($1)"
+            ),
             set_many: format!(
                 "INSERT INTO {t} (key, value) SELECT * FROM unnest($1, $2)
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value"

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use skiff_backend_tls::{Authorities, Checks, Connector, Settings, Tls};
+use skiff_backend_tls::{Authorities, Checks, Connector, Settings};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -14,35 +14,49 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 /// The parameter of a URL that says whether there is TLS.
 const MODE: &str = "sslmode";
 
-/// Takes the `sslmode` of a URL for what it means: how the client has to write it, and what
-/// is checked. Who only prefers TLS would also talk to a server without it, so nothing is
-/// checked there.
-pub(crate) fn mode(url: &str) -> (String, Checks) {
-    let Some((base, query)) = url.split_once('?') else {
-        return (url.to_owned(), Checks::Nothing);
-    };
-    let mut checks = Checks::Nothing;
-    let parameters = query.split('&').map(|parameter| {
-        let Some((MODE, mode)) = parameter.split_once('=') else {
-            return parameter.to_owned();
-        };
-        let (written, meant) = match mode {
-            "require" | "verify-full" => ("require", Checks::ChainAndName),
-            "verify-ca" => ("require", Checks::Chain),
-            other => (other, Checks::Nothing),
-        };
-        checks = meant;
-        format!("{MODE}={written}")
-    });
-    let query = parameters.collect::<Vec<_>>().join("&");
-    (format!("{base}?{query}"), checks)
-}
+/// The parameter that names a file of authorities, which are then the only ones.
+const ROOT: &str = "sslrootcert";
 
-pub(crate) fn with(checks: Checks, authorities: &Authorities) -> Tls {
-    Tls::new(Settings {
-        checks,
+/// Takes the parameters of a URL that are about TLS for what they mean: returns the URL as
+/// the client has to write it, and what is checked. Who only prefers TLS would also talk to a
+/// server without it, so nothing is checked there.
+///
+/// # Errors
+/// An `sslrootcert` that is no absolute path.
+pub(crate) fn settings(url: &str, authorities: &Authorities) -> Result<(String, Settings), String> {
+    let mut settings = Settings {
+        checks: Checks::Nothing,
         ..Settings::new(authorities.clone())
-    })
+    };
+    let Some((base, query)) = url.split_once('?') else {
+        return Ok((url.to_owned(), settings));
+    };
+    let mut written = Vec::new();
+    for parameter in query.split('&') {
+        match parameter.split_once('=') {
+            Some((MODE, mode)) => {
+                let (mode, checks) = match mode {
+                    "require" | "verify-full" => ("require", Checks::ChainAndName),
+                    "verify-ca" => ("require", Checks::Chain),
+                    other => (other, Checks::Nothing),
+                };
+                settings.checks = checks;
+                written.push(format!("{MODE}={mode}"));
+            }
+            Some((ROOT, file)) if file.starts_with('/') => {
+                settings.built_in = false;
+                settings.authorities = Authorities {
+                    all_of: vec![file.into()],
+                    ..Authorities::default()
+                };
+            }
+            Some((ROOT, _)) => {
+                return Err(format!("`{ROOT}` of its URL must be an absolute path"));
+            }
+            _ => written.push(parameter.to_owned()),
+        }
+    }
+    Ok((format!("{base}?{}", written.join("&")), settings))
 }
 
 /// Makes what agrees on TLS with a host.
@@ -142,8 +156,37 @@ mod tests {
             ),
             ("?sslmode=allow", "?sslmode=allow", Checks::Nothing),
         ] {
-            let expected = (format!("postgres://db/d{written}"), checks);
-            assert_eq!(mode(&format!("postgres://db/d{query}")), expected);
+            let url = format!("postgres://db/d{query}");
+            let (url, settings) = super::settings(&url, &Authorities::usual()).unwrap();
+            assert_eq!(url, format!("postgres://db/d{written}"));
+            let expected = Settings {
+                checks,
+                ..Settings::new(Authorities::usual())
+            };
+            assert_eq!(settings, expected);
+        }
+    }
+
+    #[test]
+    fn authorities_of_a_url_are_the_only_ones() {
+        let of = |query: &str| {
+            super::settings(&format!("postgres://db/d{query}"), &Authorities::usual())
+        };
+        let (url, settings) = of("?sslrootcert=/etc/ca.pem&sslmode=verify-full").unwrap();
+        assert_eq!(url, "postgres://db/d?sslmode=require");
+        assert!(!settings.built_in);
+        let only = Authorities {
+            all_of: vec!["/etc/ca.pem".into()],
+            ..Authorities::default()
+        };
+        assert_eq!(settings.authorities, only);
+        for wrong in [
+            "?sslrootcert=ca.pem",
+            "?sslrootcert=system",
+            "?sslrootcert=",
+        ] {
+            let told = of(wrong).unwrap_err();
+            assert!(told.contains("`sslrootcert`"), "{told}");
         }
     }
 }

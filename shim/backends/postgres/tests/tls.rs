@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use skiff_backend_postgres::PostgresKeyValue;
 use skiff_backend_tls::Authorities;
-use skiff_host::{KeyValueStore as _, StoreError};
+use skiff_host::{KeyValueStore as _, MOST_RESULT, StoreError};
 use support::{PASSWORD, PATIENCE, Server, user};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -77,7 +77,7 @@ async fn ready(server: &Server) {
 async fn refused(server: &Server, host: &str, mode: &str, trusted: bool, reason: &str) {
     let store = store(server, host, mode, trusted);
     for _ in 0..2 {
-        let Err(StoreError::Failed(why)) = store.get("k").await else {
+        let Err(StoreError::Failed(why)) = store.get("k", MOST_RESULT).await else {
             panic!("{mode} was let in: {reason}");
         };
         for part in ["`default`", &format!("`postgres://{host}:"), reason] {
@@ -99,7 +99,7 @@ async fn works(server: &Server, host: &str, mode: &str, trusted: bool) {
     let store = store(server, host, mode, trusted);
     let value = Ok(Some(b"v".to_vec()));
     store.set("k".to_owned(), b"v".to_vec()).await.unwrap();
-    assert_eq!(store.get("k").await, value, "{mode}");
+    assert_eq!(store.get("k", MOST_RESULT).await, value, "{mode}");
 }
 
 #[tokio::test]
@@ -123,6 +123,11 @@ async fn each_mode_checks_what_it_says() {
     for mode in ["", "?sslmode=prefer", REQUIRE, CHAIN, FULL] {
         works(&server, "localhost", mode, true).await;
     }
+    let ca = server.folder.path().join("ca.pem");
+    let own = format!("?sslmode=verify-full&sslrootcert={}", ca.display());
+    works(&server, "localhost", &own, false).await;
+    let missing = format!("{FULL}&sslrootcert=/nowhere/ca.pem");
+    refused(&server, "localhost", &missing, true, UNKNOWN).await;
     works(&server, "127.0.0.1", CHAIN, true).await;
     works(&server, "127.0.0.1", "?sslmode=prefer", false).await;
     refused(&server, "127.0.0.1", REQUIRE, true, NAME).await;

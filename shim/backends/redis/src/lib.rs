@@ -1,9 +1,9 @@
 //! Key-value stores in a server of Redis, or of what speaks its protocol.
 //!
-//! Keys are used as they are, so stores with the same server and database share them. A
-//! worker has one connection for a store, which it makes at the first call and again when it
-//! is lost. Each call is one command, a transaction or a script of the server, so it happens
-//! as a whole or not at all.
+//! Stores with the same server, database and prefix share their keys. A worker has one
+//! connection for a store, which it makes at the first call and again when it is lost. Each
+//! call that changes something is one command, a transaction or a script of the server, so it
+//! happens as a whole or not at all.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline,
-    RedisError, ServerErrorKind, cmd, pipe,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, RedisError,
+    ServerErrorKind, cmd, pipe,
 };
 use skiff_backend_tls::{Authorities, Settings, Tls};
-use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use skiff_host::{FoundPair, KeyValueStore, Pair, Reply, StoreError, too_large};
 use tokio::net::TcpStream;
 
 /// Sets a key if it still has a value, or none where the first argument is 0.
@@ -31,6 +31,9 @@ const SWAP: &str = "
 /// How many keys the server is asked for at a time: it does nothing else meanwhile.
 const KEYS_AT_ONCE: usize = 1000;
 
+/// The largest value that is read without asking for its size first.
+const SMALL: usize = 1 << 20;
+
 /// A key-value store in a server of Redis.
 pub struct RedisKeyValue {
     label: String,
@@ -39,6 +42,8 @@ pub struct RedisKeyValue {
     client: Client,
     /// If there is TLS.
     tls: Option<Tls>,
+    /// How each of its keys begins in the server.
+    prefix: String,
     /// The longest time of a call.
     wait: Duration,
     connection: Mutex<Option<MultiplexedConnection>>,
@@ -53,9 +58,9 @@ impl fmt::Debug for RedisKeyValue {
 
 impl RedisKeyValue {
     /// The store of this label in the server at `url`; nothing is connected yet. Errors show
-    /// the URL as `shown`. A call may take as long as `wait`. With `rediss://` there is TLS,
-    /// with a server that proves its name by one of `authorities` or of those that are built
-    /// in.
+    /// the URL as `shown`. The store has those keys that begin with `prefix` in the server. A
+    /// call may take as long as `wait`. With `rediss://` there is TLS, with a server that proves
+    /// its name by one of `authorities` or of those that are built in.
     ///
     /// # Errors
     /// A URL that Redis does not have, without the URL itself, or a `rediss://` with a
@@ -64,6 +69,7 @@ impl RedisKeyValue {
         label: &str,
         url: &str,
         shown: String,
+        prefix: &str,
         wait: Duration,
         authorities: &Authorities,
     ) -> Result<Self, String> {
@@ -74,12 +80,14 @@ impl RedisKeyValue {
         let tls = after.map(|_| Tls::new(Settings::new(authorities.clone())));
         // The client needs to know nothing of TLS: it gets a stream.
         let url = after.map_or_else(|| url.to_owned(), |rest| format!("redis:{rest}"));
-        let client = Client::open(url).map_err(|error| error.category().to_owned())?;
+        let client = Client::open(url)
+            .map_err(|error| format!("its URL is refused: {}", error.category()))?;
         Ok(RedisKeyValue {
             label: label.to_owned(),
             shown,
             client,
             tls,
+            prefix: prefix.to_owned(),
             wait,
             connection: Mutex::default(),
         })
@@ -87,6 +95,11 @@ impl RedisKeyValue {
 
     fn named(&self) -> String {
         format!("store `{}` at `{}`", self.label, self.shown)
+    }
+
+    /// A key as the server has it.
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
     }
 
     fn refused(&self, why: &str) -> StoreError {
@@ -222,37 +235,66 @@ impl From<RedisError> for CallError {
     }
 }
 
-fn too_large(what: &str) -> CallError {
-    CallError::Refused(format!("{what} more than {MOST_RESULT} bytes"))
+/// The value of a key: in one round trip if it is small, and in no case more than `most`
+/// bytes of it.
+async fn value(
+    mut connection: MultiplexedConnection,
+    key: &str,
+    most: usize,
+) -> Result<Option<Vec<u8>>, CallError> {
+    for limit in [most.min(SMALL), most] {
+        let mut get = pipe();
+        let last = isize::try_from(limit).unwrap_or(isize::MAX);
+        get.atomic().exists(key).strlen(key).getrange(key, 0, last);
+        let (exists, whole, value): (bool, usize, Vec<u8>) =
+            get.query_async(&mut connection).await?;
+        if whole <= limit {
+            return Ok(exists.then_some(value));
+        }
+        if whole > most {
+            break;
+        }
+    }
+    Err(CallError::Refused(too_large("the value has", most)))
 }
 
-/// Asks for a value that may be missing, of at most the bytes of a result.
-fn bounded(key: &str) -> Pipeline {
-    let mut both = pipe();
-    both.atomic()
-        .exists(key)
-        .getrange(key, 0, MOST_RESULT as isize);
-    both
+/// The server's pattern for all keys that begin like this.
+fn starting_with(prefix: &str) -> String {
+    let mut pattern = String::new();
+    for letter in prefix.chars() {
+        if r"\*?[]".contains(letter) {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern + "*"
 }
 
-async fn keys(mut connection: MultiplexedConnection) -> Result<Vec<String>, CallError> {
+async fn keys(
+    mut connection: MultiplexedConnection,
+    prefix: &str,
+    most: usize,
+) -> Result<Vec<String>, CallError> {
+    let pattern = starting_with(prefix);
     // The server may name a key twice.
     let mut keys = BTreeSet::new();
     let (mut size, mut cursor) = (0, 0_u64);
     loop {
         let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("COUNT").arg(KEYS_AT_ONCE);
+        scan.arg(cursor).arg("MATCH").arg(&pattern);
+        scan.arg("COUNT").arg(KEYS_AT_ONCE);
         let (next, some): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
         for key in some {
             // What is not UTF-8 is nothing that a guest could have set or could name.
-            let Ok(key) = String::from_utf8(key) else {
+            let key = str::from_utf8(&key).ok();
+            let Some(key) = key.and_then(|key| key.strip_prefix(prefix)) else {
                 continue;
             };
             size += key.len() + size_of::<String>();
-            if size > MOST_RESULT {
-                return Err(too_large("its keys have"));
+            if size > most {
+                return Err(CallError::Refused(too_large("its keys have", most)));
             }
-            keys.insert(key);
+            keys.insert(key.to_owned());
         }
         cursor = next;
         if cursor == 0 {
@@ -264,71 +306,79 @@ async fn keys(mut connection: MultiplexedConnection) -> Result<Vec<String>, Call
 async fn many(
     mut connection: MultiplexedConnection,
     keys: &[String],
+    named: &[String],
+    most: usize,
 ) -> Result<Vec<FoundPair>, CallError> {
     let mut sizes = pipe();
-    for key in keys {
+    for key in named {
         sizes.strlen(key);
     }
     let sizes: Vec<usize> = sizes.query_async(&mut connection).await?;
-    if sizes.iter().sum::<usize>() > MOST_RESULT {
-        return Err(too_large("the values have"));
+    if sizes.iter().sum::<usize>() > most {
+        return Err(CallError::Refused(too_large("the values have", most)));
     }
     let mut get = cmd("MGET");
-    get.arg(keys);
+    get.arg(named);
     let values: Vec<Option<Vec<u8>>> = get.query_async(&mut connection).await?;
     Ok(keys.iter().cloned().zip(values).collect())
 }
 
 impl KeyValueStore for RedisKeyValue {
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
-        self.call(true, async |mut connection| {
-            let get = bounded(key);
-            let (exists, value): (bool, Vec<u8>) = get.query_async(&mut connection).await?;
-            match value.len() > MOST_RESULT {
-                true => Err(too_large("the value has")),
-                false => Ok(exists.then_some(value)),
-            }
-        })
+    fn get<'a>(&'a self, key: &'a str, most: usize) -> Reply<'a, Option<Vec<u8>>> {
+        async move {
+            let key = self.key(key);
+            self.call(true, |connection| value(connection, &key, most))
+                .await
+        }
         .boxed()
     }
 
     fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()> {
-        self.ask(true, Cmd::set(key, value)).boxed()
+        self.ask(true, Cmd::set(self.key(&key), value)).boxed()
     }
 
     fn delete(&self, key: String) -> Reply<'_, ()> {
-        self.ask(true, Cmd::del(key)).boxed()
+        self.ask(true, Cmd::del(self.key(&key))).boxed()
     }
 
     fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
-        self.ask(true, Cmd::exists(key)).boxed()
+        self.ask(true, Cmd::exists(self.key(key))).boxed()
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
-        self.call(true, keys).boxed()
+    fn keys(&self, most: usize) -> Reply<'_, Vec<String>> {
+        self.call(true, move |connection| keys(connection, &self.prefix, most))
+            .boxed()
     }
 
-    fn get_many(&self, names: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
-        async move { self.call(true, |connection| many(connection, &names)).await }.boxed()
+    fn get_many(&self, names: Vec<String>, most: usize) -> Reply<'_, Vec<FoundPair>> {
+        async move {
+            let keys: Vec<String> = names.iter().map(|key| self.key(key)).collect();
+            let many = |connection| many(connection, &names, &keys, most);
+            self.call(true, many).await
+        }
+        .boxed()
     }
 
     fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()> {
+        let pairs = pairs.into_iter();
+        let pairs: Vec<Pair> = pairs.map(|(key, value)| (self.key(&key), value)).collect();
         self.ask(true, Cmd::mset(&pairs)).boxed()
     }
 
     fn delete_many(&self, keys: Vec<String>) -> Reply<'_, ()> {
+        let keys: Vec<String> = keys.iter().map(|key| self.key(key)).collect();
         self.ask(true, Cmd::del(keys)).boxed()
     }
 
     fn increment(&self, key: String, delta: i64) -> Reply<'_, i64> {
-        self.ask(false, Cmd::incr(key, delta)).boxed()
+        self.ask(false, Cmd::incr(self.key(&key), delta)).boxed()
     }
 
     fn swap(&self, key: String, before: Option<Vec<u8>>, value: Vec<u8>) -> Reply<'_, bool> {
         let mut swap = cmd("EVAL");
         swap.arg(SWAP)
             .arg(1)
-            .arg(key)
+            .arg(self.key(&key))
             .arg(u8::from(before.is_some()));
         swap.arg(before.unwrap_or_default()).arg(value);
         self.ask(false, swap).boxed()

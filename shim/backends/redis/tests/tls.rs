@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use skiff_backend_redis::RedisKeyValue;
 use skiff_backend_tls::Authorities;
-use skiff_host::{KeyValueStore as _, StoreError};
+use skiff_host::{KeyValueStore as _, MOST_RESULT, StoreError};
 
 const PASSWORD: &str = "hunter2";
 
@@ -88,7 +88,7 @@ impl Server {
             first_of: authorities.into_iter().map(Path::to_owned).collect(),
             ..Authorities::default()
         };
-        RedisKeyValue::new("cache", &url, shown, PATIENCE, &authorities).unwrap()
+        RedisKeyValue::new("cache", &url, shown, "", PATIENCE, &authorities).unwrap()
     }
 }
 
@@ -105,12 +105,12 @@ async fn a_server_that_proves_its_name_is_spoken_to() {
     let file = server.authorities();
     let store = server.store("localhost", PASSWORD, Some(&file));
     store.set("k".to_owned(), b"v".to_vec()).await.unwrap();
-    assert_eq!(store.get("k").await, Ok(Some(b"v".to_vec())));
+    assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"v".to_vec())));
     let large = vec![7; 3 << 20];
     store.set("large".to_owned(), large.clone()).await.unwrap();
-    assert_eq!(store.get("large").await, Ok(Some(large)));
+    assert_eq!(store.get("large", MOST_RESULT).await, Ok(Some(large)));
     let wrong = server.store("localhost", "swordfish", Some(&file));
-    let failed = wrong.get("k").await.unwrap_err().to_string();
+    let failed = wrong.get("k", MOST_RESULT).await.unwrap_err().to_string();
     assert!(failed.contains("rediss://localhost"), "{failed}");
     assert!(!failed.contains("swordfish"), "{failed}");
 }
@@ -127,7 +127,7 @@ async fn a_server_that_does_not_is_told_with_the_reason() {
         let file = server.authorities();
         let store = server.store("localhost", PASSWORD, trusted.then_some(&*file));
         for _ in 0..2 {
-            let Err(StoreError::Failed(why)) = store.get("k").await else {
+            let Err(StoreError::Failed(why)) = store.get("k", MOST_RESULT).await else {
                 panic!("it was spoken to: {reason}");
             };
             for part in ["`cache`", "`rediss://localhost:", reason] {
@@ -151,13 +151,26 @@ async fn a_server_without_tls_is_told() {
     });
     let url = format!("rediss://:{PASSWORD}@127.0.0.1:{port}");
     let authorities = Authorities::default();
-    let store = RedisKeyValue::new("cache", &url, "shown".to_owned(), PATIENCE, &authorities);
-    let failed = store.unwrap().get("k").await.unwrap_err().to_string();
+    let store = RedisKeyValue::new(
+        "cache",
+        &url,
+        "shown".to_owned(),
+        "",
+        PATIENCE,
+        &authorities,
+    );
+    let failed = store
+        .unwrap()
+        .get("k", MOST_RESULT)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(failed.contains("does not speak TLS"), "{failed}");
     let refused = RedisKeyValue::new(
         "cache",
         "rediss://:hunter2@h/#insecure",
         "shown".to_owned(),
+        "",
         PATIENCE,
         &authorities,
     );

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use skiff_host::{FoundPair, KeyValueStore, MOST_RESULT, Pair, Reply, StoreError};
+use skiff_host::{FoundPair, KeyValueStore, Pair, Reply, StoreError, too_large};
 
 use self::reader::Found;
 use self::writer::{Done, Write, Writer};
@@ -31,6 +31,9 @@ const TABLE: Table = Table {
 
 /// A read that takes longer has asked the disk.
 const SLOW: Duration = Duration::from_millis(1);
+
+/// The largest value that is read on the spot.
+const SMALL: usize = 64 << 10;
 
 /// How long reads go on other threads after a slow one.
 const AFTER_A_SLOW_ONE: Duration = Duration::from_millis(100);
@@ -194,18 +197,27 @@ impl Inner {
 }
 
 impl KeyValueStore for SqliteKeyValue {
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>> {
-        let small = |link: &Link| match reader::small(&link.connection, &self.0.label, key)? {
-            Found::Large => Ok(None),
-            Found::Nothing => Ok(Some(None)),
-            Found::Value(value) => Ok(Some(Some(value))),
+    fn get<'a>(&'a self, key: &'a str, most: usize) -> Reply<'a, Option<Vec<u8>>> {
+        let small = |link: &Link| {
+            let found = reader::value(&link.connection, &self.0.label, key, most.min(SMALL))?;
+            Ok(match found {
+                Found::Large => None,
+                Found::Nothing => Some(None),
+                Found::Value(value) => Some(Some(value)),
+            })
         };
         if let Some(found) = self.0.on_the_spot(small) {
             return std::future::ready(found).boxed();
         }
         let key = key.to_owned();
         self.apart(move |store| {
-            store.read(|link| reader::value(&link.connection, &store.label, &key))
+            let found =
+                store.read(|link| reader::value(&link.connection, &store.label, &key, most))?;
+            match found {
+                Found::Nothing => Ok(None),
+                Found::Value(value) => Ok(Some(value)),
+                Found::Large => Err(store.refused(&too_large("the value has", most))),
+            }
         })
         .boxed()
     }
@@ -234,22 +246,18 @@ impl KeyValueStore for SqliteKeyValue {
         .boxed()
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
-        self.apart(|store| {
-            let keys = store.read(|link| reader::keys(&link.connection, &store.label))?;
-            keys.ok_or_else(|| {
-                store.refused(&format!("its keys have more than {MOST_RESULT} bytes"))
-            })
+    fn keys(&self, most: usize) -> Reply<'_, Vec<String>> {
+        self.apart(move |store| {
+            let keys = store.read(|link| reader::keys(&link.connection, &store.label, most))?;
+            keys.ok_or_else(|| store.refused(&too_large("its keys have", most)))
         })
         .boxed()
     }
 
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>> {
+    fn get_many(&self, keys: Vec<String>, most: usize) -> Reply<'_, Vec<FoundPair>> {
         self.apart(move |store| {
-            let pairs = store.read(|link| reader::many(link, &store.label, keys))?;
-            pairs.ok_or_else(|| {
-                store.refused(&format!("the values have more than {MOST_RESULT} bytes"))
-            })
+            let pairs = store.read(|link| reader::many(link, &store.label, keys, most))?;
+            pairs.ok_or_else(|| store.refused(&too_large("the values have", most)))
         })
         .boxed()
     }

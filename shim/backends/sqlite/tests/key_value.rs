@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use skiff_backend_sqlite::{File, Place, SqliteDatabase, SqliteKeyValue};
-use skiff_host::{Database as _, DatabaseConnection, KeyValueStore as _, StoreError};
+use skiff_host::{Database as _, DatabaseConnection, KeyValueStore as _, MOST_RESULT, StoreError};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -40,13 +40,13 @@ fn stores_of_one_file_do_not_see_each_other() {
     let [one, other] = ["one", "other"].map(|label| store(folder.path(), label, Place::Local));
     run(async {
         one.set(key("k"), b"1".to_vec()).await.unwrap();
-        assert_eq!(other.get("k").await, Ok(None));
+        assert_eq!(other.get("k", MOST_RESULT).await, Ok(None));
         other.set(key("k"), b"2".to_vec()).await.unwrap();
         one.delete(key("k")).await.unwrap();
-        assert_eq!(one.keys().await, Ok(vec![]));
+        assert_eq!(one.keys(MOST_RESULT).await, Ok(vec![]));
         // The second read goes on the spot.
         for _ in 0..2 {
-            assert_eq!(other.get("k").await, Ok(Some(b"2".to_vec())));
+            assert_eq!(other.get("k", MOST_RESULT).await, Ok(Some(b"2".to_vec())));
             assert_eq!(other.exists("k").await, Ok(true));
         }
     });
@@ -109,8 +109,11 @@ fn one_write_that_is_refused_leaves_the_others_of_its_transaction() {
                 "{refused:?}"
             );
         }
-        assert_eq!(store.get("text").await, Ok(Some(b"text".to_vec())));
-        assert_eq!(store.get("a").await, Ok(Some(b"1".to_vec())));
+        assert_eq!(
+            store.get("text", MOST_RESULT).await,
+            Ok(Some(b"text".to_vec()))
+        );
+        assert_eq!(store.get("a", MOST_RESULT).await, Ok(Some(b"1".to_vec())));
     });
 }
 
@@ -123,10 +126,10 @@ fn a_swap_happens_for_one_of_those_who_saw_the_same() {
         let swapped = join_all(swaps).await;
         let swapped = swapped.into_iter().filter(|swapped| *swapped == Ok(true));
         assert_eq!(swapped.count(), 1);
-        let now = store.get("k").await.unwrap();
+        let now = store.get("k", MOST_RESULT).await.unwrap();
         assert!(store.swap(key("k"), now, b"new".to_vec()).await.unwrap());
         assert!(!store.swap(key("k"), None, b"newer".to_vec()).await.unwrap());
-        assert_eq!(store.get("k").await, Ok(Some(b"new".to_vec())));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"new".to_vec())));
     });
 }
 
@@ -139,9 +142,11 @@ fn more_than_a_result_may_have_is_refused() {
         for name in ["a", "b"] {
             store.set(key(name), half.clone()).await.unwrap();
         }
-        let one = store.get_many(vec![key("a"), key("missing")]).await;
+        let one = store
+            .get_many(vec![key("a"), key("missing")], MOST_RESULT)
+            .await;
         assert_eq!(one.unwrap().len(), 1);
-        let both = store.get_many(vec![key("a"), key("b")]).await;
+        let both = store.get_many(vec![key("a"), key("b")], MOST_RESULT).await;
         let Err(StoreError::Refused(why)) = both else {
             panic!("{both:?}");
         };
@@ -163,14 +168,14 @@ fn a_file_that_was_replaced_is_opened_again() {
     let store = store(folder.path(), "default", Place::Local);
     run(async {
         for _ in 0..2 {
-            let failed = store.get("k").await;
+            let failed = store.get("k", MOST_RESULT).await;
             assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
             let failed = store.set(key("k"), vec![]).await;
             assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
         }
         fs::remove_file(&path).unwrap();
         store.set(key("k"), vec![]).await.unwrap();
-        assert_eq!(store.get("k").await, Ok(Some(vec![])));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(vec![])));
     });
 }
 
@@ -229,13 +234,13 @@ fn a_file_that_may_only_be_read_is_read() {
     }
     let store = store(&inner_folder(), "default", Place::Network);
     run(async {
-        assert_eq!(store.get("k").await, Ok(Some(b"v".to_vec())));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"v".to_vec())));
         let failed = store.set(key("k"), b"w".to_vec()).await;
         assert!(
             matches!(&failed, Err(StoreError::Failed(why)) if why.contains("readonly")),
             "{failed:?}"
         );
-        assert_eq!(store.get("k").await, Ok(Some(b"v".to_vec())));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"v".to_vec())));
         let database = database(&inner_folder(), "store.db", Place::Network);
         let asked = async |sql: &str| database.execute(sql.to_owned(), Vec::new()).await;
         let found = asked("SELECT name FROM sqlite_schema").await;
@@ -278,10 +283,10 @@ fn a_full_disk_fails_the_write_and_keeps_what_was_there() {
             matches!(&failed, Err(StoreError::Failed(why)) if why.contains("full")),
             "{failed:?}"
         );
-        assert_eq!(store.get("k").await, Ok(Some(b"v".to_vec())));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"v".to_vec())));
         assert_eq!(store.exists("large").await, Ok(false));
         store.set(key("k"), b"w".to_vec()).await.unwrap();
-        assert_eq!(store.get("k").await, Ok(Some(b"w".to_vec())));
+        assert_eq!(store.get("k", MOST_RESULT).await, Ok(Some(b"w".to_vec())));
     });
 }
 

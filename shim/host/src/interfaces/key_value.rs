@@ -15,6 +15,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTableError, ResourceType};
 
+use crate::held::FREE_CALL;
 use crate::state::State;
 
 /// What a store answers, sooner or later.
@@ -45,8 +46,9 @@ pub enum StoreError {
 /// Each wait has a limit, after which the call fails. What a call has changed when it
 /// succeeds is kept, and is seen by all later calls, also of other workers.
 pub trait KeyValueStore: fmt::Debug + Send + Sync {
-    /// The value of a key, if there is one of at most [`MOST_RESULT`] bytes.
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Vec<u8>>>;
+    /// The value of a key, if there is one. A value of more than `most` bytes is refused, and
+    /// takes no memory.
+    fn get<'a>(&'a self, key: &'a str, most: usize) -> Reply<'a, Option<Vec<u8>>>;
 
     /// Sets the value of a key.
     fn set(&self, key: String, value: Vec<u8>) -> Reply<'_, ()>;
@@ -57,12 +59,12 @@ pub trait KeyValueStore: fmt::Debug + Send + Sync {
     /// Whether a key exists.
     fn exists<'a>(&'a self, key: &'a str) -> Reply<'a, bool>;
 
-    /// All keys, in any order, of at most [`MOST_RESULT`] bytes together.
-    fn keys(&self) -> Reply<'_, Vec<String>>;
+    /// All keys, in any order. Keys of more than `most` bytes together are refused.
+    fn keys(&self, most: usize) -> Reply<'_, Vec<String>>;
 
-    /// The values of several keys, of at most [`MOST_RESULT`] bytes together. Missing keys
-    /// may be left out.
-    fn get_many(&self, keys: Vec<String>) -> Reply<'_, Vec<FoundPair>>;
+    /// The values of several keys. Values of more than `most` bytes together are refused, and
+    /// take no memory. Missing keys may be left out.
+    fn get_many(&self, keys: Vec<String>, most: usize) -> Reply<'_, Vec<FoundPair>>;
 
     /// Sets several values: all of them or none.
     fn set_many(&self, pairs: Vec<Pair>) -> Reply<'_, ()>;
@@ -80,6 +82,15 @@ pub trait KeyValueStore: fmt::Debug + Send + Sync {
 
 /// The most bytes of a result, as in Spin.
 pub const MOST_RESULT: usize = 128 << 20;
+
+/// Why a result is refused: what has more than `most` bytes, as in `the value has`.
+pub fn too_large(what: &str, most: usize) -> String {
+    let limit = match most < MOST_RESULT {
+        true => ", all that the guest's memory limit leaves at this moment",
+        false => "",
+    };
+    format!("{what} more than {most} bytes{limit}")
+}
 
 /// The stores that a component may open, by their labels.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +163,23 @@ fn open(state: &mut State, interface: &str, label: &str) -> Result<Resource<Hand
 /// The store behind a guest's handle.
 fn find(state: &State, handle: &Resource<Handle>) -> Result<Handle, ResourceTableError> {
     state.table.get(handle).cloned()
+}
+
+/// The most bytes of a result at this moment: more would be read for nobody.
+fn most(state: &State) -> usize {
+    state.room().clamp(FREE_CALL, MOST_RESULT)
+}
+
+/// The value of a key.
+async fn get(state: &mut State, store: &Named, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let value = store.of(store.store.get(key, most(state))).await;
+    received(state, value, size)
+}
+
+/// All keys.
+async fn keys(state: &mut State, store: &Named) -> Result<Vec<String>, Failure> {
+    let keys = store.of(store.store.keys(most(state))).await;
+    received(state, keys, |keys| size_of_keys(keys))
 }
 
 /// Fails if the guest's memory limit has no room for a result that the host holds for it.

@@ -21,17 +21,19 @@
 //! let applied = shop.apply(RuntimeConfig::default()).unwrap();
 //! assert_eq!(
 //!     applied.origins[0].to_string(),
-//!     "key_value_store.default: postgres://db/shop, from the node's defaults for namespace shop"
+//!     "key_value_store.default: postgres://db/shop, table skiff_shop_default, from the node's defaults for namespace shop"
 //! );
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::json;
+
 use crate::fault::{Faults, Sink};
 use crate::fields::{Ask, Fields};
 use crate::lock;
-use crate::node::{Node, Value};
+use crate::node::Node;
 use crate::toml::tree;
 
 use super::read::{by_label, word};
@@ -142,10 +144,10 @@ impl Defaults {
         let defaults = tree::parse(text, &sink).and_then(|root| {
             let json = json_for(root.clone(), namespace);
             let (everywhere, mut namespaces) = scopes(root, &sink)?;
-            let own = namespace.and_then(|name| namespaces.remove_entry(name));
+            let own = |name: &str| (name.to_owned(), namespaces.remove(name).unwrap_or_default());
             Some(Defaults {
                 everywhere,
-                namespace: own,
+                namespace: namespace.map(own),
                 json,
             })
         });
@@ -266,9 +268,14 @@ impl Merge<'_> {
             }
             self.note(&format!("{key}.{label}: {}", place.place()), Source::Pod);
         }
+        let namespace = self.defaults.namespace.as_ref();
         for (label, (place, source)) in given {
+            let mut place = place.clone();
+            if let Some((namespace, _)) = namespace {
+                place.part(namespace, label);
+            }
             self.note(&format!("{key}.{label}: {}", place.place()), source);
-            own.insert(label.clone(), place.clone());
+            own.insert(label.clone(), place);
         }
     }
 
@@ -280,18 +287,36 @@ impl Merge<'_> {
     }
 }
 
-/// Where data is kept, in words without secrets.
+/// Where data is kept.
 trait Place {
+    /// In words without secrets.
     fn place(&self) -> String;
+
+    /// Makes it another one for each namespace, unless the operator has named the part of the
+    /// server that is meant.
+    fn part(&mut self, _namespace: &str, _label: &str) {}
 }
 
 impl Place for KeyValueStore {
     fn place(&self) -> String {
         match self {
             KeyValueStore::Spin { path } => sqlite_place(path.as_deref()),
-            KeyValueStore::Redis { url } | KeyValueStore::Postgres { url, .. } => server(url),
+            KeyValueStore::Redis { url, prefix } => part_of(url, "keys with prefix", prefix),
+            KeyValueStore::Postgres { url, table } => part_of(url, "table", table),
             KeyValueStore::AzureCosmos { account, .. } => format!("Azure Cosmos DB of {account}"),
             KeyValueStore::AwsDynamo { table, .. } => format!("DynamoDB table {table}"),
+        }
+    }
+
+    fn part(&mut self, namespace: &str, label: &str) {
+        match self {
+            KeyValueStore::Redis { prefix, .. } => {
+                prefix.get_or_insert_with(|| format!("{namespace}:"));
+            }
+            KeyValueStore::Postgres { table, .. } => {
+                table.get_or_insert_with(|| format!("skiff_{namespace}_{label}"));
+            }
+            _ => {}
         }
     }
 }
@@ -300,7 +325,7 @@ impl Place for SqliteDatabase {
     fn place(&self) -> String {
         match self {
             SqliteDatabase::Spin { path, .. } => sqlite_place(path.as_deref()),
-            SqliteDatabase::Libsql { url, .. } => server(url),
+            SqliteDatabase::Libsql { url, .. } => url.to_string(),
         }
     }
 }
@@ -309,8 +334,11 @@ fn sqlite_place(path: Option<&str>) -> String {
     path.map_or_else(|| "in memory".to_owned(), |path| format!("file {path}"))
 }
 
-fn server(url: &ServiceUrl) -> String {
-    url.to_string()
+fn part_of(url: &ServiceUrl, what: &str, name: &Option<String>) -> String {
+    match name.as_deref() {
+        Some(name) if !name.is_empty() => format!("{url}, {what} {name}"),
+        _ => url.to_string(),
+    }
 }
 
 fn narrow_networking(own: &mut OutboundNetworking, limits: &OutboundNetworking) {
@@ -387,18 +415,18 @@ fn absolute(path: &str, at: usize, ask: &Ask<'_>) {
     }
 }
 
-/// The file without the tables of other namespaces.
-fn json_for(mut root: Node, namespace: Option<&str>) -> Json {
-    if let Value::Table(entries) = &mut root.value {
-        for entry in entries {
-            if entry.key.value == NAMESPACE
-                && let Value::Table(namespaces) = &mut entry.node.value
-            {
-                namespaces.retain(|one| Some(one.key.value.as_str()) == namespace);
-            }
+/// The file without the tables of other namespaces, and with one for this namespace.
+fn json_for(root: Node, namespace: Option<&str>) -> Json {
+    let mut json = root.into_json();
+    if let Some(root) = json.as_object_mut() {
+        let mut all = root.remove(NAMESPACE);
+        if let Some(name) = namespace {
+            let own = all.as_mut().and_then(|all| all.get_mut(name));
+            let own = own.map_or_else(|| json!({}), serde_json::Value::take);
+            root.insert(NAMESPACE.to_owned(), json!({ name: own }));
         }
     }
-    Json(root.into_json().to_string())
+    Json(json.to_string())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `[key_value_store.<label>]`, `[sqlite_database.<label>]` and `[llm_compute]`.
 
-use crate::fields::{Ask, Fields, boolean};
+use crate::check::passed;
+use crate::fields::{Ask, Fields, boolean, text};
 use crate::node::Node;
 
 use super::read::{secret, some_text, typed, url, word};
-use super::{AwsCredentials, KeyValueStore, LlmApi, LlmCompute, SqliteDatabase};
+use super::{AwsCredentials, KeyValueStore, LlmApi, LlmCompute, ServiceUrl, SqliteDatabase};
 
 const STORES: &[&str] = &["spin", "redis", "postgres", "azure_cosmos", "aws_dynamo"];
 const DATABASES: &[&str] = &["spin", "libsql"];
@@ -14,25 +15,75 @@ const HTTP: &[&str] = &["http", "https"];
 const REDIS: &[&str] = &["redis", "rediss"];
 const POSTGRES: &[&str] = &["postgres", "postgresql"];
 
+/// More databases than any server of Redis has.
+const MOST_DIGITS: usize = 9;
+
+/// Longer names of PostgreSQL are cut off.
+const LONGEST_NAME: usize = 63;
+
 const APIS: &[(&str, LlmApi)] = &[("default", LlmApi::Spin), ("open_ai", LlmApi::OpenAi)];
 
 pub(super) fn key_value(node: Node, ask: &Ask<'_>) -> Option<KeyValueStore> {
     typed(node, ask, STORES, |kind, fields| match kind {
         "spin" => Some(KeyValueStore::Spin {
-            path: fields.optional("path", some_text),
+            path: fields.optional("path", file),
         }),
         "redis" => {
-            let url = fields.required("url", url(REDIS))?;
-            Some(KeyValueStore::Redis { url })
+            let url = fields.required("url", redis_url);
+            let prefix = fields.optional("prefix", text);
+            Some(KeyValueStore::Redis {
+                url: url?,
+                prefix: prefix.map(|prefix| prefix.value),
+            })
         }
         "postgres" => {
             let url = fields.required("url", url(POSTGRES));
-            let table = fields.optional("table", some_text);
+            let table = fields.optional("table", table);
             Some(KeyValueStore::Postgres { url: url?, table })
         }
         "azure_cosmos" => azure_cosmos(fields),
         _ => aws_dynamo(fields),
     })
+}
+
+/// A path that can be that of a file.
+fn file(node: Node, ask: &Ask<'_>) -> Option<String> {
+    let at = node.at;
+    let path = some_text(node, ask)?;
+    let last = path.rsplit('/').next();
+    let checked = match last {
+        Some("" | "." | "..") => Err("must be the path of a file, not of a folder"),
+        _ => Ok(path),
+    };
+    passed(checked, at, ask)
+}
+
+/// A URL whose path, if there is one, is the number of a database.
+fn redis_url(node: Node, ask: &Ask<'_>) -> Option<ServiceUrl> {
+    let at = node.at;
+    let url = url(REDIS)(node, ask)?;
+    let database = url.expose().path().trim_matches('/');
+    let is_number = database.bytes().all(|byte| byte.is_ascii_digit());
+    let checked = match is_number && database.len() <= MOST_DIGITS {
+        true => Ok(url),
+        false => Err("must have the number of a database as its path, such as `/0`, or none"),
+    };
+    passed(checked, at, ask)
+}
+
+/// The name of a table, possibly with a schema before a dot.
+fn table(node: Node, ask: &Ask<'_>) -> Option<String> {
+    let at = node.at;
+    let table = some_text(node, ask)?;
+    let parts: Vec<&str> = table.split('.').collect();
+    let is_name = |part: &&str| (1..=LONGEST_NAME).contains(&part.len()) && !part.contains('\0');
+    let checked = match parts.len() <= 2 && parts.iter().all(is_name) {
+        true => Ok(table),
+        false => Err(
+            "must be the name of a table, or of a schema and a table with a dot between them, each of 1 to 63 bytes",
+        ),
+    };
+    passed(checked, at, ask)
 }
 
 fn azure_cosmos(fields: &mut Fields<'_>) -> Option<KeyValueStore> {
@@ -83,7 +134,7 @@ fn aws_dynamo(fields: &mut Fields<'_>) -> Option<KeyValueStore> {
 pub(super) fn sqlite(node: Node, ask: &Ask<'_>) -> Option<SqliteDatabase> {
     typed(node, ask, DATABASES, |kind, fields| match kind {
         "spin" => {
-            let path = fields.optional("path", some_text);
+            let path = fields.optional("path", file);
             let attach = fields.optional("allow_attach_file", boolean);
             Some(SqliteDatabase::Spin {
                 path,

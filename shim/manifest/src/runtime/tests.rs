@@ -69,6 +69,7 @@ fn every_key_is_read() {
             "cache".to_owned(),
             KeyValueStore::Redis {
                 url: url("redis://:s3cret@cache:6379/1"),
+                prefix: Some("shop:".into()),
             },
         ),
         (
@@ -229,6 +230,38 @@ fn what_is_wrong_with_a_value_is_told_without_the_value() {
         (
             "[key_value_store.a]\ntype = 'redis'\nurl = 's3cret'",
             "must be a URL",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'redis'\nurl = 'redis://:s3cret@x/notadb'",
+            "3:7: runtime configuration: `key_value_store.a.url` must have the number of a database as its path, such as `/0`, or none",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'redis'\nurl = 'redis://x/12345678901'",
+            "must have the number of a database",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'spin'\npath = '.'",
+            "3:8: runtime configuration: `key_value_store.a.path` must be the path of a file, not of a folder",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'spin'\npath = ''",
+            "`key_value_store.a.path` must not be empty",
+        ),
+        (
+            "[sqlite_database.a]\ntype = 'spin'\npath = '/data/'",
+            "3:8: runtime configuration: `sqlite_database.a.path` must be the path of a file",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'postgres'\nurl = 'postgres://x'\ntable = ''",
+            "4:9: runtime configuration: `key_value_store.a.table` must not be empty",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'postgres'\nurl = 'postgres://x'\ntable = 'schema.'",
+            "4:9: runtime configuration: `key_value_store.a.table` must be the name of a table",
+        ),
+        (
+            "[key_value_store.a]\ntype = 'postgres'\nurl = 'postgres://x'\ntable = 'a.b.c'",
+            "`key_value_store.a.table` must be the name of a table",
         ),
         (
             "[sqlite_database.a]\ntype = 'libsql'\nurl = 'libsql://x'\ntoken = 's3cret'",

@@ -61,6 +61,14 @@ fn each_type_is_made_or_refused_by_name() {
             "always checked",
         ),
         ("type = \"spin\"\npath = \"a/b.db\"", "`/proc/none/a`"),
+        (
+            "type = \"spin\"\npath = \"/dev/shm\"",
+            "its `path` has to name a file, and `/dev/shm` is a folder",
+        ),
+        (
+            "type = \"postgres\"\nurl = \"postgres://u:hunter2@db/d?sslrootcert=ca.pem\"",
+            "`sslrootcert` of its URL must be an absolute path",
+        ),
     ] {
         let config = format!("{database}[key_value_store.x]\n{store}\n");
         let refused = stores(grant, &config, None).unwrap_err();
@@ -107,16 +115,30 @@ fn the_folder_of_a_setting_comes_before_the_configured_one() {
 #[test]
 fn a_store_in_memory_is_gone_with_its_process() {
     let memory = InMemory::new().unwrap();
-    let folder = memory.folder.clone();
+    let folder = memory.folder();
     let store = SqliteKeyValue::new("x", memory.file(StoreSettings::default().wait));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let set = store.set("k".to_owned(), b"v".to_vec());
     runtime.block_on(set).unwrap();
-    let found = runtime.block_on(store.get("k"));
+    let found = runtime.block_on(store.get("k", 1));
     assert_eq!(found, Ok(Some(b"v".to_vec())));
     assert!(folder.is_dir());
     drop(store);
     assert!(!folder.exists());
+}
+
+#[test]
+fn a_store_in_memory_of_a_killed_process_is_gone_with_the_next_start() {
+    let left = tempfile::Builder::new()
+        .prefix("skiff-store-")
+        .tempdir_in("/dev/shm")
+        .unwrap()
+        .keep();
+    std::fs::write(left.join("store.db"), "of nobody").unwrap();
+    let used = InMemory::new().unwrap();
+    let next = InMemory::new().unwrap();
+    assert!(!left.exists());
+    assert!(used.folder().is_dir() && next.folder().is_dir());
 }

@@ -110,14 +110,15 @@ async fn shared(space: &Space) -> anyhow::Result<()> {
 /// The pod's log and the node's operator are told where the store is.
 async fn told_without_the_password(space: &Space, name: &str, pod: &Value) -> anyhow::Result<()> {
     let log = space.kubectl(&["logs", name]).await?;
-    let told = "/postgres, from the node's defaults";
-    ensure!(log.contains(told), "the log is {log}");
+    let table = format!("skiff_{}_default", space.name());
+    let told = format!("/postgres, table {table}, from the node's defaults");
+    ensure!(log.contains(&told), "the log is {log}");
     let named = format!("{}/{name}", space.name());
     let shown = Command::new("skiff")
         .args(["inspect", "--pod", &named])
         .output()?;
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    ensure!(shown.contains(told), "`skiff inspect --pod` shows {shown}");
+    ensure!(shown.contains(&told), "`skiff inspect --pod` shows {shown}");
     for text in [log, shown, pod.to_string()] {
         ensure!(!text.contains(PASSWORD), "the password is in {text}");
     }

@@ -107,6 +107,19 @@ impl Server {
         store
     }
 
+    /// Has the server do something by itself.
+    pub(crate) async fn execute(&self, statement: &str) {
+        let port = self.port;
+        let url = format!("postgres://skiff:{PASSWORD}@127.0.0.1:{port}/postgres");
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute(statement).await.unwrap();
+        drop(client);
+        connection.await.unwrap().unwrap();
+    }
+
     /// Signals the server's first process, and those of its connections.
     pub(crate) fn signal(&self, number: i32) {
         let id = self.child.id();

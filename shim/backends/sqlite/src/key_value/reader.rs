@@ -1,19 +1,16 @@
 //! What is read of a store.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, Result, Row};
-use skiff_host::{FoundPair, MOST_RESULT};
+use rusqlite::{Connection, Result, Row};
+use skiff_host::FoundPair;
 
 use crate::file::Link;
-
-/// The largest value that is read on the spot.
-const SMALL: i64 = 64 << 10;
 
 /// What a key has.
 pub(super) enum Found {
     Nothing,
     Value(Vec<u8>),
-    /// A value that is not small.
+    /// A value of more bytes than were asked for.
     Large,
 }
 
@@ -27,27 +24,21 @@ fn bytes(row: &Row<'_>, column: usize) -> Result<Vec<u8>> {
     })
 }
 
-/// The value of a key, if it is small.
-pub(super) fn small(connection: &Connection, store: &str, key: &str) -> Result<Found> {
+/// The value of a key, if it has at most `most` bytes.
+pub(super) fn value(connection: &Connection, store: &str, key: &str, most: usize) -> Result<Found> {
     // SQLite knows the length of a value before it has read it.
     let mut statement = connection.prepare_cached(
-        "SELECT length(value) <= ?3, CASE WHEN length(value) <= ?3 THEN value END
+        "SELECT ifnull(octet_length(value), 0) <= ?3,
+         CASE WHEN octet_length(value) <= ?3 THEN value END
          FROM spin_key_value WHERE store = ?1 AND key = ?2",
     )?;
-    let mut rows = statement.query((store, key, SMALL))?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = statement.query((store, key, most))?;
     Ok(match rows.next()? {
         None => Found::Nothing,
         Some(row) if row.get(0)? => Found::Value(bytes(row, 1)?),
         Some(_) => Found::Large,
     })
-}
-
-/// The value of a key.
-pub(super) fn value(connection: &Connection, store: &str, key: &str) -> Result<Option<Vec<u8>>> {
-    let mut statement = connection
-        .prepare_cached("SELECT value FROM spin_key_value WHERE store = ?1 AND key = ?2")?;
-    let row = |row: &Row<'_>| bytes(row, 0);
-    statement.query_row((store, key), row).optional()
 }
 
 /// Whether a key is there.
@@ -57,8 +48,12 @@ pub(super) fn exists(connection: &Connection, store: &str, key: &str) -> Result<
     statement.exists((store, key))
 }
 
-/// All keys; `None` if they are more than a result may have.
-pub(super) fn keys(connection: &Connection, store: &str) -> Result<Option<Vec<String>>> {
+/// All keys; `None` if they have more than `most` bytes.
+pub(super) fn keys(
+    connection: &Connection,
+    store: &str,
+    most: usize,
+) -> Result<Option<Vec<String>>> {
     let mut statement =
         connection.prepare_cached("SELECT key FROM spin_key_value WHERE store = ?1")?;
     let mut rows = statement.query([store])?;
@@ -66,7 +61,7 @@ pub(super) fn keys(connection: &Connection, store: &str) -> Result<Option<Vec<St
     while let Some(row) = rows.next()? {
         let key: String = row.get(0)?;
         size += key.len() + size_of::<String>();
-        if size > MOST_RESULT {
+        if size > most {
             return Ok(None);
         }
         keys.push(key);
@@ -74,18 +69,24 @@ pub(super) fn keys(connection: &Connection, store: &str) -> Result<Option<Vec<St
     Ok(Some(keys))
 }
 
-/// The values of those keys that are there, as they were at one moment; `None` if they are
-/// more than a result may have.
-pub(super) fn many(link: &Link, store: &str, keys: Vec<String>) -> Result<Option<Vec<FoundPair>>> {
+/// The values of those keys that are there, as they were at one moment; `None` if they have
+/// more than `most` bytes.
+pub(super) fn many(
+    link: &Link,
+    store: &str,
+    keys: Vec<String>,
+    most: usize,
+) -> Result<Option<Vec<FoundPair>>> {
     let transaction = link.connection.unchecked_transaction()?;
-    let (mut pairs, mut size) = (Vec::new(), 0);
+    let (mut pairs, mut left) = (Vec::new(), most);
     for key in keys {
-        if let Some(value) = value(&transaction, store, &key)? {
-            size += key.len() + value.len();
-            if size > MOST_RESULT {
-                return Ok(None);
+        match value(&transaction, store, &key, left)? {
+            Found::Nothing => {}
+            Found::Large => return Ok(None),
+            Found::Value(value) => {
+                left -= value.len();
+                pairs.push((key, Some(value)));
             }
-            pairs.push((key, Some(value)));
         }
     }
     transaction.finish()?;

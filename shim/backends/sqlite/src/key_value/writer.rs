@@ -8,7 +8,8 @@ use futures::channel::oneshot;
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 use skiff_host::{Pair, StoreError};
 
-use super::{Inner, reader};
+use super::Inner;
+use super::reader::{self, Found};
 use crate::file::{Link, is_usable};
 
 /// The most writes of a transaction: each of them waits for the others.
@@ -215,7 +216,12 @@ fn perform(connection: &Connection, store: &str, write: &Write) -> Result<Done> 
         }
         Write::Increment { key, delta } => increment(connection, store, key, *delta),
         Write::Swap { key, before, value } => {
-            let fits = reader::value(connection, store, key)? == *before;
+            let most = before.as_ref().map_or(0, Vec::len);
+            let fits = match reader::value(connection, store, key, most)? {
+                Found::Nothing => before.is_none(),
+                Found::Value(value) => Some(value) == *before,
+                Found::Large => false,
+            };
             if fits {
                 set(connection, store, key, value)?;
             }
@@ -235,12 +241,13 @@ fn set(connection: &Connection, store: &str, key: &str, value: &[u8]) -> Result<
 
 /// A number is kept as eight bytes, the lowest first, as Spin keeps it.
 fn increment(connection: &Connection, store: &str, key: &str, delta: i64) -> Result<Done> {
-    let number = match reader::value(connection, store, key)? {
-        None => 0,
-        Some(bytes) => match bytes.try_into() {
-            Ok(bytes) => i64::from_le_bytes(bytes),
-            Err(_) => return Ok(Done::Refused("the value is not a number of 8 bytes")),
-        },
+    let number = match reader::value(connection, store, key, size_of::<i64>())? {
+        Found::Nothing => Some(0),
+        Found::Value(bytes) => bytes.try_into().ok().map(i64::from_le_bytes),
+        Found::Large => None,
+    };
+    let Some(number) = number else {
+        return Ok(Done::Refused("the value is not a number of 8 bytes"));
     };
     let Some(sum) = number.checked_add(delta) else {
         return Ok(Done::Refused(

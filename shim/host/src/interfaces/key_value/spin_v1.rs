@@ -3,7 +3,7 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, Resource};
 
-use super::{Failure, Handle, find, open, received, size, size_of_keys, too_much};
+use super::{Failure, Handle, find, get, keys, open, too_much};
 use crate::state::State;
 
 const INTERFACE: &str = "fermyon:spin/key-value";
@@ -63,8 +63,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         |mut cx: StoreContextMut<'_, State>, (number, key): (u32, String)| {
             Box::new(async move {
                 let store = of(cx.data(), number)?;
-                let value = store.of(store.store.get(&key)).await;
-                let value = received(cx.data_mut(), value, size);
+                let value = get(cx.data_mut(), &store, &key).await;
                 let value = value.map_err(Fault::from);
                 Ok((value.and_then(|value| value.ok_or(Fault::NoSuchKey)),))
             })
@@ -108,8 +107,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         |mut cx: StoreContextMut<'_, State>, (number,): (u32,)| {
             Box::new(async move {
                 let store = of(cx.data(), number)?;
-                let keys = store.of(store.store.keys()).await;
-                let keys = received(cx.data_mut(), keys, |keys| size_of_keys(keys));
+                let keys = keys(cx.data_mut(), &store).await;
                 Ok((keys.map_err(Fault::from),))
             })
         },

@@ -3,7 +3,7 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource};
 
-use super::{Failure, Handle, add_resource, find, open, received, size, size_of_keys, too_much};
+use super::{Failure, Handle, add_resource, find, get, keys, open, too_much};
 use crate::state::State;
 
 const INTERFACE: &str = "fermyon:spin/key-value@2.0.0";
@@ -45,8 +45,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         |mut cx: StoreContextMut<'_, State>, (this, key): (Resource<Handle>, String)| {
             Box::new(async move {
                 let store = find(cx.data(), &this)?;
-                let value = store.of(store.store.get(&key)).await;
-                let value = received(cx.data_mut(), value, size);
+                let value = get(cx.data_mut(), &store, &key).await;
                 Ok((value.map_err(Fault::from),))
             })
         },
@@ -90,8 +89,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         |mut cx: StoreContextMut<'_, State>, (this,): (Resource<Handle>,)| {
             Box::new(async move {
                 let store = find(cx.data(), &this)?;
-                let keys = store.of(store.store.keys()).await;
-                let keys = received(cx.data_mut(), keys, |keys| size_of_keys(keys));
+                let keys = keys(cx.data_mut(), &store).await;
                 Ok((keys.map_err(Fault::from),))
             })
         },

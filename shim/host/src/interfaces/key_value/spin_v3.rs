@@ -11,7 +11,9 @@ use wasmtime::component::{
 };
 
 use super::spin_v2::Fault;
-use super::{Failure, Handle, add_resource, find, open, received, size, size_of_keys, too_much};
+use super::{
+    Failure, Handle, add_resource, find, most, open, received, size, size_of_keys, too_much,
+};
 use crate::held::Lent;
 use crate::state::State;
 
@@ -31,7 +33,8 @@ async fn get(
     key: &str,
 ) -> Result<Option<Vec<u8>>, Failure> {
     let store = of(accessor, &this)?;
-    let value = store.of(store.store.get(key)).await;
+    let most = accessor.with(|mut access| most(access.get()));
+    let value = store.of(store.store.get(key, most)).await;
     accessor.with(|mut access| received(access.get(), value, size))
 }
 
@@ -68,7 +71,8 @@ async fn exists(
 /// All keys, and what was taken of the guest's memory limit for them.
 async fn keys(accessor: &Accessor<State>, this: Resource<Handle>) -> Result<Keys, Failure> {
     let store = of(accessor, &this)?;
-    let keys = store.of(store.store.keys()).await?;
+    let most = accessor.with(|mut access| most(access.get()));
+    let keys = store.of(store.store.keys(most)).await?;
     let lent = accessor.with(|mut access| access.get().lend(size_of_keys(&keys)));
     Ok(Keys {
         _lent: lent.map_err(too_much)?,

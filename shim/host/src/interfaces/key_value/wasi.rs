@@ -4,8 +4,8 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, Resource, ResourceType};
 
 use super::{
-    Failure, FoundPair, Handle, Pair, add_resource, find, open, received, size, size_of_keys,
-    too_much,
+    Failure, FoundPair, Handle, Pair, add_resource, find, get, most, open, received, size,
+    size_of_keys, too_much,
 };
 use crate::state::State;
 
@@ -80,11 +80,6 @@ fn of(state: &State, this: &Resource<Handle>) -> Result<Handle, Failure> {
     find(state, this).map_err(|_| Failure::NoSuchStore)
 }
 
-async fn get(state: &mut State, store: &Handle, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-    let value = store.of(store.store.get(key)).await;
-    received(state, value, size)
-}
-
 async fn set(
     state: &mut State,
     this: &Resource<Handle>,
@@ -106,8 +101,7 @@ async fn keys(
         let text = "list_keys: cursor not supported";
         return Err(Failure::Other(text.to_owned()));
     }
-    let keys = store.of(store.store.keys()).await;
-    let keys = received(state, keys, |keys| size_of_keys(keys))?;
+    let keys = super::keys(state, &store).await?;
     Ok(KeyResponse { keys, cursor: None })
 }
 
@@ -121,7 +115,8 @@ async fn get_many(
         return Ok(Vec::new());
     }
     let _lent = state.lend(size_of_keys(&keys)).map_err(too_much)?;
-    let pairs = store.of(store.store.get_many(keys)).await;
+    let most = most(state);
+    let pairs = store.of(store.store.get_many(keys, most)).await;
     received(state, pairs, |pairs| {
         pairs
             .iter()

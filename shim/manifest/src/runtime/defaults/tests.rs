@@ -42,7 +42,7 @@ fn a_namespace_has_its_own_and_what_is_for_all() {
     assert_eq!(
         origins(&applied),
         [
-            "key_value_store.default: postgres://db/shop, from the node's defaults for namespace shop",
+            "key_value_store.default: postgres://db/shop, table skiff_shop_default, from the node's defaults for namespace shop",
             "key_value_store.sessions: in memory, from the node's defaults",
             "outbound_networking, from the node's defaults for namespace shop",
             "outbound_networking, from the node's defaults",
@@ -55,6 +55,45 @@ fn a_namespace_has_its_own_and_what_is_for_all() {
     let store = &applied.config.key_value_stores["default"];
     assert!(matches!(store, KeyValueStore::Redis { .. }), "{store:?}");
     assert!(applied.config.sqlite_databases.is_empty());
+}
+
+/// The store of a namespace with one of the defaults.
+fn store_of(namespace: Option<&str>, store: &str) -> KeyValueStore {
+    let text = format!("[key_value_store.default]\n{store}");
+    let read = Defaults::read(&text, "d.toml", namespace).unwrap();
+    // As the process that serves has it.
+    let read = Defaults::from_json(read.to_json()).unwrap();
+    let applied = read.apply(RuntimeConfig::default()).unwrap();
+    applied.config.key_value_stores["default"].clone()
+}
+
+#[test]
+fn each_namespace_has_a_part_of_a_server_unless_one_is_named() {
+    const REDIS: &str = "type = 'redis'\nurl = 'redis://cache'";
+    const POSTGRES: &str = "type = 'postgres'\nurl = 'postgres://db/apps'";
+    let parts = |namespace: Option<&str>, more: [&str; 2]| {
+        let KeyValueStore::Redis { prefix, .. } =
+            store_of(namespace, &format!("{REDIS}\n{}", more[0]))
+        else {
+            panic!("it is Redis");
+        };
+        let KeyValueStore::Postgres { table, .. } =
+            store_of(namespace, &format!("{POSTGRES}\n{}", more[1]))
+        else {
+            panic!("it is PostgreSQL");
+        };
+        [prefix, table]
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        parts(Some("shop"), ["", ""]),
+        [some("shop:"), some("skiff_shop_default")]
+    );
+    assert_eq!(parts(None, ["", ""]), [None, None]);
+    let named = ["prefix = ''", "table = 'apps.all'"];
+    for namespace in [None, Some("shop")] {
+        assert_eq!(parts(namespace, named), [some(""), some("apps.all")]);
+    }
 }
 
 #[test]
