@@ -108,9 +108,9 @@ pub(super) const TABLE: &[Row] = &[
     Row {
         name: "SKIFF_STORE_TIMEOUT",
         alias: None,
-        kind: Kind::Duration,
+        kind: Kind::Limit,
         meaning: "How long a store may wait for a lock that another process or pod holds, or for the answer of its server; then the guest's call fails.",
-        set: |s, v| parse::duration(v).map(|v| s.stores.wait = v),
+        set: |s, v| parse::limit(v).map(|v| s.stores.wait = v),
         show: |s| parse::show_duration(s.stores.wait),
     },
     Row {
@@ -243,17 +243,17 @@ pub(super) const TABLE: &[Row] = &[
     Row {
         name: "SKIFF_HEADER_READ_TIMEOUT",
         alias: None,
-        kind: Kind::Duration,
+        kind: Kind::Limit,
         meaning: "How long a client may take to send a request's head.",
-        set: |s, v| parse::duration(v).map(|v| s.http.header_timeout = v),
+        set: |s, v| parse::limit(v).map(|v| s.http.header_timeout = v),
         show: |s| parse::show_duration(s.http.header_timeout),
     },
     Row {
         name: "SKIFF_IDLE_TIMEOUT",
         alias: None,
-        kind: Kind::Duration,
+        kind: Kind::Limit,
         meaning: "How long a connection is kept while nothing moves on it.",
-        set: |s, v| parse::duration(v).map(|v| s.http.idle_timeout = v),
+        set: |s, v| parse::limit(v).map(|v| s.http.idle_timeout = v),
         show: |s| parse::show_duration(s.http.idle_timeout),
     },
     Row {

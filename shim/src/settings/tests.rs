@@ -68,7 +68,13 @@ fn all_wrong_values_are_named_at_once() {
 
 #[test]
 fn a_limit_of_no_time_at_all_is_refused() {
-    for name in ["SKIFF_REQUEST_TIMEOUT", "SKIFF_OUTBOUND_TIMEOUT"] {
+    for name in [
+        "SKIFF_REQUEST_TIMEOUT",
+        "SKIFF_OUTBOUND_TIMEOUT",
+        "SKIFF_STORE_TIMEOUT",
+        "SKIFF_HEADER_READ_TIMEOUT",
+        "SKIFF_IDLE_TIMEOUT",
+    ] {
         let error = read(&[(name, "0s")]).unwrap_err().to_string();
         let expected = format!("{name} is `0s`, expected a duration of at least 1ms");
         assert!(error.starts_with(&expected), "{error}");
