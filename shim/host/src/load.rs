@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use skiff_engine::{Code, Limits, Module, Runner, Shares};
 use wasmtime::ExternType;
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::types::{ComponentExtern, ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::call::{P2, P3, Preview1, Terms};
-use crate::interfaces::{Missing, add_to_linker, ask_variables, deny, is_denied};
+use crate::interfaces::{Missing, add_to_linker, ask_variables, candidates, deny, is_denied};
 use crate::state::State;
 use crate::{
     Command, ComponentKind, Grants, Guest, HttpGuest, ImportError, Reuse, SpinHttp, Wagi, Wanted,
@@ -61,7 +61,6 @@ pub enum LoadError {
 /// Links components of one application with the host's interfaces.
 pub struct Loader<'a> {
     runner: &'a Runner,
-    linker: Linker<State>,
     limits: Limits,
     shares: Shares,
     reuse: Reuse,
@@ -69,29 +68,21 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Sets up the interfaces once for all `components` of the application, which share its
-    /// instances.
-    ///
-    /// # Errors
-    /// Only because of a bug in Skiff.
+    /// `components` is how many the application has, which share its instances.
     pub fn new(
         runner: &'a Runner,
         limits: Limits,
         components: usize,
         reuse: Reuse,
         guests: Guest,
-    ) -> Result<Self, LoadError> {
-        let mut linker = Linker::new(runner.engine());
-        add_to_linker(&mut linker, runner.concurrency())
-            .map_err(|error| LoadError::Host(format!("{error:#}")))?;
-        Ok(Loader {
+    ) -> Self {
+        Loader {
             runner,
-            linker,
             shares: Shares::new(&limits, components),
             limits,
             reuse,
             guests,
-        })
+        }
     }
 
     /// Loads a component for an HTTP trigger.
@@ -221,7 +212,6 @@ impl<'a> Loader<'a> {
         grants: &Grants,
     ) -> Result<InstancePre<State>, LoadError> {
         let id = &*grants.component;
-        let asks = grants.variables.are_asked();
         let engine = self.runner.engine();
         let ty = component.component_type();
         let imports = || ty.imports(engine);
@@ -231,17 +221,14 @@ impl<'a> Loader<'a> {
                 missing,
             });
         }
-        let denied: Vec<_> = imports().filter(|(name, _)| is_denied(name)).collect();
-        let link = || {
-            if denied.is_empty() && !asks {
-                return self.linker.instantiate_pre(component);
-            }
-            // They are built from the component's own types, so only it can use them.
-            let mut linker = self.linker.clone();
-            if asks {
+        let mut linker = Linker::new(engine);
+        self.add_to_linker(&mut linker, imports())
+            .map_err(|error| LoadError::Host(format!("{error:#}")))?;
+        let mut link = || {
+            if grants.variables.are_asked() {
                 ask_variables(&mut linker)?;
             }
-            for (name, import) in &denied {
+            for (name, import) in imports().filter(|(name, _)| is_denied(name)) {
                 deny(&mut linker, engine, name, &import.ty)?;
             }
             linker.instantiate_pre(component)
@@ -250,6 +237,26 @@ impl<'a> Loader<'a> {
             component: id.to_owned(),
             reason: format!("{error:#}"),
         })
+    }
+
+    /// Adds what the host offers of these imports, and nothing else: every function costs
+    /// memory and time.
+    fn add_to_linker<'b>(
+        &self,
+        linker: &mut Linker<State>,
+        imports: impl Iterator<Item = (&'b str, ComponentExtern<'b>)>,
+    ) -> wasmtime::Result<()> {
+        let engine = self.runner.engine();
+        let imports: Vec<_> = imports.collect();
+        let names: Vec<_> = imports.iter().map(|(name, _)| *name).collect();
+        add_to_linker(linker, &names, self.runner.concurrency())?;
+        match imports
+            .iter()
+            .any(|(_, import)| candidates::are_in(&import.ty, engine))
+        {
+            true => candidates::add_to_linker(linker),
+            false => Ok(()),
+        }
     }
 }
 

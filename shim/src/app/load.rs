@@ -262,21 +262,15 @@ impl App {
         self.router(&in_memory(&codes, &place)?).map(Some)
     }
 
-    fn loader<'a>(&self, loaded: &'a InMemory) -> anyhow::Result<Loader<'a>> {
+    fn loader<'a>(&self, loaded: &'a InMemory) -> Loader<'a> {
         let (limits, reuse, guests) = (self.limits.clone(), self.reuse, self.guests.clone());
         let components = self.guests_at_most();
-        Ok(Loader::new(
-            &loaded.runner,
-            limits,
-            components,
-            reuse,
-            guests,
-        )?)
+        Loader::new(&loaded.runner, limits, components, reuse, guests)
     }
 
     /// A router over components, each with its own instances.
     fn router(&self, loaded: &InMemory) -> anyhow::Result<Router<GuestHandler>> {
-        let loader = self.loader(loaded)?;
+        let loader = self.loader(loaded);
         let mut handlers = BTreeMap::new();
         let mut routes = Vec::new();
         for trigger in &self.application.triggers {
@@ -340,7 +334,7 @@ impl App {
     /// If its code does not load, or is not a command.
     pub fn command(&self, reserved: Reserved, id: &str) -> anyhow::Result<Command> {
         let loaded = in_memory(&reserved.codes, &reserved.place)?;
-        let loader = self.loader(&loaded)?;
+        let loader = self.loader(&loaded);
         Ok(loader.command(&loaded.components[id], self.grants(id)?)?)
     }
 

@@ -6,7 +6,7 @@ use skiff_manifest::Capability;
 use wasmtime::component::Linker;
 
 use super::denied::Answer;
-use super::{candidates, http, key_value, sqlite, variables, wasi};
+use super::{http, key_value, sqlite, variables, wasi};
 use crate::ComponentKind;
 use crate::state::State;
 
@@ -336,15 +336,18 @@ pub(crate) fn handlers(name: &str) -> impl Iterator<Item = Option<ComponentKind>
     })
 }
 
-/// Adds everything that is offered.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>, concurrency: bool) -> wasmtime::Result<()> {
-    let has = |offer: &Offer| {
-        let mut versions = CATALOGUE.iter().flat_map(|interface| interface.versions);
-        versions.any(|version| matches!(version.status, Status::Offered(other) if other == *offer))
+/// Adds what is offered of these imports.
+pub(crate) fn add_to_linker(
+    linker: &mut Linker<State>,
+    imports: &[&str],
+    concurrency: bool,
+) -> wasmtime::Result<()> {
+    let is_imported = |offer: &Offer| {
+        let mut offers = imports.iter().filter_map(|import| status(import));
+        offers.any(|status| matches!(status, Status::Offered(other) if other == *offer))
     };
-    let mut offers = Offer::ALL.into_iter().filter(has);
-    offers.try_for_each(|offer| offer.add_to_linker(linker, concurrency))?;
-    candidates::add_to_linker(linker)
+    let mut offers = Offer::ALL.into_iter().filter(is_imported);
+    offers.try_for_each(|offer| offer.add_to_linker(linker, concurrency))
 }
 
 /// The grant that a component needs to use an import, if that is known and not offered yet.

@@ -56,7 +56,7 @@ pub(crate) fn load<T>(
     };
     let runner = Runner::new(tier, false, limits.stack, &pool).unwrap();
     let component = runner.load(&code).unwrap();
-    let loader = Loader::new(&runner, limits, 1, Reuse::default(), Guest::default()).unwrap();
+    let loader = Loader::new(&runner, limits, 1, Reuse::default(), Guest::default());
     guest(&loader, &component)
 }
 

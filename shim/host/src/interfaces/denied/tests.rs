@@ -131,8 +131,10 @@ impl Guest<'_> {
         let engine = runner.engine();
         let component = Component::new(engine, self.component()).unwrap();
         let mut linker = Linker::new(engine);
-        add_to_linker(&mut linker, true).unwrap();
-        for (name, import) in component.component_type().imports(engine) {
+        let ty = component.component_type();
+        let imports: Vec<_> = ty.imports(engine).map(|(name, _)| name).collect();
+        add_to_linker(&mut linker, &imports, true).unwrap();
+        for (name, import) in ty.imports(engine) {
             if is_denied(name) {
                 deny(&mut linker, engine, name, &import.ty).unwrap();
             }
