@@ -125,6 +125,14 @@ impl RedisKeyValue {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// A connection keeps as much memory as the largest answer that it has read, so that one
+    /// with a large answer is not used again.
+    fn has_read(&self, bytes: usize) {
+        if bytes > SMALL {
+            *self.kept() = None;
+        }
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, CallError> {
         let kept = self.kept().clone();
         if let Some(connection) = kept {
@@ -327,8 +335,11 @@ impl KeyValueStore for RedisKeyValue {
     fn get<'a>(&'a self, key: &'a str, most: usize) -> Reply<'a, Option<Vec<u8>>> {
         async move {
             let key = self.key(key);
-            self.call(true, |connection| value(connection, &key, most))
-                .await
+            let value = self
+                .call(true, |connection| value(connection, &key, most))
+                .await?;
+            self.has_read(value.as_ref().map_or(0, Vec::len));
+            Ok(value)
         }
         .boxed()
     }
@@ -354,7 +365,10 @@ impl KeyValueStore for RedisKeyValue {
         async move {
             let keys: Vec<String> = names.iter().map(|key| self.key(key)).collect();
             let many = |connection| many(connection, &names, &keys, most);
-            self.call(true, many).await
+            let pairs = self.call(true, many).await?;
+            let values = pairs.iter().filter_map(|(_, value)| value.as_ref());
+            self.has_read(values.map(Vec::len).sum());
+            Ok(pairs)
         }
         .boxed()
     }
