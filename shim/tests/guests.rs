@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Where tests refer to guests.
-const TESTS: [&str; 2] = ["shim/tests", "tests/suite/src/cases"];
+const TESTS: [&str; 3] = ["shim/tests", "shim/tests/support", "tests/suite/src/cases"];
 
 fn sources() -> String {
     let mut all = String::new();
